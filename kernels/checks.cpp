@@ -11,6 +11,7 @@ std::string to_string(Implementation implementation) {
     case Implementation::automatic: return "automatic";
     case Implementation::reference: return "reference";
     case Implementation::chunk: return "chunk";
+    case Implementation::cpu: return "cpu";
     case Implementation::cuda: return "cuda";
   }
   TORCH_CHECK(false, "not an implementation: ", static_cast<int>(implementation));

@@ -10,6 +10,7 @@ enum class Implementation {
   automatic,
   reference,  ///< the definition, step by step, differentiable, in the dtype of its inputs
   chunk,      ///< chunkwise form composed of ATen products, differentiable
+  cpu,        ///< hand-written CPU kernel, vectorised and threaded
   cuda,       ///< hand-written CUDA kernel
 };
 

@@ -6,27 +6,29 @@
 
 namespace klab::kernels {
 
+void check_kda_gate(const char* op, const at::Tensor& raw, const at::Tensor& A_log, const at::Tensor& dt_bias,
+                    std::optional<double> lower_bound) {
+  TORCH_CHECK_VALUE(!lower_bound || (*lower_bound >= -5 && *lower_bound < 0), op,
+                    ": lower_bound = ", lower_bound.value_or(0), " does not lie in [-5, 0)");
+  TORCH_CHECK_VALUE(A_log.defined() || lower_bound, op, ": A_log is missing (only a lower bound makes it optional)");
+  const int64_t H = raw.size(2), K = raw.dim() == 4 ? raw.size(3) : 1;
+  if (dt_bias.defined()) check_tensor(op, "dt_bias", dt_bias, {H * K}, raw);
+  if (A_log.defined()) check_tensor(op, "A_log", A_log, {H}, raw);
+}
+
 at::Tensor kda_gate(const at::Tensor& raw, const at::Tensor& A_log, const at::Tensor& dt_bias,
                     std::optional<double> lower_bound) {
   constexpr const char* kOp = "kda_gate";
   TORCH_CHECK_VALUE(raw.defined() && (raw.dim() == 3 || raw.dim() == 4), kOp,
                     ": raw must be [B, T, H] or [B, T, H, K]");
   check_tensor(kOp, "raw", raw, raw.sizes(), raw);
-  TORCH_CHECK_VALUE(!lower_bound || (*lower_bound >= -5 && *lower_bound < 0), kOp,
-                    ": lower_bound = ", lower_bound.value_or(0), " does not lie in [-5, 0)");
-  TORCH_CHECK_VALUE(A_log.defined() || lower_bound, kOp, ": A_log is missing (only a lower bound makes it optional)");
-  const int64_t H = raw.size(2), K = raw.dim() == 4 ? raw.size(3) : 1;
+  check_kda_gate(kOp, raw, A_log, dt_bias, lower_bound);
   const at::ScalarType wide = accumulation_type(raw.scalar_type());
-  const at::IntArrayRef per_channel = raw.sizes().slice(2);
 
   at::Tensor x = raw.to(wide);
-  if (dt_bias.defined()) {
-    check_tensor(kOp, "dt_bias", dt_bias, {H * K}, raw);
-    x = x + dt_bias.to(wide).view(per_channel);
-  }
+  if (dt_bias.defined()) x = x + dt_bias.to(wide).view(raw.sizes().slice(2));
   at::Tensor rate = at::ones({}, x.options());
   if (A_log.defined()) {
-    check_tensor(kOp, "A_log", A_log, {H}, raw);
     rate = A_log.to(wide).exp();
     if (raw.dim() == 4) rate = rate.unsqueeze(-1);
   }

@@ -16,4 +16,8 @@ namespace klab::kernels {
 at::Tensor kda_gate(const at::Tensor& raw, const at::Tensor& A_log, const at::Tensor& dt_bias,
                     std::optional<double> lower_bound = std::nullopt);
 
+/// Throws what kda_gate() would for these parameters, in the name of `op`.
+void check_kda_gate(const char* op, const at::Tensor& raw, const at::Tensor& A_log, const at::Tensor& dt_bias,
+                    std::optional<double> lower_bound);
+
 }  // namespace klab::kernels

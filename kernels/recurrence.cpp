@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 
 #include "kernels/checks.h"
+#include "kernels/kda_gate.h"
+#include "kernels/norms.h"
+#include "kernels/recurrence_cpu.h"
 #include "kernels/recurrence_forms.h"
 
 namespace klab::kernels {
@@ -37,6 +40,23 @@ void check(const RecurrenceInputs& in, int64_t sequences) {
     check_tensor(kOp, "b", in.b, {B, T, HV, K}, in.q);
   }
   if (in.initial_state.defined()) check_tensor(kOp, "initial_state", in.initial_state, {sequences, HV, K, V}, in.q);
+  TORCH_CHECK_VALUE(!in.gate || in.g.defined(), kOp, ": a gate needs g, the raw input that it acts on");
+  if (in.gate) check_kda_gate(kOp, in.g, in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound);
+  TORCH_CHECK_VALUE(!in.beta_sigmoid || in.beta.defined(), kOp, ": beta_sigmoid is given, but beta is missing");
+  TORCH_CHECK_VALUE(!in.allow_neg_eigval || in.beta_sigmoid, kOp,
+                    ": allow_neg_eigval doubles the sigmoid of beta and needs beta_sigmoid");
+}
+
+// The inputs after what a layer does to its projections, composed of ATen operators, in the accumulation dtype.
+RecurrenceInputs activated(RecurrenceInputs in) {
+  const at::ScalarType wide = accumulation_type(in.v.scalar_type());
+  if (in.qk_l2norm) {
+    in.q = l2norm(in.q.to(wide));
+    in.k = l2norm(in.k.to(wide));
+  }
+  if (in.gate) in.g = kda_gate(in.g.to(wide), in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound);
+  if (in.beta_sigmoid) in.beta = (in.allow_neg_eigval ? 2.0 : 1.0) * at::sigmoid(in.beta.to(wide));
+  return in;
 }
 
 // Packed [1, T, ...] as padded [N, longest, ...]. Padding is zeros: k = v = beta = g = 0 leaves the state as it was.
@@ -89,7 +109,11 @@ PreparedInputs prepare(const RecurrenceInputs& in, const std::vector<int64_t>& o
 Implementation choose(Implementation wanted, const RecurrenceInputs& in) {
   TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::cuda, kOp,
                               ": there is no CUDA kernel for it yet; use 'chunk', which runs on CUDA tensors too");
+  const std::string cpu_declines = recurrence_cpu_declines(in);
+  TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::cpu || cpu_declines.empty(), kOp,
+                              ": the CPU kernel cannot run: ", cpu_declines);
   if (wanted != Implementation::automatic) return wanted;
+  if (cpu_declines.empty()) return Implementation::cpu;
   // One token is one step: the chunk form would only pad it.
   return in.q.size(1) == 1 ? Implementation::reference : Implementation::chunk;
 }
@@ -113,14 +137,18 @@ RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implemen
   const int64_t sequences = offsets.empty() ? in.q.size(0) : static_cast<int64_t>(offsets.size()) - 1;
   check(in, sequences);
 
-  const PreparedInputs prepared = prepare(in, offsets, sequences);
-  RecurrenceOutputs out = choose(implementation, in) == Implementation::reference ? recurrence_reference(prepared)
-                                                                                  : recurrence_chunk(prepared);
+  const Implementation chosen = choose(implementation, in);
+  if (chosen == Implementation::cpu) return recurrence_cpu(in, offsets);
+  const PreparedInputs prepared = prepare(activated(in), offsets, sequences);
+  RecurrenceOutputs out =
+      chosen == Implementation::reference ? recurrence_reference(prepared) : recurrence_chunk(prepared);
   if (!offsets.empty()) out.o = pack(out.o, offsets);
   out.o = out.o.to(in.v.scalar_type());
   return out;
 }
 
-std::vector<Implementation> recurrence_implementations() { return {Implementation::reference, Implementation::chunk}; }
+std::vector<Implementation> recurrence_implementations() { 
+  return {Implementation::reference, Implementation::chunk, Implementation::cpu};
+}
 
 }  // namespace klab::kernels

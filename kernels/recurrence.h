@@ -20,6 +20,13 @@ enum class Update {
   dplr,        ///< S = D S + k v^T + b (a^T S_prev): `a` reads the undecayed state              (DPLR, RWKV-7)
 };
 
+/// How g comes from a raw projection: kda_gate.h.
+struct RecurrenceGate {
+  at::Tensor A_log;                     ///< [HV]
+  at::Tensor dt_bias;                   ///< [HV * K], or [HV] where g is one number per head; may be undefined
+  std::optional<double> lower_bound{};  ///< in [-5, 0): the bounded gate; then A_log may be undefined
+};
+
 /// Inputs of the recurrence. B batch, T time, H query and key heads, HV value heads (a multiple of H; value head hv
 /// reads query and key head hv / (HV / H)), K key width, V value width per head, N sequences.
 struct RecurrenceInputs {
@@ -31,6 +38,12 @@ struct RecurrenceInputs {
   std::optional<double> scale{};  ///< multiplies q; K^-0.5 when absent
   at::Tensor initial_state;       ///< [N, HV, K, V]; zeros when undefined
   at::Tensor cu_seqlens;          ///< [N + 1] integer offsets of packed sequences, then B = 1; undefined: N = B
+
+  // What a layer does to its projections first; the hand-written kernels do it on the way.
+  bool qk_l2norm = false;                ///< q and k are divided by sqrt(sum x^2 + 1e-6)
+  std::optional<RecurrenceGate> gate{};  ///< g is raw: the gate makes the log-decay of it
+  bool beta_sigmoid = false;             ///< beta is raw: its sigmoid is taken
+  bool allow_neg_eigval = false;         ///< doubles that sigmoid
 
   Decay decay() const;    ///< from the rank of g
   Update update() const;  ///< from which of beta, a, b are defined
@@ -44,7 +57,7 @@ struct RecurrenceOutputs {
 /// o_t = S_t^T (scale q_t), the read after the write, with S_t after `Update` and D_t = exp(g_t).
 ///
 /// Equations 1 and 2 and table 6 of arXiv 2510.26692. Exact for every g <= 0, -1000 and -infinity included; any
-/// T >= 1, K, V <= 256. Differentiable in every tensor but cu_seqlens. Dtypes: float64 is computed in float64,
+/// T >= 1, K, V <= 256. Differentiable in every tensor but cu_seqlens (`cpu`: once). Dtypes: float64 is computed in float64,
 /// everything else in float32; results are rounded once.
 /// Throws c10::ValueError that names the argument for wrong shapes, dtypes or offsets, and c10::NotImplementedError
 /// for an implementation that cannot run on these tensors.

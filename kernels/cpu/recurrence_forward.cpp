@@ -1,0 +1,126 @@
+// The forward pass, chunk by chunk (section 3.1 of arXiv 2510.26692, without W and U: the triangular system is solved
+// directly on the corrections).
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/recurrence_forward.cpp"
+#include "kernels/cpu/targets.h"
+// targets.h first
+#include "hwy/foreach_target.h"
+#include "kernels/cpu/chunk-inl.h"
+#include "kernels/cpu/correct-inl.h"
+#include "kernels/cpu/workers.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace klab::kernels::cpu {
+namespace HWY_NAMESPACE {
+namespace {
+
+// Heads whose states share the second-level cache with the chunk at hand.
+constexpr int64_t kMostHeads = 4;
+
+struct Task {
+  const Problem& p;
+  const MutableRows& o;
+  float* final_state;
+  const Kept& kept;
+  const std::vector<int64_t>& segments;
+  Widths w;
+};
+
+void store_rows(const TokenRows& from, const Place& at, int64_t width, const MutableRows& to) {
+  for (int64_t i = 0; i < at.count; ++i) store_row(from[i], width, to, to.offset(at.row, at.token + i, at.head));
+}
+
+void keep_corrections(const Task& t, const Place& at, const TokenRows& corrections) {
+  for (int64_t i = 0; i < at.count; ++i) {
+    const int64_t token = at.row * t.o.batch / t.o.token + at.token + i;  // o is contiguous: [B T, HV, V]
+    std::memcpy(t.kept.corrections + (token * t.p.HV + at.head) * t.p.V, corrections[i],
+                static_cast<size_t>(t.p.V) * sizeof(float));
+  }
+}
+
+template <Update kUpdate>
+void chunk(const Task& t, const Place& at, Chunk& c, float* state) {
+  const Problem& p = t.p;
+  prepare_columns<kUpdate>(p, t.w, at, c);
+  prepare_rows<kUpdate>(p, t.w, at, c);
+  load_rows(p.v, at, at.head, p.V, t.w.V, c.values[0]);
+  if (kUpdate == Update::accumulate) {
+    read_state(c.rows[1][0], kChunk, state, t.w.K, t.w.V, c.reads[1][0]);
+  } else {
+    read_state(c.rows[0][0], 2 * kChunk, state, t.w.K, t.w.V, c.reads[0][0]);
+  }
+  correct_and_read<kUpdate>(t.w, c);
+  store_rows(c.reads[1], at, p.V, t.o);
+  if (t.kept.corrections != nullptr) keep_corrections(t, at, kUpdate == Update::delta ? c.reads[0] : c.values[1]);
+  write_state(c.decay, c.ends[0][0], c.values[0][0], kUpdate == Update::dplr ? 2 * kChunk : kChunk, t.w.K, t.w.V,
+              state, state);
+}
+
+template <Update kUpdate>
+void heads(const Task& t, int64_t sequence, int64_t first_head, int64_t count) {
+  const Problem& p = t.p;
+  const int64_t state_size = t.w.K * t.w.V, length = p.sequences[static_cast<size_t>(sequence)].length;
+  Chunk* c = static_cast<Chunk*>(scratch(sizeof(Chunk) + static_cast<size_t>(count * state_size) * sizeof(float)));
+  float* states = reinterpret_cast<float*>(c + 1);
+  const auto outside = [&](int64_t head) { return (sequence * p.HV + head) * p.K * p.V; };
+
+  for (int64_t h = 0; h < count; ++h) {
+    const float* initial = p.initial_state == nullptr ? nullptr : p.initial_state + outside(first_head + h);
+    load_state(initial, p.K, p.V, t.w.K, t.w.V, states + h * state_size);
+  }
+  for (int64_t first = 0; first < length; first += kChunk) {
+    for (int64_t h = 0; h < count; ++h) {
+      const int64_t head = first_head + h;
+      float* state = states + h * state_size;
+      if (t.kept.states != nullptr && first % kSegment == 0) {
+        const int64_t segment = t.segments[static_cast<size_t>(sequence)] + first / kSegment;
+        std::memcpy(t.kept.states + (segment * p.HV + head) * state_size, state,
+                    static_cast<size_t>(state_size) * sizeof(float));
+      }
+      if (first + kChunk < length) prefetch(p, place_of(p, sequence, head, first + kChunk));
+      chunk<kUpdate>(t, place_of(p, sequence, head, first), *c, state);
+    }
+  }
+  if (t.final_state == nullptr) return;
+  for (int64_t h = 0; h < count; ++h) {
+    store_state(states + h * state_size, p.K, p.V, t.w.K, t.final_state + outside(first_head + h));
+  }
+}
+
+}  // namespace
+
+void forward(const Problem& p, const MutableRows& o, float* final_state, const Kept& kept) {
+  const std::vector<int64_t> segments = segment_offsets(p.sequences);
+  const Task task{p, o, final_state, kept, segments, Widths(p)};
+  const int64_t group = heads_per_task(p.count(), p.HV, kMostHeads), groups = (p.HV + group - 1) / group;
+  run_tasks(p.count() * groups, [&](int64_t i) {
+    const int64_t sequence = i / groups, first = i % groups * group, count = HWY_MIN(group, p.HV - first);
+    switch (p.update) {
+      case Update::accumulate: heads<Update::accumulate>(task, sequence, first, count); break;
+      case Update::delta: heads<Update::delta>(task, sequence, first, count); break;
+      case Update::dplr: heads<Update::dplr>(task, sequence, first, count); break;
+    }
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace klab::kernels::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace klab::kernels::cpu {
+
+HWY_EXPORT(forward);
+
+void forward(const Problem& problem, const MutableRows& o, float* final_state, const Kept& kept) {
+  HWY_DYNAMIC_DISPATCH(forward)(problem, o, final_state, kept);
+}
+
+std::vector<int64_t> segment_offsets(const std::vector<Sequence>& sequences) {
+  std::vector<int64_t> offsets{0};
+  for (const Sequence& s : sequences) offsets.push_back(offsets.back() + (s.length + kSegment - 1) / kSegment);
+  return offsets;
+}
+
+}  // namespace klab::kernels::cpu
+#endif

@@ -1,0 +1,17 @@
+# The CPU kernels. Those on Highway are compiled once per instruction set (targets.h) and use nothing of ATen.
+find_package(HWY 1.0.3 REQUIRED)
+file(GLOB simd CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/kernels/cpu/recurrence_*.cpp" "${CMAKE_SOURCE_DIR}/kernels/cpu/short_conv.cpp"
+     "${CMAKE_SOURCE_DIR}/kernels/cpu/norms.cpp")
+set_source_files_properties(${simd} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  # What the others are built on top of: Highway has no vectors for less.
+  set_source_files_properties(${simd} PROPERTIES COMPILE_OPTIONS "-O3;-mssse3")
+else()
+  set_source_files_properties(${simd} PROPERTIES COMPILE_OPTIONS "-O3")
+endif()
+# ATen's thread pool is OpenMP's, entered by a template in ATen's header: without this flag it runs on one thread.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+set(workers "${CMAKE_SOURCE_DIR}/kernels/cpu/workers.cpp")
+set_source_files_properties(${workers} PROPERTIES COMPILE_OPTIONS "${OpenMP_CXX_FLAGS}" SKIP_PRECOMPILE_HEADERS ON)
+target_sources(klab_kernels PRIVATE ${simd} ${workers})
+target_link_libraries(klab_kernels PRIVATE hwy::hwy ${OpenMP_CXX_LIBRARIES})

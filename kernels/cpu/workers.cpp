@@ -1,0 +1,77 @@
+#include "kernels/cpu/workers.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace klab::kernels::cpu {
+namespace {
+
+// Products of many decays reach denormals, which cost a hundred times as much as zeros and mean the same.
+class FlushDenormals {
+ public:
+#if defined(__x86_64__)
+  FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
+  ~FlushDenormals() { _mm_setcsr(before_); }
+
+ private:
+  unsigned before_;
+#elif defined(__aarch64__)
+  FlushDenormals() {
+    asm volatile("mrs %0, fpcr" : "=r"(before_));
+    asm volatile("msr fpcr, %0" ::"r"(before_ | (uint64_t{1} << 24)));
+  }
+  ~FlushDenormals() { asm volatile("msr fpcr, %0" ::"r"(before_)); }
+
+ private:
+  uint64_t before_;
+#endif
+};
+
+constexpr size_t kCacheLine = 64;
+
+}  // namespace
+
+void run_tasks(int64_t count, const std::function<void(int64_t)>& work) {
+  std::atomic<int64_t> next{0};
+  const int64_t workers = std::min<int64_t>(count, at::get_num_threads());
+  at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
+    const FlushDenormals flush_denormals;
+    for (int64_t i = next++; i < count; i = next++) work(i);
+  });
+}
+
+void* scratch(size_t bytes) {
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  thread_local std::unique_ptr<void, Free> memory;
+  thread_local size_t size = 0;
+  if (bytes > size) {
+    memory.reset();
+    size = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
+    memory.reset(std::aligned_alloc(kCacheLine, size));
+    if (!memory) {
+      size = 0;
+      throw std::bad_alloc();
+    }
+  }
+  return memory.get();
+}
+
+int64_t heads_per_task(int64_t sequences, int64_t heads, int64_t most) {
+  const int64_t threads = at::get_num_threads();
+  int64_t group = std::min(most, heads);
+  while (group > 1 && sequences * ((heads + group - 1) / group) < 2 * threads) group /= 2;
+  return group;
+}
+
+}  // namespace klab::kernels::cpu
