@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/cpu/recurrence.h"
+#include "kernels/cpu/workers.h"
 
 namespace klab::kernels {
 namespace {
@@ -93,6 +94,12 @@ cpu::Problem problem(const RecurrenceInputs& in, const std::vector<int64_t>& off
   p.beta_sigmoid = in.beta_sigmoid;
   p.beta_factor = in.allow_neg_eigval ? 2.0f : 1.0f;
   return p;
+}
+
+Tensor empty(at::IntArrayRef shape, const at::TensorOptions& options) {
+  const Tensor x = at::empty(shape, options);
+  cpu::advise_large_pages(x.data_ptr(), x.nbytes());
+  return x;
 }
 
 // Sums over the first dimension, in its order: the same bits on any number of threads.
@@ -195,12 +202,12 @@ RecurrenceOutputs recurrence_cpu_forward(const RecurrenceInputs& inputs, const s
   const RecurrenceInputs in = plain(inputs);
   const cpu::Problem p = problem(in, offsets);
   const auto float32 = in.v.options().dtype(at::kFloat);
-  RecurrenceOutputs out{at::empty(in.v.sizes(), in.v.options()), at::empty({p.count(), p.HV, p.K, p.V}, float32)};
+  RecurrenceOutputs out{empty(in.v.sizes(), in.v.options()), empty({p.count(), p.HV, p.K, p.V}, float32)};
   cpu::Kept buffers;
   if (kept != nullptr) {
     kept->corrections =
-        p.update == cpu::Update::accumulate ? at::empty({0}, float32) : at::empty(in.v.sizes(), float32);
-    kept->states = at::empty({cpu::segment_offsets(p.sequences).back(), p.HV,
+        p.update == cpu::Update::accumulate ? empty({0}, float32) : empty(in.v.sizes(), float32);
+    kept->states = empty({cpu::segment_offsets(p.sequences).back(), p.HV,
                               cpu::padded_key(p.K) * cpu::padded_value(p.V)},
                              float32);
     if (kept->corrections.numel() > 0) buffers.corrections = mutable_floats(kept->corrections);
@@ -217,9 +224,9 @@ RecurrenceInputs recurrence_cpu_backward(const RecurrenceInputs& inputs, const s
   const auto float32 = in.v.options().dtype(at::kFloat);
   const bool grouped = p.HV != p.H;
   const auto key_like = [&](const Tensor& x) {
-    return grouped ? at::empty({x.size(0), x.size(1), p.HV, p.K}, float32) : at::empty(x.sizes(), x.options());
+    return grouped ? empty({x.size(0), x.size(1), p.HV, p.K}, float32) : empty(x.sizes(), x.options());
   };
-  const auto like = [](const Tensor& x) { return x.defined() ? at::empty(x.sizes(), x.options()) : x; };
+  const auto like = [](const Tensor& x) { return x.defined() ? empty(x.sizes(), x.options()) : x; };
 
   RecurrenceInputs d;
   d.q = key_like(in.q);
@@ -233,8 +240,8 @@ RecurrenceInputs recurrence_cpu_backward(const RecurrenceInputs& inputs, const s
   if (in.gate) {
     d.gate.emplace();
     const int64_t per_head = p.decay == cpu::Decay::channel ? p.K : 1;
-    if (in.gate->A_log.defined()) d.gate->A_log = at::empty({p.count(), p.HV}, float32);
-    if (in.gate->dt_bias.defined()) d.gate->dt_bias = at::empty({p.count(), p.HV * per_head}, float32);
+    if (in.gate->A_log.defined()) d.gate->A_log = empty({p.count(), p.HV}, float32);
+    if (in.gate->dt_bias.defined()) d.gate->dt_bias = empty({p.count(), p.HV * per_head}, float32);
   }
   cpu::Gradients out{.q = view_of<cpu::MutableRows>(d.q),
                      .k = view_of<cpu::MutableRows>(d.k),

@@ -14,11 +14,16 @@ using kernels::RecurrenceInputs;
 using kernels::RecurrenceOutputs;
 using kernels::Update;
 
+// Whether the inputs are what the recurrence takes or what a layer projects: q and k of any length, g through a gate,
+// beta through a sigmoid.
+enum class Inputs { ready, raw, raw_bounded };
+
 struct Member {
   const char* name;
   const char* serves;
   Decay decay;
   Update update;
+  Inputs inputs = Inputs::ready;
 };
 
 constexpr Member kFamily[] = {
@@ -31,26 +36,31 @@ constexpr Member kFamily[] = {
     {"recurrence/none/dplr", "IPLR", Decay::none, Update::dplr},
     {"recurrence/scalar/dplr", "Comba", Decay::scalar, Update::dplr},
     {"recurrence/channel/dplr", "DPLR, RWKV-7, GDN-2", Decay::channel, Update::dplr},
+    {"recurrence/raw/scalar/delta", "GDN", Decay::scalar, Update::delta, Inputs::raw},
+    {"recurrence/raw/channel/delta", "KDA", Decay::channel, Update::delta, Inputs::raw},
+    {"recurrence/bounded/channel/delta", "KDA", Decay::channel, Update::delta, Inputs::raw_bounded},
 };
 
-std::vector<Workload> workloads(Decay decay) {
+std::vector<Workload> workloads(const Member& member) {
   std::vector<Workload> all{
       {"one token", 2, 1, 2, 2, 8, 8, true, Gates::ordinary, true},
       {"odd sizes, grouped", 1, 63, 2, 4, 60, 100, true},
       {"one past a chunk", 2, 65, 1, 1, 100, 60, false, Gates::ordinary, true},
       {"long", 1, 1000, 1, 1, 64, 64, false, Gates::ordinary, true},
+      {"widest", 1, 40, 1, 1, 256, 256, false, Gates::ordinary, true},
       {"packed", 1, 165, 1, 2, 16, 24, true, Gates::ordinary, true, {0, 15, 16, 100, 165}},
       {"strong gates", 1, 130, 1, 2, 32, 16, false, Gates::strong, true},
       {"saturated gates", 1, 130, 1, 2, 32, 16, false, Gates::saturated, true},
       {"resets", 1, 130, 1, 2, 32, 16, true, Gates::resets, true},
       {"blocked", 1, 130, 1, 2, 32, 16, true, Gates::blocked, true},
   };
-  if (decay == Decay::none) std::erase_if(all, [](const Workload& w) { return w.gates != Gates::ordinary; });
+  // Where the gate comes first, what comes out of it is ordinary.
+  const bool ordinary = member.decay == Decay::none || member.inputs != Inputs::ready;
+  if (ordinary) std::erase_if(all, [](const Workload& w) { return w.gates != Gates::ordinary; });
   return all;
 }
 
-NamedTensors make_inputs(const Member& member, const Workload& w, uint64_t seed) {
-  at::Generator generator = seeded_generator(seed);
+NamedTensors make_ready_inputs(const Member& member, const Workload& w, at::Generator& generator) {
   NamedTensors in;
   in.push_back({"q", directions({w.B, w.T, w.H, w.K}, generator)});
   in.push_back({"k", directions({w.B, w.T, w.H, w.K}, generator)});
@@ -63,6 +73,35 @@ NamedTensors make_inputs(const Member& member, const Workload& w, uint64_t seed)
     const at::Tensor a = directions({w.B, w.T, w.HV, w.K}, generator);
     in.push_back({"a", a});
     in.push_back({"b", -a * uniform({w.B, w.T, w.HV, 1}, 0, 1, generator)});
+  }
+  return in;
+}
+
+// What a layer projects, and the gate's parameters.
+NamedTensors make_raw_inputs(const Member& member, const Workload& w, at::Generator& generator) {
+  const int64_t per_head = member.decay == Decay::channel ? w.K : 1;
+  NamedTensors in;
+  in.push_back({"q", normal({w.B, w.T, w.H, w.K}, generator)});
+  in.push_back({"k", normal({w.B, w.T, w.H, w.K}, generator)});
+  in.push_back({"v", normal({w.B, w.T, w.HV, w.V}, generator)});
+  const at::Tensor g = normal({w.B, w.T, w.HV, per_head}, generator);
+  in.push_back({"g", member.decay == Decay::channel ? g : g.squeeze(-1)});
+  in.push_back({"beta", normal({w.B, w.T, w.HV}, generator)});
+  // As layers draw them; the bounded gate saturates unless its argument stays small.
+  const bool bounded = member.inputs == Inputs::raw_bounded;
+  in.push_back({"A_log", uniform({w.HV}, bounded ? 0.5 : 1, bounded ? 2 : 16, generator).log()});
+  in.push_back({"dt_bias", normal({w.HV * per_head}, generator) - (bounded ? 1 : 4)});
+  if (bounded) in.push_back({"lower_bound", at::full({1}, -5, at::kLong)});
+  return in;
+}
+
+NamedTensors make_inputs(const Member& member, const Workload& w, uint64_t seed) {
+  at::Generator generator = seeded_generator(seed);
+  NamedTensors in;
+  if (member.inputs != Inputs::ready) {
+    in = make_raw_inputs(member, w, generator);
+  } else {
+    in = make_ready_inputs(member, w, generator);
   }
   if (w.initial_state) in.push_back({"initial_state", normal({w.sequences(), w.HV, w.K, w.V}, generator)});
   if (!w.offsets.empty()) in.push_back({"cu_seqlens", at::tensor(w.offsets, at::kLong)});
@@ -80,6 +119,12 @@ NamedTensors run(Implementation implementation, const NamedTensors& in) {
   inputs.b = find(in, "b");
   inputs.initial_state = find(in, "initial_state");
   inputs.cu_seqlens = find(in, "cu_seqlens");
+  if (find(in, "A_log").defined()) {
+    inputs.qk_l2norm = inputs.beta_sigmoid = inputs.allow_neg_eigval = true;
+    inputs.gate = kernels::RecurrenceGate{find(in, "A_log"), find(in, "dt_bias")};
+    const at::Tensor bound = find(in, "lower_bound");
+    if (bound.defined()) inputs.gate->lower_bound = static_cast<double>(bound.item<int64_t>());
+  }
   const RecurrenceOutputs out = kernels::recurrence(inputs, implementation);
   return {{"o", out.o}, {"final_state", out.final_state}};
 }
@@ -95,20 +140,22 @@ OperatorCase make_case(const Member& member) {
   for (const Implementation implementation : kernels::recurrence_implementations()) {
     const bool cuda = implementation == Implementation::cuda;
     result.forms.push_back({.implementation = implementation,
-                            .in_float64 = !cuda,
+                            .in_float64 = !cuda && implementation != Implementation::cpu,
                             .on_cpu = !cuda,
                             .is_definition = implementation == Implementation::reference});
   }
-  result.workloads = workloads(member.decay);
+  result.workloads = workloads(member);
   result.bench = {"T=2048 H=8 K=V=128", 1, 2048, 8, 8, 128, 128};
-  result.wide = {"g", "beta", "initial_state", "final_state"};
+  result.wide = {"g", "beta", "initial_state", "final_state", "A_log", "dt_bias"};
   result.inputs = [member](const Workload& w, uint64_t seed) { return make_inputs(member, w, seed); };
   result.run = run;
   result.definition = [](const NamedTensors& in) { return run(Implementation::reference, in); };
   // The state is a sum over tokens, a read of it one over K; backwards a gradient for k or q is one over V as
   // well.
+  // The gate's parameters collect theirs from all tokens and channels.
   result.terms = [](const Workload& w, std::string_view tensor) {
-    return w.T + w.K + (tensor.starts_with("d_") ? w.V : 0);
+    const bool of_gate = tensor == "d_A_log" || tensor == "d_dt_bias";
+    return w.T + w.K + (tensor.starts_with("d_") ? w.V : 0) + (of_gate ? w.B * w.T * w.K : 0);
   };
   result.flops = [update = member.update](const Workload& w) { return flops(update, w); };
   return result;

@@ -27,8 +27,8 @@ struct Task {
 
 // Sums over a sequence, of one head.
 struct HeadSums {
+  HWY_ALIGN_MAX float dt_bias[kWidestHead];
   float A_log;
-  float dt_bias[kWidestHead];
 };
 
 struct Workspace {

@@ -8,6 +8,10 @@
 #include <memory>
 #include <new>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -36,7 +40,7 @@ class FlushDenormals {
 #endif
 };
 
-constexpr size_t kCacheLine = 64;
+constexpr size_t kAlignment = 128;
 
 }  // namespace
 
@@ -57,14 +61,25 @@ void* scratch(size_t bytes) {
   thread_local size_t size = 0;
   if (bytes > size) {
     memory.reset();
-    size = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
-    memory.reset(std::aligned_alloc(kCacheLine, size));
+    size = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    memory.reset(std::aligned_alloc(kAlignment, size));
     if (!memory) {
       size = 0;
       throw std::bad_alloc();
     }
   }
   return memory.get();
+}
+
+void advise_large_pages([[maybe_unused]] void* memory, [[maybe_unused]] size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr uintptr_t kLargePage = uintptr_t{2} << 20;
+  const auto address = reinterpret_cast<uintptr_t>(memory);
+  const uintptr_t begin = (address + kLargePage - 1) / kLargePage * kLargePage;
+  const uintptr_t end = (address + bytes) / kLargePage * kLargePage;
+  // Advice: where it cannot be followed, nothing is lost but time.
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
 }
 
 int64_t heads_per_task(int64_t sequences, int64_t heads, int64_t most) {

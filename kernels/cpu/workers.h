@@ -11,9 +11,13 @@ namespace klab::kernels::cpu {
 /// What is computed must depend on i alone.
 void run_tasks(int64_t count, const std::function<void(int64_t)>& work);
 
-/// At least `bytes` of this thread's own memory, aligned to a cache line, kept from call to call: fresh memory of this
+/// At least `bytes` of this thread's own memory, aligned to 128 of them, kept from call to call: fresh memory of this
 /// size would come from the system, page fault by page fault. Valid until the same thread asks again.
 void* scratch(size_t bytes);
+
+/// Asks for large pages for memory that is about to be written for the first time. A tensor of many megabytes is new
+/// memory at every call, and in small pages the system's work on it takes as long as the kernel's.
+void advise_large_pages(void* memory, size_t bytes);
 
 /// How many heads one task takes side by side: their rows are neighbours in memory and their states fit the
 /// second-level cache, as long as there are tasks enough for the threads.

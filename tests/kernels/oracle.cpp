@@ -102,7 +102,28 @@ Span span_of(const std::vector<int64_t>& offsets, int64_t n, int64_t T) {
 
 }  // namespace
 
-NamedTensors recurrence_oracle(const NamedTensors& in, Mistake mistake) {
+// What a layer does to its projections before the recurrence, where the inputs are raw: the other oracles.
+static NamedTensors ready_inputs(const NamedTensors& in) {
+  if (!find(in, "A_log").defined()) return in;
+  const at::Tensor bound = find(in, "lower_bound");
+  NamedTensors ready;
+  for (const auto& [name, tensor] : in) {
+    at::Tensor x = tensor;
+    if (name == "q" || name == "k") x = l2norm_oracle({{"x", x}}, 1e-6)[0].tensor;
+    if (name == "g") {
+      const bool per_head = x.dim() == 3;
+      const NamedTensors raw{{"raw", per_head ? x.unsqueeze(-1) : x}, {"A_log", find(in, "A_log")}, {"dt_bias", find(in, "dt_bias")}};
+      x = kda_gate_oracle(raw, bound.defined() ? bound.item<double>() : 0)[0].tensor;
+      if (per_head) x = x.squeeze(-1);
+    }
+    if (name == "beta") x = 2 / (1 + (-x.to(at::kDouble)).exp());
+    ready.push_back({name, x});
+  }
+  return ready;
+}
+
+NamedTensors recurrence_oracle(const NamedTensors& given_inputs, Mistake mistake) {
+  const NamedTensors in = ready_inputs(given_inputs);
   const std::vector<int64_t> offsets = offsets_of(in);
   const Array q(find(in, "q")), v(find(in, "v"));
   const int64_t T = q.shape[1], H = q.shape[2], K = q.shape[3], HV = v.shape[2], V = v.shape[3];

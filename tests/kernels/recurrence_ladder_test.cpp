@@ -42,6 +42,7 @@ TEST_P(RecurrenceLadder, GradientsAreThoseOfFiniteDifferences) {
     };
     const NamedTensors gradients = forward_and_backward(function, in, weights);
     for (const auto& [name, tensor] : in) {
+      if (!tensor.is_floating_point()) continue;
       at::Tensor expected = at::zeros_like(tensor).view({-1});
       for (int64_t i = 0; i < tensor.numel(); ++i) {
         const auto moved = [&](double step) {
@@ -60,7 +61,10 @@ TEST_P(RecurrenceLadder, GradientsAreThoseOfFiniteDifferences) {
 
 TEST_P(RecurrenceLadder, EveryWorkloadInEveryFormHoldsTheDerivedTolerance) {
   const std::vector<CheckRow> rows = run_matrix({.operators = GetParam().name, .dtypes = {at::kDouble, at::kFloat}});
-  EXPECT_EQ(rows.size(), (GetParam().forms.size() * 2 - 1) * GetParam().workloads.size());
+  // Float32 everywhere; float64 where a form takes it and is not the definition itself.
+  size_t cells = 0;
+  for (const Form& form : GetParam().forms) cells += form.in_float64 && !form.is_definition ? 2 : 1;
+  EXPECT_EQ(rows.size(), cells * GetParam().workloads.size());
   for (const CheckRow& row : rows) {
     EXPECT_TRUE(row.pass) << row.implementation << " " << row.dtype << " " << row.workload << "\n" << row.message;
   }
@@ -88,6 +92,7 @@ TEST(Recurrence, DoubleInputsAreComputedInDouble) {
   in.v = at::full({1, 1, 1, 1}, 1 + 0x1p-40, at::kDouble);
   in.scale = 1;
   for (const Implementation implementation : kernels::recurrence_implementations()) {
+    if (implementation == Implementation::cpu) continue;  // refuses float64
     const kernels::RecurrenceOutputs out = kernels::recurrence(in, implementation);
     EXPECT_EQ(out.o.item<double>() - 1, 0x1p-40) << to_string(implementation);
     EXPECT_EQ(out.final_state.item<double>() - 1, 0x1p-40) << to_string(implementation);
@@ -99,6 +104,7 @@ TEST(Recurrence, OutputsHaveThePromisedDtypes) {
   for (const auto dtype : {at::kDouble, at::kFloat, at::kBFloat16, at::kHalf}) {
     const NamedTensors in = copy_as(kda, kda.inputs(kda.workloads[0], 1), dtype, at::kCPU);
     for (const Form& form : kda.forms) {
+      if (dtype == at::kDouble && !form.in_float64) continue;
       const NamedTensors out = forward(runner(kda, form.implementation), in);
       EXPECT_EQ(find(out, "o").scalar_type(), dtype);
       EXPECT_EQ(find(out, "final_state").scalar_type(), dtype == at::kDouble ? at::kDouble : at::kFloat);
