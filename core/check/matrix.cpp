@@ -56,13 +56,14 @@ struct Cell {
   at::Device device;
 };
 
-Tolerance allowed_for(const Cell& cell, const std::string& tensor) {
+Tolerance allowed_for(const Cell& cell, const std::string& tensor, int64_t elements) {
   Arithmetic arithmetic;
   arithmetic.sums = cell.operator_case.sums_in_own_dtype ? cell.dtype : accumulation_type(cell.dtype);
   arithmetic.result = dtype_in(cell.operator_case, tensor, cell.dtype);
   arithmetic.amplification = cell.operator_case.amplification;
   arithmetic.terms = cell.operator_case.terms(cell.workload, tensor);
   arithmetic.gradient = tensor.starts_with("d_");
+  arithmetic.elements = elements;
   return derived_tolerance(arithmetic);
 }
 
@@ -102,7 +103,7 @@ void fill(CheckRow& row, const Cell& cell) {
 
   row.pass = true;
   for (const auto& [name, tensor] : expected) {
-    record(row, name, compare(find(actual, name), tensor, allowed_for(cell, name)));
+    record(row, name, compare(find(actual, name), tensor, allowed_for(cell, name, tensor.numel())));
   }
 }
 

@@ -12,7 +12,8 @@
 // rounded sum), the peak of an error over its typical size (about 5 for 10^6 elements) and, in a backward
 // pass, that gradients are differences of larger numbers.
 //
-// Over a whole tensor the peak falls away and errors average, so the RMS bound has a smaller factor.
+// Over a whole tensor the peak falls away and errors average, so the RMS bound has a smaller factor; not so over a
+// few numbers, where the peak may be the only one.
 //
 // Rounding the result to its own dtype adds u' |expected_i| (or half a subnormal step, whichever is larger).
 #include "core/check/tolerance.h"
@@ -29,6 +30,7 @@ namespace {
 
 constexpr double kSafety = 4;
 constexpr double kPeakOverTypical = 4;
+constexpr int64_t kFewElements = 16;
 
 // The public matrix passes 5e-3 for outputs and 1e-2 for gradients, relative to the RMS.
 constexpr double kPublicForward = 5e-3, kPublicBackward = 1e-2;
@@ -68,7 +70,7 @@ Tolerance derived_tolerance(const Arithmetic& arithmetic) {
   tolerance.of_rms = kPeakOverTypical * typical;
   tolerance.of_element = kPeakOverTypical * typical + rounding;
   tolerance.absolute = smallest_step(arithmetic.result);
-  tolerance.relative_rms = typical + rounding;
+  tolerance.relative_rms = (arithmetic.elements < kFewElements ? kPeakOverTypical : 1) * typical + rounding;
   if (arithmetic.sums == at::kFloat && arithmetic.result == at::kFloat) {
     const double field = arithmetic.gradient ? kPublicBackward : kPublicForward;
     tolerance.relative_rms = std::min(tolerance.relative_rms, field / 10);

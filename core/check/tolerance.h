@@ -32,6 +32,8 @@ struct Arithmetic {
   /// How much larger the relative error of an intermediate comes out: z where the result is exp(-z).
   double amplification = 1;
   bool gradient = false;  ///< computed by a backward pass
+  /// How many numbers the result has: a few of them do not average their errors.
+  int64_t elements = std::numeric_limits<int64_t>::max();
 };
 
 /// The rounding error that `arithmetic` has to be granted; the derivation stands in tolerance.cpp. The
