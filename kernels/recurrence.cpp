@@ -1,6 +1,7 @@
 #include "kernels/recurrence.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "kernels/checks.h"
 #include "kernels/kda_gate.h"
@@ -130,7 +131,9 @@ Update RecurrenceInputs::update() const {
   return beta.defined() ? Update::delta : Update::accumulate;
 }
 
-RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implementation) {
+// Checks, chooses, and computes all but what the CPU kernels do, which are given to `on_cpu`.
+template <typename OnCpu>
+static RecurrenceOutputs dispatch(const RecurrenceInputs& in, Implementation implementation, const OnCpu& on_cpu) {
   TORCH_CHECK_VALUE(in.q.defined(), kOp, ": q is missing");
   check_tensor(kOp, "q", in.q, {-1, -1, -1, -1}, in.q);
   const std::vector<int64_t> offsets = sequence_offsets(kOp, in.cu_seqlens, in.q.size(0), in.q.size(1));
@@ -138,13 +141,22 @@ RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implemen
   check(in, sequences);
 
   const Implementation chosen = choose(implementation, in);
-  if (chosen == Implementation::cpu) return recurrence_cpu(in, offsets);
+  if (chosen == Implementation::cpu) return on_cpu(offsets);
   const PreparedInputs prepared = prepare(activated(in), offsets, sequences);
   RecurrenceOutputs out =
       chosen == Implementation::reference ? recurrence_reference(prepared) : recurrence_chunk(prepared);
   if (!offsets.empty()) out.o = pack(out.o, offsets);
   out.o = out.o.to(in.v.scalar_type());
   return out;
+}
+
+RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implementation) {
+  return dispatch(in, implementation, [&](const auto& offsets) { return recurrence_cpu(in, offsets); });
+}
+
+RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implementation, RecurrenceKept* kept) {
+  const at::NoGradGuard no_grad;
+  return dispatch(in, implementation, [&](const auto& offsets) { return recurrence_cpu_forward(in, offsets, kept); });
 }
 
 std::vector<Implementation> recurrence_implementations() { 

@@ -63,6 +63,11 @@ struct RecurrenceOutputs {
 /// for an implementation that cannot run on these tensors.
 RecurrenceOutputs recurrence(const RecurrenceInputs& inputs, Implementation implementation = Implementation::automatic);
 
+struct RecurrenceKept;  // recurrence_cpu.h
+
+/// The same without autograd; fills `kept`, unless it is null, where the CPU kernels run.
+RecurrenceOutputs recurrence(const RecurrenceInputs& inputs, Implementation implementation, RecurrenceKept* kept);
+
 /// The implementations that this build has.
 std::vector<Implementation> recurrence_implementations();
 

@@ -102,6 +102,14 @@ Tensor empty(at::IntArrayRef shape, const at::TensorOptions& options) {
   return x;
 }
 
+// Segments of all sequences, or for packed ones the most that their number and T allow: the shape of what is kept must
+// not depend on what the offsets are.
+int64_t most_segments(const RecurrenceInputs& in, int64_t count) {
+  const int64_t T = in.q.size(1);
+  const auto up = [](int64_t tokens) { return (tokens + cpu::kSegment - 1) / cpu::kSegment; };
+  return in.cu_seqlens.defined() ? (T + (cpu::kSegment - 1) * count) / cpu::kSegment : count * up(T);
+}
+
 // Sums over the first dimension, in its order: the same bits on any number of threads.
 Tensor sum_rows(const Tensor& x) {
   Tensor total = x[0].clone();
@@ -207,9 +215,7 @@ RecurrenceOutputs recurrence_cpu_forward(const RecurrenceInputs& inputs, const s
   if (kept != nullptr) {
     kept->corrections =
         p.update == cpu::Update::accumulate ? empty({0}, float32) : empty(in.v.sizes(), float32);
-    kept->states = empty({cpu::segment_offsets(p.sequences).back(), p.HV,
-                              cpu::padded_key(p.K) * cpu::padded_value(p.V)},
-                             float32);
+    kept->states = empty({most_segments(in, p.count()), p.HV, cpu::padded_key(p.K) * cpu::padded_value(p.V)}, float32);
     if (kept->corrections.numel() > 0) buffers.corrections = mutable_floats(kept->corrections);
     buffers.states = mutable_floats(kept->states);
   }
