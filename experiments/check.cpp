@@ -94,7 +94,7 @@ Command check_command() {
             auto options = std::make_shared<Options>();
             app.add_option("--operator", options->filter.operators, "only operators whose name contains this");
             app.add_option("--implementation", options->filter.implementation, "only this one")
-                ->check(CLI::IsMember({"reference", "chunk", "cpu", "cuda"}));
+                ->check(CLI::IsMember({"reference", "composed", "chunk", "cpu", "cuda"}));
             app.add_option("--dtype", options->dtypes, "only these: float64, float32, bfloat16, float16")
                 ->delimiter(',')
                 ->check(CLI::IsMember({"float64", "float32", "bfloat16", "float16"}));

@@ -10,6 +10,7 @@ std::string to_string(Implementation implementation) {
   switch (implementation) {
     case Implementation::automatic: return "automatic";
     case Implementation::reference: return "reference";
+    case Implementation::composed: return "composed";
     case Implementation::chunk: return "chunk";
     case Implementation::cpu: return "cpu";
     case Implementation::cuda: return "cuda";

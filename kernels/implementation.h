@@ -9,6 +9,7 @@ namespace klab::kernels {
 enum class Implementation {
   automatic,
   reference,  ///< the definition, step by step, differentiable, in the dtype of its inputs
+  composed,   ///< of ATen's operators, differentiable
   chunk,      ///< chunkwise form composed of ATen products, differentiable
   cpu,        ///< hand-written CPU kernel, vectorised and threaded
   cuda,       ///< hand-written CUDA kernel

@@ -4,7 +4,9 @@
 #include <ATen/core/grad_mode.h>
 
 #include "kernels/checks.h"
+#include "kernels/cpu_tensors.h"
 #include "kernels/cuda/gated_rms_norm.h"
+#include "kernels/norms_cpu.h"
 
 namespace klab::kernels {
 namespace {
@@ -28,16 +30,12 @@ Tensor gate_value(const Tensor& gate, const std::string& activation) {
   return at::ones_like(gate);
 }
 
-bool needs_gradient(const Tensor& x, const Tensor& weight, const Tensor& gate) {
-  return at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad() || gate.requires_grad());
-}
-
 // Why the CUDA kernel cannot take these tensors, or "".
 std::string cuda_declines(const Tensor& x, const Tensor& weight, const Tensor& gate) {
   if (!cuda::gated_rms_norm_built())
     return "this build has no CUDA kernels (nvcc was not found when it was configured)";
   if (!x.is_cuda()) return "the tensors are not on a CUDA device";
-  if (needs_gradient(x, weight, gate)) return "it has no backward pass and a gradient is needed";
+  if (needs_gradient({x, weight, gate})) return "it has no backward pass and a gradient is needed";
   if (x.scalar_type() == at::kDouble) return "it computes in float32 and the tensors are float64";
   return "";
 }
@@ -53,6 +51,7 @@ Tensor l2norm(const Tensor& x, double eps) {
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   check_norm("rms_norm", x, weight);
+  if (cpu_kernels_decline({x, weight}).empty()) return gated_rms_norm_cpu(x, weight, Tensor(), "none", eps);
   return normalised(x.to(accumulation_type(x.scalar_type())), weight, eps).to(x.scalar_type());
 }
 
@@ -66,9 +65,14 @@ Tensor gated_rms_norm(const Tensor& x, const Tensor& weight, const Tensor& gate,
   const std::string declined = cuda_declines(x, weight, gate);
   TORCH_CHECK_NOT_IMPLEMENTED(implementation != Implementation::cuda || declined.empty(), kOp,
                               ": the CUDA kernel cannot run: ", declined);
-  TORCH_CHECK_NOT_IMPLEMENTED(implementation != Implementation::chunk, kOp, ": there is no chunk form of it");
-  if (implementation != Implementation::reference && declined.empty()) {
-    return cuda::gated_rms_norm(x, weight, gate, activation, eps);
+  const std::string cpu_declines = cpu_kernels_decline({x, weight, gate});
+  TORCH_CHECK_NOT_IMPLEMENTED(implementation != Implementation::cpu || cpu_declines.empty(), kOp,
+                              ": the CPU kernel cannot run: ", cpu_declines);
+  TORCH_CHECK_NOT_IMPLEMENTED(implementation != Implementation::chunk && implementation != Implementation::composed,
+                              kOp, ": there is no implementation '", to_string(implementation), "' of it");
+  if (implementation != Implementation::reference) {
+    if (declined.empty()) return cuda::gated_rms_norm(x, weight, gate, activation, eps);
+    if (cpu_declines.empty()) return gated_rms_norm_cpu(x, weight, gate, activation, eps);
   }
   if (x.is_cuda() && implementation == Implementation::automatic) {
     TORCH_WARN_ONCE(kOp, ": taking the composed form on CUDA, because the fused kernel cannot run: ", declined);
@@ -85,7 +89,7 @@ Tensor rms_norm_of_gated(const Tensor& x, const Tensor& weight, const Tensor& ga
 }
 
 std::vector<Implementation> gated_rms_norm_implementations() {
-  std::vector<Implementation> all{Implementation::reference};
+  std::vector<Implementation> all{Implementation::reference, Implementation::cpu};
   if (cuda::gated_rms_norm_built()) all.push_back(Implementation::cuda);
   return all;
 }

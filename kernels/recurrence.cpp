@@ -110,6 +110,8 @@ PreparedInputs prepare(const RecurrenceInputs& in, const std::vector<int64_t>& o
 Implementation choose(Implementation wanted, const RecurrenceInputs& in) {
   TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::cuda, kOp,
                               ": there is no CUDA kernel for it yet; use 'chunk', which runs on CUDA tensors too");
+  TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::composed, kOp,
+                              ": its forms composed of ATen operators are 'reference' and 'chunk'");
   const std::string cpu_declines = recurrence_cpu_declines(in);
   TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::cpu || cpu_declines.empty(), kOp,
                               ": the CPU kernel cannot run: ", cpu_declines);

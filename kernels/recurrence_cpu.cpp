@@ -4,39 +4,12 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/cpu/recurrence.h"
-#include "kernels/cpu/workers.h"
+#include "kernels/cpu_tensors.h"
 
 namespace klab::kernels {
 namespace {
 
 using at::Tensor;
-
-cpu::Dtype dtype_of(const Tensor& x) {
-  switch (x.scalar_type()) {
-    case at::kFloat: return cpu::Dtype::float32;
-    case at::kBFloat16: return cpu::Dtype::bfloat16;
-    default: return cpu::Dtype::float16;
-  }
-}
-
-// [B, T, heads] is [B, T, heads, 1].
-template <typename View>
-View view_of(const Tensor& x) {
-  if (!x.defined()) return {};
-  return {x.data_ptr(), x.stride(0), x.stride(1), x.stride(2), dtype_of(x)};
-}
-
-// As the kernels want it: rows without gaps. Other strides stay.
-Tensor with_plain_rows(const Tensor& x) {
-  if (!x.defined() || x.dim() == 3 || x.size(3) == 1 || x.stride(3) == 1) return x;
-  return x.contiguous();
-}
-
-Tensor plain_float(const Tensor& x) { return x.defined() ? x.to(at::kFloat).contiguous() : x; }
-
-const float* floats(const Tensor& x) { return x.defined() ? x.data_ptr<float>() : nullptr; }
-
-float* mutable_floats(const Tensor& x) { return x.defined() ? x.data_ptr<float>() : nullptr; }
 
 // The inputs with rows that the kernels can take; owns what their problem points to.
 RecurrenceInputs plain(RecurrenceInputs in) {
@@ -47,15 +20,6 @@ RecurrenceInputs plain(RecurrenceInputs in) {
     in.gate->dt_bias = plain_float(in.gate->dt_bias);
   }
   return in;
-}
-
-std::vector<cpu::Sequence> sequences(const RecurrenceInputs& in, const std::vector<int64_t>& offsets) {
-  std::vector<cpu::Sequence> all;
-  if (offsets.empty()) {
-    for (int64_t row = 0; row < in.q.size(0); ++row) all.push_back({row, 0, in.q.size(1)});
-  }
-  for (size_t n = 0; n + 1 < offsets.size(); ++n) all.push_back({0, offsets[n], offsets[n + 1] - offsets[n]});
-  return all;
 }
 
 double scale_of(const RecurrenceInputs& in) {
@@ -74,14 +38,14 @@ cpu::Problem problem(const RecurrenceInputs& in, const std::vector<int64_t>& off
   p.HV = in.v.size(2);
   p.K = in.q.size(3);
   p.V = in.v.size(3);
-  p.sequences = sequences(in, offsets);
-  p.q = view_of<cpu::Rows>(in.q);
-  p.k = view_of<cpu::Rows>(in.k);
-  p.v = view_of<cpu::Rows>(in.v);
-  p.g = view_of<cpu::Rows>(in.g);
-  p.beta = view_of<cpu::Rows>(in.beta);
-  p.a = view_of<cpu::Rows>(in.a);
-  p.b = view_of<cpu::Rows>(in.b);
+  p.sequences = sequences_of(in.q.size(0), in.q.size(1), offsets);
+  p.q = rows_of(in.q);
+  p.k = rows_of(in.k);
+  p.v = rows_of(in.v);
+  p.g = rows_of(in.g);
+  p.beta = rows_of(in.beta);
+  p.a = rows_of(in.a);
+  p.b = rows_of(in.b);
   p.scale = static_cast<float>(scale_of(in));
   p.initial_state = floats(in.initial_state);
   p.l2norm = in.qk_l2norm;
@@ -96,12 +60,6 @@ cpu::Problem problem(const RecurrenceInputs& in, const std::vector<int64_t>& off
   return p;
 }
 
-Tensor empty(at::IntArrayRef shape, const at::TensorOptions& options) {
-  const Tensor x = at::empty(shape, options);
-  cpu::advise_large_pages(x.data_ptr(), x.nbytes());
-  return x;
-}
-
 // Segments of all sequences, or for packed ones the most that their number and T allow: the shape of what is kept must
 // not depend on what the offsets are.
 int64_t most_segments(const RecurrenceInputs& in, int64_t count) {
@@ -110,11 +68,13 @@ int64_t most_segments(const RecurrenceInputs& in, int64_t count) {
   return in.cu_seqlens.defined() ? (T + (cpu::kSegment - 1) * count) / cpu::kSegment : count * up(T);
 }
 
-// Sums over the first dimension, in its order: the same bits on any number of threads.
-Tensor sum_rows(const Tensor& x) {
-  Tensor total = x[0].clone();
-  for (int64_t n = 1; n < x.size(0); ++n) total += x[n];
-  return total;
+// Up to this many tokens, steps are faster than a chunk of 16.
+constexpr int64_t kMostSteps = 8;
+
+int64_t longest(const cpu::Problem& p) {
+  int64_t length = 0;
+  for (const cpu::Sequence& s : p.sequences) length = std::max(length, s.length);
+  return length;
 }
 
 Tensor as_input(const Tensor& gradient, const Tensor& input) {
@@ -185,24 +145,10 @@ class RecurrenceFunction : public torch::autograd::Function<RecurrenceFunction> 
   }
 };
 
-bool needs_gradient(const RecurrenceInputs& in) {
-  if (!at::GradMode::is_enabled()) return false;
-  const RecurrenceGate gate = in.gate.value_or(RecurrenceGate{});
-  for (const Tensor* x :
-       {&in.q, &in.k, &in.v, &in.g, &in.beta, &in.a, &in.b, &in.initial_state, &gate.A_log, &gate.dt_bias}) {
-    if (x->defined() && x->requires_grad()) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 std::string recurrence_cpu_declines(const RecurrenceInputs& in) {
-  if (!in.q.is_cpu()) return "the tensors are not on the CPU";
-  for (const Tensor* x : {&in.q, &in.k, &in.v, &in.g, &in.beta, &in.a, &in.b, &in.initial_state}) {
-    if (x->defined() && x->scalar_type() == at::kDouble) return "it computes in float32 and a tensor is float64";
-  }
-  return "";
+  return cpu_kernels_decline({in.q, in.k, in.v, in.g, in.beta, in.a, in.b, in.initial_state});
 }
 
 RecurrenceOutputs recurrence_cpu_forward(const RecurrenceInputs& inputs, const std::vector<int64_t>& offsets,
@@ -210,16 +156,20 @@ RecurrenceOutputs recurrence_cpu_forward(const RecurrenceInputs& inputs, const s
   const RecurrenceInputs in = plain(inputs);
   const cpu::Problem p = problem(in, offsets);
   const auto float32 = in.v.options().dtype(at::kFloat);
-  RecurrenceOutputs out{empty(in.v.sizes(), in.v.options()), empty({p.count(), p.HV, p.K, p.V}, float32)};
+  RecurrenceOutputs out{empty_result(in.v.sizes(), in.v.options()), empty_result({p.count(), p.HV, p.K, p.V}, float32)};
   cpu::Kept buffers;
   if (kept != nullptr) {
     kept->corrections =
-        p.update == cpu::Update::accumulate ? empty({0}, float32) : empty(in.v.sizes(), float32);
-    kept->states = empty({most_segments(in, p.count()), p.HV, cpu::padded_key(p.K) * cpu::padded_value(p.V)}, float32);
-    if (kept->corrections.numel() > 0) buffers.corrections = mutable_floats(kept->corrections);
-    buffers.states = mutable_floats(kept->states);
+        p.update == cpu::Update::accumulate ? empty_result({0}, float32) : empty_result(in.v.sizes(), float32);
+    kept->states = empty_result({most_segments(in, p.count()), p.HV, cpu::padded_key(p.K) * cpu::padded_value(p.V)}, float32);
+    buffers.corrections = floats(kept->corrections);
+    buffers.states = floats(kept->states);
   }
-  cpu::forward(p, view_of<cpu::MutableRows>(out.o), mutable_floats(out.final_state), buffers);
+  if (kept == nullptr && longest(p) <= kMostSteps) {
+    cpu::step(p, mutable_rows_of(out.o), floats(out.final_state));
+  } else {
+    cpu::forward(p, mutable_rows_of(out.o), floats(out.final_state), buffers);
+  }
   return out;
 }
 
@@ -230,41 +180,40 @@ RecurrenceInputs recurrence_cpu_backward(const RecurrenceInputs& inputs, const s
   const auto float32 = in.v.options().dtype(at::kFloat);
   const bool grouped = p.HV != p.H;
   const auto key_like = [&](const Tensor& x) {
-    return grouped ? empty({x.size(0), x.size(1), p.HV, p.K}, float32) : empty(x.sizes(), x.options());
+    return grouped ? empty_result({x.size(0), x.size(1), p.HV, p.K}, float32) : empty_result(x.sizes(), x.options());
   };
-  const auto like = [](const Tensor& x) { return x.defined() ? empty(x.sizes(), x.options()) : x; };
 
   RecurrenceInputs d;
   d.q = key_like(in.q);
   d.k = key_like(in.k);
-  d.v = like(in.v);
-  d.g = like(in.g);
-  d.beta = like(in.beta);
-  d.a = like(in.a);
-  d.b = like(in.b);
-  d.initial_state = like(in.initial_state);
+  d.v = empty_result_like(in.v);
+  d.g = empty_result_like(in.g);
+  d.beta = empty_result_like(in.beta);
+  d.a = empty_result_like(in.a);
+  d.b = empty_result_like(in.b);
+  d.initial_state = empty_result_like(in.initial_state);
   if (in.gate) {
     d.gate.emplace();
     const int64_t per_head = p.decay == cpu::Decay::channel ? p.K : 1;
-    if (in.gate->A_log.defined()) d.gate->A_log = empty({p.count(), p.HV}, float32);
-    if (in.gate->dt_bias.defined()) d.gate->dt_bias = empty({p.count(), p.HV * per_head}, float32);
+    if (in.gate->A_log.defined()) d.gate->A_log = empty_result({p.count(), p.HV}, float32);
+    if (in.gate->dt_bias.defined()) d.gate->dt_bias = empty_result({p.count(), p.HV * per_head}, float32);
   }
-  cpu::Gradients out{.q = view_of<cpu::MutableRows>(d.q),
-                     .k = view_of<cpu::MutableRows>(d.k),
-                     .v = view_of<cpu::MutableRows>(d.v),
-                     .g = view_of<cpu::MutableRows>(d.g),
-                     .beta = view_of<cpu::MutableRows>(d.beta),
-                     .a = view_of<cpu::MutableRows>(d.a),
-                     .b = view_of<cpu::MutableRows>(d.b),
-                     .initial_state = mutable_floats(d.initial_state)};
+  cpu::Gradients out{.q = mutable_rows_of(d.q),
+                     .k = mutable_rows_of(d.k),
+                     .v = mutable_rows_of(d.v),
+                     .g = mutable_rows_of(d.g),
+                     .beta = mutable_rows_of(d.beta),
+                     .a = mutable_rows_of(d.a),
+                     .b = mutable_rows_of(d.b),
+                     .initial_state = floats(d.initial_state)};
   if (d.gate) {
-    out.A_log = mutable_floats(d.gate->A_log);
-    out.dt_bias = mutable_floats(d.gate->dt_bias);
+    out.A_log = floats(d.gate->A_log);
+    out.dt_bias = floats(d.gate->dt_bias);
   }
   const Tensor d_o_rows = d_o.contiguous(), d_end = plain_float(d_final_state);
-  const cpu::Kept buffers{kept.corrections.numel() > 0 ? mutable_floats(kept.corrections) : nullptr,
-                          mutable_floats(kept.states)};
-  cpu::backward(p, view_of<cpu::Rows>(d_o_rows), floats(d_end), buffers, out);
+  const cpu::Kept buffers{floats(kept.corrections),
+                          floats(kept.states)};
+  cpu::backward(p, rows_of(d_o_rows), floats(d_end), buffers, out);
 
   d.q = sum_groups(d.q, in.q);
   d.k = sum_groups(d.k, in.k);
@@ -277,8 +226,11 @@ RecurrenceInputs recurrence_cpu_backward(const RecurrenceInputs& inputs, const s
 }
 
 RecurrenceOutputs recurrence_cpu(const RecurrenceInputs& in, const std::vector<int64_t>& offsets) {
-  if (!needs_gradient(in)) return recurrence_cpu_forward(in, offsets, nullptr);
   const RecurrenceGate gate = in.gate.value_or(RecurrenceGate{});
+  if (!needs_gradient(
+          {in.q, in.k, in.v, in.g, in.beta, in.a, in.b, in.initial_state, gate.A_log, gate.dt_bias})) {
+    return recurrence_cpu_forward(in, offsets, nullptr);
+  }
   constexpr auto argument = RecurrenceFunction::argument;
   const auto out = RecurrenceFunction::apply(in, offsets, argument(in.q), argument(in.k), argument(in.v), argument(in.g),
                                              argument(in.beta), argument(in.a), argument(in.b),

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "kernels/checks.h"
+#include "kernels/short_conv_cpu.h"
 
 namespace klab::kernels {
 namespace {
@@ -33,7 +34,7 @@ Tensor by_conv1d(const Tensor& with_past, const ShortConvInputs& in) {
       .transpose(1, 2);
 }
 
-ShortConvOutputs run(ShortConvInputs in, const Form& form) {
+std::vector<int64_t> check(const ShortConvInputs& in) {
   TORCH_CHECK_VALUE(in.x.defined() && in.x.dim() == 3, kOp, ": x must be [B, T, D]");
   const int64_t B = in.x.size(0), T = in.x.size(1), D = in.x.size(2);
   check_tensor(kOp, "x", in.x, {B, T, D}, in.x);
@@ -47,9 +48,14 @@ ShortConvOutputs run(ShortConvInputs in, const Form& form) {
   const std::vector<int64_t> offsets = sequence_offsets(kOp, in.cu_seqlens, B, T);
   const int64_t N = offsets.empty() ? B : static_cast<int64_t>(offsets.size()) - 1;
   if (in.initial_state.defined()) check_tensor(kOp, "initial_state", in.initial_state, {N, W - 1, D}, in.x);
+  return offsets;
+}
+
+ShortConvOutputs compose(ShortConvInputs in, const std::vector<int64_t>& offsets, const Form& form) {
+  const int64_t T = in.x.size(1), D = in.x.size(2), W = in.weight.size(1);
+  const int64_t N = offsets.empty() ? in.x.size(0) : static_cast<int64_t>(offsets.size()) - 1;
   const Tensor past =
       in.initial_state.defined() ? in.initial_state.to(in.x.scalar_type()) : at::zeros({N, W - 1, D}, in.x.options());
-
   in.weight = in.weight.to(in.x.scalar_type());
   if (in.bias.defined()) in.bias = in.bias.to(in.x.scalar_type());
 
@@ -75,8 +81,22 @@ ShortConvOutputs run(ShortConvInputs in, const Form& form) {
 
 }  // namespace
 
-ShortConvOutputs short_conv_reference(const ShortConvInputs& inputs) { return run(inputs, by_taps); }
+ShortConvOutputs short_conv(const ShortConvInputs& in, Implementation implementation) {
+  const std::vector<int64_t> offsets = check(in);
+  if (implementation == Implementation::reference) return compose(in, offsets, by_taps);
+  const std::string cpu_declines = short_conv_cpu_declines(in);
+  if (implementation == Implementation::automatic) {
+    implementation = cpu_declines.empty() ? Implementation::cpu : Implementation::composed;
+  }
+  if (implementation == Implementation::composed) return compose(in, offsets, by_conv1d);
+  TORCH_CHECK_NOT_IMPLEMENTED(implementation == Implementation::cpu, kOp, ": there is no implementation '",
+                              to_string(implementation), "' of it");
+  TORCH_CHECK_NOT_IMPLEMENTED(cpu_declines.empty(), kOp, ": the CPU kernel cannot run: ", cpu_declines);
+  return short_conv_cpu(in, offsets);
+}
 
-ShortConvOutputs short_conv(const ShortConvInputs& inputs) { return run(inputs, by_conv1d); }
+std::vector<Implementation> short_conv_implementations() {
+  return {Implementation::reference, Implementation::composed, Implementation::cpu};
+}
 
 }  // namespace klab::kernels

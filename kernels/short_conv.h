@@ -4,6 +4,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <string>
+#include <vector>
+
+#include "kernels/implementation.h"
 
 namespace klab::kernels {
 
@@ -21,11 +24,13 @@ struct ShortConvOutputs {
   at::Tensor final_state;  ///< [N, W - 1, D], dtype of x: the last W - 1 raw inputs
 };
 
-/// y_t = activation(bias + sum_w weight[:, w] x_{t - W + 1 + w}); differentiable in all tensors but cu_seqlens.
-/// Throws c10::ValueError that names the argument.
-ShortConvOutputs short_conv(const ShortConvInputs& inputs);
+/// y_t = activation(bias + sum_w weight[:, w] x_{t - W + 1 + w}); differentiable in all tensors but cu_seqlens (`cpu`:
+/// once). Dtypes: `cpu` sums in float32 and rounds once; the others sum in x's dtype; `reference` tap by tap.
+/// Throws c10::ValueError that names the argument, and c10::NotImplementedError for an implementation that cannot run on
+/// these tensors.
+ShortConvOutputs short_conv(const ShortConvInputs& inputs, Implementation implementation = Implementation::automatic);
 
-/// The same as an explicit sum over taps, in the dtype of its inputs.
-ShortConvOutputs short_conv_reference(const ShortConvInputs& inputs);
+/// The implementations that this build has.
+std::vector<Implementation> short_conv_implementations();
 
 }  // namespace klab::kernels

@@ -23,11 +23,11 @@ using Optional = std::optional<Tensor>;
 using Tensors = std::vector<Tensor>;
 
 Implementation implementation_of(const std::string& name) {
-  for (const Implementation known : {Implementation::automatic, Implementation::reference, Implementation::chunk,
-                                     Implementation::cpu, Implementation::cuda}) {
+  using enum Implementation;
+  for (const Implementation known : {automatic, reference, composed, chunk, cpu, cuda}) {
     if (to_string(known) == name) return known;
   }
-  TORCH_CHECK_VALUE(false, "implementation '", name, "' is none of: automatic, reference, chunk, cpu, cuda");
+  TORCH_CHECK_VALUE(false, "implementation '", name, "' is none of: automatic, reference, composed, chunk, cpu, cuda");
 }
 
 // Absent results: an operator's result is always a tensor.

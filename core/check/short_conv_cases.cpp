@@ -26,8 +26,7 @@ NamedTensors make_inputs(const Workload& w, uint64_t seed) {
 NamedTensors run(Implementation implementation, const std::string& activation, const NamedTensors& in) {
   const ShortConvInputs inputs{find(in, "x"), find(in, "weight"),        find(in, "bias"),
                                activation,    find(in, "initial_state"), find(in, "cu_seqlens")};
-  const ShortConvOutputs out =
-      implementation == Implementation::reference ? short_conv_reference(inputs) : short_conv(inputs);
+  const ShortConvOutputs out = short_conv(inputs, implementation);
   return {{"y", out.y}, {"final_state", out.final_state}};
 }
 
@@ -35,7 +34,11 @@ OperatorCase make_case(const std::string& name, const std::string& activation) {
   OperatorCase result;
   result.name = name;
   result.serves = "KDA, GDN, Mamba2";
-  result.forms = {{.implementation = Implementation::reference, .is_definition = true}, {Implementation::automatic}};
+  for (const Implementation implementation : kernels::short_conv_implementations()) {
+    result.forms.push_back({.implementation = implementation,
+                            .in_float64 = implementation != Implementation::cpu,
+                            .is_definition = implementation == Implementation::reference});
+  }
   result.workloads = {
       {"one token", 2, 1, 1, 1, 8, 8, true, Gates::ordinary, true},
       {"odd sizes", 2, 63, 3, 3, 20, 20, true},

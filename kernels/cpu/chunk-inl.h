@@ -122,24 +122,25 @@ HWY_INLINE void fill_row(float* row, float x, int64_t padded) {
   for (int64_t d = 0; d < padded; d += kLanes) store(broadcast(x), row + d);
 }
 
+// exp(g) of the first token at `at`, in every channel.
+HWY_INLINE void load_decay_row(const Problem& p, const Widths& w, const Place& at, const GateParameters& gate, float* e) {
+  if (p.decay == Decay::none) return fill_row(e, 1.0f, w.K);
+  const bool channel = p.decay == Decay::channel;
+  const int64_t width = channel ? p.K : 1, padded = channel ? w.K : kLanes;
+  load_row(p.g, p.g.offset(at.row, at.token, at.head), width, padded, e);
+  exponentiate_row(p, gate, width, padded, e);
+  if (!channel) fill_row(e, e[0], w.K);
+}
+
 HWY_INLINE void load_decay(const Problem& p, const Widths& w, const Place& at, Chunk& c) {
   const GateParameters gate = gate_parameters(p, at.head);
   for (int64_t i = 0; i < kChunk; ++i) {
-    if (p.decay == Decay::none || i >= at.count) {
-      fill_row(c.e[i], 1.0f, w.K);
-      c.scalar_e[i] = 1.0f;
-      continue;
-    }
-    const int64_t offset = p.g.offset(at.row, at.token + i, at.head);
-    if (p.decay == Decay::channel) {
-      load_row(p.g, offset, p.K, w.K, c.e[i]);
-      exponentiate_row(p, gate, p.K, w.K, c.e[i]);
+    if (i < at.count) {
+      load_decay_row(p, w, {at.sequence, at.row, at.token + i, 1, at.head}, gate, c.e[i]);
     } else {
-      load_row(p.g, offset, 1, kLanes, c.e[i]);
-      exponentiate_row(p, gate, 1, kLanes, c.e[i]);
-      c.scalar_e[i] = c.e[i][0];
-      fill_row(c.e[i], c.scalar_e[i], w.K);
+      fill_row(c.e[i], 1.0f, w.K);
     }
+    c.scalar_e[i] = c.e[i][0];
   }
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/cpu/rows.h"
+#include "kernels/cpu/sequence.h"
 
 namespace klab::kernels::cpu {
 
@@ -22,11 +23,6 @@ enum class Decay { none, scalar, channel };
 enum class Update { accumulate, delta, dplr };
 /// How the log-decay comes from what is given as g: as it is, or through the gate (kda_gate.h).
 enum class Gate { log_decay, softplus, bounded };
-
-/// Tokens [start, start + length) of batch row `row`.
-struct Sequence {
-  int64_t row, start, length;
-};
 
 /// What to compute. Widths up to kWidestHead; rows of absent inputs have no data.
 struct Problem {

@@ -112,7 +112,7 @@ TEST(Norms, RefuseWrongArgumentsByName) {
 
 TEST(Norms, AnImplementationThatCannotRunIsRefusedNotReplaced) {
   const at::Tensor x = at::ones({2, 4}), weight = at::ones({4});
-  for (const Implementation implementation : {Implementation::cuda, Implementation::chunk}) {
+  for (const Implementation implementation : {Implementation::cuda, Implementation::chunk, Implementation::composed}) {
     EXPECT_THROW(kernels::gated_rms_norm(x, weight, x, "sigmoid", 1e-5, implementation), c10::NotImplementedError);
   }
 }

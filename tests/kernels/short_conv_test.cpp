@@ -13,7 +13,8 @@ namespace {
 using kernels::Implementation;
 using kernels::ShortConvInputs;
 
-constexpr Implementation kForms[] = {Implementation::reference, Implementation::automatic};
+// Those that take float64; the CPU kernel is held to them by the ladder, and has tests of its own below.
+constexpr Implementation kForms[] = {Implementation::reference, Implementation::composed};
 
 TEST(ShortConv, IsWhatPlainLoopsCompute) {
   const OperatorCase& conv = operator_case("short_conv");
@@ -77,7 +78,8 @@ TEST(ShortConv, TheStateIsTheLastRawInputsOldestFirst) {
 // A state is kept for as long as a text is written; it must not keep the whole prompt alive.
 TEST(ShortConv, TheStateHoldsNoMoreMemoryThanItNeeds) {
   const ShortConvInputs in{at::ones({1, 500, 8}), at::ones({8, 4}), {}, "", {}, {}};
-  for (const auto& state : {kernels::short_conv(in).final_state, kernels::short_conv_reference(in).final_state}) {
+  for (const Implementation form : kernels::short_conv_implementations()) {
+    const at::Tensor state = kernels::short_conv(in, form).final_state;
     EXPECT_EQ(state.storage().nbytes(), state.nbytes());
   }
 }
@@ -87,7 +89,7 @@ TEST(ShortConv, APrefixDoesNotDependOnWhatFollows) {
   const NamedTensors in = copy_as(conv, conv.inputs({"", 1, 50, 1, 1, 33, 33}, 4), at::kFloat, at::kCPU);
   const at::Tensor changed = find(in, "x").clone();
   changed.narrow(1, 20, 30).mul_(-3);
-  for (const Implementation form : kForms) {
+  for (const Implementation form : kernels::short_conv_implementations()) {
     const at::Tensor past = find(forward(runner(conv, form), in), "y").narrow(1, 0, 20);
     const at::Tensor other = find(forward(runner(conv, form), with(in, "x", changed)), "y").narrow(1, 0, 20);
     expect_close("past", other, past, {});
@@ -98,7 +100,7 @@ TEST(ShortConv, DoubleInputsAreComputedInDouble) {
   const at::Tensor x = at::full({1, 1, 1}, 1 + 0x1p-40, at::kDouble);
   const ShortConvInputs in{x, at::ones({1, 4}, at::kDouble), {}, "", {}, {}};
   EXPECT_EQ(kernels::short_conv(in).y.item<double>(), 1 + 0x1p-40);
-  EXPECT_EQ(kernels::short_conv_reference(in).y.item<double>(), 1 + 0x1p-40);
+  EXPECT_EQ(kernels::short_conv(in, Implementation::reference).y.item<double>(), 1 + 0x1p-40);
 }
 
 TEST(ShortConv, AnyWidthFromOneTapOn) {
@@ -106,8 +108,11 @@ TEST(ShortConv, AnyWidthFromOneTapOn) {
     const NamedTensors in{{"x", at::randn({2, 5, 3}, at::kDouble)}, {"weight", at::randn({3, W}, at::kDouble)}};
     const ShortConvInputs inputs{find(in, "x"), find(in, "weight"), {}, "", {}, {}};
     const at::Tensor expected = find(short_conv_oracle(in), "y");
-    expect_close("taps", kernels::short_conv_reference(inputs).y, expected, tight());
+    expect_close("taps", kernels::short_conv(inputs, Implementation::reference).y, expected, tight());
     expect_close("conv1d", kernels::short_conv(inputs).y, expected, tight());
+    const ShortConvInputs narrow{find(in, "x").to(at::kFloat), find(in, "weight").to(at::kFloat), {}, "", {}, {}};
+    expect_close("cpu", kernels::short_conv(narrow, Implementation::cpu).y, expected,
+                 derived_tolerance({.sums = at::kFloat, .result = at::kFloat, .terms = W}));
     EXPECT_EQ(kernels::short_conv(inputs).final_state.sizes(), (std::vector<int64_t>{2, W - 1, 3}));
   }
 }
@@ -115,7 +120,7 @@ TEST(ShortConv, AnyWidthFromOneTapOn) {
 TEST(ShortConv, ParametersMayBeWiderThanTheInputs) {
   const ShortConvInputs in{at::ones({1, 3, 2}, at::kBFloat16), at::ones({2, 4}), at::ones({2}), "silu", {}, {}};
   EXPECT_EQ(kernels::short_conv(in).y.scalar_type(), at::kBFloat16);
-  EXPECT_EQ(kernels::short_conv_reference(in).y.scalar_type(), at::kBFloat16);
+  EXPECT_EQ(kernels::short_conv(in, Implementation::reference).y.scalar_type(), at::kBFloat16);
 }
 
 void expect_refused_after(const std::string& argument, const std::function<void(ShortConvInputs&)>& change) {
@@ -123,7 +128,7 @@ void expect_refused_after(const std::string& argument, const std::function<void(
   EXPECT_NO_THROW(kernels::short_conv(in));
   change(in);
   expect_refused("short_conv", argument, [&] { kernels::short_conv(in); });
-  expect_refused("short_conv", argument, [&] { kernels::short_conv_reference(in); });
+  expect_refused("short_conv", argument, [&] { kernels::short_conv(in, Implementation::reference); });
 }
 
 TEST(ShortConv, RefusesWrongArgumentsByName) {

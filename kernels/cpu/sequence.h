@@ -1,0 +1,13 @@
+// Where a sequence lies in a batch.
+#pragma once
+
+#include <cstdint>
+
+namespace klab::kernels::cpu {
+
+/// Tokens [start, start + length) of batch row `row`.
+struct Sequence {
+  int64_t row, start, length;
+};
+
+}  // namespace klab::kernels::cpu

@@ -1,0 +1,323 @@
+"""The recurrence family with flash-linear-attention's functions.
+
+Every function computes o_t = S_t^T (scale q_t), the read after the write, for a state S [K, V] per head that a step
+decays and writes to; which step is what the functions differ in (tables 6 and 7 of arXiv 2510.26692).
+
+Shapes and dtypes, for all of them:
+
+    q, k            [B, T, H, K]     float32, bfloat16, float16 or float64; any T >= 1, K <= 256
+    v, o            [B, T, HV, V]    HV a multiple of H: value head h reads query and key head h // (HV / H); V <= 256
+    g               [B, T, HV, K] or [B, T, HV], the log-decay, natural log, <= 0; -1000 and -inf are exact
+    beta            [B, T, HV]
+    states          [N, HV, K, V] float32 (float64 with float64 inputs); [N, HV, V, K] with state_v_first
+    cu_seqlens      [N + 1] integer offsets of packed sequences, from 0 to T, then B = 1; without it N = B
+
+Products are summed in float32 (float64 for float64 inputs) and o is rounded once to the dtype of v. `scale` is K^-0.5
+when None. The second result is the state after the last token when output_final_state, else None. All are differentiable,
+once, in every tensor but cu_seqlens. chunk_size is checked and otherwise ignored: the kernels choose. chunk_* and
+fused_recurrent_* compute the same.
+
+Arguments that only say how flash-linear-attention computes (cu_seqlens_cpu, chunk_indices, safe_gate,
+disable_recompute) are accepted and ignored.
+
+Errors, for all of them: klab.ArgumentError, which is a ValueError and an AssertionError, for wrong shapes, dtypes, offsets
+and combinations; NotImplementedError for what flash-linear-attention has and klab has not; TypeError for an unknown
+keyword; DeprecationWarning, raised, for head_first.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from klab import _arguments as arguments
+from klab.errors import require
+
+
+class _Gate(NamedTuple):
+    """g is raw; the log-decay is made of it on the way."""
+
+    A_log: torch.Tensor | None
+    dt_bias: torch.Tensor | None
+    lower_bound: float | None
+
+
+class States(NamedTuple):
+    initial: torch.Tensor | None
+    output_final: bool
+    v_first: bool
+    cu_seqlens: torch.Tensor | None
+
+
+def _flat(x):
+    """A_log and dt_bias come as [HV * K], [HV, K], [1, 1, HV, 1], ..."""
+    return None if x is None else x.reshape(-1)
+
+
+def _needs_gradient(tensors):
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+
+
+def apply(q, k, v, g, beta, a, b, states, scale, qk_l2norm=False, gate=None, beta_sigmoid=False, allow_neg_eigval=False):
+    """The operator itself, on checked arguments: (o, final state or None)."""
+    A_log, dt_bias = (None, None) if gate is None else (_flat(gate.A_log), _flat(gate.dt_bias))
+    initial = states.initial.transpose(-1, -2) if states.v_first and states.initial is not None else states.initial
+    keep = _needs_gradient((q, k, v, g, beta, a, b, initial, A_log, dt_bias))
+    o, final, _, _ = torch.ops.klab.recurrence(
+        q, k, v, g, beta, a, b, initial, states.cu_seqlens, A_log, dt_bias, None if scale is None else float(scale),
+        qk_l2norm, gate is not None, None if gate is None else gate.lower_bound, beta_sigmoid, allow_neg_eigval,
+        "automatic", keep)
+    if not states.output_final:
+        return o, None
+    return o, final.transpose(-1, -2).contiguous() if states.v_first else final
+
+
+def _check(function, q, k, v, states, per_key=(), per_head=()):
+    """`per_key`, `per_head`: (name, tensor) of shapes [B, T, HV, K] and [B, T, HV]."""
+    B, T, HV, K, V = arguments.check_heads(function, q, k, v)
+    N = arguments.check_sequences(function, B, states.cu_seqlens)
+    for name, x in per_key:
+        arguments.check_shape(function, name, x, (B, T, HV, K))
+    for name, x in per_head:
+        arguments.check_shape(function, name, x, (B, T, HV))
+    if states.initial is not None:
+        state = (V, K) if states.v_first else (K, V)
+        arguments.check_state(function, states.initial, (N, HV, *state), like=v)
+
+
+def _check_gate(function, gate, safe_gate):
+    require(gate.A_log is not None or gate.lower_bound is not None,
+            f"{function}: use_gate_in_kernel needs A_log (only a lower_bound makes it optional)")
+    require(gate.lower_bound is not None or not safe_gate,
+            f"{function}: safe_gate with use_gate_in_kernel needs a lower_bound")
+    require(gate.lower_bound is None or -5 <= gate.lower_bound < 0,
+            f"{function}: lower_bound = {gate.lower_bound} does not lie in [-5, 0)")
+
+
+def _check_beta(function, beta_sigmoid, allow_neg_eigval):
+    require(beta_sigmoid or not allow_neg_eigval,
+            f"{function}: allow_neg_eigval doubles the sigmoid of beta and needs use_beta_sigmoid_in_kernel")
+
+
+def _ones_per_head(v):
+    return v.new_ones(v.shape[:3])
+
+
+# --- Kimi Delta Attention ---------------------------------------------------------------------------------------------
+
+
+def _kda(function, q, k, v, g, beta, scale, states, qk_l2norm, gate, beta_sigmoid, allow_neg_eigval, extra):
+    states = states._replace(v_first=arguments.check_extra(function, extra, states.v_first))
+    if gate is not None:
+        _check_gate(function, gate, extra.get("safe_gate", False))
+    _check_beta(function, beta_sigmoid, allow_neg_eigval)
+    _check(function, q, k, v, states, per_key=[("g", g)], per_head=[("beta", beta)])
+    return apply(q, k, v, g, beta, None, None, states, scale, qk_l2norm, gate, beta_sigmoid, allow_neg_eigval)
+
+
+def chunk_kda(q, k, v, g, beta, scale=None, initial_state=None, output_final_state=False, use_qk_l2norm_in_kernel=False,
+              use_gate_in_kernel=False, use_beta_sigmoid_in_kernel=False, allow_neg_eigval=False, *, A_log=None,
+              dt_bias=None, lower_bound=None, state_v_first=False, cu_seqlens=None, chunk_size=None, **extra):
+    """Kimi Delta Attention: S <- Diag(e^g) S; S <- S + beta k (v - S^T k)^T. Equation 1 of arXiv 2510.26692.
+
+    Args:
+        g: [B, T, HV, K], the log-decay per channel; the raw gate with use_gate_in_kernel.
+        beta: [B, T, HV]; raw with use_beta_sigmoid_in_kernel, and that sigmoid doubled with allow_neg_eigval.
+        use_qk_l2norm_in_kernel: q and k are divided by sqrt(sum x^2 + 1e-6) first.
+        use_gate_in_kernel: the log-decay is -exp(A_log) softplus(g + dt_bias), or with lower_bound in [-5, 0)
+            lower_bound sigmoid(exp(A_log) (g + dt_bias)).
+        A_log: HV numbers; may be None with a lower_bound.
+        dt_bias: HV * K numbers, or None.
+    Returns:
+        (o [B, T, HV, V], final state [N, HV, K, V] or None).
+    Raises:
+        ArgumentError: see the module; also allow_neg_eigval without use_beta_sigmoid_in_kernel, a missing A_log, a
+            lower_bound outside [-5, 0).
+    """
+    arguments.check_chunk_size("chunk_kda", chunk_size)
+    gate = _Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
+    states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
+    return _kda("chunk_kda", q, k, v, g, beta, scale, states, use_qk_l2norm_in_kernel, gate, use_beta_sigmoid_in_kernel,
+                allow_neg_eigval, extra)
+
+
+def fused_recurrent_kda(q, k, v, g, beta, scale=None, initial_state=None, output_final_state=False,
+                        use_qk_l2norm_in_kernel=False, use_gate_in_kernel=False, use_beta_sigmoid_in_kernel=False,
+                        allow_neg_eigval=False, *, A_log=None, dt_bias=None, lower_bound=None, state_v_first=False,
+                        cu_seqlens=None, **extra):
+    """chunk_kda() for few tokens; the same arguments without chunk_size, the same result."""
+    gate = _Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
+    states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
+    return _kda("fused_recurrent_kda", q, k, v, g, beta, scale, states, use_qk_l2norm_in_kernel, gate,
+                use_beta_sigmoid_in_kernel, allow_neg_eigval, extra)
+
+
+# --- Gated DeltaNet ---------------------------------------------------------------------------------------------------
+
+
+def _decay(function, g, gk, gate):
+    """The decays that fused_recurrent_gated_delta_rule takes, as one: [B, T, HV], [B, T, HV, K] or None."""
+    if gk is None:
+        require(g is not None or gate is None, f"{function}: use_gate_in_kernel needs g, the raw gate")
+        return g
+    require(gate is None, f"{function}: use_gate_in_kernel makes the decay of g and excludes gk")
+    return gk if g is None else g.unsqueeze(-1) + gk
+
+
+def _gated_delta_rule(function, q, k, v, g, gk, beta, scale, states, qk_l2norm, gate, beta_sigmoid, allow_neg_eigval,
+                      extra):
+    states = states._replace(v_first=arguments.check_extra(function, extra, states.v_first))
+    if gate is not None:
+        _check_gate(function, gate, extra.get("safe_gate", False))
+    _check_beta(function, beta_sigmoid, allow_neg_eigval)
+    beta = _ones_per_head(v) if beta is None else beta
+    per_head = [("g", g)] * (g is not None) + [("beta", beta)]
+    _check(function, q, k, v, states, per_key=[("gk", gk)] * (gk is not None), per_head=per_head)
+    decay = _decay(function, g, gk, gate)
+    return apply(q, k, v, decay, beta, None, None, states, scale, qk_l2norm, gate, beta_sigmoid, allow_neg_eigval)
+
+
+def chunk_gated_delta_rule(q, k, v, g, beta, scale=None, initial_state=None, output_final_state=False,
+                           use_qk_l2norm_in_kernel=False, *, use_gate_in_kernel=False, use_beta_sigmoid_in_kernel=False,
+                           allow_neg_eigval=False, A_log=None, dt_bias=None, lower_bound=None, state_v_first=False,
+                           cu_seqlens=None, chunk_size=None, **extra):
+    """Gated DeltaNet: S <- e^g S; S <- S + beta k (v - S^T k)^T. Table 6 of arXiv 2510.26692.
+
+    Args:
+        g: [B, T, HV], one log-decay per head; the raw gate with use_gate_in_kernel.
+        A_log, dt_bias: HV numbers each, as in chunk_kda(); dt_bias may be None.
+    The other arguments, results and errors are those of chunk_kda().
+    """
+    arguments.check_chunk_size("chunk_gated_delta_rule", chunk_size)
+    gate = _Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
+    states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
+    require(g is not None and beta is not None, "chunk_gated_delta_rule: g and beta are needed")
+    return _gated_delta_rule("chunk_gated_delta_rule", q, k, v, g, None, beta, scale, states, use_qk_l2norm_in_kernel,
+                             gate, use_beta_sigmoid_in_kernel, allow_neg_eigval, extra)
+
+
+def fused_recurrent_gated_delta_rule(q, k, v, g=None, beta=None, scale=None, initial_state=None,
+                                     output_final_state=False, use_qk_l2norm_in_kernel=False, *, gk=None,
+                                     use_gate_in_kernel=False, use_beta_sigmoid_in_kernel=False, allow_neg_eigval=False,
+                                     A_log=None, dt_bias=None, lower_bound=None, state_v_first=False, cu_seqlens=None,
+                                     **extra):
+    """chunk_gated_delta_rule() for few tokens. g may be None (no decay), beta too (ones).
+
+    gk [B, T, HV, K] is a log-decay per channel, added to g where both are given. A decay of values (gv) is refused.
+    """
+    gate = _Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
+    states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
+    return _gated_delta_rule("fused_recurrent_gated_delta_rule", q, k, v, g, gk, beta, scale, states,
+                             use_qk_l2norm_in_kernel, gate, use_beta_sigmoid_in_kernel, allow_neg_eigval, extra)
+
+
+# --- DeltaNet ---------------------------------------------------------------------------------------------------------
+
+
+def _delta_rule(function, q, k, v, beta, scale, states, qk_l2norm, extra):
+    states = states._replace(v_first=arguments.check_extra(function, extra, states.v_first))
+    beta = _ones_per_head(v) if beta is None else beta
+    _check(function, q, k, v, states, per_head=[("beta", beta)])
+    return apply(q, k, v, None, beta, None, None, states, scale, qk_l2norm)
+
+
+def chunk_delta_rule(q, k, v, beta=None, scale=None, initial_state=None, output_final_state=False,
+                     use_qk_l2norm_in_kernel=False, *, state_v_first=False, cu_seqlens=None, chunk_size=None, **extra):
+    """DeltaNet: S <- S + beta k (v - S^T k)^T. Table 6 of arXiv 2510.26692.
+
+    beta [B, T, HV], ones when None. The other arguments, results and errors are those of chunk_kda().
+    """
+    arguments.check_chunk_size("chunk_delta_rule", chunk_size)
+    states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
+    return _delta_rule("chunk_delta_rule", q, k, v, beta, scale, states, use_qk_l2norm_in_kernel, extra)
+
+
+def fused_recurrent_delta_rule(q, k, v, beta=None, scale=None, initial_state=None, output_final_state=False,
+                               use_qk_l2norm_in_kernel=False, *, state_v_first=False, cu_seqlens=None, **extra):
+    """chunk_delta_rule() for few tokens."""
+    require(scale is None or scale > 0, f"fused_recurrent_delta_rule: scale must be positive, but is {scale}")
+    states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
+    return _delta_rule("fused_recurrent_delta_rule", q, k, v, beta, scale, states, use_qk_l2norm_in_kernel, extra)
+
+
+# --- Gated linear attention -------------------------------------------------------------------------------------------
+
+
+def _gla(function, q, k, v, g, scale, states, extra, name):
+    states = states._replace(v_first=arguments.check_extra(function, extra, states.v_first))
+    _check(function, q, k, v, states, per_key=[(name, g)] * (g is not None))
+    return apply(q, k, v, g, None, None, None, states, scale)
+
+
+def chunk_gla(q, k, v, g, scale=None, initial_state=None, output_final_state=False, *, state_v_first=False,
+              cu_seqlens=None, chunk_size=None, **extra):
+    """Gated linear attention: S <- Diag(e^g) S + k v^T, g [B, T, HV, K]. Table 6 of arXiv 2510.26692."""
+    arguments.check_chunk_size("chunk_gla", chunk_size)
+    require(g is not None, "chunk_gla: g is needed")
+    states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
+    return _gla("chunk_gla", q, k, v, g, scale, states, extra, name="g")
+
+
+def fused_recurrent_gla(q, k, v, gk=None, gv=None, scale=None, initial_state=None, output_final_state=False, *,
+                        state_v_first=False, cu_seqlens=None, **extra):
+    """chunk_gla() for few tokens; its decay is called gk and may be None (none). gv, a decay of values, is refused."""
+    states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
+    return _gla("fused_recurrent_gla", q, k, v, gk, scale, states, {"gv": gv, **extra}, name="gk")
+
+
+def _simple_gla(function, q, k, v, g, g_gamma, scale, states, extra):
+    states = states._replace(v_first=arguments.check_extra(function, extra, states.v_first))
+    require(g is None or g_gamma is None, f"{function}: g and g_gamma exclude each other")
+    if g_gamma is not None:
+        arguments.check_shape(function, "g_gamma", g_gamma, v.shape[2:3])
+        g = g_gamma.expand(v.shape[:3])
+    _check(function, q, k, v, states, per_head=[("g", g)] * (g is not None))
+    return apply(q, k, v, g, None, None, None, states, scale)
+
+
+def chunk_simple_gla(q, k, v, g=None, g_gamma=None, scale=None, initial_state=None, output_final_state=False, *,
+                     state_v_first=False, cu_seqlens=None, chunk_size=None, **extra):
+    """Linear attention with one decay per head: S <- e^g S + k v^T. Mamba2 and RetNet in table 6 of arXiv 2510.26692.
+
+    g [B, T, HV], or g_gamma [HV] for a decay that is the same at every token, or neither: plain linear attention.
+    chunk_size may be any power of two.
+    """
+    require(chunk_size is None or (chunk_size > 0 and chunk_size & (chunk_size - 1) == 0),
+            f"chunk_simple_gla: chunk_size must be a power of 2, but is {chunk_size}")
+    states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
+    return _simple_gla("chunk_simple_gla", q, k, v, g, g_gamma, scale, states, extra)
+
+
+def fused_recurrent_simple_gla(q, k, v, g=None, g_gamma=None, scale=None, initial_state=None, output_final_state=False,
+                               *, state_v_first=False, cu_seqlens=None, **extra):
+    """chunk_simple_gla() for few tokens."""
+    states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
+    return _simple_gla("fused_recurrent_simple_gla", q, k, v, g, g_gamma, scale, states, extra)
+
+
+# --- Diagonal plus low rank -------------------------------------------------------------------------------------------
+
+
+def _dplr(function, q, k, v, a, b, gk, scale, states, extra):
+    states = states._replace(v_first=arguments.check_extra(function, extra, states.v_first))
+    _check(function, q, k, v, states, per_key=[("a", a), ("b", b), ("gk", gk)])
+    return apply(q, k, v, gk, None, a, b, states, scale)
+
+
+def chunk_dplr_delta_rule(q, k, v, a, b, gk, scale=None, initial_state=None, output_final_state=False, *,
+                          state_v_first=False, cu_seqlens=None, chunk_size=None, lower_bound=None, **extra):
+    """The general case: S <- Diag(e^gk) S + k v^T + b (a^T S_prev), where a reads the undecayed state.
+
+    a, b, gk [B, T, HV, K]. KDA is a = e^g k, b = -beta k, with the key beta k. RWKV-7 and DPLR in table 6 of
+    arXiv 2510.26692. lower_bound promises lower_bound <= gk < 0, which these kernels do not need.
+    """
+    arguments.check_chunk_size("chunk_dplr_delta_rule", chunk_size)
+    require(lower_bound is None or lower_bound < 0, f"chunk_dplr_delta_rule: lower_bound = {lower_bound} is not negative")
+    states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
+    return _dplr("chunk_dplr_delta_rule", q, k, v, a, b, gk, scale, states, extra)
+
+
+def fused_recurrent_dplr_delta_rule(q, k, v, a, b, gk, scale=None, initial_state=None, output_final_state=False, *,
+                                    state_v_first=False, cu_seqlens=None, **extra):
+    """chunk_dplr_delta_rule() for few tokens."""
+    states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
+    return _dplr("fused_recurrent_dplr_delta_rule", q, k, v, a, b, gk, scale, states, extra)

@@ -1,0 +1,55 @@
+"""Checks python/klab against other people's code: fla-core's naive forms, transformers' Kimi Linear, torch itself.
+
+    pip install -r tests/conformance/requirements.txt
+    python -m pytest tests/conformance            # small shapes, about a minute on two cores
+    python -m pytest tests/conformance --slow     # also the full sizes of the public matrix
+"""
+
+import importlib
+import pathlib
+import sys
+
+import pytest
+import torch
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "python"))
+
+MODELING = "transformers.models.kimi_linear.modeling_kimi_linear"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run the full sizes of the public test matrix")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: a full size of the public matrix; runs only with --slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--slow"):
+        return
+    slow = [item for item in items if "slow" in item.keywords]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if "slow" not in item.keywords]
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(42)
+
+
+@pytest.fixture(scope="session")
+def modeling():
+    """transformers' Kimi Linear on its own PyTorch functions: where it finds fla it binds GPU kernels, when imported."""
+    assert MODELING not in sys.modules, "imported before fla could be hidden from it"
+    hidden = sys.modules.get("fla")
+    sys.modules["fla"] = None  # makes `import fla` fail
+    try:
+        return importlib.import_module(MODELING)
+    finally:
+        if hidden is None:
+            del sys.modules["fla"]
+        else:
+            sys.modules["fla"] = hidden

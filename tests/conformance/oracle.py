@@ -1,0 +1,86 @@
+"""Yardsticks: every recurrence step by step in float64, written here, and fla-core's naive forms (float32 inside)."""
+
+import importlib.util
+import pathlib
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+BLOCK = 64  # tokens between the states that a gradient keeps; the steps between are computed again
+
+
+def naive(operator):
+    """The module fla/ops/<operator>/naive.py of the installed fla-core, without its package, which wants a GPU."""
+    folder = pathlib.Path(importlib.util.find_spec("fla").submodule_search_locations[0])
+    spec = importlib.util.spec_from_file_location(f"naive_{operator.replace('/', '_')}",
+                                                  folder / "ops" / operator / "naive.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _step(S, q, k, v, g, beta, a, b):
+    """S [B, H, K, V]; q, k, a, b [B, H, K]; v [B, H, V]; g [B, H, K or 1]; beta [B, H, 1]."""
+    erased = None if a is None else b.unsqueeze(-1) * (a.unsqueeze(-2) @ S)
+    if g is not None:
+        S = S * g.exp().unsqueeze(-1)
+    if beta is not None:
+        v = beta * (v - (k.unsqueeze(-2) @ S).squeeze(-2))
+    S = S + k.unsqueeze(-1) * v.unsqueeze(-2)
+    if erased is not None:
+        S = S + erased
+    return S, (q.unsqueeze(-2) @ S).squeeze(-2)
+
+
+def _steps(S, *inputs):
+    outputs = []
+    for t in range(inputs[0].shape[1]):
+        S, o = _step(S, *(None if x is None else x[:, t] for x in inputs))
+        outputs.append(o)
+    return S, torch.stack(outputs, 1)
+
+
+def _sequence(S, *inputs):
+    T, outputs = inputs[0].shape[1], []
+    for start in range(0, T, BLOCK):
+        block = [None if x is None else x[:, start:start + BLOCK] for x in inputs]
+        if T > 4 * BLOCK and torch.is_grad_enabled():
+            S, o = checkpoint(_steps, S, *block, use_reentrant=False)
+        else:
+            S, o = _steps(S, *block)
+        outputs.append(o)
+    return S, torch.cat(outputs, 1)
+
+
+def recurrence(q, k, v, g=None, beta=None, a=None, b=None, scale=None, initial_state=None, cu_seqlens=None):
+    """float64 in, float64 out: (o [B, T, HV, V], states [N, HV, K, V]). Layouts as in klab.recurrences."""
+    B, T, H, K = q.shape
+    HV, V = v.shape[2:]
+    q = q.repeat_interleave(HV // H, 2) * (K ** -0.5 if scale is None else scale)
+    k = k.repeat_interleave(HV // H, 2)
+    g = g.unsqueeze(-1) if g is not None and g.ndim == 3 else g
+    beta = None if beta is None else beta.unsqueeze(-1)
+    inputs = (q, k, v, g, beta, a, b)
+    cuts = [0, T] if cu_seqlens is None else cu_seqlens.tolist()
+    N = B if cu_seqlens is None else len(cuts) - 1
+    S = q.new_zeros(N, HV, K, V) if initial_state is None else initial_state
+    states, outputs = [], []
+    for n, (start, end) in enumerate(zip(cuts, cuts[1:])):
+        state, o = _sequence(S if cu_seqlens is None else S[n:n + 1],
+                             *(None if x is None else x[:, start:end] for x in inputs))
+        states.append(state)
+        outputs.append(o)
+    return torch.cat(outputs, 1), torch.cat(states, 0)
+
+
+def l2norm(x):
+    return x / (x.square().sum(-1, keepdim=True) + 1e-6).sqrt()
+
+
+def gate(raw, A_log, dt_bias, lower_bound):
+    """raw [..., H, K] or [..., H] (then one bias per head)."""
+    x = raw if dt_bias is None else raw + dt_bias.view(raw.shape[2:])
+    rate = torch.ones((), dtype=raw.dtype) if A_log is None else A_log.exp().view(-1, *[1] * (raw.ndim - 3))
+    if lower_bound is not None:
+        return lower_bound * torch.sigmoid(rate * x)
+    return -rate * torch.logaddexp(x, torch.zeros((), dtype=x.dtype))

@@ -1,0 +1,151 @@
+"""One random problem, run by an operator of ours and by the yardsticks."""
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import compare
+import oracle
+
+SMALL_T, SMALL_B = 130, 2  # two chunks of 64 and two tokens
+MOST_QUICK = 3e7  # numbers of state that a quick test may walk through: B T HV K V
+
+
+@dataclasses.dataclass
+class Problem:
+    """`tensors` are what the operator gets, by argument name; all floating ones are differentiated."""
+
+    tensors: dict
+    scale: float | None = None
+    qk_l2norm: bool = False
+    use_gate: bool = False
+    lower_bound: float | None = None
+    beta_sigmoid: bool = False
+    neg_eigval: bool = False
+    cu_seqlens: torch.Tensor | None = None
+    A_log: torch.Tensor | None = None
+    dt_bias: torch.Tensor | None = None
+
+    @property
+    def dtype(self):
+        return self.tensors["v"].dtype
+
+    def leaves(self, dtype=None):
+        """Fresh leaves; in the dtypes that they have, or all in `dtype`."""
+        named = {**self.tensors, "A_log": self.A_log, "dt_bias": self.dt_bias}
+        return {name: _leaf(x, dtype) for name, x in named.items() if x is not None}
+
+    def options(self):
+        """The options that are not at their default, under the names of the public functions."""
+        chosen = {"scale": self.scale, "use_qk_l2norm_in_kernel": self.qk_l2norm, "use_gate_in_kernel": self.use_gate,
+                  "lower_bound": self.lower_bound, "use_beta_sigmoid_in_kernel": self.beta_sigmoid,
+                  "allow_neg_eigval": self.neg_eigval, "cu_seqlens": self.cu_seqlens}
+        return {name: value for name, value in chosen.items() if value is not None and value is not False}
+
+    def activated(self, leaves):
+        """The recurrence's own inputs, after what the operator does to raw ones, in the dtype of the leaves."""
+        out = {name: leaves.get(name) for name in ("q", "k", "v", "g", "beta", "a", "b", "initial_state")}
+        if self.qk_l2norm:
+            out["q"], out["k"] = oracle.l2norm(out["q"]), oracle.l2norm(out["k"])
+        if self.use_gate:
+            out["g"] = oracle.gate(out["g"], leaves.get("A_log"), leaves.get("dt_bias"), self.lower_bound)
+        if self.beta_sigmoid:
+            out["beta"] = torch.sigmoid(out["beta"]) * (2 if self.neg_eigval else 1)
+        return out
+
+
+def _leaf(x, dtype):
+    """A leaf with x's strides: a strided input must stay one."""
+    return (x if dtype is None else x.to(dtype)).detach().requires_grad_()
+
+
+def exact(problem):
+    """({name: leaf}, o, final state) in float64."""
+    leaves = problem.leaves(torch.float64)
+    o, state = oracle.recurrence(**problem.activated(leaves), scale=problem.scale, cu_seqlens=problem.cu_seqlens)
+    return leaves, o, state
+
+
+def ours(function, problem, rename=None, **options):
+    """The same from an operator of ours; `rename` gives the names that it has for arguments."""
+    leaves = problem.leaves()
+    named = {(rename or {}).get(name, name): x for name, x in leaves.items()}
+    o, state = function(**named, output_final_state=True, **problem.options(), **options)
+    return leaves, o, state
+
+
+def backward(leaves, o, state, d_o, d_state):
+    """Gradients of sum(o d_o) + sum(state d_state), by name."""
+    loss = (o.double() * d_o.double()).sum() + (state.double() * d_state.double()).sum()
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    return {f"d{name}": gradient for name, gradient in zip(leaves, gradients)}
+
+
+def check(function, problem, public, rename=None, gradients=True, **options):
+    """An operator of ours against float64: outputs, final state and all gradients. Returns ours (o, state)."""
+    expected_leaves, o, state = exact(problem)
+    leaves, our_o, our_state = ours(function, problem, rename, **options)
+    if options.get("state_v_first"):
+        our_state = our_state.transpose(-1, -2)
+    assert our_o.dtype == problem.dtype and our_state.dtype == torch.float32
+    compare.assert_close("o", o, our_o, compare.tolerance_of("o", public, problem.dtype))
+    compare.assert_close("ht", state, our_state, compare.tolerance_of("ht", public, problem.dtype))
+    if gradients:
+        d_o, d_state = torch.randn_like(our_o), torch.randn_like(our_state)
+        expected = backward(expected_leaves, o, state, d_o, d_state)
+        actual = backward(leaves, our_o, our_state, d_o, d_state)
+        for name, gradient in expected.items():
+            assert actual[name].dtype == leaves[name[1:]].dtype
+            compare.assert_close(name, gradient, actual[name], compare.tolerance_of(name, public, problem.dtype))
+    return our_o.detach(), our_state.detach()
+
+
+def check_naive(function, outputs, problem, public, **options):
+    """Ours (o, state) against a naive form of fla-core in float32, at the public tolerance; packed: one by one."""
+    with torch.no_grad():
+        inputs = problem.activated(problem.leaves(torch.float32))
+        state = inputs.pop("initial_state")
+        inputs = {name: x for name, x in inputs.items() if x is not None}
+        T = problem.tensors["q"].shape[1]
+        cuts = [0, T] if problem.cu_seqlens is None else problem.cu_seqlens.tolist()
+        runs = [function(**{name: x[:, start:end] for name, x in inputs.items()}, output_final_state=True, **options,
+                         initial_state=state if problem.cu_seqlens is None else state[n:n + 1])
+                for n, (start, end) in enumerate(zip(cuts, cuts[1:]))]
+    compare.assert_close("o of naive", torch.cat([o for o, _ in runs], 1), outputs[0], public["o"])
+    compare.assert_close("ht of naive", torch.cat([S for _, S in runs]), outputs[1], public["ht"])
+
+
+def cases(names, rows, sizes=("B", "T", "HV", "K", "V")):
+    """pytest parameters of a public table: each row small (T and B cut down), and as it stands, marked slow if large."""
+    names, parameters = names.split(), []
+    for row in rows:
+        case = dict(zip(names, row, strict=True))
+        small = {**case, "B": min(case["B"], SMALL_B), "T": min(case["T"], SMALL_T)}
+        parameters.append(pytest.param(small, id=_label(small)))
+        if small != case:
+            width = case.get("HV", case["H"]) * case["D"] ** 2
+            quick = case["B"] * case["T"] * width <= MOST_QUICK
+            parameters.append(pytest.param(case, id=_label(case), marks=() if quick else pytest.mark.slow))
+    return pytest.mark.parametrize("case", parameters)
+
+
+def _label(case):
+    return "-".join(f"{name}{str(value).removeprefix('torch.').replace(' ', '')}" for name, value in case.items())
+
+
+def uniform(*shape):
+    return torch.rand(*shape)
+
+
+def unit(*shape):
+    """Keys and queries as the public tests draw them: positive, of length one."""
+    return F.normalize(torch.rand(*shape), dim=-1)
+
+
+def surrounded(x, poison=1e30):
+    """x [..., D] as a view into a larger buffer: whoever reads past a row reads poison."""
+    buffer = torch.full((*x.shape[:-1], x.shape[-1] + 8), poison, dtype=x.dtype)
+    buffer[..., :x.shape[-1]] = x
+    return buffer[..., :x.shape[-1]]
