@@ -1,7 +1,13 @@
 // The klab program: picks the subcommand, and turns errors into messages and exit codes.
+#if defined(__linux__)
+#include <malloc.h>
+#endif
+
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
+
+#include <limits>
 
 #include "core/base/error.h"
 #include "core/base/interrupt.h"
@@ -17,6 +23,17 @@ constexpr int kFailed = 1, kBadUsage = 2, kSignalled = 128;
 std::vector<Command> commands() {
   return {demo_command(),  train_command(), resume_command(), tasks_command(),
           model_command(), plot_command(),  check_command(),  bench_command()};
+}
+
+// Every step allocates the same large tensors again. By default the C library takes such memory from the system and
+// gives it back each time, page by page: a fifth of a training step. Here it stays.
+void keep_freed_memory() {
+#if defined(__GLIBC__)
+  constexpr int kLargest = 32 << 20;  // glibc takes no larger threshold
+  mallopt(M_MMAP_THRESHOLD, kLargest);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TOP_PAD, 2 * kLargest);
+#endif
 }
 
 std::string command_line(int argc, char** argv) {
@@ -89,6 +106,7 @@ int run(int argc, char** argv) {
 }  // namespace klab
 
 int main(int argc, char** argv) {
+  klab::keep_freed_memory();
   try {
     return klab::run(argc, argv);
   } catch (const klab::Interrupted& error) {

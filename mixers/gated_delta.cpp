@@ -30,7 +30,7 @@ GatedDeltaMixer::GatedDeltaMixer(const MixerShape& shape, const GatedDeltaOption
       value_dim_(options.value_dim > 0 ? options.value_dim : shape.head_dim),
       output_gate_(options.output_gate),
       short_conv_(options.short_conv),
-      beta_scale_(options.allow_neg_eigval ? 2 : 1),
+      allow_neg_eigval_(options.allow_neg_eigval),
       q_proj_(register_module("q_proj", Linear(shape.width, heads_ * key_dim_))),
       k_proj_(register_module("k_proj", Linear(shape.width, heads_ * key_dim_))),
       v_proj_(register_module("v_proj", Linear(shape.width, value_heads_ * value_dim_))),
@@ -63,11 +63,14 @@ Tensor GatedDeltaMixer::forward(const Tensor& x, const Sequences& sequences, Sta
   const auto heads = [&](const Tensor& y, int64_t count) { return y.view({B, T, count, -1}); };
 
   kernels::RecurrenceInputs in;
-  in.q = kernels::l2norm(heads(convolved(q_proj_, q_conv_, x, sequences, state, "q_conv"), heads_));
-  in.k = kernels::l2norm(heads(convolved(k_proj_, k_conv_, x, sequences, state, "k_conv"), heads_));
+  in.q = heads(convolved(q_proj_, q_conv_, x, sequences, state, "q_conv"), heads_);
+  in.k = heads(convolved(k_proj_, k_conv_, x, sequences, state, "k_conv"), heads_);
   in.v = heads(convolved(v_proj_, v_conv_, x, sequences, state, "v_conv"), value_heads_);
-  in.g = log_decay(x);
-  in.beta = beta_scale_ * torch::sigmoid(b_proj_->forward(x));
+  in.g = raw_decay(x);
+  in.gate = gate();
+  in.beta = b_proj_->forward(x);
+  in.qk_l2norm = in.beta_sigmoid = true;
+  in.allow_neg_eigval = allow_neg_eigval_;
   in.cu_seqlens = sequences.cu_seqlens;
   if (state != nullptr) in.initial_state = state->tensors.at("memory");
   const kernels::RecurrenceOutputs out = kernels::recurrence(in);

@@ -36,8 +36,10 @@ class GatedDeltaMixer : public TokenMixer {
   double decode_flops(int64_t tokens) const final;
 
  protected:
-  /// g <= 0 from x [B, T, D]: [B, T, HV, K] per channel or [B, T, HV] per head.
-  virtual torch::Tensor log_decay(const torch::Tensor& x) = 0;
+  /// The raw decay from x [B, T, D]: [B, T, HV, K] per channel or [B, T, HV] per head.
+  virtual torch::Tensor raw_decay(const torch::Tensor& x) const = 0;
+  /// What makes the log-decay of it.
+  virtual kernels::RecurrenceGate gate() const = 0;
 
   int64_t heads_, key_dim_, value_heads_, value_dim_;
 
@@ -48,7 +50,7 @@ class GatedDeltaMixer : public TokenMixer {
 
   std::string output_gate_;
   bool short_conv_;
-  double beta_scale_;
+  bool allow_neg_eigval_;
   Linear q_proj_, k_proj_, v_proj_, b_proj_, o_proj_;
   ShortConv q_conv_{nullptr}, k_conv_{nullptr}, v_conv_{nullptr};
   Linear g_a_proj_{nullptr}, g_b_proj_{nullptr};

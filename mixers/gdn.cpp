@@ -2,7 +2,6 @@
 
 #include <torch/torch.h>
 
-#include "kernels/kda_gate.h"
 #include "mixers/decay.h"
 #include "mixers/registry.h"
 
@@ -19,9 +18,9 @@ void GatedDeltaNet::initialise(const at::Generator& generator) {
   draw_dt_bias(dt_bias_, generator);
 }
 
-torch::Tensor GatedDeltaNet::log_decay(const torch::Tensor& x) {
-  return kernels::kda_gate(a_proj_->forward(x), A_log_, dt_bias_);
-}
+torch::Tensor GatedDeltaNet::raw_decay(const torch::Tensor& x) const { return a_proj_->forward(x); }
+
+kernels::RecurrenceGate GatedDeltaNet::gate() const { return {A_log_, dt_bias_}; }
 
 MixerEntry gdn_mixer() { return mixer_entry<GatedDeltaNet>("gdn", "Gated DeltaNet: delta rule, one decay per head"); }
 

@@ -15,7 +15,8 @@ class GatedDeltaNet : public GatedDeltaMixer {
   void initialise(const at::Generator& generator) override;
 
  protected:
-  torch::Tensor log_decay(const torch::Tensor& x) override;
+  torch::Tensor raw_decay(const torch::Tensor& x) const override;
+  kernels::RecurrenceGate gate() const override;
 
  private:
   Linear a_proj_;

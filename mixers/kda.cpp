@@ -2,7 +2,6 @@
 
 #include <torch/torch.h>
 
-#include "kernels/kda_gate.h"
 #include "mixers/decay.h"
 #include "mixers/registry.h"
 
@@ -29,10 +28,11 @@ void Kda::initialise(const at::Generator& generator) {
   draw_dt_bias(dt_bias_, generator);
 }
 
-torch::Tensor Kda::log_decay(const torch::Tensor& x) {
-  const torch::Tensor raw = f_b_proj_->forward(f_a_proj_->forward(x));
-  return kernels::kda_gate(raw.view({x.size(0), x.size(1), value_heads_, key_dim_}), A_log_, dt_bias_, lower_bound_);
+torch::Tensor Kda::raw_decay(const torch::Tensor& x) const {
+  return f_b_proj_->forward(f_a_proj_->forward(x)).view({x.size(0), x.size(1), value_heads_, key_dim_});
 }
+
+kernels::RecurrenceGate Kda::gate() const { return {A_log_, dt_bias_, lower_bound_}; }
 
 MixerEntry kda_mixer() { return mixer_entry<Kda>("kda", "Kimi Delta Attention: delta rule, decay per channel"); }
 

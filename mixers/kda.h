@@ -18,7 +18,8 @@ class Kda : public GatedDeltaMixer {
   void initialise(const at::Generator& generator) override;
 
  protected:
-  torch::Tensor log_decay(const torch::Tensor& x) override;
+  torch::Tensor raw_decay(const torch::Tensor& x) const override;
+  kernels::RecurrenceGate gate() const override;
 
  private:
   std::optional<double> lower_bound_;

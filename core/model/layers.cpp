@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include "kernels/linear.h"
 #include "kernels/norms.h"
 #include "kernels/short_conv.h"
 
@@ -11,7 +12,7 @@ using torch::Tensor;
 
 LinearImpl::LinearImpl(int64_t in, int64_t out) : weight(register_parameter("weight", torch::zeros({out, in}))) {}
 
-Tensor LinearImpl::forward(const Tensor& x) const { return torch::linear(x, weight); }
+Tensor LinearImpl::forward(const Tensor& x) const { return kernels::linear(x, weight); }
 
 RmsNormImpl::RmsNormImpl(int64_t width, double epsilon)
     : weight(register_parameter("weight", torch::ones({width}))), eps(epsilon) {}

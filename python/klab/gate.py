@@ -31,5 +31,7 @@ def fused_kda_gate(g, A_log=None, dt_bias=None, lower_bound=None, output_dtype=t
     if dt_bias is not None:
         x = x + dt_bias.to(wide).reshape(H, K)
     rate = 1.0 if A_log is None else A_log.to(wide).reshape(H, 1).exp()
-    out = -rate * F.softplus(x) if lower_bound is None else lower_bound * torch.sigmoid(rate * x)
-    return out.to(output_dtype)
+    if lower_bound is None:
+        return (-rate * F.softplus(x)).to(output_dtype)
+    # The sigmoid by way of its logarithm: the derivative y (1 - y) loses its digits where y is close to 1.
+    return (lower_bound * F.logsigmoid(rate * x).exp()).to(output_dtype)

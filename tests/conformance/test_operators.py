@@ -1,0 +1,271 @@
+"""torch.ops.klab.* as PyTorch sees them: opcheck, torch.compile, gradcheck, strides, second derivatives."""
+
+import klab
+import pytest
+import torch
+import torch.nn.functional as F
+
+from compare import assert_close
+
+OPS = torch.ops.klab
+NAMES = ("q", "k", "v", "g", "beta", "a", "b", "initial_state", "cu_seqlens", "A_log", "dt_bias")
+
+
+def recurrence_arguments(decay="channel", update="delta", B=2, T=70, H=2, HV=4, K=20, V=36, dtype=torch.float32, cuts=None,
+                         state=True, raw=False, lower=None, implementation="automatic", keep=True):
+    """The arguments of klab::recurrence, in the order of its schema."""
+    N = B if cuts is None else len(cuts) - 1
+    unit = [F.normalize(torch.randn(B, T, H, K), dim=-1).to(dtype) for _ in "qk"]
+    shape = {"none": None, "scalar": (B, T, HV), "channel": (B, T, HV, K)}[decay]
+    g = None if shape is None else torch.randn(shape) if raw else F.logsigmoid(torch.randn(shape))
+    beta = torch.rand(B, T, HV, dtype=dtype) if update == "delta" else None
+    a = F.normalize(torch.randn(B, T, HV, K), dim=-1).to(dtype) if update == "dplr" else None
+    A_log = torch.randn(HV) if raw and lower is None else None
+    dt_bias = torch.randn(HV * (K if decay == "channel" else 1)) if raw else None
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    tensors = [*unit, torch.randn(B, T, HV, V).to(dtype), g if g is None else g.to(wide), beta, a,
+               None if a is None else -a, torch.randn(N, HV, K, V, dtype=wide) if state else None,
+               None if cuts is None else torch.tensor(cuts), A_log, dt_bias]
+    return [*tensors, None, raw, raw, lower, raw and update == "delta", False, implementation, keep]
+
+
+def differentiable(arguments):
+    return [x.requires_grad_() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in arguments]
+
+
+FORMS = {
+    "kda": {}, "kda-not-kept": {"keep": False}, "kda-raw": {"raw": True}, "kda-bounded": {"raw": True, "lower": -5.0},
+    "kda-packed": {"B": 1, "cuts": [0, 1, 66, 70]}, "kda-no-state": {"state": False},
+    "kda-bfloat16": {"dtype": torch.bfloat16}, "kda-float16": {"dtype": torch.float16},
+    "kda-float64": {"dtype": torch.float64, "T": 20}, "kda-one-token": {"T": 1, "keep": False}, "kda-one-token-kept": {"T": 1},
+    "kda-chunk": {"implementation": "chunk", "T": 20}, "kda-reference": {"implementation": "reference", "T": 4},
+    "kda-chunk-packed": {"implementation": "chunk", "B": 1, "cuts": [0, 1, 18, 20], "T": 20},
+    "kda-cpu": {"implementation": "cpu"}, "gdn": {"decay": "scalar"}, "gdn-raw": {"decay": "scalar", "raw": True},
+    "delta": {"decay": "none"}, "gla": {"update": "accumulate"}, "simple-gla": {"decay": "scalar", "update": "accumulate"},
+    "linear": {"decay": "none", "update": "accumulate"}, "dplr": {"update": "dplr"},
+    "dplr-packed": {"update": "dplr", "B": 1, "cuts": [0, 64, 70]},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_opcheck_recurrence(form):
+    torch.library.opcheck(OPS.recurrence.default, differentiable(recurrence_arguments(**FORMS[form])))
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if "one-token" not in form])
+def test_opcheck_recurrence_backward(form):
+    arguments = recurrence_arguments(**FORMS[form])
+    o, final_state, corrections, states = OPS.recurrence(*arguments)
+    d = [torch.randn_like(o), torch.randn_like(final_state), corrections, states]
+    torch.library.opcheck(OPS.recurrence_backward.default, [*d, *arguments[:-1]])
+
+
+CONVOLUTIONS = {"plain": (None, "", None, None), "silu": (None, "silu", None, None), "bias": (True, "silu", None, None),
+                "state": (True, "silu", True, None), "packed": (True, "silu", True, [0, 1, 3, 9])}
+
+
+def convolution_arguments(bias, activation, state, cuts, dtype=torch.float32, width=4, D=24):
+    B, T = (1, cuts[-1]) if cuts else (2, 7)
+    N = len(cuts) - 1 if cuts else B
+    return [torch.randn(B, T, D, dtype=dtype), torch.randn(D, width, dtype=dtype),
+            torch.randn(D, dtype=dtype) if bias else None, activation,
+            torch.randn(N, width - 1, D, dtype=dtype) if state else None, torch.tensor(cuts) if cuts else None]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("form", CONVOLUTIONS)
+def test_opcheck_short_conv(form, dtype):
+    torch.library.opcheck(OPS.short_conv.default, differentiable(convolution_arguments(*CONVOLUTIONS[form], dtype)))
+
+
+@pytest.mark.parametrize("form", CONVOLUTIONS)
+def test_opcheck_short_conv_backward(form):
+    arguments = convolution_arguments(*CONVOLUTIONS[form])
+    d = [torch.randn_like(x) for x in OPS.short_conv(*arguments)]
+    torch.library.opcheck(OPS.short_conv_backward.default, [*d, *arguments])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("activation", ["sigmoid", "swish", "none"])
+def test_opcheck_gated_rms_norm(activation, dtype):
+    x, gate = (torch.randn(3, 5, 24, dtype=dtype) for _ in range(2))
+    weight = torch.rand(24, dtype=dtype)
+    torch.library.opcheck(OPS.gated_rms_norm.default, differentiable([x, weight, gate, activation, 1e-5]))
+    torch.library.opcheck(OPS.gated_rms_norm_backward.default, [torch.randn_like(x), x.detach(), weight.detach(),
+                                                                gate.detach(), activation, 1e-5])
+
+
+# --- Gradients of the operators themselves ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["kda", "kda-raw", "kda-packed", "gdn", "delta", "gla", "simple-gla", "linear", "dplr"])
+def test_gradcheck(form):
+    """In float64, against finite differences; every gradient of every output."""
+    chosen = {**FORMS[form], "T": 4, "K": 2, "V": 3, "B": 1, "H": 1, "HV": 2, "dtype": torch.float64}
+    arguments = recurrence_arguments(**{**chosen, "cuts": [0, 1, 4] if "cuts" in chosen else None})
+    arguments[9:11] = [None if x is None else x.double() for x in arguments[9:11]]
+
+    def outputs(*tensors):
+        return OPS.recurrence(*tensors, *arguments[len(NAMES):])[:2]
+
+    torch.autograd.gradcheck(outputs, differentiable(arguments)[:len(NAMES)])
+
+
+@pytest.mark.parametrize("form", CONVOLUTIONS)
+def test_gradcheck_short_conv(form):
+    arguments = convolution_arguments(*CONVOLUTIONS[form], torch.float64, D=3)
+    torch.autograd.gradcheck(lambda *args: OPS.short_conv(*args), differentiable(arguments))
+
+
+def test_gradcheck_gated_rms_norm():
+    arguments = [torch.randn(2, 3, 5, dtype=torch.float64), torch.rand(5, dtype=torch.float64),
+                 torch.randn(2, 3, 5, dtype=torch.float64)]
+    for activation in ("sigmoid", "swish", "none"):
+        torch.autograd.gradcheck(lambda *args: OPS.gated_rms_norm(*args, activation, 1e-5), differentiable(arguments))
+
+
+def test_gradients_do_not_depend_on_what_was_kept():
+    gradients = []
+    for keep in (True, False):
+        torch.manual_seed(1)
+        arguments = differentiable(recurrence_arguments(raw=True, keep=keep))
+        o, final_state, *_ = OPS.recurrence(*arguments)
+        leaves = [x for x in arguments if isinstance(x, torch.Tensor)]
+        gradients.append(torch.autograd.grad(o.square().sum() + final_state.sum(), leaves))
+    for kept, again in zip(*gradients):
+        assert_close("gradient", again, kept, 1e-4)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_output_is_enough(which):
+    """The gradient of an output that nobody used is nothing, not an error."""
+    arguments = differentiable(recurrence_arguments())
+    outputs = OPS.recurrence(*arguments)
+    outputs[which].sum().backward()
+    wide = differentiable([x.detach().double() if isinstance(x, torch.Tensor) else x for x in arguments])
+    OPS.recurrence(*wide)[which].sum().backward()
+    for x, y in zip(arguments, wide):
+        if isinstance(x, torch.Tensor):
+            assert_close("gradient", y.grad, x.grad, 1e-4)
+
+
+def test_second_derivatives_are_refused():
+    q, k, v, g, beta = (x.requires_grad_() for x in recurrence_arguments()[:5])
+    x = torch.randn(1, 8, 4, requires_grad=True)
+    for y in (klab.chunk_kda(q, k, v, g, beta)[0], klab.causal_conv1d(x, torch.randn(4, 4))[0],
+              OPS.gated_rms_norm(x, torch.rand(4), x, "sigmoid", 1e-5)):
+        leaf = x if y.ndim == 3 else v
+        gradient, = torch.autograd.grad(y.square().sum(), leaf, create_graph=True)
+        with pytest.raises(NotImplementedError, match="differentiable once"):
+            gradient.sum().backward()
+
+
+def test_nothing_is_kept_without_gradients():
+    tensors = recurrence_arguments()[:5]
+    outputs = []
+    with Recorder(outputs):
+        klab.chunk_kda(*tensors)
+        with torch.no_grad():
+            klab.chunk_kda(*(x.requires_grad_() for x in tensors))
+        klab.chunk_kda(*(x.requires_grad_() for x in tensors))
+    assert [states.numel() > 0 for *_, states in outputs] == [False, False, True]
+
+
+class Recorder(torch.utils._python_dispatch.TorchDispatchMode):
+    """Appends the outputs of every call of klab::recurrence."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.outputs = outputs
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function is OPS.recurrence.default:
+            self.outputs.append(result)
+        return result
+
+
+# --- Strides ----------------------------------------------------------------------------------------------------------
+
+
+def strided(x, how):
+    """The same numbers, laid out otherwise."""
+    if how == "transposed":
+        return x.transpose(1, 2).contiguous().transpose(1, 2)
+    if how == "sliced":
+        return torch.stack([x, torch.full_like(x, torch.nan)], 2)[:, :, 0]
+    return torch.stack([x, torch.full_like(x, torch.nan)], -1)[..., 0]  # gaps inside a row
+
+
+@pytest.mark.parametrize("how", ["transposed", "sliced", "gaps"])
+@pytest.mark.parametrize("T", [1, 70])
+def test_strides_do_not_matter(how, T):
+    names = ("q", "k", "v", "g", "beta")
+    plain = dict(zip(names, recurrence_arguments(T=T)[:5]))
+    other = {name: strided(x, how).requires_grad_() for name, x in plain.items()}
+    plain = {name: x.requires_grad_() for name, x in plain.items()}
+    expected, actual = klab.chunk_kda(**plain)[0], klab.chunk_kda(**other)[0]
+    assert torch.equal(expected, actual) and actual.is_contiguous()
+    d_o = strided(torch.randn_like(expected), how)
+    for name, a, b in zip(names, torch.autograd.grad(expected, list(plain.values()), d_o.contiguous()),
+                          torch.autograd.grad(actual, list(other.values()), d_o)):
+        assert torch.equal(a, b), name
+
+
+# --- torch.compile ----------------------------------------------------------------------------------------------------
+
+
+def kda_layer(x, weight, gate, q, k, v, g, beta, h0):
+    """Every operator once, as a layer has them."""
+    v = v + klab.causal_conv1d(x, weight, activation="silu")[0].view(v.shape)
+    o, state = klab.chunk_kda(q, k, v, g, beta, initial_state=h0, output_final_state=True, use_qk_l2norm_in_kernel=True)
+    return torch.ops.klab.gated_rms_norm(o, weight[:v.shape[-1], 0], gate, "sigmoid", 1e-5), state
+
+
+def layer_inputs(T):
+    q, k, v, g, beta, _, _, h0 = recurrence_arguments(T=T)[:8]
+    B, _, HV, V = v.shape
+    inputs = [torch.randn(B, T, HV * V), torch.randn(HV * V, 4), torch.randn(B, T, HV, V), q, k, v, g, beta, h0]
+    return [x.requires_grad_() for x in inputs]
+
+
+def test_compile_a_layer():
+    """One graph, forward and backward, for any length; the same numbers as without."""
+    compiled = torch.compile(kda_layer, fullgraph=True, backend="aot_eager", dynamic=True)
+    for T in (70, 33, 130):
+        inputs = layer_inputs(T)
+        expected, actual = kda_layer(*inputs), compiled(*inputs)
+        d = [torch.randn_like(x) for x in expected]
+        for a, b in zip([*expected, *torch.autograd.grad(expected, inputs, d)],
+                        [*actual, *torch.autograd.grad(actual, inputs, d)]):
+            assert_close("compiled", a, b, 1e-6)
+
+
+FUNCTIONS = {
+    "chunk_kda": "q k v g beta", "fused_recurrent_kda": "q k v g beta", "chunk_gated_delta_rule": "q k v s beta",
+    "fused_recurrent_gated_delta_rule": "q k v s beta", "chunk_delta_rule": "q k v beta",
+    "fused_recurrent_delta_rule": "q k v", "chunk_gla": "q k v g", "fused_recurrent_gla": "q k v g",
+    "chunk_simple_gla": "q k v s", "fused_recurrent_simple_gla": "q k v s", "chunk_dplr_delta_rule": "q k v a b g",
+    "fused_recurrent_dplr_delta_rule": "q k v a b g",
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_compile(name):
+    """Packed, with V-first states, in one graph, forward and backward."""
+    every = dict(zip(NAMES, recurrence_arguments(B=1, cuts=[0, 3, 20], T=20)))
+    every |= {"s": every["g"].mean(-1), "a": F.normalize(torch.randn(1, 20, 4, 20), dim=-1)}
+    every["b"] = -every["a"]
+    inputs = [every[key].clone().requires_grad_() for key in FUNCTIONS[name].split()]
+    h0 = every["initial_state"].transpose(-1, -2).contiguous().requires_grad_()
+
+    def call(h0, *inputs):
+        o, state = getattr(klab, name)(*inputs, initial_state=h0, output_final_state=True, state_v_first=True,
+                                       cu_seqlens=every["cu_seqlens"])
+        return o * 2, state
+
+    torch._dynamo.reset()  # twelve times the same code is more than it would compile
+    expected, actual = call(h0, *inputs), torch.compile(call, fullgraph=True, backend="aot_eager")(h0, *inputs)
+    for a, b in zip([*expected, *torch.autograd.grad([x.sum() for x in expected], [h0, *inputs])],
+                    [*actual, *torch.autograd.grad([x.sum() for x in actual], [h0, *inputs])]):
+        assert_close("compiled", a, b, 1e-6)
