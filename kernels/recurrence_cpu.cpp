@@ -37,7 +37,7 @@ cpu::Problem problem(const RecurrenceInputs& in, const std::vector<int64_t>& off
   p.H = in.q.size(2);
   p.HV = in.v.size(2);
   p.K = in.q.size(3);
-  p.V = in.v.size(3);
+  p.V = p.state_width = in.v.size(3);
   p.sequences = sequences_of(in.q.size(0), in.q.size(1), offsets);
   p.q = rows_of(in.q);
   p.k = rows_of(in.k);

@@ -29,6 +29,7 @@ struct Problem {
   Decay decay;
   Update update;
   int64_t H, HV, K, V;  ///< value head hv reads query and key head hv / (HV / H)
+  int64_t state_width;  ///< step of the rows of states and corrections: V, or more where this is a part of V's columns
   std::vector<Sequence> sequences;
   Rows q, k;            ///< [B, T, H, K]
   Rows v;               ///< [B, T, HV, V]
@@ -58,7 +59,7 @@ std::vector<int64_t> segment_offsets(const std::vector<Sequence>& sequences);
 
 /// What the forward pass keeps for the backward pass; null: nothing is kept.
 struct Kept {
-  float* corrections = nullptr;  ///< [B, T, HV, V]: v - S^T k of the delta rule, S^T a of DPLR; null for accumulate
+  float* corrections = nullptr;  ///< [B, T, HV, state_width]: v - S^T k of the delta rule, S^T a of DPLR; null for accumulate
   float* states = nullptr;       ///< [segments, HV, padded K x padded V] in the kernels' own layout, entering each segment
 };
 

@@ -267,7 +267,8 @@ void head(const Task& t, int64_t sequence, int64_t head) {
   std::memset(&space->sums, 0, sizeof(space->sums));
 
   const int64_t outside = (sequence * p.HV + head) * p.K * p.V;
-  load_state(t.d_final_state == nullptr ? nullptr : t.d_final_state + outside, p.K, p.V, w.K, w.V, d_state);
+  load_state(t.d_final_state == nullptr ? nullptr : t.d_final_state + outside, p.state_width, p.K, p.V, w.K,
+             w.V, d_state);
   for (int64_t segment = (length - 1) / kSegment; segment >= 0; --segment) {
     const int64_t chunks = (HWY_MIN(kSegment, length - segment * kSegment) + kChunk - 1) / kChunk;
     const auto place = [&](int64_t n) { return place_of(p, sequence, head, segment * kSegment + n * kChunk); };
@@ -281,7 +282,7 @@ void head(const Task& t, int64_t sequence, int64_t head) {
     }
     for (int64_t n = chunks - 1; n >= 0; --n) chunk<kUpdate>(t, place(n), *space, states + n * state_size, d_state);
   }
-  if (t.out.initial_state != nullptr) store_state(d_state, p.K, p.V, w.K, t.out.initial_state + outside);
+  if (t.out.initial_state != nullptr) store_state(d_state, p.state_width, p.K, p.V, w.K, t.out.initial_state + outside);
   const int64_t per_head = p.decay == Decay::channel ? p.K : 1, row = sequence * p.HV + head;
   if (t.out.A_log != nullptr) t.out.A_log[row] = space->sums.A_log;
   if (t.out.dt_bias != nullptr) {

@@ -90,13 +90,35 @@ HWY_INLINE Vec widen(const uint16_t* p, Dtype dtype) {
   return hn::BitCast(kFloats, hn::ShiftLeft<16>(hn::PromoteTo(bits, half)));
 }
 
+// To float16, to nearest, ties to even; Highway's own conversion truncates where the processor has none.
+HWY_INLINE hn::Vec<decltype(kHalves)> to_float16(Vec x) {
+#if HWY_TARGET == HWY_SSSE3
+  const hn::RebindToSigned<decltype(kFloats)> d;
+  const auto constant = [&](int32_t value) { return hn::Set(d, value); };
+  const auto sign = hn::And(hn::BitCast(d, x), constant(INT32_MIN));
+  const auto magnitude = hn::Xor(hn::BitCast(d, x), sign);
+  // Normal numbers: the exponent is rebased and 13 bits rounded off; a carry out of the mantissa is right as it is.
+  const auto odd = hn::And(hn::ShiftRight<13>(magnitude), constant(1));
+  const auto normal =
+      hn::ShiftRight<13>(hn::Add(hn::Add(magnitude, constant(((15 - 127) * (1 << 23)) + 0xFFF)), odd));
+  // Subnormal ones: adding 0.5 leaves them, rounded, in the last bits of the mantissa.
+  const auto subnormal = hn::Sub(hn::BitCast(d, hn::Add(hn::BitCast(kFloats, magnitude), broadcast(0.5f))),
+                                 hn::BitCast(d, broadcast(0.5f)));
+  const auto special = hn::IfThenElse(hn::Gt(magnitude, constant(0x7F800000)), constant(0x7E00), constant(0x7C00));
+  auto result = hn::IfThenElse(hn::Lt(magnitude, constant(0x38800000)), subnormal, normal);
+  result = hn::IfThenElse(hn::Lt(magnitude, constant(0x47800000)), result, special);
+  const hn::RebindToUnsigned<decltype(kFloats)> bits;
+  result = hn::Or(result, hn::BitCast(d, hn::ShiftRight<16>(hn::BitCast(bits, sign))));
+  return hn::DemoteTo(kHalves, result);
+#else
+  const hn::Rebind<hwy::float16_t, decltype(kFloats)> float16;
+  return hn::BitCast(kHalves, hn::DemoteTo(float16, x));
+#endif
+}
+
 // Rounds to nearest, ties to even; NaN stays NaN.
 HWY_INLINE void narrow(Vec x, Dtype dtype, uint16_t* p) {
-  if (dtype == Dtype::float16) {
-    const hn::Rebind<hwy::float16_t, decltype(kFloats)> float16;
-    hn::StoreU(hn::BitCast(kHalves, hn::DemoteTo(float16, x)), kHalves, p);
-    return;
-  }
+  if (dtype == Dtype::float16) return hn::StoreU(to_float16(x), kHalves, p);
   const hn::RebindToUnsigned<decltype(kFloats)> unsigned_bits;
   const hn::RebindToSigned<decltype(kFloats)> signed_bits;
   const auto bits = hn::BitCast(unsigned_bits, x);

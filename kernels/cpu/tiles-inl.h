@@ -143,23 +143,25 @@ inline void transpose(const float* HWY_RESTRICT from, int64_t from_step, int64_t
   }
 }
 
-// Between a state as others see it, [K, V] of width K x V, and panels of padded K and V; what pads is zero.
-inline void load_state(const float* from, int64_t K, int64_t V, int64_t padded_K, int64_t padded_V, float* state) {
+// Between a state as others see it, [K, V] with rows `step` apart, and panels of padded K and V; what pads is zero.
+inline void load_state(const float* from, int64_t step, int64_t K, int64_t V, int64_t padded_K, int64_t padded_V,
+                       float* state) {
   std::memset(state, 0, static_cast<size_t>(padded_K * padded_V) * sizeof(float));
   if (from == nullptr) return;
   for (int64_t column = 0; column < V; column += kPanel) {
     const int64_t width = HWY_MIN(kPanel, V - column);
     for (int64_t k = 0; k < K; ++k) {
-      std::memcpy(state + column * padded_K + k * kPanel, from + k * V + column, static_cast<size_t>(width) * sizeof(float));
+      std::memcpy(state + column * padded_K + k * kPanel, from + k * step + column,
+                  static_cast<size_t>(width) * sizeof(float));
     }
   }
 }
 
-inline void store_state(const float* state, int64_t K, int64_t V, int64_t padded_K, float* to) {
+inline void store_state(const float* state, int64_t step, int64_t K, int64_t V, int64_t padded_K, float* to) {
   for (int64_t column = 0; column < V; column += kPanel) {
     const int64_t width = HWY_MIN(kPanel, V - column);
     for (int64_t k = 0; k < K; ++k) {
-      std::memcpy(to + k * V + column, state + column * padded_K + k * kPanel, static_cast<size_t>(width) * sizeof(float));
+      std::memcpy(to + k * step + column, state + column * padded_K + k * kPanel, static_cast<size_t>(width) * sizeof(float));
     }
   }
 }

@@ -46,12 +46,14 @@ constexpr size_t kAlignment = 128;
 
 void run_tasks(int64_t count, const std::function<void(int64_t)>& work) {
   std::atomic<int64_t> next{0};
-  const int64_t workers = std::min<int64_t>(count, at::get_num_threads());
+  const int64_t workers = std::min(count, threads());
   at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
     const FlushDenormals flush_denormals;
     for (int64_t i = next++; i < count; i = next++) work(i);
   });
 }
+
+int64_t threads() { return at::get_num_threads(); }
 
 void* scratch(size_t bytes) {
   struct Free {
@@ -83,9 +85,8 @@ void advise_large_pages([[maybe_unused]] void* memory, [[maybe_unused]] size_t b
 }
 
 int64_t heads_per_task(int64_t sequences, int64_t heads, int64_t most) {
-  const int64_t threads = at::get_num_threads();
   int64_t group = std::min(most, heads);
-  while (group > 1 && sequences * ((heads + group - 1) / group) < 2 * threads) group /= 2;
+  while (group > 1 && sequences * ((heads + group - 1) / group) < 2 * threads()) group /= 2;
   return group;
 }
 

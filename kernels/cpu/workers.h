@@ -11,6 +11,9 @@ namespace klab::kernels::cpu {
 /// What is computed must depend on i alone.
 void run_tasks(int64_t count, const std::function<void(int64_t)>& work);
 
+/// How many there are.
+int64_t threads();
+
 /// At least `bytes` of this thread's own memory, aligned to 128 of them, kept from call to call: fresh memory of this
 /// size would come from the system, page fault by page fault. Valid until the same thread asks again.
 void* scratch(size_t bytes);
