@@ -41,6 +41,9 @@ struct Workload {
   Gates gates = Gates::ordinary;
   bool initial_state = false;
   std::vector<int64_t> offsets{};  ///< of packed sequences, then B = 1
+  /// For timing: called again and again on other states than the last time, each taking the place of the one it
+  /// came from, as when a model of many layers writes a text: no state is in a cache when it is needed.
+  bool cold_states = false;
   int64_t sequences() const { return offsets.empty() ? B : static_cast<int64_t>(offsets.size()) - 1; }
 };
 
@@ -58,7 +61,7 @@ struct OperatorCase {
   std::string serves;  ///< the mixers that use it, by the field's names
   std::vector<Form> forms;
   std::vector<Workload> workloads;  ///< for checking
-  Workload bench;                   ///< one big call, for timing
+  std::vector<Workload> benches;    ///< big calls, for timing
   /// Inputs and outputs held in the accumulation dtype whatever dtype the operator is called in.
   std::vector<std::string> wide{};
   bool sums_in_own_dtype = false;  ///< else in the accumulation dtype
@@ -71,8 +74,8 @@ struct OperatorCase {
   std::function<NamedTensors(const NamedTensors& inputs)> definition;
   /// The longest chain of additions behind an output or a gradient ("d_q").
   std::function<int64_t(const Workload&, std::string_view tensor)> terms;
-  /// Floating-point operations of one forward call; for recurrences those of the chunk form with chunks of
-  /// 64, equation 13 of arXiv 2510.26692, whichever form runs, so that times compare.
+  /// Floating-point operations of one forward call; for recurrences equation 13 of arXiv 2510.26692 with the
+  /// CPU kernels' chunks of 16 (one token: a step), whichever form runs, so that times compare.
   std::function<double(const Workload&)> flops;
 };
 

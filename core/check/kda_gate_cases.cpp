@@ -52,7 +52,7 @@ OperatorCase make_case(const Kind& kind) {
       {"saturated", 1, 65, 2, 2, 100, 100, true, Gates::saturated},
       {"long", 1, 1000, 2, 2, 64, 64},
   };
-  result.bench = {"T=4096 H=16 K=128", 1, 4096, 16, 16, 128, 128};
+  result.benches = {{"T=4096 H=16 K=128", 1, 4096, 16, 16, 128, 128}};
   result.wide = {"g", "A_log", "dt_bias"};
   // Down its tail the sigmoid is exp(A x), with A x in the tens; where most of the values lie it is a few.
   if (kind.lower_bound) result.amplification = 4;

@@ -44,7 +44,7 @@ OperatorCase norm_case(const std::string& name, const std::string& serves, doubl
       {"one past a chunk", 1, 65, 2, 2, 100, 100},
       {"long", 1, 1000, 2, 2, 128, 128},
   };
-  result.bench = {"T=4096 H=16 K=128", 1, 4096, 16, 16, 128, 128};
+  result.benches = {{"T=4096 H=16 K=128", 1, 4096, 16, 16, 128, 128}};
   result.terms = [](const Workload& w, std::string_view tensor) {
     return tensor == "d_weight" ? w.B * w.T * w.H : w.K;
   };

@@ -129,8 +129,12 @@ NamedTensors run(Implementation implementation, const NamedTensors& in) {
   return {{"o", out.o}, {"final_state", out.final_state}};
 }
 
+constexpr int64_t kKernelChunk = 16;
+
 double flops(Update update, const Workload& w) {
-  return static_cast<double>(w.HV) * kernels::recurrence_flops(update, w.B * w.T, w.K, w.V);
+  const auto heads = static_cast<double>(w.HV);
+  if (w.T == 1) return static_cast<double>(w.B) * heads * kernels::recurrence_step_flops(update, w.K, w.V);
+  return heads * kernels::recurrence_flops(update, w.B * w.T, w.K, w.V, kKernelChunk);
 }
 
 OperatorCase make_case(const Member& member) {
@@ -145,14 +149,17 @@ OperatorCase make_case(const Member& member) {
                             .is_definition = implementation == Implementation::reference});
   }
   result.workloads = workloads(member);
-  result.bench = {"T=2048 H=8 K=V=128", 1, 2048, 8, 8, 128, 128};
+  Workload decode{"decode, 32 heads", 1, 1, 32, 32, 128, 128};
+  decode.initial_state = decode.cold_states = true;
+  result.benches = {{"T=1024, 16 heads", 1, 1024, 16, 16, 128, 128},
+                    {"T=8192, 16 heads", 1, 8192, 16, 16, 128, 128},
+                    decode};
   result.wide = {"g", "beta", "initial_state", "final_state", "A_log", "dt_bias"};
   result.inputs = [member](const Workload& w, uint64_t seed) { return make_inputs(member, w, seed); };
   result.run = run;
   result.definition = [](const NamedTensors& in) { return run(Implementation::reference, in); };
-  // The state is a sum over tokens, a read of it one over K; backwards a gradient for k or q is one over V as
-  // well.
-  // The gate's parameters collect theirs from all tokens and channels.
+  // The state is a sum over tokens, a read of it one over K; backwards a gradient for k or q is one over V as well, and
+  // the gate's parameters collect theirs from all tokens and channels.
   result.terms = [](const Workload& w, std::string_view tensor) {
     const bool of_gate = tensor == "d_A_log" || tensor == "d_dt_bias";
     return w.T + w.K + (tensor.starts_with("d_") ? w.V : 0) + (of_gate ? w.B * w.T * w.K : 0);

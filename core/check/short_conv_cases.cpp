@@ -46,7 +46,7 @@ OperatorCase make_case(const std::string& name, const std::string& activation) {
       {"long", 1, 1000, 1, 1, 64, 64},
       {"packed", 1, 165, 1, 1, 16, 16, true, Gates::ordinary, true, {0, 2, 3, 100, 165}},
   };
-  result.bench = {"T=4096 D=2048", 1, 4096, 16, 16, 128, 128};
+  result.benches = {{"T=4096 D=2048", 1, 4096, 16, 16, 128, 128}};
   result.sums_in_own_dtype = true;
   result.inputs = make_inputs;
   result.run = [activation](Implementation implementation, const NamedTensors& in) {

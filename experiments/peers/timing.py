@@ -66,6 +66,3 @@ class Ceilings:
 
     def gflops(self, name, medians):
         return self.flops[name] * self.repeats[name] / medians[name] / 1e6
-
-    def gigabytes(self, name, medians):
-        return self.bytes / medians[name] / 1e6
