@@ -171,20 +171,40 @@ HWY_INLINE void load_queries(const Problem& p, const Widths& w, const Place& at,
   for (int64_t i = 0; i < at.count; ++i) scale_row(c.q[i], w.K, p.l2norm, p.scale, &c.q_norm[i]);
 }
 
-// Asks for the next chunk's rows: they lie a whole token apart, which the processor does not foresee.
-HWY_INLINE void prefetch(const Problem& p, const Place& at) {
-  const int64_t key_head = at.head / (p.HV / p.H);
-  for (int64_t t = at.token; t < at.token + at.count; ++t) {
-    prefetch_row(p.q, p.q.offset(at.row, t, key_head), p.K);
-    prefetch_row(p.k, p.k.offset(at.row, t, key_head), p.K);
-    prefetch_row(p.v, p.v.offset(at.row, t, at.head), p.V);
-    if (p.decay == Decay::channel) prefetch_row(p.g, p.g.offset(at.row, t, at.head), p.K);
-    if (p.update == Update::dplr) {
-      prefetch_row(p.a, p.a.offset(at.row, t, at.head), p.K);
-      prefetch_row(p.b, p.b.offset(at.row, t, at.head), p.K);
+// Asks for the rows of another chunk, a token at every call: they lie a whole token apart, which the processor does not
+// foresee, and all at once would be more than it can wait for.
+class Prefetcher {
+ public:
+  // `extra`: rows of V numbers that come besides (corrections, gradients), or none.
+  Prefetcher(const Problem& p, const Place& at, const Rows& extra1 = {}, const Rows& extra2 = {})
+      : p_(p), at_(at), extra1_(extra1), extra2_(extra2) {}
+
+  HWY_INLINE void operator()() {
+    if (at_.count <= 0) return;
+    const int64_t key_head = at_.head / (p_.HV / p_.H);
+    ask(p_.q, key_head, p_.K);
+    ask(p_.k, key_head, p_.K);
+    ask(p_.v, at_.head, p_.V);
+    if (p_.decay == Decay::channel) ask(p_.g, at_.head, p_.K);
+    if (p_.update == Update::dplr) {
+      ask(p_.a, at_.head, p_.K);
+      ask(p_.b, at_.head, p_.K);
     }
+    ask(extra1_, at_.head, p_.V);
+    ask(extra2_, at_.head, p_.V);
+    ++at_.token;
+    --at_.count;
   }
-}
+
+ private:
+  HWY_INLINE void ask(const Rows& rows, int64_t head, int64_t width) const {
+    if (rows) prefetch_row(rows, rows.offset(at_.row, at_.token, head), width);
+  }
+
+  const Problem& p_;
+  Place at_;
+  Rows extra1_, extra2_;
+};
 
 // --- Decay along the chunk --------------------------------------------------------------------------------------
 

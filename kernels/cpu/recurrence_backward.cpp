@@ -226,7 +226,7 @@ void store_gradients(const Task& t, const Place& at, Workspace& space) {
 
 // One chunk that the state `state` entered; `d_state` is the gradient of the state that left it, then of that one.
 template <Update kUpdate>
-void chunk(const Task& t, const Place& at, Workspace& space, const float* state, float* d_state) {
+void chunk(const Task& t, const Place& at, const Place& next, Workspace& space, const float* state, float* d_state) {
   using S = Shape<kUpdate>;
   const Widths& w = t.w;
   Chunk& c = space.c;
@@ -236,7 +236,8 @@ void chunk(const Task& t, const Place& at, Workspace& space, const float* state,
   load_values<kUpdate>(t, at, c);
   load_rows(t.d_o, at, at.head, t.p.V, w.V, d.reads[1]);
 
-  read_state(c.ends[0][0], S::kColumnCount, d_state, w.K, w.V, d.values[0][0]);
+  const Rows kept = kUpdate == Update::accumulate ? Rows() : corrections(t);
+  read_state(c.ends[0][0], S::kColumnCount, d_state, w.K, w.V, d.values[0][0], Prefetcher(t.p, next, kept, t.d_o));
   adjoint_of_correction<kUpdate>(w, c, d);
 
   const float* d_reads = d.reads[S::kFirstKind][0];
@@ -280,7 +281,13 @@ void head(const Task& t, int64_t sequence, int64_t head) {
       write_state(space->c.decay, space->c.ends[0][0], space->c.values[0][0], Shape<kUpdate>::kColumnCount, w.K, w.V,
                   states + n * state_size, states + (n + 1) * state_size);
     }
-    for (int64_t n = chunks - 1; n >= 0; --n) chunk<kUpdate>(t, place(n), *space, states + n * state_size, d_state);
+    for (int64_t n = chunks - 1; n >= 0; --n) {
+      // Next comes the chunk before, or the first one of the segment before.
+      const int64_t first = segment * kSegment + (n - 1) * kChunk;
+      Place next = place_of(p, sequence, head, n > 0 ? first : HWY_MAX((segment - 1) * kSegment, 0));
+      if (n == 0 && segment == 0) next.count = 0;
+      chunk<kUpdate>(t, place(n), next, *space, states + n * state_size, d_state);
+    }
   }
   if (t.out.initial_state != nullptr) store_state(d_state, p.state_width, p.K, p.V, w.K, t.out.initial_state + outside);
   const int64_t per_head = p.decay == Decay::channel ? p.K : 1, row = sequence * p.HV + head;

@@ -40,16 +40,13 @@ void keep_corrections(const Task& t, const Place& at, const TokenRows& correctio
 }
 
 template <Update kUpdate>
-void chunk(const Task& t, const Place& at, Chunk& c, float* state) {
+void chunk(const Task& t, const Place& at, const Place& next, Chunk& c, float* state) {
   const Problem& p = t.p;
   prepare_columns<kUpdate>(p, t.w, at, c);
   prepare_rows<kUpdate>(p, t.w, at, c);
   load_rows(p.v, at, at.head, p.V, t.w.V, c.values[0]);
-  if (kUpdate == Update::accumulate) {
-    read_state(c.rows[1][0], kChunk, state, t.w.K, t.w.V, c.reads[1][0]);
-  } else {
-    read_state(c.rows[0][0], 2 * kChunk, state, t.w.K, t.w.V, c.reads[0][0]);
-  }
+  constexpr int kFirst = kUpdate == Update::accumulate ? 1 : 0;
+  read_state(c.rows[kFirst][0], (2 - kFirst) * kChunk, state, t.w.K, t.w.V, c.reads[kFirst][0], Prefetcher(p, next));
   correct_and_read<kUpdate>(t.w, c);
   store_rows(c.reads[1], at, p.V, t.o);
   if (t.kept.corrections != nullptr) keep_corrections(t, at, kUpdate == Update::delta ? c.reads[0] : c.values[1]);
@@ -78,8 +75,8 @@ void heads(const Task& t, int64_t sequence, int64_t first_head, int64_t count) {
         std::memcpy(t.kept.states + (segment * p.HV + head) * t.kept_state_size, state,
                     static_cast<size_t>(state_size) * sizeof(float));
       }
-      if (first + kChunk < length) prefetch(p, place_of(p, sequence, head, first + kChunk));
-      chunk<kUpdate>(t, place_of(p, sequence, head, first), *c, state);
+      const Place next = place_of(p, sequence, head, HWY_MIN(first + kChunk, length));  // empty after the last one
+      chunk<kUpdate>(t, place_of(p, sequence, head, first), next, *c, state);
     }
   }
   if (t.final_state == nullptr) return;

@@ -61,9 +61,13 @@ HWY_INLINE void store_tile(const Vec (&acc)[kRows][kVecs], float* out, int64_t s
 }
 
 // y = x S: rows x [count, K] and y [count, V] with step kStride. What is computed for a row depends on no other row.
-inline void read_state(const float* x, int64_t count, const float* state, int64_t K, int64_t V, float* y) {
+// `between` is called once per tile: the place to ask for memory that is needed later, a little at a time.
+template <typename Between>
+HWY_INLINE void read_state(const float* x, int64_t count, const float* state, int64_t K, int64_t V, float* y,
+                           Between&& between) {
   for (int64_t column = 0; column < V; column += kPanel) {
     for (int64_t row = 0; row < count; row += kTileRows) {
+      between();
       Vec acc[kTileRows][2];
       clear(acc);
       multiply_add<kStride, 1>(x + row * kStride, state + column * K, kPanel, K, acc);

@@ -1,5 +1,6 @@
 """Yardsticks: every recurrence step by step in float64, written here, and fla-core's naive forms (float32 inside)."""
 
+import contextlib
 import importlib.util
 import pathlib
 
@@ -7,6 +8,17 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 BLOCK = 64  # tokens between the states that a gradient keeps; the steps between are computed again
+
+
+@contextlib.contextmanager
+def one_thread():
+    """The yardsticks are thousands of tiny products: a second thread only waits for the first."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def naive(operator):

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from compare import assert_close, tolerance_of
+from oracle import one_thread
 
 PUBLIC = {"o": 1e-3, "ht": 1e-3, "d": 1e-3}  # fla-core's; bfloat16's own rounding of one result is 1.7e-3
 ROUNDING = {torch.bfloat16: 4e-3, torch.float16: 1e-3}
@@ -26,6 +27,18 @@ def tolerance(name, dtype):
     return ROUNDING.get(dtype) or tolerance_of(name, PUBLIC, dtype)
 
 
+def check(named, ours, y, expect):
+    """y and its gradients against expect(wide leaves) in float64."""
+    dtype, d_y = y.dtype, torch.randn_like(y)
+    with one_thread():
+        wide = leaves(named, torch.float64)
+        expected = expect(wide)
+        gradients = torch.autograd.grad(expected, list(wide.values()), d_y.double(), materialize_grads=True)
+    assert_close("y", expected, y, tolerance("o", dtype))
+    for name, a, b in zip(named, gradients, torch.autograd.grad(y, list(ours.values()), d_y)):
+        assert_close(f"d{name}", a, b, tolerance(f"d{name}", dtype))
+
+
 def drawn(B, T, D, W, dtype, N=None):
     named = {"x": torch.randn(B, T, D), "weight": torch.randn(D, W), "bias": torch.randn(D),
              "initial_state": torch.randn(N or B, D, W)}
@@ -42,17 +55,13 @@ def leaves(named, dtype=None):
 @pytest.mark.parametrize("B, T, D, W", SHAPES)
 def test_fixed(B, T, D, W, optional, activation, dtype):
     named = {name: x for name, x in drawn(B, T, D, W, dtype).items() if name in ("x", "weight", *optional)}
-    ours, wide = leaves(named), leaves(named, torch.float64)
+    ours = leaves(named)
     y, last = klab.causal_conv1d(**ours, activation=activation, output_final_state=True)
-    expected = conv1d(wide["x"], wide["weight"], wide.get("bias"), activation, wide.get("initial_state"))
     past = named.get("initial_state", torch.zeros(B, D, W, dtype=dtype))
     assert y.dtype == dtype and last.dtype == dtype
     assert torch.equal(last, torch.cat([past, named["x"].transpose(1, 2)], -1)[..., -W:])
-    assert_close("y", expected, y, tolerance("o", dtype))
-    d_y = torch.randn_like(y)
-    for name, a, b in zip(named, torch.autograd.grad(expected, list(wide.values()), d_y.double()),
-                          torch.autograd.grad(y, list(ours.values()), d_y)):
-        assert_close(f"d{name}", a, b, tolerance(f"d{name}", dtype))
+    check(named, ours, y, lambda wide: conv1d(wide["x"], wide["weight"], wide.get("bias"), activation,
+                                              wide.get("initial_state")))
 
 
 @DTYPES
@@ -63,20 +72,18 @@ def test_packed(cuts, with_state, dtype):
     named = drawn(1, cuts[-1], 24, 4, dtype, N=len(cuts) - 1)
     if not with_state:
         del named["initial_state"]
-    ours, wide = leaves(named), leaves(named, torch.float64)
+    ours, sequences = leaves(named), list(enumerate(zip(cuts, cuts[1:])))
     y, last = klab.causal_conv1d(**ours, activation="silu", cu_seqlens=torch.tensor(cuts), output_final_state=True)
-    pieces = []
-    for n, (start, end) in enumerate(zip(cuts, cuts[1:])):
-        past = wide["initial_state"][n:n + 1] if with_state else None
-        pieces.append(conv1d(wide["x"][:, start:end], wide["weight"], wide["bias"], True, past))
-        alone = named["initial_state"][n:n + 1] if with_state else torch.zeros(1, 24, 4, dtype=dtype)
-        assert torch.equal(last[n:n + 1], torch.cat([alone, named["x"][:, start:end].transpose(1, 2)], -1)[..., -4:])
-    expected = torch.cat(pieces, 1)
-    assert_close("y", expected, y, tolerance("o", dtype))
-    d_y = torch.randn_like(y)
-    for name, a, b in zip(named, torch.autograd.grad(expected, list(wide.values()), d_y.double()),
-                          torch.autograd.grad(y, list(ours.values()), d_y)):
-        assert_close(f"d{name}", a, b, tolerance(f"d{name}", dtype))
+    for n, (start, end) in sequences:
+        past = named["initial_state"][n:n + 1] if with_state else torch.zeros(1, 24, 4, dtype=dtype)
+        assert torch.equal(last[n:n + 1], torch.cat([past, named["x"][:, start:end].transpose(1, 2)], -1)[..., -4:])
+
+    def alone(wide):
+        return torch.cat([conv1d(wide["x"][:, start:end], wide["weight"], wide["bias"], True,
+                                 wide["initial_state"][n:n + 1] if with_state else None)
+                          for n, (start, end) in sequences], 1)
+
+    check(named, ours, y, alone)
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5, 19])
@@ -121,13 +128,12 @@ def test_gated_rms_norm(shape, activation, dtype):
     act = {"sigmoid": torch.sigmoid, "swish": F.silu, "none": lambda gate: torch.ones_like(gate)}[activation]
     named = {"x": torch.randn(shape), "weight": torch.rand(shape[-1:]) + .5, "gate": torch.randn(shape)}
     named = {name: x.to(dtype) for name, x in named.items()}
-    ours, wide = leaves(named), leaves(named, torch.float64)
+    ours = leaves(named)
     y = torch.ops.klab.gated_rms_norm(*ours.values(), activation, 1e-5)
-    x = wide["x"]
-    expected = x * (x.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * wide["weight"] * act(wide["gate"])
+
+    def expect(wide):
+        x = wide["x"]
+        return x * (x.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * wide["weight"] * act(wide["gate"])
+
     assert y.dtype == dtype
-    assert_close("y", expected, y, tolerance("o", dtype))
-    d_y = torch.randn_like(y)
-    for name, a, b in zip(named, torch.autograd.grad(expected, list(wide.values()), d_y.double(), materialize_grads=True),
-                          torch.autograd.grad(y, list(ours.values()), d_y)):
-        assert_close(f"d{name}", a, b, tolerance(f"d{name}", dtype))
+    check(named, ours, y, expect)
