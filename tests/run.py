@@ -1,8 +1,10 @@
 """Runs every test program of a build and sums up: the closing line is `N passed, N failed, N skipped`.
 
-    tests/run.py BUILD [--all] [--filter PATTERN]
+    tests/run.py BUILD [--python PYTHON] [--all] [--filter PATTERN]
 
---all also runs the slow tests (named Slow*) and the static checks of lint.py. PATTERN is GoogleTest's, for example 'Recurrence*'.
+PYTHON runs the conformance tests; without it they count as one skipped test. --all also runs the slow tests (named Slow*,
+in Python marked slow) and the static checks of lint.py. PATTERN is GoogleTest's, for example 'Recurrence*'; 'conformance'
+runs the conformance tests alone.
 A program that crashes or hangs counts as one failed test.
 """
 
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import xml.etree.ElementTree
 
 LIMIT_SECONDS = 1200  # for one test program
 
@@ -21,6 +24,7 @@ LIMIT_SECONDS = 1200  # for one test program
 def arguments():
     parser = argparse.ArgumentParser(prog="./klab test", description="Builds and runs every test.")
     parser.add_argument("build", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--python", default="", help=argparse.SUPPRESS)
     parser.add_argument("--all", action="store_true", help="run the slow tests too")
     parser.add_argument("--filter", default="*", help="GoogleTest pattern of the tests to run")
     return parser.parse_args()
@@ -44,6 +48,30 @@ def run_program(program, pattern, report):
     if done.returncode != 0 and failed == 0:  # died after its report was written
         failed = 1
     return len(tests) - failed - skipped, failed, skipped, output
+
+
+def run_conformance(options, report):
+    """The Python tests against public implementations; returns (passed, failed, skipped, output)."""
+    if not options.python:
+        return 0, 0, 1, b"skipped: the torch of this build belongs to no Python (KLAB_TORCH)\n"
+    tests = pathlib.Path(__file__).with_name("conformance")
+    command = [options.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", tests]
+    command += ["--slow"] if options.all else []
+    library = {"KLAB_LIBRARY": str(options.build / "lib" / "libklab_kernels.so"),
+               "PYTHONPATH": str(pathlib.Path(__file__).parent.parent / "python")}
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT_SECONDS, check=False,
+                              env={**os.environ, **library})
+        suite = xml.etree.ElementTree.parse(report).getroot().find("testsuite")
+    except subprocess.TimeoutExpired as late:
+        return 0, 1, 0, (late.stdout or b"") + f"\nended after {LIMIT_SECONDS} s".encode()
+    except (OSError, xml.etree.ElementTree.ParseError):
+        return 0, 1, 0, done.stdout + f"\nno report: exit status {done.returncode}".encode()
+    count = {name: int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped")}
+    failed = count["failures"] + count["errors"]
+    if done.returncode != 0 and failed == 0:
+        failed = 1
+    return count["tests"] - failed - count["skipped"], failed, count["skipped"], done.stdout
 
 
 def run_lint(build):
@@ -72,8 +100,10 @@ def main():
         total = [a + b for a, b in zip(total, counts)]
 
     with tempfile.TemporaryDirectory() as folder:
-        for program in programs:
+        for program in programs if options.filter != "conformance" else []:
             run(program.name, lambda program=program: run_program(program, pattern, f"{folder}/{program.name}.json"))
+        if options.filter in ("*", "conformance"):
+            run("conformance", lambda: run_conformance(options, f"{folder}/conformance.xml"))
     if options.all:
         run("lint", lambda: run_lint(options.build))
     if sum(total) == 0:

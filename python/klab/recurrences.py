@@ -115,7 +115,7 @@ def _kda(function, q, k, v, g, beta, scale, states, qk_l2norm, gate, beta_sigmoi
 
 
 def chunk_kda(q, k, v, g, beta, scale=None, initial_state=None, output_final_state=False, use_qk_l2norm_in_kernel=False,
-              use_gate_in_kernel=False, use_beta_sigmoid_in_kernel=False, allow_neg_eigval=False, *, A_log=None,
+              use_gate_in_kernel=False, use_beta_sigmoid_in_kernel=False, allow_neg_eigval=False, A_log=None,
               dt_bias=None, lower_bound=None, state_v_first=False, cu_seqlens=None, chunk_size=None, **extra):
     """Kimi Delta Attention: S <- Diag(e^g) S; S <- S + beta k (v - S^T k)^T. Equation 1 of arXiv 2510.26692.
 
@@ -142,7 +142,7 @@ def chunk_kda(q, k, v, g, beta, scale=None, initial_state=None, output_final_sta
 
 def fused_recurrent_kda(q, k, v, g, beta, scale=None, initial_state=None, output_final_state=False,
                         use_qk_l2norm_in_kernel=False, use_gate_in_kernel=False, use_beta_sigmoid_in_kernel=False,
-                        allow_neg_eigval=False, *, A_log=None, dt_bias=None, lower_bound=None, state_v_first=False,
+                        allow_neg_eigval=False, A_log=None, dt_bias=None, lower_bound=None, state_v_first=False,
                         cu_seqlens=None, **extra):
     """chunk_kda() for few tokens; the same arguments without chunk_size, the same result."""
     gate = _Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
