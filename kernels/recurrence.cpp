@@ -20,7 +20,7 @@ void check(const RecurrenceInputs& in, int64_t sequences) {
   check_tensor(kOp, "k", in.k, {B, T, H, K}, in.q);
   check_tensor(kOp, "v", in.v, {B, T, -1, -1}, in.q);
   const int64_t HV = in.v.size(2), V = in.v.size(3);
-  TORCH_CHECK_VALUE(T >= 1, kOp, ": needs at least one token, but q has shape ", in.q.sizes());
+  TORCH_CHECK_VALUE(B >= 1 && T >= 1, kOp, ": needs at least one token, but q has shape ", in.q.sizes());
   TORCH_CHECK_VALUE(K >= 1 && K <= kWidestHead && V >= 1 && V <= kWidestHead, kOp, ": K = ", K, " and V = ", V,
                     ", but both must lie in 1..", kWidestHead);
   TORCH_CHECK_VALUE(H >= 1 && HV >= H && HV % H == 0, kOp, ": v has ", HV, " heads, which must be a multiple of the ",

@@ -3,12 +3,17 @@ find_package(HWY 1.0.3 REQUIRED)
 file(GLOB simd CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/kernels/cpu/recurrence_*.cpp" "${CMAKE_SOURCE_DIR}/kernels/cpu/short_conv.cpp"
      "${CMAKE_SOURCE_DIR}/kernels/cpu/norms.cpp")
 set_source_files_properties(${simd} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+# Sanitizers on top of -O3 would take ten minutes a file.
+if(KLAB_SANITIZE)
+  set(simd_options -O1)
+else()
+  set(simd_options -O3)
+endif()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   # What the others are built on top of: Highway has no vectors for less.
-  set_source_files_properties(${simd} PROPERTIES COMPILE_OPTIONS "-O3;-mssse3")
-else()
-  set_source_files_properties(${simd} PROPERTIES COMPILE_OPTIONS "-O3")
+  list(APPEND simd_options -mssse3)
 endif()
+set_source_files_properties(${simd} PROPERTIES COMPILE_OPTIONS "${simd_options}")
 # ATen's thread pool is OpenMP's, entered by a template in ATen's header: without this flag it runs on one thread.
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 set(workers "${CMAKE_SOURCE_DIR}/kernels/cpu/workers.cpp")

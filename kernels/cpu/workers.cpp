@@ -48,7 +48,7 @@ void run_tasks(int64_t count, const std::function<void(int64_t)>& work) {
   std::atomic<int64_t> next{0};
   const int64_t workers = std::min(count, threads());
   at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
-    const FlushDenormals flush_denormals;
+    [[maybe_unused]] FlushDenormals flush_denormals;
     for (int64_t i = next++; i < count; i = next++) work(i);
   });
 }

@@ -5,12 +5,17 @@
     python -m pytest tests/conformance --slow     # also the full sizes of the public matrix
 """
 
+import ctypes
 import importlib
+import logging
+import os
 import pathlib
 import sys
 
-import pytest
-import torch
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: spinning threads make a busy machine crawl
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "python"))
@@ -22,8 +27,19 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the full sizes of the public test matrix")
 
 
+def return_memory():
+    """glibc keeps the holes that many freed tensors of 2 MB leave, tens of gigabytes of them; pages of their own go back."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        M_MMAP_THRESHOLD = -3
+        libc.mallopt(M_MMAP_THRESHOLD, 2**20)
+
+
 def pytest_configure(config):
+    if config.getoption("--slow"):
+        return_memory()
     config.addinivalue_line("markers", "slow: a full size of the public matrix; runs only with --slow")
+    logging.getLogger("torch.__trace").propagate = False  # thousands of lines beside a failure under torch.compile
 
 
 def pytest_collection_modifyitems(config, items):

@@ -70,6 +70,7 @@ TEST(RecurrenceArguments, SizesOutOfRange) {
     return [=](auto& in) { in = plain({1, T, 1, K}, {1, T, 1, V}); };
   };
   expect_refused_after("at least one token", sized(0, 4, 4));
+  expect_refused_after("at least one token", [](auto& in) { in = plain({0, 2, 1, 4}, {0, 2, 1, 4}); });
   expect_refused_after("K = 257", sized(2, 257, 4));
   expect_refused_after("V = 257", sized(2, 4, 257));
   expect_refused_after("K = 0", sized(2, 0, 4));
@@ -126,7 +127,30 @@ TEST(RecurrenceArguments, Int32OffsetsAreTaken) {
 }
 
 TEST(RecurrenceArguments, AnImplementationThatCannotRunIsRefusedNotReplaced) {
-  EXPECT_THROW(kernels::recurrence(valid(), Implementation::cuda), c10::NotImplementedError);
+  for (const Implementation missing : {Implementation::cuda, Implementation::composed}) {
+    EXPECT_THROW(kernels::recurrence(valid(), missing), c10::NotImplementedError);
+  }
+  RecurrenceInputs wide = valid();
+  for (at::Tensor* x : {&wide.q, &wide.k, &wide.v, &wide.g, &wide.beta, &wide.initial_state}) {
+    if (x->defined()) *x = x->to(at::kDouble);
+  }
+  EXPECT_THROW(kernels::recurrence(wide, Implementation::cpu), c10::NotImplementedError);
+  EXPECT_NO_THROW(kernels::recurrence(wide));
+}
+
+TEST(RecurrenceArguments, WhatALayerDoesFirstNeedsItsInputs) {
+  expect_refused_after("a gate needs g", [](auto& in) {
+    in.g = at::Tensor();
+    in.gate = kernels::RecurrenceGate{at::zeros({in.v.size(2)}), {}, {}};
+  });
+  expect_refused_after("A_log is missing", [](auto& in) { in.gate = kernels::RecurrenceGate{}; });
+  expect_refused_after("A_log has shape", [](auto& in) { in.gate = kernels::RecurrenceGate{at::zeros({77}), {}, {}}; });
+  expect_refused_after("lower_bound = -9", [](auto& in) { in.gate = kernels::RecurrenceGate{{}, {}, -9.0}; });
+  expect_refused_after("beta_sigmoid is given", [](auto& in) {
+    in.beta = at::Tensor();
+    in.beta_sigmoid = true;
+  });
+  expect_refused_after("allow_neg_eigval", [](auto& in) { in.allow_neg_eigval = true; });
 }
 
 }  // namespace
