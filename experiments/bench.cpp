@@ -129,7 +129,7 @@ struct Turns {
   std::vector<NamedTensors> inputs;
   size_t next = 0;
 
-  NamedTensors& take() { return inputs[next++ % inputs.size()]; }
+  const NamedTensors& take() { return inputs[next++ % inputs.size()]; }
 };
 
 constexpr double kBeyondCaches = 512 << 20;
@@ -146,14 +146,9 @@ void add_operator(const OperatorCase& op, const Form& form, const Workload& work
   const auto bytes = static_cast<double>(bytes_of(turns->inputs[0]) + bytes_of(once));
   while (workload.cold_states && static_cast<double>(turns->inputs.size()) * bytes < kBeyondCaches) add_inputs();
   add(fmt::format("{}/{}|{}", op.name, to_string(form.implementation), workload.name), op.flops(workload), bytes,
-      options.seconds, device, [&op, form, turns, cold = workload.cold_states, backward = options.backward] {
-        NamedTensors& inputs = turns->take();
-        const NamedTensors outputs = op.run(form.implementation, inputs);
+      options.seconds, device, [&op, form, turns, backward = options.backward] {
+        const NamedTensors outputs = op.run(form.implementation, turns->take());
         if (backward) run_backward(outputs);
-        if (!cold) return;
-        for (NamedTensor& input : inputs) {
-          if (input.name == "initial_state") input.tensor = find(outputs, "final_state").detach();
-        }
       });
 }
 

@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "kernels/checks.h"
+#include "kernels/cpu_tensors.h"
 #include "kernels/kda_gate.h"
 #include "kernels/norms.h"
 #include "kernels/recurrence_cpu.h"
@@ -14,6 +15,16 @@ namespace {
 
 constexpr const char* kOp = "recurrence";
 constexpr int64_t kWidestHead = 256;
+
+void check_overwritten(const RecurrenceInputs& in) {
+  const at::Tensor& state = in.initial_state;
+  TORCH_CHECK_VALUE(state.defined() && state.is_contiguous() &&
+                        state.scalar_type() == accumulation_type(in.v.scalar_type()),
+                    kOp, ": overwrite_state needs a contiguous initial_state in ",
+                    accumulation_type(in.v.scalar_type()));
+  TORCH_CHECK_VALUE(!needs_gradient({in.q, in.k, in.v, in.g, in.beta, in.a, in.b, state}), kOp,
+                    ": overwrite_state would lose what the backward pass needs; switch gradients off");
+}
 
 void check(const RecurrenceInputs& in, int64_t sequences) {
   const int64_t B = in.q.size(0), T = in.q.size(1), H = in.q.size(2), K = in.q.size(3);
@@ -41,6 +52,7 @@ void check(const RecurrenceInputs& in, int64_t sequences) {
     check_tensor(kOp, "b", in.b, {B, T, HV, K}, in.q);
   }
   if (in.initial_state.defined()) check_tensor(kOp, "initial_state", in.initial_state, {sequences, HV, K, V}, in.q);
+  if (in.overwrite_state) check_overwritten(in);
   TORCH_CHECK_VALUE(!in.gate || in.g.defined(), kOp, ": a gate needs g, the raw input that it acts on");
   if (in.gate) check_kda_gate(kOp, in.g, in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound);
   TORCH_CHECK_VALUE(!in.beta_sigmoid || in.beta.defined(), kOp, ": beta_sigmoid is given, but beta is missing");
@@ -149,6 +161,10 @@ static RecurrenceOutputs dispatch(const RecurrenceInputs& in, Implementation imp
       chosen == Implementation::reference ? recurrence_reference(prepared) : recurrence_chunk(prepared);
   if (!offsets.empty()) out.o = pack(out.o, offsets);
   out.o = out.o.to(in.v.scalar_type());
+  if (in.overwrite_state) {
+    in.initial_state.copy_(out.final_state);
+    out.final_state = in.initial_state;
+  }
   return out;
 }
 

@@ -39,6 +39,10 @@ struct RecurrenceInputs {
   at::Tensor initial_state;       ///< [N, HV, K, V]; zeros when undefined
   at::Tensor cu_seqlens;          ///< [N + 1] integer offsets of packed sequences, then B = 1; undefined: N = B
 
+  /// The final state is written over initial_state (contiguous, of the states' dtype) and is that tensor: half of a
+  /// decode step's memory traffic. Not where a gradient is needed.
+  bool overwrite_state = false;
+
   // What a layer does to its projections first; the hand-written kernels do it on the way.
   bool qk_l2norm = false;                ///< q and k are divided by sqrt(sum x^2 + 1e-6)
   std::optional<RecurrenceGate> gate{};  ///< g is raw: the gate makes the log-decay of it

@@ -156,7 +156,8 @@ RecurrenceOutputs recurrence_cpu_forward(const RecurrenceInputs& inputs, const s
   const RecurrenceInputs in = plain(inputs);
   const cpu::Problem p = problem(in, offsets);
   const auto float32 = in.v.options().dtype(at::kFloat);
-  RecurrenceOutputs out{empty_result(in.v.sizes(), in.v.options()), empty_result({p.count(), p.HV, p.K, p.V}, float32)};
+  RecurrenceOutputs out{empty_result(in.v.sizes(), in.v.options()),
+                        in.overwrite_state ? in.initial_state : empty_result({p.count(), p.HV, p.K, p.V}, float32)};
   cpu::Kept buffers;
   if (kept != nullptr) {
     kept->corrections =

@@ -72,7 +72,10 @@ Tensor GatedDeltaMixer::forward(const Tensor& x, const Sequences& sequences, Sta
   in.qk_l2norm = in.beta_sigmoid = true;
   in.allow_neg_eigval = allow_neg_eigval_;
   in.cu_seqlens = sequences.cu_seqlens;
-  if (state != nullptr) in.initial_state = state->tensors.at("memory");
+  if (state != nullptr) {
+    in.initial_state = state->tensors.at("memory");
+    in.overwrite_state = !torch::GradMode::is_enabled();
+  }
   const kernels::RecurrenceOutputs out = kernels::recurrence(in);
   if (state != nullptr) state->tensors.at("memory") = out.final_state;
 

@@ -64,7 +64,10 @@ Tensor Mamba2::forward(const Tensor& x, const Sequences& sequences, State* state
   in.g = -dt * torch::exp(A_log_);
   in.scale = 1.0;
   in.cu_seqlens = sequences.cu_seqlens;
-  if (state != nullptr) in.initial_state = state->tensors.at("memory");
+  if (state != nullptr) {
+    in.initial_state = state->tensors.at("memory");
+    in.overwrite_state = !torch::GradMode::is_enabled();
+  }
   const kernels::RecurrenceOutputs out = kernels::recurrence(in);
   if (state != nullptr) state->tensors.at("memory") = out.final_state;
 

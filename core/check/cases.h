@@ -41,8 +41,8 @@ struct Workload {
   Gates gates = Gates::ordinary;
   bool initial_state = false;
   std::vector<int64_t> offsets{};  ///< of packed sequences, then B = 1
-  /// For timing: called again and again on other states than the last time, each taking the place of the one it
-  /// came from, as when a model of many layers writes a text: no state is in a cache when it is needed.
+  /// For timing: called again and again, each time on other states, which are overwritten, as when a model of many
+  /// layers writes a text: no state is in a cache when it is needed.
   bool cold_states = false;
   int64_t sequences() const { return offsets.empty() ? B : static_cast<int64_t>(offsets.size()) - 1; }
 };

@@ -103,6 +103,7 @@ NamedTensors make_inputs(const Member& member, const Workload& w, uint64_t seed)
   } else {
     in = make_ready_inputs(member, w, generator);
   }
+  if (w.cold_states) in.push_back({"overwrite_state", at::ones({1}, at::kLong)});
   if (w.initial_state) in.push_back({"initial_state", normal({w.sequences(), w.HV, w.K, w.V}, generator)});
   if (!w.offsets.empty()) in.push_back({"cu_seqlens", at::tensor(w.offsets, at::kLong)});
   return in;
@@ -119,6 +120,7 @@ NamedTensors run(Implementation implementation, const NamedTensors& in) {
   inputs.b = find(in, "b");
   inputs.initial_state = find(in, "initial_state");
   inputs.cu_seqlens = find(in, "cu_seqlens");
+  inputs.overwrite_state = find(in, "overwrite_state").defined();
   if (find(in, "A_log").defined()) {
     inputs.qk_l2norm = inputs.beta_sigmoid = inputs.allow_neg_eigval = true;
     inputs.gate = kernels::RecurrenceGate{find(in, "A_log"), find(in, "dt_bias")};

@@ -56,7 +56,7 @@ std::string name_of(const testing::TestParamInfo<Subject>& info) {
 
 // Whether the second dimension of that input is time.
 bool is_timed(const std::string& name) {
-  const std::vector<std::string> others{"initial_state", "cu_seqlens", "A_log", "dt_bias", "lower_bound"};
+  const std::vector<std::string> others{"initial_state", "cu_seqlens", "A_log", "dt_bias", "lower_bound", "overwrite_state"};
   return std::find(others.begin(), others.end(), name) == others.end();
 }
 
@@ -158,6 +158,22 @@ TEST_P(Recurrences, NoInitialStateIsOneOfZeros) {
   const NamedTensors in = GetParam().inputs({"", 2, 20, 1, 2, 8, 4}, 11);
   const NamedTensors zeros = with(in, "initial_state", at::zeros({2, 2, 8, 4}, GetParam().dtype()));
   expect_close("zeros", forward(GetParam().run(), zeros), forward(GetParam().run(), in), Tolerance{});
+}
+
+TEST_P(Recurrences, TheStateCanBeOverwritten) {
+  for (const int64_t T : {1, 20}) {
+    const NamedTensors in = GetParam().inputs({"", 2, T, 1, 2, 8, 4, true, Gates::ordinary, true}, 24);
+    const NamedTensors expected = forward(GetParam().run(), in);
+    const at::Tensor state = find(in, "initial_state").clone();
+    const NamedTensors overwriting = with(with(in, "initial_state", state), "overwrite_state", at::ones({1}, at::kLong));
+    const NamedTensors actual = forward(GetParam().run(), overwriting);
+    expect_close("T = " + std::to_string(T), actual, expected, Tolerance{});
+    EXPECT_EQ(find(actual, "final_state").data_ptr(), state.data_ptr());
+    expect_refused("recurrence", "overwrite_state", [&] { evaluate(GetParam().run(), overwriting); });
+    expect_refused("recurrence", "overwrite_state", [&] {
+      forward(GetParam().run(), without(overwriting, "initial_state"));
+    });
+  }
 }
 
 TEST_P(ResettableRecurrences, AfterAHardResetEverythingIsAsFromAFreshStart) {
