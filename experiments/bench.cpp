@@ -22,7 +22,7 @@ struct Options {
   std::string filter;
   double seconds = 0.5;
   bool backward = false;
-  std::string dtype = "float32", shape;
+  std::string dtype = "float32", shape, implementation;
 };
 
 // One line of the result; rates are per second.
@@ -62,20 +62,34 @@ void synchronise(const at::Device& device) {
   if (device.is_cuda()) torch::cuda::synchronize();
 }
 
-// Times `call`, which does `flops` operations and must move `bytes`.
-void add(const std::string& name, double flops, double bytes, double seconds, const at::Device& device,
-         const std::function<void()>& call) {
+// A call ready to be timed, and the bytes that it must move.
+struct Prepared {
+  std::function<void()> call;
+  double bytes = 0;
+};
+
+// Times what `prepare` makes, which does `flops` operations. Google Benchmark runs a benchmark several times before the
+// next one; what it needs is made once and lives until then: all inputs at once would not fit into memory.
+void add(const std::string& name, double flops, double seconds, const at::Device& device,
+         const std::function<Prepared()>& prepare) {
   const auto rate = benchmark::Counter::kIsIterationInvariantRate;
+  static std::string current;
+  static Prepared prepared;
   benchmark::RegisterBenchmark(name.c_str(),
                                [=](benchmark::State& state) {
-                                 call();
-                                 synchronise(device);
+                                 if (current != name) {
+                                   prepared = {};
+                                   prepared = prepare();
+                                   current = name;
+                                   prepared.call();
+                                   synchronise(device);
+                                 }
                                  for (auto _ : state) {
-                                   call();
+                                   prepared.call();
                                    synchronise(device);
                                  }
                                  state.counters["flops"] = benchmark::Counter(flops, rate);
-                                 state.counters["bytes"] = benchmark::Counter(bytes, rate);
+                                 state.counters["bytes"] = benchmark::Counter(prepared.bytes, rate);
                                })
       ->Unit(benchmark::kMillisecond)
       ->UseRealTime()
@@ -88,16 +102,25 @@ void add(const std::string& name, double flops, double bytes, double seconds, co
 // copied, and memory read, changed and written back, larger than any cache.
 void add_ceilings(double seconds, const at::Device& device) {
   constexpr int64_t kSide = 1024, kFloats = 64 << 20;
-  const at::Tensor a = at::ones({kSide, kSide}, device), b = at::ones({kSide, kSide}, device);
   const double flops = 2.0 * kSide * kSide * kSide, bytes = 2.0 * kFloats * sizeof(float);
-  add("ceiling/product of matrices, ATen|1024", flops, 0, seconds, device,
-      [a, b] { benchmark::DoNotOptimize(at::mm(a, b)); });
-  add("ceiling/product of matrices, oneDNN|1024", flops, 0, seconds, device,
-      [a, b] { benchmark::DoNotOptimize(kernels::linear(a, b)); });
-  const at::Tensor from = at::zeros({kFloats}, device);
-  at::Tensor to = at::zeros({kFloats}, device);
-  add("ceiling/copy in memory|256 MiB", 0, bytes, seconds, device, [from, to]() mutable { to.copy_(from); });
-  add("ceiling/change in place|256 MiB", 0, bytes, seconds, device, [to]() mutable { to.mul_(0.5f); });
+  const auto product = [=](auto multiply) {
+    return [=] {
+      const at::Tensor a = at::ones({kSide, kSide}, device), b = at::ones({kSide, kSide}, device);
+      return Prepared{[=] { benchmark::DoNotOptimize(multiply(a, b)); }, 0};
+    };
+  };
+  add("ceiling/product of matrices, ATen|1024", flops, seconds, device,
+      product([](const at::Tensor& a, const at::Tensor& b) { return at::mm(a, b); }));
+  add("ceiling/product of matrices, oneDNN|1024", flops, seconds, device,
+      product([](const at::Tensor& a, const at::Tensor& b) { return kernels::linear(a, b); }));
+  add("ceiling/copy in memory|256 MiB", 0, seconds, device, [=] {
+    const at::Tensor from = at::zeros({kFloats}, device), to = at::zeros({kFloats}, device);
+    return Prepared{[=] { to.copy_(from); }, bytes};
+  });
+  add("ceiling/change in place|256 MiB", 0, seconds, device, [=] {
+    const at::Tensor x = at::zeros({kFloats}, device);
+    return Prepared{[=] { x.mul_(0.5f); }, bytes};
+  });
 }
 
 at::ScalarType dtype_named(const std::string& name) {
@@ -134,8 +157,8 @@ struct Turns {
 
 constexpr double kBeyondCaches = 512 << 20;
 
-void add_operator(const OperatorCase& op, const Form& form, const Workload& workload, const Options& options,
-                  const at::Device& device) {
+Prepared prepare(const OperatorCase& op, const Form& form, const Workload& workload, const Options& options,
+                 const at::Device& device) {
   const at::ScalarType dtype = dtype_named(options.dtype);
   const auto turns = std::make_shared<Turns>();
   const auto add_inputs = [&] {
@@ -145,11 +168,11 @@ void add_operator(const OperatorCase& op, const Form& form, const Workload& work
   const NamedTensors once = op.run(form.implementation, turns->inputs[0]);
   const auto bytes = static_cast<double>(bytes_of(turns->inputs[0]) + bytes_of(once));
   while (workload.cold_states && static_cast<double>(turns->inputs.size()) * bytes < kBeyondCaches) add_inputs();
-  add(fmt::format("{}/{}|{}", op.name, to_string(form.implementation), workload.name), op.flops(workload), bytes,
-      options.seconds, device, [&op, form, turns, backward = options.backward] {
-        const NamedTensors outputs = op.run(form.implementation, turns->take());
-        if (backward) run_backward(outputs);
-      });
+  return {[&op, form, turns, backward = options.backward] {
+            const NamedTensors outputs = op.run(form.implementation, turns->take());
+            if (backward) run_backward(outputs);
+          },
+          bytes};
 }
 
 void add_operators(const Options& options, const at::Device& device) {
@@ -160,7 +183,11 @@ void add_operators(const Options& options, const at::Device& device) {
       if (options.backward && !form.differentiable) continue;
       for (const Workload& workload : op.benches) {
         if (options.backward && workload.cold_states) continue;  // a text is written forwards
-        if (workload.name.find(options.shape) != std::string::npos) add_operator(op, form, workload, options, device);
+        if (workload.name.find(options.shape) == std::string::npos) continue;
+        const std::string implementation = to_string(form.implementation);
+        if (!options.implementation.empty() && options.implementation != implementation) continue;
+        add(fmt::format("{}/{}|{}", op.name, implementation, workload.name), op.flops(workload), options.seconds, device,
+            [&op, form, workload, options, device] { return prepare(op, form, workload, options, device); });
       }
     }
   }
@@ -212,6 +239,8 @@ Command bench_command() {
           [](CLI::App& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             app.add_option("--operator", options->filter, "only operators whose name contains this");
+            app.add_option("--implementation", options->implementation, "only this one")
+                ->check(CLI::IsMember({"reference", "composed", "chunk", "cpu", "cuda"}));
             app.add_option("--shape", options->shape, "only shapes whose name contains this: T=1024, T=8192, decode");
             app.add_option("--dtype", options->dtype, "of the inputs")
                 ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))

@@ -5,7 +5,6 @@
     python -m pytest tests/conformance --slow     # also the full sizes of the public matrix
 """
 
-import ctypes
 import importlib
 import logging
 import os
@@ -27,17 +26,7 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the full sizes of the public test matrix")
 
 
-def return_memory():
-    """glibc keeps the holes that many freed tensors of 2 MB leave, tens of gigabytes of them; pages of their own go back."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        M_MMAP_THRESHOLD = -3
-        libc.mallopt(M_MMAP_THRESHOLD, 2**20)
-
-
 def pytest_configure(config):
-    if config.getoption("--slow"):
-        return_memory()
     config.addinivalue_line("markers", "slow: a full size of the public matrix; runs only with --slow")
     logging.getLogger("torch.__trace").propagate = False  # thousands of lines beside a failure under torch.compile
 

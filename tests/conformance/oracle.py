@@ -8,6 +8,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 BLOCK = 64  # tokens between the states that a gradient keeps; the steps between are computed again
+CACHED = 2**15  # numbers of state that are walked through time together
 
 
 @contextlib.contextmanager
@@ -32,7 +33,7 @@ def naive(operator):
 
 
 def _step(S, q, k, v, g, beta, a, b):
-    """S [B, H, K, V]; q, k, a, b [B, H, K]; v [B, H, V]; g [B, H, K or 1]; beta [B, H, 1]."""
+    """S [R, K, V] for R heads; q, k, a, b [R, K]; v [R, V]; g [R, K or 1]; beta [R, 1]."""
     erased = None if a is None else b.unsqueeze(-1) * (a.unsqueeze(-2) @ S)
     if g is not None:
         S = S * g.exp().unsqueeze(-1)
@@ -46,22 +47,31 @@ def _step(S, q, k, v, g, beta, a, b):
 
 def _steps(S, *inputs):
     outputs = []
-    for t in range(inputs[0].shape[1]):
-        S, o = _step(S, *(None if x is None else x[:, t] for x in inputs))
+    for now in zip(*([None] * len(inputs[0]) if x is None else x.unbind() for x in inputs)):
+        S, o = _step(S, *now)
         outputs.append(o)
-    return S, torch.stack(outputs, 1)
+    return S, torch.stack(outputs)
 
 
 def _sequence(S, *inputs):
-    T, outputs = inputs[0].shape[1], []
+    """Inputs are [T, R, ..]."""
+    T, outputs = len(inputs[0]), []
     for start in range(0, T, BLOCK):
-        block = [None if x is None else x[:, start:start + BLOCK] for x in inputs]
+        block = [None if x is None else x[start:start + BLOCK] for x in inputs]
         if T > 4 * BLOCK and torch.is_grad_enabled():
             S, o = checkpoint(_steps, S, *block, use_reentrant=False)
         else:
             S, o = _steps(S, *block)
         outputs.append(o)
-    return S, torch.cat(outputs, 1)
+    return S, torch.cat(outputs)
+
+
+def _by_heads(S, *inputs):
+    """A few heads at a time: states that stay in the cache are quicker, and large ones leave holes in the heap."""
+    some = max(1, CACHED // S[0].numel())
+    parts = [_sequence(S[r:r + some], *(None if x is None else x[:, r:r + some] for x in inputs))
+             for r in range(0, len(S), some)]
+    return torch.cat([state for state, _ in parts]), torch.cat([o for _, o in parts], 1)
 
 
 def recurrence(q, k, v, g=None, beta=None, a=None, b=None, scale=None, initial_state=None, cu_seqlens=None):
@@ -72,17 +82,17 @@ def recurrence(q, k, v, g=None, beta=None, a=None, b=None, scale=None, initial_s
     k = k.repeat_interleave(HV // H, 2)
     g = g.unsqueeze(-1) if g is not None and g.ndim == 3 else g
     beta = None if beta is None else beta.unsqueeze(-1)
-    inputs = (q, k, v, g, beta, a, b)
+    inputs = [None if x is None else x.transpose(0, 1).flatten(1, 2) for x in (q, k, v, g, beta, a, b)]
     cuts = [0, T] if cu_seqlens is None else cu_seqlens.tolist()
     N = B if cu_seqlens is None else len(cuts) - 1
-    S = q.new_zeros(N, HV, K, V) if initial_state is None else initial_state
+    S = (q.new_zeros(N, HV, K, V) if initial_state is None else initial_state).flatten(0, 1)
     states, outputs = [], []
     for n, (start, end) in enumerate(zip(cuts, cuts[1:])):
-        state, o = _sequence(S if cu_seqlens is None else S[n:n + 1],
-                             *(None if x is None else x[:, start:end] for x in inputs))
+        state, o = _by_heads(S if cu_seqlens is None else S[n * HV:(n + 1) * HV],
+                             *(None if x is None else x[start:end] for x in inputs))
         states.append(state)
         outputs.append(o)
-    return torch.cat(outputs, 1), torch.cat(states, 0)
+    return torch.cat(outputs).unflatten(1, (B, HV)).transpose(0, 1), torch.cat(states).unflatten(0, (N, HV))
 
 
 def l2norm(x):
