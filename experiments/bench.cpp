@@ -186,8 +186,8 @@ void add_operators(const Options& options, const at::Device& device) {
         if (workload.name.find(options.shape) == std::string::npos) continue;
         const std::string implementation = to_string(form.implementation);
         if (!options.implementation.empty() && options.implementation != implementation) continue;
-        add(fmt::format("{}/{}|{}", op.name, implementation, workload.name), op.flops(workload), options.seconds, device,
-            [&op, form, workload, options, device] { return prepare(op, form, workload, options, device); });
+        add(fmt::format("{}/{}|{}", op.name, implementation, workload.name), op.flops(workload), options.seconds,
+            device, [&op, form, workload, options, device] { return prepare(op, form, workload, options, device); });
       }
     }
   }
@@ -219,8 +219,8 @@ int bench(const Options& options, const Globals& globals) {
   std::vector<std::vector<std::string>> rows;
   for (const Timing& timing : collector.timings) {
     const size_t bar = timing.name.find('|');
-    rows.push_back({timing.name.substr(0, bar), timing.name.substr(bar + 1), fmt::format("{:.3f}", timing.milliseconds), rate_text(timing.flops),
-                    share_text(timing.flops, most_flops), rate_text(timing.bytes),
+    rows.push_back({timing.name.substr(0, bar), timing.name.substr(bar + 1), fmt::format("{:.3f}", timing.milliseconds),
+                    rate_text(timing.flops), share_text(timing.flops, most_flops), rate_text(timing.bytes),
                     share_text(timing.bytes, most_bytes)});
   }
   const auto comments = provenance(globals.command_line, at::get_num_threads());

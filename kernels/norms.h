@@ -17,9 +17,8 @@ at::Tensor l2norm(const at::Tensor& x, double eps = 1e-6);
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps = 1e-5);
 
 /// rms_norm(x, weight) * act(gate), with act "sigmoid" (KDA), "swish" (Gated DeltaNet's own) or "none".
-/// x and gate [.., D], weight [D]; dtype of x. Differentiable in x, weight and gate (`cpu`: once); the CUDA kernel is the
-/// forward pass and is refused where a gradient is needed.
-/// Throws c10::ValueError that names the argument.
+/// x and gate [.., D], weight [D]; dtype of x. Differentiable in x, weight and gate (`cpu`: once); the CUDA kernel is
+/// the forward pass and is refused where a gradient is needed. Throws c10::ValueError that names the argument.
 at::Tensor gated_rms_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& gate,
                           const std::string& activation, double eps = 1e-5,
                           Implementation implementation = Implementation::automatic);

@@ -18,10 +18,9 @@ constexpr int64_t kWidestHead = 256;
 
 void check_overwritten(const RecurrenceInputs& in) {
   const at::Tensor& state = in.initial_state;
-  TORCH_CHECK_VALUE(state.defined() && state.is_contiguous() &&
-                        state.scalar_type() == accumulation_type(in.v.scalar_type()),
-                    kOp, ": overwrite_state needs a contiguous initial_state in ",
-                    accumulation_type(in.v.scalar_type()));
+  TORCH_CHECK_VALUE(
+      state.defined() && state.is_contiguous() && state.scalar_type() == accumulation_type(in.v.scalar_type()), kOp,
+      ": overwrite_state needs a contiguous initial_state in ", accumulation_type(in.v.scalar_type()));
   TORCH_CHECK_VALUE(!needs_gradient({in.q, in.k, in.v, in.g, in.beta, in.a, in.b, state}), kOp,
                     ": overwrite_state would lose what the backward pass needs; switch gradients off");
 }
@@ -177,7 +176,7 @@ RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implemen
   return dispatch(in, implementation, [&](const auto& offsets) { return recurrence_cpu_forward(in, offsets, kept); });
 }
 
-std::vector<Implementation> recurrence_implementations() { 
+std::vector<Implementation> recurrence_implementations() {
   return {Implementation::reference, Implementation::chunk, Implementation::cpu};
 }
 

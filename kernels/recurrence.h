@@ -61,11 +61,10 @@ struct RecurrenceOutputs {
 /// o_t = S_t^T (scale q_t), the read after the write, with S_t after `Update` and D_t = exp(g_t).
 ///
 /// Equations 1 and 2 and table 6 of arXiv 2510.26692. Exact for every g <= 0, -1000 and -infinity included; any
-/// T >= 1, K, V <= 256. Differentiable in every tensor but cu_seqlens (`cpu`: once). Dtypes: float64 is computed in float64,
-/// everything else in float32; results are rounded once. `automatic` is `cpu` for CPU tensors that are not float64, else
-/// `chunk`, or `reference` for a single token.
-/// Throws c10::ValueError that names the argument for wrong shapes, dtypes or offsets, and c10::NotImplementedError
-/// for an implementation that cannot run on these tensors.
+/// T >= 1, K, V <= 256. Differentiable in every tensor but cu_seqlens (`cpu`: once). Dtypes: float64 is computed in
+/// float64, everything else in float32; results are rounded once. `automatic` is `cpu` for CPU tensors that are not
+/// float64, else `chunk`, or `reference` for a single token. Throws c10::ValueError that names the argument for wrong
+/// shapes, dtypes or offsets, and c10::NotImplementedError for an implementation that cannot run on these tensors.
 RecurrenceOutputs recurrence(const RecurrenceInputs& inputs, Implementation implementation = Implementation::automatic);
 
 struct RecurrenceKept;  // recurrence_cpu.h

@@ -162,7 +162,8 @@ RecurrenceOutputs recurrence_cpu_forward(const RecurrenceInputs& inputs, const s
   if (kept != nullptr) {
     kept->corrections =
         p.update == cpu::Update::accumulate ? empty_result({0}, float32) : empty_result(in.v.sizes(), float32);
-    kept->states = empty_result({most_segments(in, p.count()), p.HV, cpu::padded_key(p.K) * cpu::padded_value(p.V)}, float32);
+    kept->states =
+        empty_result({most_segments(in, p.count()), p.HV, cpu::padded_key(p.K) * cpu::padded_value(p.V)}, float32);
     buffers.corrections = floats(kept->corrections);
     buffers.states = floats(kept->states);
   }
@@ -212,8 +213,7 @@ RecurrenceInputs recurrence_cpu_backward(const RecurrenceInputs& inputs, const s
     out.dt_bias = floats(d.gate->dt_bias);
   }
   const Tensor d_o_rows = d_o.contiguous(), d_end = plain_float(d_final_state);
-  const cpu::Kept buffers{floats(kept.corrections),
-                          floats(kept.states)};
+  const cpu::Kept buffers{floats(kept.corrections), floats(kept.states)};
   cpu::backward(p, rows_of(d_o_rows), floats(d_end), buffers, out);
 
   d.q = sum_groups(d.q, in.q);
@@ -228,13 +228,12 @@ RecurrenceInputs recurrence_cpu_backward(const RecurrenceInputs& inputs, const s
 
 RecurrenceOutputs recurrence_cpu(const RecurrenceInputs& in, const std::vector<int64_t>& offsets) {
   const RecurrenceGate gate = in.gate.value_or(RecurrenceGate{});
-  if (!needs_gradient(
-          {in.q, in.k, in.v, in.g, in.beta, in.a, in.b, in.initial_state, gate.A_log, gate.dt_bias})) {
+  if (!needs_gradient({in.q, in.k, in.v, in.g, in.beta, in.a, in.b, in.initial_state, gate.A_log, gate.dt_bias})) {
     return recurrence_cpu_forward(in, offsets, nullptr);
   }
   constexpr auto argument = RecurrenceFunction::argument;
-  const auto out = RecurrenceFunction::apply(in, offsets, argument(in.q), argument(in.k), argument(in.v), argument(in.g),
-                                             argument(in.beta), argument(in.a), argument(in.b),
+  const auto out = RecurrenceFunction::apply(in, offsets, argument(in.q), argument(in.k), argument(in.v),
+                                             argument(in.g), argument(in.beta), argument(in.a), argument(in.b),
                                              argument(in.initial_state), argument(gate.A_log), argument(gate.dt_bias));
   return {out[0], out[1]};
 }

@@ -26,8 +26,8 @@ struct ShortConvOutputs {
 
 /// y_t = activation(bias + sum_w weight[:, w] x_{t - W + 1 + w}); differentiable in all tensors but cu_seqlens (`cpu`:
 /// once). Dtypes: `cpu` sums in float32 and rounds once; the others sum in x's dtype; `reference` tap by tap.
-/// Throws c10::ValueError that names the argument, and c10::NotImplementedError for an implementation that cannot run on
-/// these tensors.
+/// Throws c10::ValueError that names the argument, and c10::NotImplementedError for an implementation that cannot run
+/// on these tensors.
 ShortConvOutputs short_conv(const ShortConvInputs& inputs, Implementation implementation = Implementation::automatic);
 
 /// The implementations that this build has.

@@ -35,9 +35,8 @@ struct Plain {
 ShortConvOutputs forward(const ShortConvInputs& in, const std::vector<int64_t>& offsets) {
   const Plain plain(in, offsets);
   const cpu::ShortConvProblem& p = plain.problem;
-  ShortConvOutputs out{
-      empty_result(in.x.sizes(), in.x.options()),
-      at::empty({static_cast<int64_t>(p.sequences.size()), p.W - 1, p.D}, in.x.options())};
+  ShortConvOutputs out{empty_result(in.x.sizes(), in.x.options()),
+                       at::empty({static_cast<int64_t>(p.sequences.size()), p.W - 1, p.D}, in.x.options())};
   cpu::short_conv_forward(p, mutable_flat_rows_of(out.y), mutable_flat_rows_of(out.final_state));
   return out;
 }
@@ -63,7 +62,7 @@ class ShortConvFunction : public torch::autograd::Function<ShortConvFunction> {
                                 "short_conv: the CPU kernel is differentiable once; for second derivatives take the "
                                 "implementation 'composed' or 'reference'");
     const Tensors saved = context->get_saved_variables();
-    const ShortConvInputs in{saved[0],  saved[1], saved[2], context->saved_data["activation"].toStringRef(),
+    const ShortConvInputs in{saved[0], saved[1], saved[2], context->saved_data["activation"].toStringRef(),
                              saved[3], Tensor()};
     const Plain plain(in, context->saved_data["offsets"].toIntVector());
     const cpu::ShortConvProblem& p = plain.problem;
@@ -71,14 +70,19 @@ class ShortConvFunction : public torch::autograd::Function<ShortConvFunction> {
     const auto float32 = in.x.options().dtype(at::kFloat);
     const Tensor d_y = d_out[0].defined() ? d_out[0].contiguous() : at::zeros_like(in.x);
     const Tensor d_final_state = d_out[1].defined() ? d_out[1].contiguous() : Tensor();
-    const Tensor d_x = empty_result(in.x.sizes(), in.x.options()), d_initial_state = empty_result_like(in.initial_state);
+    const Tensor d_x = empty_result(in.x.sizes(), in.x.options()),
+                 d_initial_state = empty_result_like(in.initial_state);
     const Tensor d_weight = at::empty({N, p.W, p.D}, float32);
     const Tensor d_bias = in.bias.defined() ? at::empty({N, p.D}, float32) : Tensor();
-    cpu::short_conv_backward(p, flat_rows_of(d_y), flat_rows_of(d_final_state),
-                             {mutable_flat_rows_of(d_x), mutable_flat_rows_of(d_initial_state), floats(d_weight),
-                              floats(d_bias)});
-    return {Tensor(), Tensor(), d_x, sum_rows(d_weight).t().to(in.weight.scalar_type()),
-            d_bias.defined() ? sum_rows(d_bias).to(in.bias.scalar_type()) : Tensor(), d_initial_state};
+    cpu::short_conv_backward(
+        p, flat_rows_of(d_y), flat_rows_of(d_final_state),
+        {mutable_flat_rows_of(d_x), mutable_flat_rows_of(d_initial_state), floats(d_weight), floats(d_bias)});
+    return {Tensor(),
+            Tensor(),
+            d_x,
+            sum_rows(d_weight).t().to(in.weight.scalar_type()),
+            d_bias.defined() ? sum_rows(d_bias).to(in.bias.scalar_type()) : Tensor(),
+            d_initial_state};
   }
 };
 

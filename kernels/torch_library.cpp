@@ -63,10 +63,10 @@ Tensors differentiate(const std::function<Tensors(const Tensors&)>& function, co
 
 // --- The recurrence ---------------------------------------------------------------------------------------------
 
-#define KLAB_RECURRENCE_ARGUMENTS                                                                                     \
-  const Tensor &q, const Tensor &k, const Tensor &v, const Optional &g, const Optional &beta, const Optional &a,      \
-      const Optional &b, const Optional &initial_state, const Optional &cu_seqlens, const Optional &A_log,            \
-      const Optional &dt_bias, std::optional<double> scale, bool qk_l2norm, bool gate,                                \
+#define KLAB_RECURRENCE_ARGUMENTS                                                                                \
+  const Tensor &q, const Tensor &k, const Tensor &v, const Optional &g, const Optional &beta, const Optional &a, \
+      const Optional &b, const Optional &initial_state, const Optional &cu_seqlens, const Optional &A_log,       \
+      const Optional &dt_bias, std::optional<double> scale, bool qk_l2norm, bool gate,                           \
       std::optional<double> lower_bound, bool beta_sigmoid, bool allow_neg_eigval, std::string implementation
 
 RecurrenceInputs recurrence_inputs(KLAB_RECURRENCE_ARGUMENTS) {
@@ -89,8 +89,8 @@ RecurrenceInputs recurrence_inputs(KLAB_RECURRENCE_ARGUMENTS) {
   return in;
 }
 
-#define KLAB_RECURRENCE_INPUTS                                                                                   \
-  recurrence_inputs(q, k, v, g, beta, a, b, initial_state, cu_seqlens, A_log, dt_bias, scale, qk_l2norm, gate,   \
+#define KLAB_RECURRENCE_INPUTS                                                                                 \
+  recurrence_inputs(q, k, v, g, beta, a, b, initial_state, cu_seqlens, A_log, dt_bias, scale, qk_l2norm, gate, \
                     lower_bound, beta_sigmoid, allow_neg_eigval, implementation)
 
 // (o, final_state, corrections, states): the last two for the backward pass of the CPU kernels, else empty.
@@ -138,8 +138,8 @@ Tensors recurrence_backward_op(const Tensor& d_o, const Tensor& d_final_state, c
 
 ShortConvInputs short_conv_inputs(const Tensor& x, const Tensor& weight, const Optional& bias, std::string activation,
                                   const Optional& initial_state, const Optional& cu_seqlens) {
-  return {x, weight, bias.value_or(Tensor()), activation, initial_state.value_or(Tensor()),
-          cu_seqlens.value_or(Tensor())};
+  return {
+      x, weight, bias.value_or(Tensor()), activation, initial_state.value_or(Tensor()), cu_seqlens.value_or(Tensor())};
 }
 
 std::tuple<Tensor, Tensor> short_conv_op(const Tensor& x, const Tensor& weight, const Optional& bias,
@@ -198,8 +198,7 @@ TORCH_LIBRARY(klab, m) {
     m.def((name + "(" + arguments + ") -> " + results).c_str());
   };
   const std::string recurrence = kRecurrenceSchema, conv = kShortConvSchema, norm = kGatedRmsNormSchema;
-  define("recurrence", recurrence + ", bool keep",
-         "(Tensor o, Tensor final_state, Tensor corrections, Tensor states)");
+  define("recurrence", recurrence + ", bool keep", "(Tensor o, Tensor final_state, Tensor corrections, Tensor states)");
   define("recurrence_backward", "Tensor d_o, Tensor d_final_state, Tensor corrections, Tensor states, " + recurrence,
          "Tensor[]");
   define("short_conv", conv, "(Tensor y, Tensor final_state)");

@@ -20,8 +20,8 @@ struct Sequences {
   torch::Tensor cu_seqlens;
 };
 
-/// What a mixer carries from one call to the next: named tensors whose first dimension is the sequence. A call may write
-/// into them: a snapshot is a clone().
+/// What a mixer carries from one call to the next: named tensors whose first dimension is the sequence. A call may
+/// write into them: a snapshot is a clone().
 struct State {
   std::map<std::string, torch::Tensor> tensors;
 

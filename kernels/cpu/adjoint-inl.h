@@ -17,9 +17,9 @@ namespace HWY_NAMESPACE {
 // Gradients of a Chunk's members. Transposed ones have tokens side by side: [width][tokens].
 struct Adjoint {
   HWY_ALIGN_MAX TokenRows q, k, a, b;
-  TokenRows g;          // of the log-decay; of a scalar one to be added up over the channels
+  TokenRows g;  // of the log-decay; of a scalar one to be added up over the channels
   TokenRows rows[2], ends[2], values[2];
-  TokenRows reads[2];   // [0]: of the solve rows' reads, [1]: of o
+  TokenRows reads[2];  // [0]: of the solve rows' reads, [1]: of o
   float decay[kWidestHead];
   float pairs[2 * kChunk * 2 * kChunk];  // [solve and query rows][columns]
   float scalar_g[kChunk];                // what the pairs add to the gradient of a scalar log-decay

@@ -1,9 +1,9 @@
 // A chunk of tokens of one head: its inputs, and what is made of them before the state comes in.
 //
 // With e_t = exp(g_t), token i meets an earlier token j through the product of e over (j, i]. These products are
-// formed as such, factor by factor: each lies in [0, 1], so nothing can overflow, a gate of -infinity is a zero like any
-// other, a hard reset costs no digits, and what a token gets depends on no later one. Sums of g are never formed, and
-// so never subtracted.
+// formed as such, factor by factor: each lies in [0, 1], so nothing can overflow, a gate of -infinity is a zero like
+// any other, a hard reset costs no digits, and what a token gets depends on no later one. Sums of g are never formed,
+// and so never subtracted.
 #if defined(KLAB_KERNELS_CPU_CHUNK_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef KLAB_KERNELS_CPU_CHUNK_INL_H_
 #undef KLAB_KERNELS_CPU_CHUNK_INL_H_
@@ -42,7 +42,7 @@ struct Chunk {
 };
 
 struct Widths {
-  int64_t K, V;                // padded
+  int64_t K, V;  // padded
   int64_t key_vecs, value_vecs;
   explicit Widths(const Problem& p)
       : K(padded_key(p.K)), V(padded_value(p.V)), key_vecs(K / kLanes), value_vecs(V / kLanes) {}
@@ -64,7 +64,8 @@ HWY_INLINE void clear_rows(TokenRows& rows, int64_t from, int64_t width) {
   for (int64_t i = from; i < kChunk; ++i) std::memset(rows[i], 0, static_cast<size_t>(width) * sizeof(float));
 }
 
-HWY_INLINE void load_rows(const Rows& from, const Place& at, int64_t head, int64_t width, int64_t padded, TokenRows& to) {
+HWY_INLINE void load_rows(const Rows& from, const Place& at, int64_t head, int64_t width, int64_t padded,
+                          TokenRows& to) {
   for (int64_t i = 0; i < at.count; ++i) {
     load_row(from, from.offset(at.row, at.token + i, head), width, padded, to[i]);
   }
@@ -107,7 +108,8 @@ HWY_INLINE Vec bias_at(const float* bias, int64_t d, int64_t width) {
 }
 
 // Rows of g, given or through the gate, to rows of exp(g).
-HWY_INLINE void exponentiate_row(const Problem& p, const GateParameters& gate, int64_t width, int64_t padded, float* e) {
+HWY_INLINE void exponentiate_row(const Problem& p, const GateParameters& gate, int64_t width, int64_t padded,
+                                 float* e) {
   for (int64_t d = 0; d < padded; d += kLanes) {
     Vec g = load(e + d);
     if (p.gate != Gate::log_decay) {
@@ -123,7 +125,8 @@ HWY_INLINE void fill_row(float* row, float x, int64_t padded) {
 }
 
 // exp(g) of the first token at `at`, in every channel.
-HWY_INLINE void load_decay_row(const Problem& p, const Widths& w, const Place& at, const GateParameters& gate, float* e) {
+HWY_INLINE void load_decay_row(const Problem& p, const Widths& w, const Place& at, const GateParameters& gate,
+                               float* e) {
   if (p.decay == Decay::none) return fill_row(e, 1.0f, w.K);
   const bool channel = p.decay == Decay::channel;
   const int64_t width = channel ? p.K : 1, padded = channel ? w.K : kLanes;

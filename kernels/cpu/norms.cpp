@@ -1,7 +1,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/norms.cpp"
 #include "kernels/cpu/targets.h"
-// targets.h first
+// Before all that is compiled once per instruction set:
 #include "hwy/foreach_target.h"
 #include "kernels/cpu/norms.h"
 #include "kernels/cpu/simd-inl.h"
@@ -105,9 +105,8 @@ void backward_rows(const NormProblem& p, int64_t first, int64_t last, const Rows
 }  // namespace
 
 void gated_rms_norm_forward(const NormProblem& p, const MutableRows& y) {
-  run_tasks((p.rows + kNormRows - 1) / kNormRows, [&](int64_t i) {
-    forward_rows(p, i * kNormRows, HWY_MIN((i + 1) * kNormRows, p.rows), y);
-  });
+  run_tasks((p.rows + kNormRows - 1) / kNormRows,
+            [&](int64_t i) { forward_rows(p, i * kNormRows, HWY_MIN((i + 1) * kNormRows, p.rows), y); });
 }
 
 void gated_rms_norm_backward(const NormProblem& p, const Rows& d_y, const NormGradients& out) {

@@ -31,12 +31,12 @@ struct Problem {
   int64_t H, HV, K, V;  ///< value head hv reads query and key head hv / (HV / H)
   int64_t state_width;  ///< step of the rows of states and corrections: V, or more where this is a part of V's columns
   std::vector<Sequence> sequences;
-  Rows q, k;            ///< [B, T, H, K]
-  Rows v;               ///< [B, T, HV, V]
-  Rows g;               ///< [B, T, HV, K] or [B, T, HV, 1]
-  Rows beta;            ///< [B, T, HV, 1]
-  Rows a, b;            ///< [B, T, HV, K]
-  float scale;          ///< multiplies q
+  Rows q, k;                   ///< [B, T, H, K]
+  Rows v;                      ///< [B, T, HV, V]
+  Rows g;                      ///< [B, T, HV, K] or [B, T, HV, 1]
+  Rows beta;                   ///< [B, T, HV, 1]
+  Rows a, b;                   ///< [B, T, HV, K]
+  float scale;                 ///< multiplies q
   const float* initial_state;  ///< [N, HV, K, V], or null for zeros
 
   bool l2norm = false;  ///< q and k are divided by their length, sqrt(sum x^2 + 1e-6)
@@ -59,8 +59,9 @@ std::vector<int64_t> segment_offsets(const std::vector<Sequence>& sequences);
 
 /// What the forward pass keeps for the backward pass; null: nothing is kept.
 struct Kept {
-  float* corrections = nullptr;  ///< [B, T, HV, state_width]: v - S^T k of the delta rule, S^T a of DPLR; null for accumulate
-  float* states = nullptr;       ///< [segments, HV, padded K x padded V] in the kernels' own layout, entering each segment
+  float* corrections =
+      nullptr;  ///< [B, T, HV, state_width]: v - S^T k of the delta rule, S^T a of DPLR; null for accumulate
+  float* states = nullptr;  ///< [segments, HV, padded K x padded V] in the kernels' own layout, entering each segment
 };
 
 /// Writes o and final_state [N, HV, K, V] (may be null).
@@ -68,11 +69,11 @@ void forward(const Problem& problem, const MutableRows& o, float* final_state, c
 
 /// Gradients, one row per value head where the input has one per query head: the caller adds up groups.
 struct Gradients {
-  MutableRows q, k;     ///< [B, T, HV, K]
-  MutableRows v;        ///< [B, T, HV, V]
-  MutableRows g;        ///< [B, T, HV, K or 1]
-  MutableRows beta;     ///< [B, T, HV, 1]
-  MutableRows a, b;     ///< [B, T, HV, K]
+  MutableRows q, k;                ///< [B, T, HV, K]
+  MutableRows v;                   ///< [B, T, HV, V]
+  MutableRows g;                   ///< [B, T, HV, K or 1]
+  MutableRows beta;                ///< [B, T, HV, 1]
+  MutableRows a, b;                ///< [B, T, HV, K]
   float* initial_state = nullptr;  ///< [N, HV, K, V]
   float* A_log = nullptr;          ///< [N, HV]: the caller adds up the sequences
   float* dt_bias = nullptr;        ///< [N, HV, K or 1]

@@ -3,7 +3,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/recurrence_backward.cpp"
 #include "kernels/cpu/targets.h"
-// targets.h first
+// Before all that is compiled once per instruction set:
 #include "hwy/foreach_target.h"
 #include "kernels/cpu/adjoint-inl.h"
 #include "kernels/cpu/workers.h"
@@ -268,13 +268,14 @@ void head(const Task& t, int64_t sequence, int64_t head) {
   std::memset(&space->sums, 0, sizeof(space->sums));
 
   const int64_t outside = (sequence * p.HV + head) * p.K * p.V;
-  load_state(t.d_final_state == nullptr ? nullptr : t.d_final_state + outside, p.state_width, p.K, p.V, w.K,
-             w.V, d_state);
+  load_state(t.d_final_state == nullptr ? nullptr : t.d_final_state + outside, p.state_width, p.K, p.V, w.K, w.V,
+             d_state);
   for (int64_t segment = (length - 1) / kSegment; segment >= 0; --segment) {
     const int64_t chunks = (HWY_MIN(kSegment, length - segment * kSegment) + kChunk - 1) / kChunk;
     const auto place = [&](int64_t n) { return place_of(p, sequence, head, segment * kSegment + n * kChunk); };
     const int64_t kept = t.segments[static_cast<size_t>(sequence)] + segment;
-    std::memcpy(states, t.kept.states + (kept * p.HV + head) * state_size, static_cast<size_t>(state_size) * sizeof(float));
+    std::memcpy(states, t.kept.states + (kept * p.HV + head) * state_size,
+                static_cast<size_t>(state_size) * sizeof(float));
     for (int64_t n = 0; n + 1 < chunks; ++n) {
       prepare_columns<kUpdate>(p, w, place(n), space->c);
       load_values<kUpdate>(t, place(n), space->c);

@@ -3,7 +3,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/recurrence_forward.cpp"
 #include "kernels/cpu/targets.h"
-// targets.h first
+// Before all that is compiled once per instruction set:
 #include "hwy/foreach_target.h"
 #include "kernels/cpu/chunk-inl.h"
 #include "kernels/cpu/correct-inl.h"
@@ -50,8 +50,8 @@ void chunk(const Task& t, const Place& at, const Place& next, Chunk& c, float* s
   correct_and_read<kUpdate>(t.w, c);
   store_rows(c.reads[1], at, p.V, t.o);
   if (t.kept.corrections != nullptr) keep_corrections(t, at, kUpdate == Update::delta ? c.reads[0] : c.values[1]);
-  write_state(c.decay, c.ends[0][0], c.values[0][0], kUpdate == Update::dplr ? 2 * kChunk : kChunk, t.w.K, t.w.V,
-              state, state);
+  write_state(c.decay, c.ends[0][0], c.values[0][0], kUpdate == Update::dplr ? 2 * kChunk : kChunk, t.w.K, t.w.V, state,
+              state);
 }
 
 template <Update kUpdate>
@@ -96,7 +96,8 @@ struct Part {
 
 template <typename View>
 View shifted(View rows, int64_t elements) {
-  rows.data = static_cast<char*>(const_cast<void*>(static_cast<const void*>(rows.data))) + elements * bytes_of(rows.dtype);
+  rows.data =
+      static_cast<char*>(const_cast<void*>(static_cast<const void*>(rows.data))) + elements * bytes_of(rows.dtype);
   return rows;
 }
 

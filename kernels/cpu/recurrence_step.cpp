@@ -4,7 +4,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/recurrence_step.cpp"
 #include "kernels/cpu/targets.h"
-// targets.h first
+// Before all that is compiled once per instruction set:
 #include "hwy/foreach_target.h"
 #include "kernels/cpu/chunk-inl.h"
 #include "kernels/cpu/workers.h"
@@ -18,7 +18,7 @@ constexpr int64_t kMostHeads = 4;
 
 // One token of one head; rows of the state are `width` floats, a multiple of kLanes, apart.
 struct Token {
-  HWY_ALIGN_MAX float q[kWidestHead + kLanes], k[kWidestHead + kLanes], a[kWidestHead + kLanes], b[kWidestHead + kLanes];
+  HWY_ALIGN_MAX float q[kWidestHead + kLanes], k[kWidestHead + kLanes], b[kWidestHead + kLanes];
   float e[kWidestHead + kLanes];
   float solve[kWidestHead + kLanes];  // what the first pass reads the state with
   float v[kWidestHead + kLanes], o[kWidestHead + kLanes];

@@ -4,7 +4,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/short_conv.cpp"
 #include "kernels/cpu/targets.h"
-// targets.h first
+// Before all that is compiled once per instruction set:
 #include "hwy/foreach_target.h"
 #include "kernels/cpu/short_conv.h"
 #include "kernels/cpu/simd-inl.h"
@@ -87,7 +87,6 @@ void forward_block(const Block& b, const MutableRows& y, const MutableRows& fina
   }
 }
 
-
 // A position's gradient is complete: to the initial state or to a token.
 void store_position(const Block& b, const ShortConvGradients& out, int64_t position, const float* gradient) {
   const int64_t state_rows = b.p.W - 1;
@@ -157,9 +156,8 @@ void for_blocks(const ShortConvProblem& p, const Work& work) {
 }  // namespace
 
 void short_conv_forward(const ShortConvProblem& p, const MutableRows& y, const MutableRows& final_state) {
-  for_blocks(p, [&](const Block& b) {
-    p.W == 4 ? forward_block<4>(b, y, final_state) : forward_block<0>(b, y, final_state);
-  });
+  for_blocks(
+      p, [&](const Block& b) { p.W == 4 ? forward_block<4>(b, y, final_state) : forward_block<0>(b, y, final_state); });
 }
 
 void short_conv_backward(const ShortConvProblem& p, const Rows& d_y, const Rows& d_final_state,

@@ -15,9 +15,9 @@ constexpr int64_t kMostTaps = 16;
 struct ShortConvProblem {
   int64_t D, W;  ///< channels and taps, W <= kMostTaps
   std::vector<Sequence> sequences;
-  Rows x;              ///< [B, T, D]
-  const float* weight; ///< [W, D]: taps first, the last one multiplies the current token
-  const float* bias;   ///< [D] or null
+  Rows x;               ///< [B, T, D]
+  const float* weight;  ///< [W, D]: taps first, the last one multiplies the current token
+  const float* bias;    ///< [D] or null
   bool silu;
   Rows initial_state;  ///< [N, W - 1, D], or none for zeros
 };

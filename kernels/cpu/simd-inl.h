@@ -46,9 +46,7 @@ HWY_INLINE Vec sigmoid(Vec x) {
 }
 
 // log(1 + e^x).
-HWY_INLINE Vec softplus(Vec x) {
-  return hn::Add(hn::Max(x, zero()), hn::Log1p(kFloats, exp(hn::Neg(hn::Abs(x)))));
-}
+HWY_INLINE Vec softplus(Vec x) { return hn::Add(hn::Max(x, zero()), hn::Log1p(kFloats, exp(hn::Neg(hn::Abs(x))))); }
 
 // --- Sums over lanes --------------------------------------------------------------------------------------------
 
@@ -99,8 +97,7 @@ HWY_INLINE hn::Vec<decltype(kHalves)> to_float16(Vec x) {
   const auto magnitude = hn::Xor(hn::BitCast(d, x), sign);
   // Normal numbers: the exponent is rebased and 13 bits rounded off; a carry out of the mantissa is right as it is.
   const auto odd = hn::And(hn::ShiftRight<13>(magnitude), constant(1));
-  const auto normal =
-      hn::ShiftRight<13>(hn::Add(hn::Add(magnitude, constant(((15 - 127) * (1 << 23)) + 0xFFF)), odd));
+  const auto normal = hn::ShiftRight<13>(hn::Add(hn::Add(magnitude, constant(((15 - 127) * (1 << 23)) + 0xFFF)), odd));
   // Subnormal ones: adding 0.5 leaves them, rounded, in the last bits of the mantissa.
   const auto subnormal = hn::Sub(hn::BitCast(d, hn::Add(hn::BitCast(kFloats, magnitude), broadcast(0.5f))),
                                  hn::BitCast(d, broadcast(0.5f)));

@@ -165,7 +165,8 @@ inline void store_state(const float* state, int64_t step, int64_t K, int64_t V, 
   for (int64_t column = 0; column < V; column += kPanel) {
     const int64_t width = HWY_MIN(kPanel, V - column);
     for (int64_t k = 0; k < K; ++k) {
-      std::memcpy(to + k * step + column, state + column * padded_K + k * kPanel, static_cast<size_t>(width) * sizeof(float));
+      std::memcpy(to + k * step + column, state + column * padded_K + k * kPanel,
+                  static_cast<size_t>(width) * sizeof(float));
     }
   }
 }

@@ -13,10 +13,9 @@ namespace {
 
 using kernels::Implementation;
 
-constexpr const char* kOperators[] = {"recurrence/none/accumulate",   "recurrence/scalar/delta",
-                                      "recurrence/channel/delta",     "recurrence/channel/dplr",
-                                      "recurrence/raw/channel/delta", "short_conv/silu",
-                                      "gated_rms_norm/swish"};
+constexpr const char* kOperators[] = {
+    "recurrence/none/accumulate",   "recurrence/scalar/delta", "recurrence/channel/delta", "recurrence/channel/dplr",
+    "recurrence/raw/channel/delta", "short_conv/silu",         "gated_rms_norm/swish"};
 
 class Threads {
  public:

@@ -10,8 +10,8 @@ namespace {
 
 // Shapes on either side of every choice that linear() makes, and views with strides of their own.
 TEST(Linear, IsTheProductWhateverComputesIt) {
-  for (const auto& [rows, K, N] : {std::tuple{3, 8, 5}, {40, 8, 1}, {40, 1, 8}, {64, 100, 60}, {200, 256, 171},
-                                   {200, 171, 256}}) {
+  for (const auto& [rows, K, N] :
+       {std::tuple{3, 8, 5}, {40, 8, 1}, {40, 1, 8}, {64, 100, 60}, {200, 256, 171}, {200, 171, 256}}) {
     const at::Tensor x = at::randn({2, rows, K}), weight = at::randn({N, K}), d_y = at::randn({2, rows, N});
     const auto evaluate = [&](const at::Tensor& given_x, const at::Tensor& given_weight, const auto& product) {
       const at::Tensor a = given_x.detach().requires_grad_(), b = given_weight.detach().requires_grad_();

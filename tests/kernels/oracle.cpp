@@ -112,7 +112,8 @@ static NamedTensors ready_inputs(const NamedTensors& in) {
     if (name == "q" || name == "k") x = l2norm_oracle({{"x", x}}, 1e-6)[0].tensor;
     if (name == "g") {
       const bool per_head = x.dim() == 3;
-      const NamedTensors raw{{"raw", per_head ? x.unsqueeze(-1) : x}, {"A_log", find(in, "A_log")}, {"dt_bias", find(in, "dt_bias")}};
+      const NamedTensors raw{
+          {"raw", per_head ? x.unsqueeze(-1) : x}, {"A_log", find(in, "A_log")}, {"dt_bias", find(in, "dt_bias")}};
       x = kda_gate_oracle(raw, bound.defined() ? bound.item<double>() : 0)[0].tensor;
       if (per_head) x = x.squeeze(-1);
     }

@@ -56,7 +56,8 @@ std::string name_of(const testing::TestParamInfo<Subject>& info) {
 
 // Whether the second dimension of that input is time.
 bool is_timed(const std::string& name) {
-  const std::vector<std::string> others{"initial_state", "cu_seqlens", "A_log", "dt_bias", "lower_bound", "overwrite_state"};
+  const std::vector<std::string> others{"initial_state", "cu_seqlens",  "A_log",
+                                        "dt_bias",       "lower_bound", "overwrite_state"};
   return std::find(others.begin(), others.end(), name) == others.end();
 }
 
@@ -85,7 +86,8 @@ INSTANTIATE_TEST_SUITE_P(Family, DecayingRecurrences, testing::ValuesIn(subjects
 // DPLR's `a` reads the state before its decay, so there a reset does not forget.
 class ResettableRecurrences : public Recurrences {};
 
-INSTANTIATE_TEST_SUITE_P(Family, ResettableRecurrences, testing::ValuesIn(subjects({"none", "dplr", "raw", "bounded"})), name_of);
+INSTANTIATE_TEST_SUITE_P(Family, ResettableRecurrences, testing::ValuesIn(subjects({"none", "dplr", "raw", "bounded"})),
+                         name_of);
 
 TEST_P(Recurrences, PackedSequencesAreTheSequencesOneByOne) {
   const Workload packed{"", 1, 100, 1, 2, 8, 12, true, Gates::ordinary, true, {0, 1, 18, 35, 100}};
@@ -134,7 +136,8 @@ TEST_P(Recurrences, APrefixDoesNotDependOnWhatFollowsNotEvenInItsLastBit) {
     NamedTensors changed;
     for (const auto& [name, tensor] : in) {
       changed.push_back({name, tensor.clone()});
-      if (is_timed(name)) changed.back().tensor.narrow(1, past, T - past).copy_(find(other, name).narrow(1, past, T - past));
+      if (is_timed(name))
+        changed.back().tensor.narrow(1, past, T - past).copy_(find(other, name).narrow(1, past, T - past));
     }
     const at::Tensor o = find(forward(GetParam().run(), in), "o").narrow(1, 0, past);
     const at::Tensor with_other_future = find(forward(GetParam().run(), changed), "o").narrow(1, 0, past);
@@ -165,14 +168,14 @@ TEST_P(Recurrences, TheStateCanBeOverwritten) {
     const NamedTensors in = GetParam().inputs({"", 2, T, 1, 2, 8, 4, true, Gates::ordinary, true}, 24);
     const NamedTensors expected = forward(GetParam().run(), in);
     const at::Tensor state = find(in, "initial_state").clone();
-    const NamedTensors overwriting = with(with(in, "initial_state", state), "overwrite_state", at::ones({1}, at::kLong));
+    const NamedTensors overwriting =
+        with(with(in, "initial_state", state), "overwrite_state", at::ones({1}, at::kLong));
     const NamedTensors actual = forward(GetParam().run(), overwriting);
     expect_close("T = " + std::to_string(T), actual, expected, Tolerance{});
     EXPECT_EQ(find(actual, "final_state").data_ptr(), state.data_ptr());
     expect_refused("recurrence", "overwrite_state", [&] { evaluate(GetParam().run(), overwriting); });
-    expect_refused("recurrence", "overwrite_state", [&] {
-      forward(GetParam().run(), without(overwriting, "initial_state"));
-    });
+    expect_refused("recurrence", "overwrite_state",
+                   [&] { forward(GetParam().run(), without(overwriting, "initial_state")); });
   }
 }
 
@@ -227,7 +230,8 @@ TEST_P(DeltaRule, BetaZeroWritesNothing) {
   NamedTensors in = inputs(40, 15);
   find(in, "beta").zero_();
   const at::Tensor decay = find(in, "g").sum(1).exp().unsqueeze(-1);  // [B, HV, K, 1]
-  expect_close("final_state", find(forward(run(), in), "final_state"), find(in, "initial_state") * decay, subject_.rounding());
+  expect_close("final_state", find(forward(run(), in), "final_state"), find(in, "initial_state") * decay,
+               subject_.rounding());
 }
 
 TEST_P(DeltaRule, BetaOneStoresExactlyTheValue) {
