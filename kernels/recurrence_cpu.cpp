@@ -164,6 +164,10 @@ RecurrenceOutputs recurrence_cpu_forward(const RecurrenceInputs& inputs, const s
         p.update == cpu::Update::accumulate ? empty_result({0}, float32) : empty_result(in.v.sizes(), float32);
     kept->states =
         empty_result({most_segments(in, p.count()), p.HV, cpu::padded_key(p.K) * cpu::padded_value(p.V)}, float32);
+    // Of packed sequences there may be fewer segments; what stays unused is still a result and must be the same each
+    // time.
+    const int64_t used = cpu::segment_offsets(p.sequences).back();
+    kept->states.narrow(0, used, kept->states.size(0) - used).zero_();
     buffers.corrections = floats(kept->corrections);
     buffers.states = floats(kept->states);
   }
