@@ -14,7 +14,7 @@ namespace klab {
 namespace {
 
 struct Options {
-  std::string config;
+  std::string config, dtype = "float32";
   bool json = false, list = false;
   int64_t length = 0, batch = 1;
   std::vector<Assignment> flags;
@@ -25,40 +25,57 @@ int list() {
   return 0;
 }
 
-void print_json(const Accounting& sum, int64_t length, int64_t batch) {
-  const nlohmann::ordered_json json = {{"parameters", sum.parameters},
-                                       {"activated_parameters", sum.parameters},
-                                       {"activated_parameters_without_embeddings", sum.parameters_without_embeddings},
-                                       {"state_bytes", sum.state_bytes * batch},
-                                       {"kv_cache_bytes_per_token", 0},
-                                       {"prefill_flops", sum.prefill_flops * static_cast<double>(batch)},
-                                       {"decode_flops", sum.decode_flops * static_cast<double>(batch)},
-                                       {"length", length},
-                                       {"batch", batch}};
+void print_json(const Accounting& sum, int64_t length, int64_t batch, const std::string& dtype) {
+  const nlohmann::ordered_json json = {
+      {"parameters", sum.parameters},
+      {"parameters_without_embeddings", sum.parameters_without_embeddings},
+      {"activated_parameters", sum.activated_parameters},
+      {"activated_parameters_without_embeddings", sum.activated_parameters_without_embeddings},
+      {"state_bytes", sum.state_bytes * batch},
+      {"kv_cache_bytes_per_token", sum.cache_bytes_per_token * batch},
+      {"prefill_flops", sum.prefill_flops * static_cast<double>(batch)},
+      {"decode_flops", sum.decode_flops * static_cast<double>(batch)},
+      {"length", length},
+      {"batch", batch},
+      {"dtype", dtype}};
   fmt::print("{}\n", json.dump(2));
 }
 
 void print_tables(const RunConfig& config, const Decoder& model, const Accounting& sum, int64_t length, int64_t batch) {
   std::vector<std::vector<std::string>> rows;
+  const std::vector<std::string> names = config.model.layer_mixers();
   for (size_t i = 0; i < model->layers().size(); ++i) {
-    const TokenMixer& mixer = *model->layers()[i]->mixer();
-    int64_t parameters = 0;
+    const DecoderLayer& layer = model->layers()[i];
+    const TokenMixer& mixer = *layer->mixer();
+    int64_t parameters = 0, fed = 0;
     for (const auto& parameter : mixer.parameters()) parameters += parameter.numel();
-    rows.push_back({fmt::format("{}", i), config.model.mixer_name(static_cast<int64_t>(i)),
-                    fmt::format("{}", parameters), fmt::format("{}", mixer.state_bytes(length)),
+    for (const auto& parameter : layer->feed_forward()->parameters()) fed += parameter.numel();
+    rows.push_back({fmt::format("{}", i), names[i], fmt::format("{}", parameters), fmt::format("{}", fed),
+                    fmt::format("{}", mixer.state_bytes(length)), fmt::format("{}", mixer.cache_bytes_per_token()),
                     short_count(mixer.flops(length) / static_cast<double>(length)),
                     short_count(mixer.decode_flops(length))});
   }
-  fmt::print("{}\n",
-             format_table({"layer", "mixer", "parameters", "state bytes", "FLOPs/token", "FLOPs/decoded token"}, rows));
+  fmt::print("{}\n", format_table({"layer", "mixer", "parameters", "feed-forward", "state bytes", "cache bytes/token",
+                                   "mixer FLOPs/token", "mixer FLOPs/decoded token"},
+                                  rows));
+  const auto sequences = fmt::format("{} sequence{}", batch, batch == 1 ? "" : "s");
   fmt::print("{}", format_table({"whole model", ""},
                                 {{"parameters", fmt::format("{}", sum.parameters)},
                                  {"  without embedding and head", fmt::format("{}", sum.parameters_without_embeddings)},
-                                 {fmt::format("state bytes of {} sequence{}", batch, batch == 1 ? "" : "s"),
+                                 {"activated parameters", fmt::format("{}", sum.activated_parameters)},
+                                 {"  without embedding and head",
+                                  fmt::format("{}", sum.activated_parameters_without_embeddings)},
+                                 {fmt::format("state bytes of {} after {} tokens", sequences, length),
                                   fmt::format("{}", sum.state_bytes * batch)},
+                                 {fmt::format("cache bytes that a token adds to {}", sequences),
+                                  fmt::format("{}", sum.cache_bytes_per_token * batch)},
                                  {fmt::format("FLOPs per token, prefill of {}", length),
                                   short_count(sum.prefill_flops / static_cast<double>(length))},
                                  {"FLOPs per decoded token", short_count(sum.decode_flops)}}));
+}
+
+torch::ScalarType dtype_named(const std::string& name) {
+  return name == "bfloat16" ? torch::kBFloat16 : name == "float16" ? torch::kHalf : torch::kFloat;
 }
 
 int show(const Options& options) {
@@ -71,11 +88,12 @@ int show(const Options& options) {
   RunConfig config;
   assign(config, assignments);
   config.validate();
+  const ParameterPlace nowhere(torch::kMeta, dtype_named(options.dtype));  // counting needs no memory
   const Decoder model = make_model(config);
   const int64_t length = options.length > 0 ? options.length : config.task.length;
   const Accounting sum = account(model, length);
   if (options.json) {
-    print_json(sum, length, options.batch);
+    print_json(sum, length, options.batch, options.dtype);
   } else {
     print_tables(config, model, sum, length, options.batch);
   }
@@ -85,7 +103,7 @@ int show(const Options& options) {
 }  // namespace
 
 Command model_command() {
-  return {"model", "parameters, state bytes and FLOPs of a config",
+  return {"model", "parameters, activated parameters, state and cache bytes, FLOPs of a config",
           "./klab model --model.pattern kda,mamba2 --model.width 256 --model.head_dim 128 --length 1024",
           [](CLI::App& app, const Globals&) -> std::function<int()> {
             auto options = std::make_shared<Options>();
@@ -95,6 +113,9 @@ Command model_command() {
             app.add_option("--length", options->length, "tokens of a sequence (default: task.length)")
                 ->check(CLI::PositiveNumber);
             app.add_option("--batch", options->batch, "sequences")->check(CLI::PositiveNumber)->capture_default_str();
+            app.add_option("--dtype", options->dtype, "of parameters, activations and caches; recurrent memories are float32")
+                ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
+                ->capture_default_str();
             add_run_flags(app, options->flags);
             return [options] { return options->list ? list() : show(*options); };
           }};

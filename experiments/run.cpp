@@ -15,7 +15,7 @@ BatchSource batch_source(const RunConfig& config, Split split) {
   };
 }
 
-Decoder make_model(const RunConfig& config) { return Decoder(config.model, config.task.make()->vocabulary()); }
+Decoder make_model(const RunConfig& config) { return Decoder(config.model, config.vocabulary()); }
 
 Trainer make_trainer(const RunConfig& config, const RunFolder& folder, const std::vector<std::string>& provenance,
                      bool resume, const torch::Device& device) {

@@ -1,5 +1,6 @@
 #include "experiments/run_config.h"
 
+#include <algorithm>
 #include <set>
 
 #include "core/base/text.h"
@@ -16,10 +17,17 @@ void RunConfig::validate() const {
   task.validate();
   model.validate();
   train.validate();
+  const int64_t needed = task.make()->vocabulary();
+  require(vocabulary() >= needed, "model.vocab", fmt::format("{}", model.vocab),
+          fmt::format("must be at least {}, the vocabulary of task {} (0: just that)", needed, task.name));
 }
 
+int64_t RunConfig::vocabulary() const { return model.vocab > 0 ? model.vocab : task.make()->vocabulary(); }
+
 std::string RunConfig::run_name() {
-  return fmt::format("{}-{}-{}", task.name, join(model.pattern, "-"), config_hash(*this).substr(0, 8));
+  std::string pattern = join(model.pattern, "-");
+  std::replace_if(pattern.begin(), pattern.end(), [](char c) { return c == '*' || c == ':' || c == '+'; }, '_');
+  return fmt::format("{}-{}-{}", task.name, pattern, config_hash(*this).substr(0, 8));
 }
 
 const std::vector<Field>& all_run_fields() {

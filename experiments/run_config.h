@@ -17,6 +17,9 @@ struct RunConfig : Configurable {
   void visit(Fields& fields) override;
   void validate() const override;
 
+  /// Rows of the embedding: model.vocab, or what the task has.
+  int64_t vocabulary() const;
+
   /// "mqar-kda-1a2b3c4d": task, pattern, and the hash of the whole config.
   std::string run_name();
 };

@@ -1,27 +1,27 @@
 // Gated DeltaNet.
 #pragma once
 
-#include "mixers/gated_delta.h"
+#include "mixers/gates.h"
+#include "mixers/linear_mixer.h"
 
 namespace klab {
 
-/// The gated delta mixer with one decay per head (Yang et al. 2024): g = -exp(A_log[h]) softplus(W x + dt_bias).
-/// Output gate and widths as KDA has them, so that a comparison is about the decay alone.
-class GatedDeltaNet : public GatedDeltaMixer {
+/// The delta rule with one decay per head (Yang et al. 2024, arXiv 2412.06464). Output gate and widths as KDA has them,
+/// so that a comparison is about the decay alone; the public layer has `output_gate: swish` and `full_rank_gates: true`.
+class GatedDeltaNet : public LinearMixer {
  public:
-  using Options = GatedDeltaOptions;
+  using Options = DeltaOptions;
 
   GatedDeltaNet(const MixerShape& shape, const Options& options);
-  void initialise(const at::Generator& generator) override;
+  void initialise(const at::Generator& generator) override { decay_.initialise(generator); }
 
  protected:
-  torch::Tensor raw_decay(const torch::Tensor& x) const override;
-  kernels::RecurrenceGate gate() const override;
+  void complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+                const State* state) const override;
 
  private:
-  Linear a_proj_;
-  torch::Tensor A_log_;    // [HV]
-  torch::Tensor dt_bias_;  // [HV]
+  Beta beta_;
+  HeadDecay decay_;
 };
 
 }  // namespace klab

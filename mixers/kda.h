@@ -1,31 +1,31 @@
 // Kimi Delta Attention.
 #pragma once
 
-#include "mixers/gated_delta.h"
+#include "mixers/gates.h"
+#include "mixers/linear_mixer.h"
 
 namespace klab {
 
-/// The gated delta mixer with a decay per channel (section 4 of arXiv 2510.26692):
-///     g = -exp(A_log[h]) softplus(W_up W_down x + dt_bias)       or with a lower bound, see kernels/kda_gate.h
-class Kda : public GatedDeltaMixer {
+/// The delta rule with a decay per channel (section 4 of arXiv 2510.26692), q and k of length one:
+///     S = Diag(e^g) S;  S = S + beta k (v - S^T k)^T
+/// with g of mixers/gates.h.
+class Kda : public LinearMixer {
  public:
-  struct Options : GatedDeltaOptions {
+  struct Options : DeltaOptions {
     double lower_bound = 0;
     void visit(Fields& fields) override;
   };
 
   Kda(const MixerShape& shape, const Options& options);
-  void initialise(const at::Generator& generator) override;
+  void initialise(const at::Generator& generator) override { decay_.initialise(generator); }
 
  protected:
-  torch::Tensor raw_decay(const torch::Tensor& x) const override;
-  kernels::RecurrenceGate gate() const override;
+  void complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+                const State* state) const override;
 
  private:
-  std::optional<double> lower_bound_;
-  Linear f_a_proj_, f_b_proj_;  // rank: the head width
-  torch::Tensor A_log_;         // [HV]
-  torch::Tensor dt_bias_;       // [HV * K]
+  Beta beta_;
+  ChannelDecay decay_;
 };
 
 }  // namespace klab

@@ -4,7 +4,8 @@
 
 #include "kernels/norms.h"
 #include "kernels/recurrence_cost.h"
-#include "mixers/decay.h"
+#include "mixers/gates.h"
+#include "mixers/linear_mixer.h"
 #include "mixers/registry.h"
 
 namespace klab {
@@ -33,10 +34,10 @@ Mamba2::Mamba2(const MixerShape& shape, const Options& options)
       out_proj_(register_module("out_proj", Linear(heads_ * head_dim_, shape.width))),
       conv_(register_module("conv",
                             ShortConv(heads_ * head_dim_ + 2 * groups_ * state_dim_, kConvTaps, /*with_bias=*/true))),
-      A_log_(register_parameter("A_log", torch::zeros({heads_}))),
-      dt_bias_(register_parameter("dt_bias", torch::zeros({heads_}))),
-      D_(register_parameter("D", torch::ones({heads_}))),
-      norm_(register_parameter("norm", torch::ones({heads_ * head_dim_}))) {
+      A_log_(register_parameter("A_log", new_wide_parameter({heads_}))),
+      dt_bias_(register_parameter("dt_bias", new_wide_parameter({heads_}))),
+      D_(register_parameter("D", new_wide_parameter({heads_}, 1))),
+      norm_(register_parameter("norm", new_parameter({heads_ * head_dim_}, 1))) {
   require(groups_ >= 1 && heads_ % groups_ == 0, "model.mamba2.groups", fmt::format("{}", groups_),
           fmt::format("must divide model.heads = {}", heads_));
   require(options.state >= 0 && state_dim_ <= 256, "model.mamba2.state", fmt::format("{}", options.state),
@@ -48,7 +49,7 @@ void Mamba2::initialise(const at::Generator& generator) {
   draw_dt_bias(dt_bias_, generator);
 }
 
-Tensor Mamba2::forward(const Tensor& x, const Sequences& sequences, State* state) {
+Tensor Mamba2::mix(const Tensor& x, const Sequences& sequences, State* state) {
   const int64_t B = x.size(0), T = x.size(1), inner = heads_ * head_dim_, shared = groups_ * state_dim_;
   const std::vector<Tensor> parts = in_proj_->forward(x).split_with_sizes({inner, inner + 2 * shared, heads_}, -1);
   const Tensor &z = parts[0], &xBC = parts[1], &raw_dt = parts[2];
@@ -63,27 +64,16 @@ Tensor Mamba2::forward(const Tensor& x, const Sequences& sequences, State* state
   in.v = input * dt.unsqueeze(-1);
   in.g = -dt * torch::exp(A_log_);
   in.scale = 1.0;
-  in.cu_seqlens = sequences.cu_seqlens;
-  if (state != nullptr) {
-    in.initial_state = state->tensors.at("memory");
-    in.overwrite_state = !torch::GradMode::is_enabled();
-  }
-  const kernels::RecurrenceOutputs out = kernels::recurrence(in);
-  if (state != nullptr) state->tensors.at("memory") = out.final_state;
+  const Tensor o = remember(in, sequences, state);
 
-  const Tensor y = (out.o + D_.unsqueeze(-1) * input).reshape({B, T, inner});
+  const Tensor y = (o + D_.unsqueeze(-1) * input).reshape({B, T, inner});
   return out_proj_->forward(kernels::rms_norm_of_gated(y, norm_, z));
 }
 
-State Mamba2::initial_state(int64_t sequences, const torch::Device& device) const {
-  State state;
-  state.tensors["memory"] =
-      torch::zeros({sequences, heads_, state_dim_, head_dim_}, torch::TensorOptions(torch::kFloat).device(device));
+void Mamba2::add_state(State& state, int64_t sequences, const torch::Device& device) const {
+  state.tensors["memory"] = empty_memory(sequences, heads_, state_dim_, head_dim_, in_proj_->weight, device);
   state.tensors["conv"] = conv_->initial_state(sequences, device);
-  return state;
 }
-
-int64_t Mamba2::state_bytes(int64_t) const { return initial_state(1, torch::kCPU).bytes(); }
 
 double Mamba2::flops(int64_t tokens) const {
   return static_cast<double>(tokens) * (linear_flops(*this) + conv_->flops_per_token()) +
@@ -97,6 +87,6 @@ double Mamba2::decode_flops(int64_t) const {
              kernels::recurrence_step_flops(kernels::Update::accumulate, state_dim_, head_dim_);
 }
 
-MixerEntry mamba2_mixer() { return mixer_entry<Mamba2>("mamba2", "Mamba2: accumulates, one decay per head"); }
+MixerEntry mamba2_mixer() { return mixer_entry<Mamba2>("mamba2", "Mamba2: accumulates, one decay per head", "recurrence/scalar/accumulate"); }
 
 }  // namespace klab

@@ -21,12 +21,13 @@ class Mamba2 : public TokenMixer {
 
   Mamba2(const MixerShape& shape, const Options& options);
 
-  torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state) override;
-  State initial_state(int64_t sequences, const torch::Device& device) const override;
-  int64_t state_bytes(int64_t tokens) const override;
   double flops(int64_t tokens) const override;
   double decode_flops(int64_t tokens) const override;
   void initialise(const at::Generator& generator) override;
+
+ protected:
+  torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) override;
+  void add_state(State& state, int64_t sequences, const torch::Device& device) const override;
 
  private:
   int64_t heads_, head_dim_, state_dim_, groups_;

@@ -3,12 +3,27 @@
 
 #include "core/model/token_mixer.h"
 
-/// Every mixer, in the order of `klab model --list`. X(name) needs `MixerEntry name_mixer()` in mixers/name.cpp; a new
+/// Every mixer, in the order of `klab model --list`. X(name) needs `MixerEntry name_mixer()` in a file of mixers/; a new
 /// mixer adds its file pair and one line here.
 #define KLAB_MIXERS(X) \
   X(kda)               \
   X(gdn)               \
-  X(mamba2)
+  X(mamba2)            \
+  X(dplr)              \
+  X(mla)               \
+  X(mla_rope)          \
+  X(attention)         \
+  X(attention_rope)    \
+  X(fox)               \
+  X(linear_attention)  \
+  X(retnet)            \
+  X(gla)               \
+  X(hgrn2)             \
+  X(deltanet)          \
+  X(longhorn)          \
+  X(comba)             \
+  X(gdn2)              \
+  X(rwkv7)
 
 namespace klab {
 

@@ -6,24 +6,28 @@ namespace klab {
 
 Accounting account(const Decoder& model, int64_t tokens) {
   Accounting sum{};
-  double mixer_projections = 0;
+  int64_t embeddings = 0, idle = 0, head = 0;
   for (const auto& item : model->named_parameters()) {
-    sum.parameters += item.value().numel();
-    if (item.key() != "embedding" && item.key() != "lm_head.weight") {
-      sum.parameters_without_embeddings += item.value().numel();
-    }
+    const int64_t count = item.value().numel();
+    sum.parameters += count;
+    if (item.key() == "embedding" || item.key() == "lm_head.weight") embeddings += count;
+    if (item.key() == "lm_head.weight") head = count;
   }
   for (const DecoderLayer& layer : model->layers()) {
     const TokenMixer& mixer = *layer->mixer();
-    mixer_projections += linear_flops(mixer);
+    const FeedForward& feed_forward = *layer->feed_forward();
+    for (const auto& parameter : feed_forward.parameters()) idle += parameter.numel();
+    idle -= feed_forward.activated_parameters();
     sum.state_bytes += mixer.state_bytes(tokens);
-    sum.prefill_flops += mixer.flops(tokens);
-    sum.decode_flops += mixer.decode_flops(tokens);
+    sum.cache_bytes_per_token += mixer.cache_bytes_per_token();
+    sum.prefill_flops += mixer.flops(tokens) + feed_forward.flops() * static_cast<double>(tokens);
+    sum.decode_flops += mixer.decode_flops(tokens) + feed_forward.flops();
   }
-  // Mixers count their own projections; what remains is the feed-forward layers and the head.
-  const double rest = linear_flops(*model) - mixer_projections;
-  sum.prefill_flops += rest * static_cast<double>(tokens);
-  sum.decode_flops += rest;
+  sum.prefill_flops += 2 * static_cast<double>(head) * static_cast<double>(tokens);
+  sum.decode_flops += 2 * static_cast<double>(head);
+  sum.parameters_without_embeddings = sum.parameters - embeddings;
+  sum.activated_parameters = sum.parameters - idle;
+  sum.activated_parameters_without_embeddings = sum.parameters_without_embeddings - idle;
   return sum;
 }
 

@@ -6,31 +6,19 @@ namespace klab {
 
 using torch::Tensor;
 
-DecoderState DecoderState::clone() const {
-  DecoderState copy;
-  for (const State& layer : layers) copy.layers.push_back(layer.clone());
-  return copy;
-}
-
-int64_t DecoderState::bytes() const {
-  int64_t sum = 0;
-  for (const State& layer : layers) sum += layer.bytes();
-  return sum;
-}
-
 DecoderLayerImpl::DecoderLayerImpl(const ModelConfig& config, int64_t layer)
     : mixer_norm_(register_module("mixer_norm", RmsNorm(config.width))),
       mlp_norm_(register_module("mlp_norm", RmsNorm(config.width))),
       mixer_(register_module("mixer", config.make_mixer(layer))),
-      mlp_(register_module("mlp", SwiGlu(config.width, config.feed_forward_width()))) {}
+      feed_forward_(register_module("mlp", config.make_feed_forward(layer))) {}
 
 Tensor DecoderLayerImpl::forward(const Tensor& x, const Sequences& sequences, State* state) {
   const Tensor mixed = x + mixer_->forward(mixer_norm_->forward(x), sequences, state);
-  return mixed + mlp_->forward(mlp_norm_->forward(mixed));
+  return mixed + feed_forward_->forward(mlp_norm_->forward(mixed));
 }
 
 DecoderImpl::DecoderImpl(const ModelConfig& config, int64_t vocabulary)
-    : embedding_(register_parameter("embedding", torch::zeros({vocabulary, config.width}))),
+    : embedding_(register_parameter("embedding", new_parameter({vocabulary, config.width}))),
       norm_(RmsNorm(config.width)),
       lm_head_(Linear(config.width, vocabulary)) {
   for (int64_t layer = 0; layer < config.layers; ++layer) {
@@ -54,18 +42,31 @@ void DecoderImpl::initialise(const at::Generator& generator) {
   for (const DecoderLayer& layer : layers_) layer->mixer()->initialise(generator);
 }
 
-Tensor DecoderImpl::hidden(const Tensor& tokens, const Sequences& sequences, DecoderState* state) {
+Tensor DecoderImpl::hidden(const Tensor& tokens, const Sequences& sequences, State* state) {
   Tensor x = torch::embedding(embedding_, tokens);
   for (size_t i = 0; i < layers_.size(); ++i) {
-    x = layers_[i]->forward(x, sequences, state == nullptr ? nullptr : &state->layers.at(i));
+    x = layers_[i]->forward(x, sequences, state == nullptr ? nullptr : &state->parts.at(i));
   }
   return norm_->forward(x);
 }
 
-DecoderState DecoderImpl::initial_state(int64_t sequences, const torch::Device& device) const {
-  DecoderState state;
-  for (const DecoderLayer& layer : layers_) state.layers.push_back(layer->mixer()->initial_state(sequences, device));
+Tensor DecoderImpl::hidden_of_padded(const Tensor& tokens, const std::vector<int64_t>& padding, State* state) {
+  const int64_t B = tokens.size(0), T = tokens.size(1);
+  const Sequences::Unpadded real = Sequences::unpadded(padding, T);
+  const Tensor positions = real.positions.to(tokens.device());
+  const Tensor packed = hidden(tokens.reshape({-1}).index_select(0, positions).unsqueeze(0), real.sequences, state);
+  const Tensor nothing = torch::zeros({B * T, packed.size(2)}, packed.options());
+  return nothing.index_copy(0, positions, packed.squeeze(0)).view({B, T, -1});
+}
+
+State DecoderImpl::initial_state(int64_t sequences, const torch::Device& device) const {
+  State state;
+  for (const DecoderLayer& layer : layers_) state.parts.push_back(layer->mixer()->initial_state(sequences, device));
   return state;
+}
+
+void DecoderImpl::after_step() {
+  for (const DecoderLayer& layer : layers_) layer->feed_forward()->after_step();
 }
 
 }  // namespace klab

@@ -1,4 +1,4 @@
-// The decoder stack: embedding, layers of (norm, mixer) and (norm, SwiGLU) on a residual stream, norm, head.
+// The decoder stack: embedding, layers of (norm, mixer) and (norm, feed-forward) on a residual stream, norm, head.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -7,30 +7,24 @@
 #include <memory>
 #include <vector>
 
+#include "core/model/feed_forward.h"
 #include "core/model/layers.h"
 #include "core/model/model_config.h"
 #include "core/model/token_mixer.h"
 
 namespace klab {
 
-/// The states of all layers, in order.
-struct DecoderState {
-  std::vector<State> layers;
-
-  DecoderState clone() const;
-  int64_t bytes() const;
-};
-
 class DecoderLayerImpl : public torch::nn::Module {
  public:
   DecoderLayerImpl(const ModelConfig& config, int64_t layer);
   torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state);
   const std::shared_ptr<TokenMixer>& mixer() const { return mixer_; }
+  const std::shared_ptr<FeedForward>& feed_forward() const { return feed_forward_; }
 
  private:
   RmsNorm mixer_norm_, mlp_norm_;
   std::shared_ptr<TokenMixer> mixer_;
-  SwiGlu mlp_;
+  std::shared_ptr<FeedForward> feed_forward_;
 };
 TORCH_MODULE(DecoderLayer);
 
@@ -42,17 +36,26 @@ class DecoderImpl : public torch::nn::Module {
   /// what a mixer draws by its own rule.
   void initialise(const at::Generator& generator);
 
-  /// tokens [B, T] int64 to the last hidden states [B, T, D], normed. `state` as in TokenMixer::forward.
-  torch::Tensor hidden(const torch::Tensor& tokens, const Sequences& sequences = {}, DecoderState* state = nullptr);
+  /// tokens [B, T] int64 to the last hidden states [B, T, D], normed. `state` as in TokenMixer::forward, one part per
+  /// layer.
+  torch::Tensor hidden(const torch::Tensor& tokens, const Sequences& sequences = {}, State* state = nullptr);
+
+  /// The same for rows that begin with `padding[b]` tokens that stand for nothing: they are seen by no layer, and their
+  /// hidden states are zeros.
+  torch::Tensor hidden_of_padded(const torch::Tensor& tokens, const std::vector<int64_t>& padding,
+                                 State* state = nullptr);
 
   /// [.., D] to logits [.., vocabulary].
   torch::Tensor head(const torch::Tensor& hidden_states) const { return lm_head_->forward(hidden_states); }
 
-  torch::Tensor forward(const torch::Tensor& tokens, const Sequences& sequences = {}, DecoderState* state = nullptr) {
+  torch::Tensor forward(const torch::Tensor& tokens, const Sequences& sequences = {}, State* state = nullptr) {
     return head(hidden(tokens, sequences, state));
   }
 
-  DecoderState initial_state(int64_t sequences, const torch::Device& device) const;
+  State initial_state(int64_t sequences, const torch::Device& device) const;
+
+  /// What changes after an optimiser's step by other rules than gradients: the experts' correction biases.
+  void after_step();
 
   const std::vector<DecoderLayer>& layers() const { return layers_; }
 

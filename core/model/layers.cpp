@@ -7,21 +7,45 @@
 #include "kernels/short_conv.h"
 
 namespace klab {
+namespace {
 
 using torch::Tensor;
 
-LinearImpl::LinearImpl(int64_t in, int64_t out) : weight(register_parameter("weight", torch::zeros({out, in}))) {}
+thread_local torch::TensorOptions place = torch::TensorOptions(torch::kFloat).device(torch::kCPU);
 
-Tensor LinearImpl::forward(const Tensor& x) const { return kernels::linear(x, weight); }
+}  // namespace
+
+ParameterPlace::ParameterPlace(torch::Device device, torch::ScalarType dtype) : before_(place) {
+  place = torch::TensorOptions(dtype).device(device);
+}
+
+ParameterPlace::~ParameterPlace() { place = before_; }
+
+Tensor new_parameter(torch::IntArrayRef shape, double value) { return torch::full(shape, value, place); }
+
+Tensor new_wide_parameter(torch::IntArrayRef shape, double value) {
+  const auto dtype = torch::typeMetaToScalarType(place.dtype());
+  return torch::full(shape, value, place.dtype(dtype == torch::kDouble ? torch::kDouble : torch::kFloat));
+}
+
+LinearImpl::LinearImpl(int64_t in, int64_t out, bool with_bias)
+    : weight(register_parameter("weight", new_parameter({out, in}))) {
+  if (with_bias) bias = register_parameter("bias", new_parameter({out}));
+}
+
+Tensor LinearImpl::forward(const Tensor& x) const {
+  const Tensor y = kernels::linear(x, weight);
+  return bias.defined() ? y + bias : y;
+}
 
 RmsNormImpl::RmsNormImpl(int64_t width, double epsilon)
-    : weight(register_parameter("weight", torch::ones({width}))), eps(epsilon) {}
+    : weight(register_parameter("weight", new_parameter({width}, 1))), eps(epsilon) {}
 
 Tensor RmsNormImpl::forward(const Tensor& x) const { return kernels::rms_norm(x, weight, eps); }
 
 ShortConvImpl::ShortConvImpl(int64_t width, int64_t taps, bool with_bias)
-    : weight(register_parameter("weight", torch::zeros({width, taps}))) {
-  if (with_bias) bias = register_parameter("bias", torch::zeros({width}));
+    : weight(register_parameter("weight", new_parameter({width, taps}))) {
+  if (with_bias) bias = register_parameter("bias", new_parameter({width}));
 }
 
 Tensor ShortConvImpl::forward(const Tensor& x, const Sequences& sequences, State* state,
@@ -36,15 +60,6 @@ Tensor ShortConvImpl::forward(const Tensor& x, const Sequences& sequences, State
 Tensor ShortConvImpl::initial_state(int64_t sequences, const torch::Device& device) const {
   return torch::zeros({sequences, weight.size(1) - 1, weight.size(0)},
                       weight.options().device(device).requires_grad(false));
-}
-
-SwiGluImpl::SwiGluImpl(int64_t width, int64_t hidden)
-    : gate_proj_(register_module("gate_proj", Linear(width, hidden))),
-      up_proj_(register_module("up_proj", Linear(width, hidden))),
-      down_proj_(register_module("down_proj", Linear(hidden, width))) {}
-
-Tensor SwiGluImpl::forward(const Tensor& x) const {
-  return down_proj_->forward(torch::silu(gate_proj_->forward(x)) * up_proj_->forward(x));
 }
 
 double linear_flops(const torch::nn::Module& module) {

@@ -7,16 +7,35 @@
 
 #include <string>
 
-#include "core/model/token_mixer.h"
+#include "core/model/state.h"
 
 namespace klab {
 
-/// y = x W^T without a bias: [.., in] to [.., out]. W [out, in].
+/// While one lives, new modules on this thread make their parameters on that device (the meta device: shapes without
+/// memory) and in that dtype.
+class ParameterPlace {
+ public:
+  ParameterPlace(torch::Device device, torch::ScalarType dtype);
+  ~ParameterPlace();
+  ParameterPlace(const ParameterPlace&) = delete;
+  ParameterPlace& operator=(const ParameterPlace&) = delete;
+
+ private:
+  torch::TensorOptions before_;
+};
+
+/// A parameter before it is drawn, all `value`: float32 on the CPU, unless a ParameterPlace says otherwise.
+torch::Tensor new_parameter(torch::IntArrayRef shape, double value = 0);
+
+/// The same, but never narrower than float32: rates and biases whose sums bfloat16 would lose.
+torch::Tensor new_wide_parameter(torch::IntArrayRef shape, double value = 0);
+
+/// y = x W^T, plus a bias if it has one: [.., in] to [.., out]. W [out, in].
 class LinearImpl : public torch::nn::Module {
  public:
-  LinearImpl(int64_t in, int64_t out);
+  LinearImpl(int64_t in, int64_t out, bool with_bias = false);
   torch::Tensor forward(const torch::Tensor& x) const;
-  torch::Tensor weight;
+  torch::Tensor weight, bias;
 };
 TORCH_MODULE(Linear);
 
@@ -41,17 +60,6 @@ class ShortConvImpl : public torch::nn::Module {
   torch::Tensor weight, bias;
 };
 TORCH_MODULE(ShortConv);
-
-/// SwiGLU feed-forward: down(silu(gate(x)) * up(x)), [.., D] to [.., D].
-class SwiGluImpl : public torch::nn::Module {
- public:
-  SwiGluImpl(int64_t width, int64_t hidden);
-  torch::Tensor forward(const torch::Tensor& x) const;
-
- private:
-  Linear gate_proj_, up_proj_, down_proj_;
-};
-TORCH_MODULE(SwiGlu);
 
 /// 2 x the weights of all Linear layers below `module`: FLOPs of its projections for one token.
 double linear_flops(const torch::nn::Module& module);

@@ -2,9 +2,33 @@
 
 #include <fmt/format.h>
 
-#include <set>
+#include <algorithm>
+
+#include "core/model/headwise.h"
+#include "core/model/layers.h"
+#include "core/model/pattern.h"
 
 namespace klab {
+namespace {
+
+// How many heads each kind of an item has.
+std::vector<HeadShare> share_heads(const std::string& item, int64_t heads) {
+  std::vector<HeadShare> shares = parse_heads(item);
+  const auto kinds = static_cast<int64_t>(shares.size());
+  if (shares.front().heads == 0) {
+    if (heads % kinds != 0) {
+      refuse("model.pattern: '{}' shares model.heads = {} among {} mixers, which does not divide; say how many each has: '{}:{}+..'",
+             item, heads, kinds, shares.front().mixer, heads - 1);
+    }
+    for (HeadShare& share : shares) share.heads = heads / kinds;
+  }
+  int64_t sum = 0;
+  for (const HeadShare& share : shares) sum += share.heads;
+  if (sum != heads) refuse("model.pattern: '{}' has {} heads, but model.heads = {}", item, sum, heads);
+  return shares;
+}
+
+}  // namespace
 
 ModelConfig::ModelConfig(const ModelConfig& other) : Configurable(other), mixers_(other.mixers_) { *this = other; }
 
@@ -15,7 +39,12 @@ ModelConfig& ModelConfig::operator=(const ModelConfig& other) {
   heads = other.heads;
   head_dim = other.head_dim;
   mlp_width = other.mlp_width;
+  vocab = other.vocab;
   pattern = other.pattern;
+  ratio = other.ratio;
+  last_layer = other.last_layer;
+  first_dense = other.first_dense;
+  moe = other.moe;
   mixers_ = other.mixers_;
   options_.clear();
   for (const auto& [name, options] : other.options_) {
@@ -31,39 +60,82 @@ void ModelConfig::visit(Fields& fields) {
   fields("heads", heads, "heads of every mixer");
   fields("head_dim", head_dim, "width of a head (keys and values)");
   fields("mlp_width", mlp_width, "hidden width of the SwiGLU; 0: 8/3 of the width");
-  fields("pattern", pattern, "mixers, repeated over the layers: [kda, kda, gdn]");
-  std::set<std::string> seen;
-  for (const std::string& name : pattern) {
-    if (!seen.insert(name).second) continue;
+  fields("vocab", vocab, "rows of the embedding and the head; 0: what the task has");
+  fields("pattern", pattern, "mixers, repeated over the layers: [kda*3, mla]; kda:3+mla:1 mixes inside a layer");
+  fields("ratio", ratio, "3:1 for a pattern of two: three layers of the first, then one of the second; none");
+  fields("last_layer", last_layer, "mixer of the last layer whatever the pattern says; pattern: as it says");
+  fields("first_dense", first_dense, "first layers that stay dense in a mixture of experts");
+  fields.group("moe", moe);
+  for (const std::string& name : mixer_names()) {
     std::unique_ptr<Configurable>& options = options_[name];
     if (!options) options = mixers_->at(name).make_options();
     fields.group(name, *options);
   }
 }
 
+std::vector<std::string> ModelConfig::mixer_names() const {
+  std::vector<std::string> items = expand_pattern(pattern), names;
+  if (last_layer != "pattern") items.push_back(last_layer);
+  for (const std::string& item : items) {
+    for (const HeadShare& share : parse_heads(item)) {
+      if (std::find(names.begin(), names.end(), share.mixer) == names.end()) names.push_back(share.mixer);
+    }
+  }
+  return names;
+}
+
 void ModelConfig::validate() const {
-  const auto positive = [](const char* key, int64_t value) {
-    require(value >= 1, std::string("model.") + key, fmt::format("{}", value), "must be at least 1");
+  const auto at_least = [](const char* key, int64_t value, int64_t least) {
+    require(value >= least, std::string("model.") + key, fmt::format("{}", value), fmt::format("must be at least {}", least));
   };
-  positive("layers", layers);
-  positive("width", width);
-  positive("heads", heads);
-  positive("head_dim", head_dim);
-  require(head_dim <= 256, "model.head_dim", fmt::format("{}", head_dim), "must be at most 256, the kernels' limit");
-  require(mlp_width >= 0, "model.mlp_width", fmt::format("{}", mlp_width), "must not be negative");
+  at_least("layers", layers, 1);
+  at_least("width", width, 1);
+  at_least("heads", heads, 1);
+  at_least("head_dim", head_dim, 1);
+  at_least("mlp_width", mlp_width, 0);
+  at_least("vocab", vocab, 0);
+  at_least("first_dense", first_dense, 0);
+  moe.validate();
+  const ParameterPlace nowhere(torch::kMeta, torch::kFloat);
   for (int64_t layer = 0; layer < layers; ++layer) make_mixer(layer);  // each mixer refuses what it cannot have
 }
 
-const std::string& ModelConfig::mixer_name(int64_t layer) const {
-  return pattern.at(static_cast<size_t>(layer) % pattern.size());
+std::vector<std::string> ModelConfig::layer_mixers() const {
+  std::vector<std::string> period = expand_pattern(pattern);
+  if (ratio != "none") {
+    const std::vector<int64_t> counts = parse_ratio(ratio);
+    if (period.size() != 2) {
+      refuse("model.ratio = {} needs a model.pattern of two mixers, such as kda,mla, but it has {}", ratio, period.size());
+    }
+    period = expand_pattern(counts[0] == 0   ? std::vector{period[1]}
+                            : counts[1] == 0 ? std::vector{period[0]}
+                                             : std::vector{fmt::format("{}*{}", period[0], counts[0]),
+                                                           fmt::format("{}*{}", period[1], counts[1])});
+  }
+  std::vector<std::string> all;
+  for (int64_t layer = 0; layer < layers; ++layer) all.push_back(period[static_cast<size_t>(layer) % period.size()]);
+  if (last_layer != "pattern") all.back() = last_layer;
+  return all;
 }
 
 std::shared_ptr<TokenMixer> ModelConfig::make_mixer(int64_t layer) const {
-  const MixerEntry& entry = mixers_->at(mixer_name(layer));
-  const auto chosen = options_.find(entry.name);
-  return entry.make({width, heads, head_dim}, chosen == options_.end() ? *entry.make_options() : *chosen->second);
+  const std::string item = layer_mixers().at(static_cast<size_t>(layer));
+  std::vector<std::shared_ptr<TokenMixer>> kinds;
+  for (const HeadShare& share : share_heads(item, heads)) {
+    const MixerEntry& entry = mixers_->at(share.mixer);
+    const auto chosen = options_.find(entry.name);
+    kinds.push_back(entry.make({width, share.heads, head_dim},
+                               chosen == options_.end() ? *entry.make_options() : *chosen->second));
+  }
+  return kinds.size() == 1 ? kinds.front() : std::make_shared<HeadwiseMixer>(kinds);
 }
 
-int64_t ModelConfig::feed_forward_width() const { return mlp_width > 0 ? mlp_width : (8 * width / 3 + 7) / 8 * 8; }
+int64_t ModelConfig::dense_width() const { return mlp_width > 0 ? mlp_width : (8 * width / 3 + 7) / 8 * 8; }
+
+std::shared_ptr<FeedForward> ModelConfig::make_feed_forward(int64_t layer) const {
+  if (moe.experts == 0 || layer < first_dense) return std::make_shared<SwiGlu>(width, dense_width());
+  const int64_t share = (dense_width() + moe.experts_per_token - 1) / moe.experts_per_token;
+  return std::make_shared<MixtureOfExperts>(width, moe.expert_width > 0 ? moe.expert_width : share, moe);
+}
 
 }  // namespace klab

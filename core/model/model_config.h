@@ -7,11 +7,17 @@
 #include <vector>
 
 #include "core/base/config.h"
+#include "core/model/feed_forward.h"
 #include "core/model/token_mixer.h"
 
 namespace klab {
 
-/// A decoder stack as data: the mixers of `pattern`, repeated over the layers, all of one shape.
+/// A decoder stack as data. `pattern` names the mixers, repeated over the layers (a list as long as the model is the
+/// explicit form); an item may be
+///     kda              one layer
+///     kda*3            three of them
+///     kda:3+mla:1      one layer in which 3 heads are KDA's and 1 is MLA's; without numbers, equal shares
+/// With `ratio` N:M and a pattern of two items, N layers of the first alternate with M of the second.
 struct ModelConfig : Configurable {
   explicit ModelConfig(const Registry<MixerEntry>& mixers) : mixers_(&mixers) {}
   ModelConfig(const ModelConfig& other);
@@ -21,17 +27,27 @@ struct ModelConfig : Configurable {
   int64_t width = 64;
   int64_t heads = 2;
   int64_t head_dim = 32;
-  int64_t mlp_width = 0;  ///< 0: 8/3 of the width, rounded up to a multiple of 8
+  int64_t mlp_width = 0;
+  int64_t vocab = 0;
   std::vector<std::string> pattern = {"kda"};
+  std::string ratio = "none";
+  std::string last_layer = "pattern";
+  int64_t first_dense = 1;
+  MoeConfig moe;
 
   void visit(Fields& fields) override;
   void validate() const override;
 
-  const std::string& mixer_name(int64_t layer) const;
+  /// The pattern's item for each layer.
+  std::vector<std::string> layer_mixers() const;
+
   std::shared_ptr<TokenMixer> make_mixer(int64_t layer) const;
-  int64_t feed_forward_width() const;
+  std::shared_ptr<FeedForward> make_feed_forward(int64_t layer) const;
 
  private:
+  std::vector<std::string> mixer_names() const;  // each once
+  int64_t dense_width() const;
+
   const Registry<MixerEntry>* mixers_;
   std::map<std::string, std::unique_ptr<Configurable>> options_;  // of the mixers in the pattern
 };

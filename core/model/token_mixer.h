@@ -5,49 +5,45 @@
 #include <torch/types.h>
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 
 #include "core/base/config.h"
 #include "core/base/registry.h"
+#include "core/model/state.h"
 
 namespace klab {
-
-/// Where sequences begin and end in a batch. Undefined `cu_seqlens`: every batch row is one sequence. Else [N + 1]
-/// integer offsets into the single row, which holds N packed sequences that never mix.
-struct Sequences {
-  torch::Tensor cu_seqlens;
-};
-
-/// What a mixer carries from one call to the next: named tensors whose first dimension is the sequence. A call may
-/// write into them: a snapshot is a clone().
-struct State {
-  std::map<std::string, torch::Tensor> tensors;
-
-  State clone() const;
-  int64_t bytes() const;
-};
 
 class TokenMixer : public torch::nn::Module {
  public:
   /// x [B, T, D] to [B, T, D]. Without a state: training, every sequence starts from nothing. With one: continues it
-  /// and leaves it at the end of x, so a sequence fed in any cuts gives what one call gives.
-  virtual torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state) = 0;
+  /// and leaves it at the end of x, so a sequence fed in any cuts gives what one call gives. Throws UsageError for a
+  /// state of another number of sequences.
+  torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state);
 
   /// The state of `sequences` sequences before their first token.
-  virtual State initial_state(int64_t sequences, const torch::Device& device) const = 0;
+  State initial_state(int64_t sequences, const torch::Device& device) const;
 
-  /// Bytes of the state of one sequence after `tokens` tokens.
-  virtual int64_t state_bytes(int64_t tokens) const = 0;
+  /// Bytes of the state of one sequence after `tokens` tokens, and what each token adds to its caches (which grow by
+  /// kCacheBlock tokens at once).
+  int64_t state_bytes(int64_t tokens) const;
+  int64_t cache_bytes_per_token() const;
 
-  /// Floating-point operations (a multiply-add counts two) of a forward pass over one sequence of `tokens` tokens in
-  /// the chunk form (equation 13 of arXiv 2510.26692), and of one more token after `tokens` in the recurrent form.
+  /// Floating-point operations (a multiply-add counts two) of a forward pass over one sequence of `tokens` tokens
+  /// (equations 13, in the chunk form, and 14 of arXiv 2510.26692, and all projections), and of one more token after
+  /// `tokens`, in the recurrent form or over a cache.
   virtual double flops(int64_t tokens) const = 0;
   virtual double decode_flops(int64_t tokens) const = 0;
 
   /// Draws the parameters that have a rule of their own (decay rates); all others have been drawn by then.
   virtual void initialise(const at::Generator&) {}
+
+ protected:
+  /// What forward() does; state->lengths are still those before x, forward() counts them up.
+  virtual torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) = 0;
+
+  /// Gives `state` its tensors [N, ..], caches [N, 0, ..] and parts for N = `sequences`. Nothing by default.
+  virtual void add_state(State&, int64_t /*sequences*/, const torch::Device&) const {}
 };
 
 /// What every mixer can be sized by.
@@ -61,6 +57,7 @@ struct MixerShape {
 struct MixerEntry {
   std::string name;
   std::string summary;
+  std::string kernel;  ///< what it runs on: "recurrence/channel/delta", "attention"
   /// The mixer's own options (config keys `model.<name>.*`), with their defaults.
   std::function<std::unique_ptr<Configurable>()> make_options;
   /// Throws UsageError for a shape or options that the mixer cannot have.
@@ -69,8 +66,9 @@ struct MixerEntry {
 
 /// The entry of a mixer class with a nested `Options` and a constructor from (MixerShape, Options).
 template <class Mixer>
-MixerEntry mixer_entry(std::string name, std::string summary) {
-  return {std::move(name), std::move(summary), [] { return std::make_unique<typename Mixer::Options>(); },
+MixerEntry mixer_entry(std::string name, std::string summary, std::string kernel) {
+  return {std::move(name), std::move(summary), std::move(kernel),
+          [] { return std::make_unique<typename Mixer::Options>(); },
           [](const MixerShape& shape, const Configurable& options) {
             return std::make_shared<Mixer>(shape, dynamic_cast<const typename Mixer::Options&>(options));
           }};

@@ -10,6 +10,7 @@ AdamW::AdamW(const torch::nn::Module& module, const AdamWOptions& options)
     : options_(options), groups_{{options.weight_decay, {}, {}, {}, {}, {}}, {0, {}, {}, {}, {}, {}}} {
   for (const auto& item : module.named_parameters()) {
     const Tensor& parameter = item.value();
+    if (!parameter.requires_grad()) continue;  // changed by rules of their own
     Group& group = groups_[parameter.dim() >= 2 ? 0 : 1];
     group.names.push_back(item.key());
     group.parameters.push_back(parameter);
@@ -22,14 +23,20 @@ AdamW::AdamW(const torch::nn::Module& module, const AdamWOptions& options)
 void AdamW::step(double lr) {
   const torch::NoGradGuard no_grad;
   for (Group& group : groups_) {
-    if (group.parameters.empty()) continue;
+    // What no token has used since the last step (an expert) has no gradient and stays as it is, at no cost.
+    Group used;
     std::vector<Tensor> gradients;
-    for (Tensor& parameter : group.parameters) {
-      if (!parameter.grad().defined()) parameter.mutable_grad() = torch::zeros_like(parameter);
-      gradients.push_back(parameter.grad());
+    for (size_t i = 0; i < group.parameters.size(); ++i) {
+      if (!group.parameters[i].grad().defined()) continue;
+      gradients.push_back(group.parameters[i].grad());
+      used.parameters.push_back(group.parameters[i]);
+      used.first_moments.push_back(group.first_moments[i]);
+      used.second_moments.push_back(group.second_moments[i]);
+      used.steps.push_back(group.steps[i]);
     }
-    at::_foreach_add_(group.steps, 1);
-    at::_fused_adamw_(group.parameters, gradients, group.first_moments, group.second_moments, {}, group.steps, lr,
+    if (gradients.empty()) continue;
+    at::_foreach_add_(used.steps, 1);
+    at::_fused_adamw_(used.parameters, gradients, used.first_moments, used.second_moments, {}, used.steps, lr,
                       options_.beta1, options_.beta2, group.weight_decay, options_.eps, /*amsgrad=*/false,
                       /*maximize=*/false);
   }

@@ -20,7 +20,7 @@ class AdamW {
  public:
   AdamW(const torch::nn::Module& module, const AdamWOptions& options);
 
-  /// One update with the gradients that the parameters hold.
+  /// One update with the gradients that the parameters hold; those without one stay as they are.
   void step(double lr);
   void zero_grad();
 
@@ -34,7 +34,7 @@ class AdamW {
 
  private:
   struct Group {
-    double weight_decay;
+    double weight_decay = 0;
     std::vector<std::string> names;
     std::vector<torch::Tensor> parameters, first_moments, second_moments, steps;
   };

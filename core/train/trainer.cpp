@@ -139,6 +139,7 @@ void Trainer::train_step(const Batch& batch) {
   status_.grad_norm = adamw_.clip_grad_norm(config_.clip);
   check_finite(status_.grad_norm, "norm of the gradients");
   adamw_.step(status_.lr);
+  model_->after_step();
   status_.train += score;
   ++status_.step;
 }

@@ -138,11 +138,11 @@ TEST(Decoder, RepeatsItsPatternAndContinuesFromAState) {
                                            {"pattern", "kda,gdn,mamba2", ""}});
   Decoder model(config, 11);
   model->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
-  EXPECT_EQ(config.mixer_name(3), "kda");
+  EXPECT_EQ(config.layer_mixers(), (std::vector<std::string>{"kda", "gdn", "mamba2", "kda"}));
   const torch::NoGradGuard no_grad;
   const Tensor tokens = torch::arange(26).remainder(11).view({2, 13});
   const Tensor whole = model->forward(tokens);
-  DecoderState state = model->initial_state(2, torch::kCPU);
+  State state = model->initial_state(2, torch::kCPU);
   std::vector<Tensor> parts;
   for (int64_t t = 0; t < 13; ++t) parts.push_back(model->forward(tokens.narrow(1, t, 1), {}, &state));
   const Comparison result = compare(torch::cat(parts, 1), whole, Tolerance{.of_element = 2e-4, .of_rms = 2e-4});

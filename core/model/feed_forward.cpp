@@ -1,0 +1,148 @@
+#include "core/model/feed_forward.h"
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <limits>
+
+#include "kernels/checks.h"
+
+namespace klab {
+namespace {
+
+using torch::Tensor;
+
+constexpr int64_t kBestOfGroup = 2;  // a group is judged by its two best experts
+
+int64_t parameters_of(const torch::nn::Module& module) {
+  int64_t sum = 0;
+  for (const auto& parameter : module.parameters()) sum += parameter.numel();
+  return sum;
+}
+
+}  // namespace
+
+SwiGlu::SwiGlu(int64_t width, int64_t hidden)
+    : gate_proj_(register_module("gate_proj", Linear(width, hidden))),
+      up_proj_(register_module("up_proj", Linear(width, hidden))),
+      down_proj_(register_module("down_proj", Linear(hidden, width))) {}
+
+Tensor SwiGlu::forward(const Tensor& x) {
+  return down_proj_->forward(torch::silu(gate_proj_->forward(x)) * up_proj_->forward(x));
+}
+
+int64_t SwiGlu::activated_parameters() const { return parameters_of(*this); }
+
+void MoeConfig::visit(Fields& fields) {
+  fields("experts", experts, "routed experts of a layer; 0: dense layers, no mixture");
+  fields("experts_per_token", experts_per_token, "experts that a token goes to");
+  fields("expert_width", expert_width, "hidden width of an expert; 0: model.mlp_width / experts_per_token");
+  fields("shared_experts", shared_experts, "experts that every token goes to, as one of so many times the width");
+  fields("groups", groups, "groups of experts");
+  fields("groups_per_token", groups_per_token, "groups that a token's experts come from");
+  fields("renormalise", renormalise, "divide the weights of the chosen experts by their sum");
+  fields("scaling", scaling, "factor on the routed experts' sum");
+  fields("bias_update", bias_update, "step of the correction bias against the load after each training step; 0: fixed");
+  fields("biased_weights", biased_weights,
+         "take the weights with the correction bias, as the remote code of the public checkpoint does by accident");
+}
+
+void MoeConfig::validate() const {
+  if (experts == 0) return;
+  const auto check = [](bool holds, const char* key, int64_t value, const std::string& must) {
+    require(holds, std::string("model.moe.") + key, fmt::format("{}", value), must);
+  };
+  check(experts >= 1, "experts", experts, "must not be negative");
+  check(experts_per_token >= 1 && experts_per_token <= experts, "experts_per_token", experts_per_token,
+        fmt::format("must lie in 1..{}, the number of experts", experts));
+  check(expert_width >= 0, "expert_width", expert_width, "must not be negative");
+  check(shared_experts >= 0, "shared_experts", shared_experts, "must not be negative");
+  check(groups >= 1 && experts % groups == 0, "groups", groups,
+        fmt::format("must divide model.moe.experts = {}", experts));
+  check(groups_per_token >= 1 && groups_per_token <= groups, "groups_per_token", groups_per_token,
+        fmt::format("must lie in 1..{}, the number of groups", groups));
+  check(experts_per_token <= groups_per_token * (experts / groups), "experts_per_token", experts_per_token,
+        fmt::format("must be at most {}: {} group(s) of {} experts", groups_per_token * (experts / groups),
+                    groups_per_token, experts / groups));
+  require(bias_update >= 0, "model.moe.bias_update", fmt::format("{}", bias_update), "must not be negative");
+}
+
+MixtureOfExperts::MixtureOfExperts(int64_t width, int64_t expert_width, const MoeConfig& config)
+    : config_(config), router_(register_module("router", Linear(width, config.experts))) {
+  correction_bias_ = register_parameter("correction_bias", new_wide_parameter({config.experts}),
+                                        /*requires_grad=*/false);
+  for (int64_t e = 0; e < config.experts; ++e) {
+    experts_.push_back(
+        register_module("expert" + std::to_string(e), std::make_shared<SwiGlu>(width, expert_width)));
+  }
+  if (config.shared_experts > 0) {
+    shared_ = register_module("shared", std::make_shared<SwiGlu>(width, config.shared_experts * expert_width));
+  }
+}
+
+Routing MixtureOfExperts::route(const Tensor& x) const {
+  const Tensor logits = router_->forward(x);
+  const Tensor scores = torch::sigmoid(logits.to(kernels::accumulation_type(logits.scalar_type())));  // [n, E]
+  const Tensor choice = (scores + correction_bias_).detach();
+  Tensor allowed = choice;
+  if (config_.groups_per_token < config_.groups) {
+    const Tensor grouped = choice.view({choice.size(0), config_.groups, -1});  // [n, G, E / G]
+    const int64_t best = std::min(kBestOfGroup, grouped.size(2));
+    const Tensor group_score = std::get<0>(grouped.topk(best, -1)).sum(-1);
+    const Tensor groups = std::get<1>(group_score.topk(config_.groups_per_token, -1));
+    const Tensor open = torch::zeros_like(group_score, torch::kBool).scatter_(1, groups, true);
+    allowed = grouped.masked_fill(open.logical_not().unsqueeze(-1), -std::numeric_limits<double>::infinity())
+                  .view_as(choice);
+  }
+  const Tensor experts = std::get<1>(allowed.topk(config_.experts_per_token, -1));
+  Tensor weights = (config_.biased_weights ? scores + correction_bias_ : scores).gather(1, experts);
+  if (config_.renormalise) weights = weights / (weights.sum(-1, /*keepdim=*/true) + 1e-20);
+  return {experts, weights * config_.scaling};
+}
+
+Tensor MixtureOfExperts::forward(const Tensor& input) {
+  const Tensor x = input.reshape({-1, input.size(-1)});  // [n, D]
+  const auto [experts, weights] = route(x);
+  const Tensor chosen = experts.reshape({-1});                              // [n * k]
+  const Tensor order = chosen.argsort(/*stable=*/true);                     // places of [n * k], by expert
+  const Tensor counts = torch::bincount(chosen, {}, config_.experts);       // [E]
+  const Tensor tokens = order.div(config_.experts_per_token, "floor");      // who goes there
+  const Tensor share = weights.reshape({-1}).index_select(0, order).unsqueeze(-1);
+  if (torch::GradMode::is_enabled()) load_ = load_.defined() ? load_ + counts : counts;
+
+  // One gathering for all; an expert's tokens follow each other. Experts without tokens are passed over.
+  const Tensor gathered = x.index_select(0, tokens);
+  const Tensor host = counts.cpu();
+  std::vector<Tensor> parts;
+  int64_t start = 0;
+  for (int64_t e = 0; e < config_.experts; ++e) {
+    const int64_t count = host.data_ptr<int64_t>()[e];
+    if (count == 0) continue;
+    parts.push_back(experts_[static_cast<size_t>(e)]->forward(gathered.narrow(0, start, count)));
+    start += count;
+  }
+  // The sum over a token's experts in the dtype of the weights, rounded once.
+  const Tensor weighted = torch::cat(parts).to(share.scalar_type()) * share;
+  Tensor y = torch::zeros({x.size(0), x.size(1)}, weighted.options()).index_add(0, tokens, weighted);
+  y = y.to(x.scalar_type());
+  if (shared_) y = y + shared_->forward(x);
+  return y.view(input.sizes());
+}
+
+void MixtureOfExperts::after_step() {
+  if (!load_.defined()) return;
+  const torch::NoGradGuard no_grad;
+  const Tensor load = load_.to(correction_bias_.scalar_type());
+  correction_bias_.add_(torch::sign(load.mean() - load), config_.bias_update);
+  load_.reset();
+}
+
+int64_t MixtureOfExperts::absent_parameters() const {
+  return (config_.experts - config_.experts_per_token) * parameters_of(*experts_.front());
+}
+
+double MixtureOfExperts::flops() const { return linear_flops(*this) - 2 * static_cast<double>(absent_parameters()); }
+
+int64_t MixtureOfExperts::activated_parameters() const { return parameters_of(*this) - absent_parameters(); }
+
+}  // namespace klab

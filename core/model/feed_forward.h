@@ -1,0 +1,90 @@
+// What follows the mixer in a layer: SwiGLU, or a mixture of SwiGLU experts.
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <memory>
+#include <vector>
+
+#include "core/base/config.h"
+#include "core/model/layers.h"
+
+namespace klab {
+
+class FeedForward : public torch::nn::Module {
+ public:
+  /// [.., D] to [.., D].
+  virtual torch::Tensor forward(const torch::Tensor& x) = 0;
+
+  /// FLOPs of one token, and the parameters that one token uses.
+  virtual double flops() const = 0;
+  virtual int64_t activated_parameters() const = 0;
+
+  /// After an optimiser's step.
+  virtual void after_step() {}
+};
+
+/// SwiGLU: down(silu(gate(x)) * up(x)).
+class SwiGlu : public FeedForward {
+ public:
+  SwiGlu(int64_t width, int64_t hidden);
+  torch::Tensor forward(const torch::Tensor& x) override;
+  double flops() const override { return linear_flops(*this); }
+  int64_t activated_parameters() const override;
+
+ private:
+  Linear gate_proj_, up_proj_, down_proj_;
+};
+
+/// The config keys `model.moe.*`.
+struct MoeConfig : Configurable {
+  int64_t experts = 0;
+  int64_t experts_per_token = 8;
+  int64_t expert_width = 0;
+  int64_t shared_experts = 1;
+  int64_t groups = 1;
+  int64_t groups_per_token = 1;
+  bool renormalise = true;
+  double scaling = 2.446;
+  double bias_update = 1e-3;
+  bool biased_weights = false;
+
+  void visit(Fields& fields) override;
+  void validate() const override;
+};
+
+/// Which experts every token goes to, and with which weight.
+struct Routing {
+  torch::Tensor experts;  ///< [n, experts_per_token] int64
+  torch::Tensor weights;  ///< [n, experts_per_token], float32 or wider; differentiable
+};
+
+/// Mixture of experts as in the Kimi Linear 48B model (section 4 of arXiv 2510.26692, and DeepSeek-V3 before it):
+///     s = sigmoid(W x)      choice = s + bias      the best groups by the sum of their two best choices
+///     y = scaling sum over the chosen of s_e / (sum of the chosen s) expert_e(x) + shared(x)
+/// The bias decides who is chosen and nothing else. While training, after_step() raises it by `bias_update` for experts
+/// that had less than their share of the tokens since the last step and lowers it for the others (Wang et al. 2024),
+/// so that no loss is needed for balance. Tokens are gathered by expert, and each expert that has any runs once.
+class MixtureOfExperts : public FeedForward {
+ public:
+  MixtureOfExperts(int64_t width, int64_t expert_width, const MoeConfig& config);
+  torch::Tensor forward(const torch::Tensor& x) override;
+  double flops() const override;
+  int64_t activated_parameters() const override;
+  void after_step() override;
+
+  Routing route(const torch::Tensor& x) const;  ///< x [n, D]
+
+ private:
+  int64_t absent_parameters() const;  // of the experts that a token does not go to
+
+  MoeConfig config_;
+  Linear router_;
+  torch::Tensor correction_bias_;  // [E], changed by after_step() alone
+  torch::Tensor load_;             // [E] tokens since the last step; undefined: none
+  std::vector<std::shared_ptr<SwiGlu>> experts_;
+  std::shared_ptr<SwiGlu> shared_;
+};
+
+}  // namespace klab

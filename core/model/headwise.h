@@ -1,0 +1,28 @@
+// Head-wise mixing: some heads of a layer of one kind, some of another.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/model/token_mixer.h"
+
+namespace klab {
+
+/// Several mixers on the same input, each with its share of the heads, summed: what heads of different kinds behind one
+/// output projection compute, since the projection of joined heads is the sum of the projections of each kind.
+class HeadwiseMixer : public TokenMixer {
+ public:
+  explicit HeadwiseMixer(std::vector<std::shared_ptr<TokenMixer>> kinds);
+  double flops(int64_t tokens) const override;
+  double decode_flops(int64_t tokens) const override;
+  void initialise(const at::Generator& generator) override;
+
+ protected:
+  torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) override;
+  void add_state(State& state, int64_t sequences, const torch::Device& device) const override;
+
+ private:
+  std::vector<std::shared_ptr<TokenMixer>> kinds_;
+};
+
+}  // namespace klab

@@ -1,0 +1,25 @@
+// The items of a pattern: "kda", "kda*3", "kda:3+mla:1".
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace klab {
+
+/// Some heads of a layer: `heads` 0 stands for an equal share.
+struct HeadShare {
+  std::string mixer;
+  int64_t heads;
+};
+
+/// The kinds of heads that a layer is made of. Throws UsageError for what cannot be read.
+std::vector<HeadShare> parse_heads(const std::string& item);
+
+/// The items without repetition counts: {"kda*3", "mla"} gives kda, kda, kda, mla. Throws UsageError.
+std::vector<std::string> expand_pattern(const std::vector<std::string>& pattern);
+
+/// The two numbers of "3:1". Throws UsageError.
+std::vector<int64_t> parse_ratio(const std::string& text);
+
+}  // namespace klab

@@ -1,0 +1,53 @@
+#include "core/model/token_mixer.h"
+
+#include <torch/torch.h>
+
+#include "core/base/error.h"
+
+namespace klab {
+namespace {
+
+int64_t cache_row_bytes(const State& state) {
+  int64_t sum = 0;
+  for (const auto& [name, cache] : state.caches) {
+    int64_t numbers = 1;
+    for (int64_t d = 2; d < cache.dim(); ++d) numbers *= cache.size(d);
+    sum += numbers * static_cast<int64_t>(cache.element_size());
+  }
+  for (const State& part : state.parts) sum += cache_row_bytes(part);
+  return sum;
+}
+
+void set_lengths(State& state, int64_t sequences) {
+  state.lengths.assign(static_cast<size_t>(sequences), 0);
+  for (State& part : state.parts) set_lengths(part, sequences);
+}
+
+}  // namespace
+
+torch::Tensor TokenMixer::forward(const torch::Tensor& x, const Sequences& sequences, State* state) {
+  if (state == nullptr) return mix(x, sequences, nullptr);
+  const std::vector<int64_t> added = sequences.lengths(x.size(0), x.size(1));
+  if (state->lengths.size() != added.size()) {
+    refuse("the state is of {} sequence(s), but the batch holds {}", state->lengths.size(), added.size());
+  }
+  const torch::Tensor y = mix(x, sequences, state);
+  for (size_t i = 0; i < added.size(); ++i) state->lengths[i] += added[i];
+  return y;
+}
+
+State TokenMixer::initial_state(int64_t sequences, const torch::Device& device) const {
+  State state;
+  add_state(state, sequences, device);
+  set_lengths(state, sequences);
+  return state;
+}
+
+int64_t TokenMixer::state_bytes(int64_t tokens) const {
+  const State state = initial_state(1, torch::kMeta);
+  return state.bytes() + cache_capacity(tokens) * cache_row_bytes(state);
+}
+
+int64_t TokenMixer::cache_bytes_per_token() const { return cache_row_bytes(initial_state(1, torch::kMeta)); }
+
+}  // namespace klab

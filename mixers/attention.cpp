@@ -1,0 +1,92 @@
+#include "mixers/attention.h"
+
+#include <torch/torch.h>
+
+#include "kernels/attention.h"
+#include "kernels/rotary.h"
+#include "mixers/registry.h"
+
+namespace klab {
+
+using torch::Tensor;
+
+void Attention::Options::visit(Fields& fields) {
+  fields("kv_heads", kv_heads, "key and value heads, a divisor of the heads; 0: as many");
+}
+
+void Attention::RopeOptions::visit(Fields& fields) {
+  Options::visit(fields);
+  fields("rope_base", rope_base, "base of the rotary embedding");
+}
+
+Attention::Attention(const MixerShape& shape, const Options& options)
+    : heads_(shape.heads),
+      kv_heads_(options.kv_heads > 0 ? options.kv_heads : shape.heads),
+      head_dim_(shape.head_dim),
+      q_proj_(register_module("q_proj", Linear(shape.width, heads_ * head_dim_))),
+      k_proj_(register_module("k_proj", Linear(shape.width, kv_heads_ * head_dim_))),
+      v_proj_(register_module("v_proj", Linear(shape.width, kv_heads_ * head_dim_))),
+      o_proj_(register_module("o_proj", Linear(heads_ * head_dim_, shape.width))) {
+  require(options.kv_heads >= 0 && heads_ % kv_heads_ == 0, "kv_heads", fmt::format("{}", options.kv_heads),
+          fmt::format("must divide the {} heads", heads_));
+}
+
+RotaryAttention::RotaryAttention(const MixerShape& shape, const Options& options) : Attention(shape, options) {
+  require(head_dim_ % 2 == 0, "model.head_dim", fmt::format("{}", head_dim_),
+          "must be even: channels are rotated in pairs");
+  require(options.rope_base > 0, "rope_base", fmt::format("{}", options.rope_base), "must be positive");
+  rope_base_ = options.rope_base;
+}
+
+Tensor Attention::mix(const Tensor& x, const Sequences& sequences, State* state) {
+  const int64_t B = x.size(0), T = x.size(1);
+  Tensor q = q_proj_->forward(x).view({B, T, heads_, head_dim_});
+  Tensor k = k_proj_->forward(x).view({B, T, kv_heads_, head_dim_});
+  const Tensor v = v_proj_->forward(x).view({B, T, kv_heads_, head_dim_}), g = log_forget(x);
+  if (rope_base_ > 0) {
+    const Tensor at = positions(sequences, B, T, state, x.device());
+    q = kernels::rotary(q, at, rope_base_);
+    k = kernels::rotary(k, at, rope_base_);
+  }
+  const std::vector<Span> all = spans(sequences, B, T, state);
+  if (state != nullptr) {
+    append(*state, "k", k, all);
+    append(*state, "v", v, all);
+    if (g.defined()) append(*state, "g", g, all);
+  }
+  const auto keys = [&](const Span& span, const Tensor& now, const char* cache) {
+    if (!now.defined()) return now;
+    return state == nullptr ? span.of(now) : span.cached(state->caches.at(cache));
+  };
+  std::vector<Tensor> parts;
+  for (const Span& span : all) {
+    parts.push_back(kernels::attention({span.of(q), keys(span, k, "k"), keys(span, v, "v"), keys(span, g, "g")}));
+  }
+  return o_proj_->forward(join_spans(all, parts).reshape({B, T, heads_ * head_dim_}));
+}
+
+void Attention::add_state(State& state, int64_t sequences, const torch::Device& device) const {
+  const auto options = q_proj_->weight.options().device(device).requires_grad(false);
+  state.caches["k"] = torch::empty({sequences, 0, kv_heads_, head_dim_}, options);
+  state.caches["v"] = torch::empty({sequences, 0, kv_heads_, head_dim_}, options);
+}
+
+double Attention::flops(int64_t tokens) const {
+  return static_cast<double>(tokens) * linear_flops(*this) +
+         static_cast<double>(heads_) * kernels::attention_flops(tokens, 0, head_dim_, head_dim_);
+}
+
+double Attention::decode_flops(int64_t tokens) const {
+  return linear_flops(*this) + static_cast<double>(heads_) * kernels::attention_flops(1, tokens, head_dim_, head_dim_);
+}
+
+MixerEntry attention_mixer() {
+  return mixer_entry<Attention>("attention", "softmax attention without positions, grouped keys", "attention");
+}
+
+MixerEntry attention_rope_mixer() {
+  return mixer_entry<RotaryAttention>("attention_rope", "softmax attention with rotary positions, grouped keys",
+                                      "attention");
+}
+
+}  // namespace klab

@@ -1,0 +1,47 @@
+// Softmax attention.
+#pragma once
+
+#include "core/model/layers.h"
+#include "core/model/token_mixer.h"
+
+namespace klab {
+
+/// Causal softmax attention, with fewer key and value heads than query heads if so wished (Ainslie et al. 2023), without
+/// position embedding (NoPE) or with a rotary one. Caches keys and values of every token.
+class Attention : public TokenMixer {
+ public:
+  struct Options : Configurable {
+    int64_t kv_heads = 0;
+    void visit(Fields& fields) override;
+  };
+  struct RopeOptions : Options {
+    double rope_base = 10000;
+    void visit(Fields& fields) override;
+  };
+
+  Attention(const MixerShape& shape, const Options& options);
+  double flops(int64_t tokens) const override;
+  double decode_flops(int64_t tokens) const override;
+
+ protected:
+  torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) final;
+  void add_state(State& state, int64_t sequences, const torch::Device& device) const override;
+
+  /// The log of a forget gate [B, T, H], or undefined.
+  virtual torch::Tensor log_forget(const torch::Tensor&) const { return {}; }
+
+  int64_t heads_, kv_heads_, head_dim_;
+  double rope_base_ = 0;  // 0: no rotation
+
+ private:
+  Linear q_proj_, k_proj_, v_proj_, o_proj_;
+};
+
+/// Attention with rotary positions.
+class RotaryAttention : public Attention {
+ public:
+  using Options = RopeOptions;
+  RotaryAttention(const MixerShape& shape, const Options& options);
+};
+
+}  // namespace klab

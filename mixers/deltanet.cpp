@@ -1,0 +1,22 @@
+#include "mixers/deltanet.h"
+
+#include <torch/torch.h>
+
+#include "mixers/registry.h"
+
+namespace klab {
+
+DeltaNet::DeltaNet(const MixerShape& shape, const Options& options)
+    : LinearMixer(shape, options, {kernels::Update::delta}),
+      beta_(*this, width_, value_heads_, options.allow_neg_eigval) {}
+
+void DeltaNet::complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences&, const State*) const {
+  in.qk_l2norm = true;
+  beta_.give_to(in, x);
+}
+
+MixerEntry deltanet_mixer() {
+  return mixer_entry<DeltaNet>("deltanet", "DeltaNet: delta rule, no decay", "recurrence/none/delta");
+}
+
+}  // namespace klab

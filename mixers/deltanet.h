@@ -1,0 +1,27 @@
+// DeltaNet.
+#pragma once
+
+#include "mixers/gates.h"
+#include "mixers/linear_mixer.h"
+
+namespace klab {
+
+/// The delta rule without a decay (Schlag et al. 2021, Yang et al. 2024, arXiv 2406.06484), q and k of length one:
+///     S = S + beta k (v - S^T k)^T
+class DeltaNet : public LinearMixer {
+ public:
+  struct Options : DeltaOptions {
+    Options() { output_gate = "none"; }
+  };
+
+  DeltaNet(const MixerShape& shape, const Options& options);
+
+ protected:
+  void complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+                const State* state) const override;
+
+ private:
+  Beta beta_;
+};
+
+}  // namespace klab

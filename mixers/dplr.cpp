@@ -1,0 +1,47 @@
+#include "mixers/dplr.h"
+
+#include <torch/torch.h>
+
+#include "kernels/checks.h"
+#include "kernels/norms.h"
+#include "mixers/registry.h"
+
+namespace klab {
+
+using torch::Tensor;
+
+void Dplr::Options::visit(Fields& fields) {
+  DeltaOptions::visit(fields);
+  fields("lower_bound", lower_bound, "smallest log-decay of the bounded gate, in [-5, 0); 0: the softplus gate");
+}
+
+Dplr::Dplr(const MixerShape& shape, const Options& options)
+    : LinearMixer(shape, options, {kernels::Update::dplr}),
+      beta_(*this, width_, value_heads_, options.allow_neg_eigval),
+      decay_(*this, width_, value_heads_, key_dim_, full_rank_gates_, options.lower_bound),
+      write_proj_(register_module("write_proj", Linear(width_, value_heads_ * key_dim_))),
+      read_proj_(register_module("read_proj", Linear(width_, value_heads_ * key_dim_))) {}
+
+void Dplr::initialise(const at::Generator& generator) {
+  decay_.initialise(generator);
+  read_proj_->weight.copy_(write_proj_->weight);
+}
+
+void Dplr::complete(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences&, const State*) const {
+  const auto wide = kernels::accumulation_type(x.scalar_type());
+  const auto direction = [&](const Linear& projection) {
+    return kernels::l2norm(by_value_head(projection->forward(x)).to(wide));
+  };
+  in.qk_l2norm = true;
+  decay_.give_to(in, x);
+  // The kernel's b is what is written, its a what reads.
+  in.b = -beta_.value(x).unsqueeze(-1) * direction(write_proj_);
+  in.a = direction(read_proj_);
+}
+
+MixerEntry dplr_mixer() {
+  return mixer_entry<Dplr>("dplr", "diagonal plus low rank: two free vectors, decay per channel",
+                           "recurrence/channel/dplr");
+}
+
+}  // namespace klab

@@ -1,0 +1,64 @@
+// What several mixers make of x: decays and write strengths. Each registers its parameters with the mixer that it is
+// part of, under the names of the public layers.
+#pragma once
+
+#include <torch/types.h>
+
+#include <optional>
+
+#include "core/model/layers.h"
+#include "kernels/recurrence.h"
+
+namespace klab {
+
+/// Draws A_log = log U(1, 16), so rates exp(A_log) spread over 1 to 16.
+void draw_A_log(torch::Tensor A_log, const at::Generator& generator);
+
+/// Draws dt_bias = inverse_softplus(exp(U(log 1e-3, log 1e-1))), so steps softplus(dt_bias) spread over 1e-3 to 1e-1.
+void draw_dt_bias(torch::Tensor dt_bias, const at::Generator& generator);
+
+/// beta = sigmoid(W x) [B, T, heads], doubled for negative eigenvalues.
+class Beta {
+ public:
+  Beta(torch::nn::Module& owner, int64_t width, int64_t heads, bool allow_neg_eigval);
+  void give_to(kernels::RecurrenceInputs& in, const torch::Tensor& x) const;  ///< the kernel takes the sigmoid
+  torch::Tensor value(const torch::Tensor& x) const;                          ///< float32 or wider
+
+ private:
+  bool allow_neg_eigval_;
+  Linear b_proj_;
+};
+
+/// One log-decay per head, Gated DeltaNet's: -exp(A_log) softplus(W x + dt_bias), [B, T, heads].
+class HeadDecay {
+ public:
+  HeadDecay(torch::nn::Module& owner, int64_t width, int64_t heads);
+  void give_to(kernels::RecurrenceInputs& in, const torch::Tensor& x) const;
+  torch::Tensor value(const torch::Tensor& x) const;
+  void initialise(const at::Generator& generator);
+
+ private:
+  Linear a_proj_;
+  torch::Tensor A_log_, dt_bias_;  // [heads]
+};
+
+/// One log-decay per channel, KDA's: -exp(A_log[h]) softplus(W_up W_down x + dt_bias), [B, T, heads, K]; with a lower
+/// bound, kernels/kda_gate.h. The rank is K, or full.
+class ChannelDecay {
+ public:
+  ChannelDecay(torch::nn::Module& owner, int64_t width, int64_t heads, int64_t K, bool full_rank, double lower_bound);
+  void give_to(kernels::RecurrenceInputs& in, const torch::Tensor& x) const;
+  torch::Tensor value(const torch::Tensor& x) const;
+  void initialise(const at::Generator& generator);
+
+ private:
+  torch::Tensor raw(const torch::Tensor& x) const;
+
+  int64_t heads_;
+  std::optional<double> lower_bound_;
+  Linear f_proj_{nullptr}, f_a_proj_{nullptr}, f_b_proj_{nullptr};
+  torch::Tensor A_log_;    // [heads]
+  torch::Tensor dt_bias_;  // [heads * K]
+};
+
+}  // namespace klab

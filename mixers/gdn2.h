@@ -1,0 +1,32 @@
+// Gated DeltaNet 2.
+#pragma once
+
+#include "mixers/gates.h"
+#include "mixers/linear_mixer.h"
+
+namespace klab {
+
+/// The delta rule with an erase gate per key channel and a write gate per value channel, q and k of length one:
+///     S = (I - k (b * k)^T) Diag(e^g) S + k (w * v)^T      b = sigmoid(W_b x)   w = sigmoid(W_w x)
+/// With b = w = beta it is KDA. As DPLR: a = e^g * b * k reads the undecayed state, -k is written.
+class Gdn2 : public LinearMixer {
+ public:
+  struct Options : DeltaOptions {
+    double lower_bound = 0;
+    void visit(Fields& fields) override;
+  };
+
+  Gdn2(const MixerShape& shape, const Options& options);
+  void initialise(const at::Generator& generator) override { decay_.initialise(generator); }
+
+ protected:
+  void complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+                const State* state) const override;
+
+ private:
+  bool allow_neg_eigval_;
+  ChannelDecay decay_;
+  Linear b_proj_, w_proj_;
+};
+
+}  // namespace klab

@@ -1,0 +1,42 @@
+#include "mixers/hgrn2.h"
+
+#include <torch/torch.h>
+
+#include "kernels/checks.h"
+#include "mixers/registry.h"
+
+namespace klab {
+
+using torch::Tensor;
+
+void Hgrn2::Options::visit(Fields& fields) {
+  LinearOptions::visit(fields);
+  fields("lower_bound", lower_bound, "smallest forget gate, in [0, 1); higher layers remember longer with more");
+}
+
+Hgrn2::Hgrn2(const MixerShape& shape, const Options& options)
+    : LinearMixer(shape, options,
+                  {.update = kernels::Update::accumulate, .activated = false, .norm_over_heads = true}),
+      lower_bound_(options.lower_bound) {
+  require(lower_bound_ >= 0 && lower_bound_ < 1, "model.hgrn2.lower_bound", fmt::format("{}", lower_bound_),
+          "must lie in [0, 1)");
+  require(options.output_gate == "none", "model.hgrn2.output_gate", options.output_gate, "must be none");
+}
+
+void Hgrn2::complete(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences&, const State*) const {
+  // What k_proj gives is the raw forget gate.
+  const Tensor raw = in.k.to(kernels::accumulation_type(x.scalar_type()));
+  in.q = torch::silu(in.q);
+  // 1 - f = (1 - lower_bound) sigmoid(-raw), without a difference of near numbers.
+  in.k = ((1 - lower_bound_) * torch::sigmoid(-raw)).to(x.scalar_type());
+  const Tensor log_f = lower_bound_ == 0 ? torch::log_sigmoid(raw)
+                                         : torch::log(lower_bound_ + (1 - lower_bound_) * torch::sigmoid(raw));
+  in.g = for_value_heads(log_f);
+}
+
+MixerEntry hgrn2_mixer() {
+  return mixer_entry<Hgrn2>("hgrn2", "HGRN2: accumulates, the key is one minus the decay per channel",
+                            "recurrence/channel/accumulate");
+}
+
+}  // namespace klab

@@ -1,0 +1,144 @@
+#include "mixers/linear_mixer.h"
+
+#include <torch/torch.h>
+
+#include "kernels/checks.h"
+#include "kernels/norms.h"
+#include "kernels/recurrence_cost.h"
+
+namespace klab {
+namespace {
+
+using torch::Tensor;
+
+constexpr int64_t kConvTaps = 4;
+constexpr int64_t kWidestHead = 256;  // of the kernels
+constexpr double kNormEps = 1e-5;
+
+int64_t or_default(int64_t value, int64_t otherwise) { return value > 0 ? value : otherwise; }
+
+}  // namespace
+
+void LinearOptions::visit(Fields& fields) {
+  fields.choice("output_gate", output_gate, {"sigmoid", "swish", "none"}, "gate on the normed output");
+  fields("full_rank_gates", full_rank_gates, "gates by one matrix each instead of two through the head width");
+  fields("short_conv", short_conv, "causal convolution of width 4 before q, k and v");
+  fields("key_dim", key_dim, "width of a query and key head; 0: model.head_dim");
+  fields("value_heads", value_heads, "value heads, a multiple of the heads; 0: as many");
+  fields("value_dim", value_dim, "width of a value head; 0: model.head_dim");
+}
+
+LinearMixer::LinearMixer(const MixerShape& shape, const LinearOptions& options, const LinearTraits& traits)
+    : width_(shape.width),
+      heads_(shape.heads),
+      key_dim_(or_default(options.key_dim, shape.head_dim)),
+      value_heads_(or_default(options.value_heads, shape.heads)),
+      value_dim_(or_default(options.value_dim, shape.head_dim)),
+      full_rank_gates_(options.full_rank_gates),
+      traits_(traits),
+      output_gate_(options.output_gate),
+      short_conv_(options.short_conv),
+      q_proj_(register_module("q_proj", Linear(shape.width, heads_ * key_dim_))),
+      k_proj_(register_module("k_proj", Linear(shape.width, heads_ * key_dim_))),
+      v_proj_(register_module("v_proj", Linear(shape.width, value_heads_ * value_dim_))),
+      o_proj_(register_module("o_proj", Linear(value_heads_ * value_dim_, shape.width))) {
+  require(options.value_heads >= 0 && value_heads_ % heads_ == 0, "value_heads", fmt::format("{}", options.value_heads),
+          fmt::format("must be a multiple of the {} heads", heads_));
+  require(traits_.grouped_values || value_heads_ == heads_, "value_heads", fmt::format("{}", options.value_heads),
+          "must be 0: this mixer has as many value heads as heads");
+  for (const auto& [key, value] : {std::pair{"key_dim", key_dim_}, std::pair{"value_dim", value_dim_}}) {
+    require(value >= 1 && value <= kWidestHead, key, fmt::format("{}", value),
+            fmt::format("must lie in 1..{}, the kernels' limit (0: model.head_dim)", kWidestHead));
+  }
+  if (short_conv_) {
+    q_conv_ = register_module("q_conv", ShortConv(heads_ * key_dim_, kConvTaps, /*with_bias=*/false));
+    k_conv_ = register_module("k_conv", ShortConv(heads_ * key_dim_, kConvTaps, false));
+    v_conv_ = register_module("v_conv", ShortConv(value_heads_ * value_dim_, kConvTaps, false));
+  }
+  const int64_t values = value_heads_ * value_dim_;
+  if (output_gate_ != "none" && full_rank_gates_) {
+    g_proj_ = register_module("g_proj", Linear(shape.width, values));
+  } else if (output_gate_ != "none") {
+    g_a_proj_ = register_module("g_a_proj", Linear(shape.width, value_dim_));
+    g_b_proj_ = register_module("g_b_proj", Linear(value_dim_, values));
+  }
+  o_norm_ = register_parameter("o_norm", new_parameter({traits_.norm_over_heads ? values : value_dim_}, 1));
+}
+
+Tensor LinearMixer::by_value_head(const Tensor& y) const { return y.view({y.size(0), y.size(1), value_heads_, -1}); }
+
+Tensor LinearMixer::for_value_heads(const Tensor& y) const {
+  return value_heads_ == heads_ ? y : y.repeat_interleave(value_heads_ / heads_, 2);
+}
+
+Tensor LinearMixer::convolved(const Linear& projection, const ShortConv& conv, const Tensor& x,
+                              const Sequences& sequences, State* state, const std::string& name) const {
+  const Tensor projected = projection->forward(x);
+  if (short_conv_) return conv->forward(projected, sequences, state, name);
+  return traits_.activated ? torch::silu(projected) : projected;
+}
+
+Tensor LinearMixer::mix(const Tensor& x, const Sequences& sequences, State* state) {
+  const int64_t B = x.size(0), T = x.size(1);
+  kernels::RecurrenceInputs in;
+  in.q = convolved(q_proj_, q_conv_, x, sequences, state, "q_conv").view({B, T, heads_, key_dim_});
+  in.k = convolved(k_proj_, k_conv_, x, sequences, state, "k_conv").view({B, T, heads_, key_dim_});
+  in.v = by_value_head(convolved(v_proj_, v_conv_, x, sequences, state, "v_conv"));
+  complete(in, x, sequences, state);
+  return output(remember(in, sequences, state), x);
+}
+
+Tensor LinearMixer::output(const Tensor& o, const Tensor& x) const {
+  const std::vector<int64_t> flat{o.size(0), o.size(1), value_heads_ * value_dim_};
+  if (traits_.norm_over_heads) return o_proj_->forward(kernels::rms_norm(o.reshape(flat), o_norm_, kNormEps));
+  if (output_gate_ == "none") return o_proj_->forward(kernels::rms_norm(o, o_norm_, kNormEps).reshape(flat));
+  const Tensor gate = full_rank_gates_ ? g_proj_->forward(x) : g_b_proj_->forward(g_a_proj_->forward(x));
+  return o_proj_->forward(
+      kernels::gated_rms_norm(o, o_norm_, by_value_head(gate), output_gate_, kNormEps).reshape(flat));
+}
+
+void LinearMixer::add_state(State& state, int64_t sequences, const torch::Device& device) const {
+  state.tensors["memory"] = empty_memory(sequences, value_heads_, key_dim_, value_dim_, q_proj_->weight, device);
+  if (!short_conv_) return;
+  state.tensors["q_conv"] = q_conv_->initial_state(sequences, device);
+  state.tensors["k_conv"] = k_conv_->initial_state(sequences, device);
+  state.tensors["v_conv"] = v_conv_->initial_state(sequences, device);
+}
+
+double LinearMixer::conv_flops() const {
+  return short_conv_ ? q_conv_->flops_per_token() + k_conv_->flops_per_token() + v_conv_->flops_per_token() : 0;
+}
+
+double LinearMixer::flops(int64_t tokens) const {
+  return static_cast<double>(tokens) * (linear_flops(*this) + conv_flops()) +
+         static_cast<double>(value_heads_) * kernels::recurrence_flops(traits_.update, tokens, key_dim_, value_dim_);
+}
+
+double LinearMixer::decode_flops(int64_t) const {
+  return linear_flops(*this) + conv_flops() +
+         static_cast<double>(value_heads_) * kernels::recurrence_step_flops(traits_.update, key_dim_, value_dim_);
+}
+
+void DeltaOptions::visit(Fields& fields) {
+  LinearOptions::visit(fields);
+  fields("allow_neg_eigval", allow_neg_eigval, "double beta, so that a step can flip the sign of a memory");
+}
+
+Tensor remember(kernels::RecurrenceInputs in, const Sequences& sequences, State* state) {
+  in.cu_seqlens = sequences.cu_seqlens;
+  if (state != nullptr) {
+    in.initial_state = state->tensors.at("memory");
+    in.overwrite_state = !torch::GradMode::is_enabled();
+  }
+  const kernels::RecurrenceOutputs out = kernels::recurrence(in);
+  if (state != nullptr) state->tensors.at("memory") = out.final_state;
+  return out.o;
+}
+
+Tensor empty_memory(int64_t sequences, int64_t value_heads, int64_t key_dim, int64_t value_dim, const Tensor& like,
+                    const torch::Device& device) {
+  return torch::zeros({sequences, value_heads, key_dim, value_dim},
+                      torch::TensorOptions(kernels::accumulation_type(like.scalar_type())).device(device));
+}
+
+}  // namespace klab

@@ -1,0 +1,26 @@
+#include "mixers/longhorn.h"
+
+#include <torch/torch.h>
+
+#include "kernels/checks.h"
+#include "mixers/registry.h"
+
+namespace klab {
+
+Longhorn::Longhorn(const MixerShape& shape, const Options& options)
+    : LinearMixer(shape, options, {kernels::Update::delta}),
+      delta_proj_(register_module("delta_proj", Linear(width_, value_heads_))) {}
+
+void Longhorn::complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences&, const State*) const {
+  const auto wide = kernels::accumulation_type(x.scalar_type());
+  const torch::Tensor delta = torch::sigmoid(delta_proj_->forward(x).to(wide));            // [B, T, HV]
+  const torch::Tensor length = for_value_heads(in.k.to(wide).square().sum(-1, /*keepdim=*/true)).squeeze(-1);
+  in.beta = delta / (1 + delta * length);
+}
+
+MixerEntry longhorn_mixer() {
+  return mixer_entry<Longhorn>("longhorn", "Longhorn: delta rule whose step shrinks with the key, no decay",
+                               "recurrence/none/delta");
+}
+
+}  // namespace klab

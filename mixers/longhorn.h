@@ -1,0 +1,27 @@
+// Longhorn.
+#pragma once
+
+#include "mixers/linear_mixer.h"
+
+namespace klab {
+
+/// Longhorn (Liu et al. 2024, arXiv 2407.14207) as table 6 of arXiv 2510.26692 has it: one implicit step of online
+/// regression, which is the delta rule with a step size that long keys make smaller,
+///     S = S + e k (v - S^T k)^T      e = delta / (1 + delta k^T k)      delta = sigmoid(W x)
+class Longhorn : public LinearMixer {
+ public:
+  struct Options : LinearOptions {
+    Options() { output_gate = "none"; }
+  };
+
+  Longhorn(const MixerShape& shape, const Options& options);
+
+ protected:
+  void complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+                const State* state) const override;
+
+ private:
+  Linear delta_proj_;
+};
+
+}  // namespace klab

@@ -1,0 +1,154 @@
+#include "mixers/mla.h"
+
+#include <torch/torch.h>
+
+#include "kernels/attention.h"
+#include "kernels/latent_attention.h"
+#include "kernels/rotary.h"
+#include "mixers/registry.h"
+
+namespace klab {
+namespace {
+
+using torch::Tensor;
+
+// Up to so many new tokens the absorbed form is quicker over a long cache: it does some 3.4 times the work per pair of
+// query and key at the public widths, but need not expand the past, which costs as much as 170 queries.
+constexpr int64_t kAbsorbedTokens = 64;
+constexpr int64_t kPastBlock = 4096;  // cached tokens that are expanded at once
+
+}  // namespace
+
+void Mla::Options::visit(Fields& fields) {
+  fields("nope_dim", nope_dim, "width of a head's own part of queries and keys; 0: model.head_dim");
+  fields("rope_dim", rope_dim, "width of the key part that all heads share; -1: half of model.head_dim");
+  fields("value_dim", value_dim, "width of a head's values; 0: model.head_dim");
+  fields("latent", latent, "width of the cached latent; 0: 4 x model.head_dim");
+  fields("query_rank", query_rank, "rank of the query projection; 0: full");
+  fields("norm_eps", norm_eps, "eps of the latent's norm (1e-6 in the public code, whatever the model's)");
+}
+
+void Mla::RopeOptions::visit(Fields& fields) {
+  Options::visit(fields);
+  fields("rope_base", rope_base, "base of the rotary embedding");
+}
+
+Mla::Mla(const MixerShape& shape, const Options& options)
+    : rope_dim_(options.rope_dim >= 0 ? options.rope_dim : shape.head_dim / 2),
+      heads_(shape.heads),
+      nope_dim_(options.nope_dim > 0 ? options.nope_dim : shape.head_dim),
+      value_dim_(options.value_dim > 0 ? options.value_dim : shape.head_dim),
+      latent_(options.latent > 0 ? options.latent : 4 * shape.head_dim),
+      kv_a_proj_(register_module("kv_a_proj", Linear(shape.width, latent_ + rope_dim_))),
+      kv_a_norm_(register_module("kv_a_norm", RmsNorm(latent_, options.norm_eps))),
+      kv_b_proj_(register_module("kv_b_proj", Linear(latent_, heads_ * (nope_dim_ + value_dim_)))),
+      o_proj_(register_module("o_proj", Linear(heads_ * value_dim_, shape.width))) {
+  for (const auto& [key, value, least] :
+       {std::tuple{"nope_dim", options.nope_dim, 0}, {"rope_dim", options.rope_dim, -1},
+        {"value_dim", options.value_dim, 0}, {"latent", options.latent, 0}, {"query_rank", options.query_rank, 0}}) {
+    require(value >= least, key, fmt::format("{}", value), fmt::format("must be at least {}", least));
+  }
+  require(options.norm_eps > 0, "norm_eps", fmt::format("{}", options.norm_eps), "must be positive");
+  const int64_t queries = heads_ * (nope_dim_ + rope_dim_);
+  if (options.query_rank == 0) {
+    q_proj_ = register_module("q_proj", Linear(shape.width, queries));
+  } else {
+    q_a_proj_ = register_module("q_a_proj", Linear(shape.width, options.query_rank));
+    q_a_norm_ = register_module("q_a_norm", RmsNorm(options.query_rank, options.norm_eps));
+    q_b_proj_ = register_module("q_b_proj", Linear(options.query_rank, queries));
+  }
+}
+
+RotaryMla::RotaryMla(const MixerShape& shape, const Options& options) : Mla(shape, options) {
+  require(rope_dim_ >= 2 && rope_dim_ % 2 == 0, "rope_dim", fmt::format("{}", rope_dim_),
+          "must be even and positive: channels are rotated in pairs");
+  require(options.rope_base > 0, "rope_base", fmt::format("{}", options.rope_base), "must be positive");
+  rope_base_ = options.rope_base;
+}
+
+Tensor Mla::query(const Tensor& x) const {
+  const Tensor q = q_proj_ ? q_proj_->forward(x) : q_b_proj_->forward(q_a_norm_->forward(q_a_proj_->forward(x)));
+  return q.view({x.size(0), x.size(1), heads_, nope_dim_ + rope_dim_});
+}
+
+Tensor Mla::mix(const Tensor& x, const Sequences& sequences, State* state) {
+  const int64_t B = x.size(0), T = x.size(1);
+  Tensor q = query(x);                        // [B, T, H, nope + rope]
+  const Tensor down = kv_a_proj_->forward(x);  // [B, T, latent + rope]
+  const Tensor latent = kv_a_norm_->forward(down.narrow(2, 0, latent_));
+  Tensor shared = down.narrow(2, latent_, rope_dim_);
+  if (rope_base_ > 0) {
+    const Tensor at = positions(sequences, B, T, state, x.device());
+    q = torch::cat({q.narrow(3, 0, nope_dim_), kernels::rotary(q.narrow(3, nope_dim_, rope_dim_), at, rope_base_)}, 3);
+    shared = kernels::rotary(shared.unsqueeze(2), at, rope_base_).squeeze(2);
+  }
+  const Tensor rows = torch::cat({latent, shared}, 2);
+  const std::vector<Span> all = spans(sequences, B, T, state);
+  if (state != nullptr) append(*state, "latent", rows, all);
+  std::vector<Tensor> parts;
+  for (const Span& span : all) {
+    const Tensor queries = span.of(q), keys = state == nullptr ? span.of(rows) : span.cached(state->caches.at("latent"));
+    if (state == nullptr || torch::GradMode::is_enabled() || span.past == 0) {
+      parts.push_back(kernels::attention(expand(queries, keys)));
+    } else {
+      parts.push_back(span.tokens <= kAbsorbedTokens ? absorbed(queries, keys) : over_past(queries, keys));
+    }
+  }
+  return o_proj_->forward(join_spans(all, parts).reshape({B, T, heads_ * value_dim_}));
+}
+
+// Keys and values of every head, for queries to whom they belong.
+kernels::AttentionInputs Mla::expand(const Tensor& q, const Tensor& rows) const {
+  const int64_t B = rows.size(0), S = rows.size(1);
+  const Tensor up = kv_b_proj_->forward(rows.narrow(2, 0, latent_)).view({B, S, heads_, nope_dim_ + value_dim_});
+  const Tensor shared = rows.narrow(2, latent_, rope_dim_).unsqueeze(2).expand({B, S, heads_, rope_dim_});
+  return {q, torch::cat({up.narrow(3, 0, nope_dim_), shared}, 3), up.narrow(3, nope_dim_, value_dim_)};
+}
+
+// The past is expanded a block at a time: memory does not grow with it.
+Tensor Mla::over_past(const Tensor& q, const Tensor& rows) const {
+  const int64_t T = q.size(1), past = rows.size(1) - T;
+  kernels::PartialAttention sum = kernels::partial_attention(expand(q, rows.narrow(1, past, T)), /*causal=*/true);
+  for (int64_t start = 0; start < past; start += kPastBlock) {
+    const Tensor block = rows.narrow(1, start, std::min(kPastBlock, past - start));
+    sum = kernels::join(sum, kernels::partial_attention(expand(q, block), /*causal=*/false));
+  }
+  return sum.o;
+}
+
+Tensor Mla::absorbed(const Tensor& q, const Tensor& rows) const {
+  const int64_t B = q.size(0), T = q.size(1);
+  const Tensor up = kv_b_proj_->weight.view({heads_, nope_dim_ + value_dim_, latent_});
+  const auto by_head = [&](const Tensor& x) { return x.permute({2, 0, 1, 3}).reshape({heads_, B * T, -1}); };
+  const auto by_token = [&](const Tensor& x) { return x.view({heads_, B, T, -1}).permute({1, 2, 0, 3}); };
+  const Tensor content = torch::bmm(by_head(q.narrow(3, 0, nope_dim_)), up.narrow(1, 0, nope_dim_));
+  const Tensor queries = torch::cat({by_token(content), q.narrow(3, nope_dim_, rope_dim_)}, 3);
+  const double scale = 1 / std::sqrt(static_cast<double>(nope_dim_ + rope_dim_));
+  const Tensor read = kernels::latent_attention({queries, rows, latent_, scale});  // [B, T, H, latent]
+  return by_token(torch::bmm(by_head(read), up.narrow(1, nope_dim_, value_dim_).transpose(1, 2)));
+}
+
+void Mla::add_state(State& state, int64_t sequences, const torch::Device& device) const {
+  state.caches["latent"] = torch::empty({sequences, 0, latent_ + rope_dim_},
+                                        kv_a_proj_->weight.options().device(device).requires_grad(false));
+}
+
+double Mla::flops(int64_t tokens) const {
+  return static_cast<double>(tokens) * linear_flops(*this) +
+         static_cast<double>(heads_) * kernels::attention_flops(tokens, 0, nope_dim_ + rope_dim_, value_dim_);
+}
+
+double Mla::decode_flops(int64_t tokens) const {
+  // Absorbing W_kvb into one query and one output costs what expanding one token does.
+  return linear_flops(*this) + kernels::latent_attention_flops(heads_, tokens + 1, latent_, rope_dim_);
+}
+
+MixerEntry mla_mixer() {
+  return mixer_entry<Mla>("mla", "latent attention without positions (NoPE)", "attention, latent_attention");
+}
+
+MixerEntry mla_rope_mixer() {
+  return mixer_entry<RotaryMla>("mla_rope", "latent attention with rotary positions", "attention, latent_attention");
+}
+
+}  // namespace klab

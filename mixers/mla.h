@@ -1,0 +1,65 @@
+// Latent attention (MLA).
+#pragma once
+
+#include "core/model/layers.h"
+#include "core/model/token_mixer.h"
+#include "kernels/attention.h"
+
+namespace klab {
+
+/// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434) as Kimi Linear has it (section 3.2 of its public code):
+///     q = W_q x = [nope | rope] per head     c | k_r = W_kva x     c = rms_norm(c)     k_nope | v = W_kvb c
+///     softmax over [nope | rope] . [k_nope | k_r], scale (nope + rope)^-0.5
+/// Only c and k_r (shared by all heads) are cached. Few new tokens over a cache run in absorbed form: W_kvb moves into
+/// queries and outputs, and all heads read the same latent row. Many run expanded, blocks of the past at a time. NoPE
+/// rotates nothing, and the "rope" part is content like the rest; RoPE rotates that part alone.
+class Mla : public TokenMixer {
+ public:
+  struct Options : Configurable {
+    int64_t nope_dim = 0;
+    int64_t rope_dim = -1;
+    int64_t value_dim = 0;
+    int64_t latent = 0;
+    int64_t query_rank = 0;
+    double norm_eps = 1e-6;
+    void visit(Fields& fields) override;
+  };
+  struct RopeOptions : Options {
+    double rope_base = 10000;
+    void visit(Fields& fields) override;
+  };
+
+  Mla(const MixerShape& shape, const Options& options);
+  double flops(int64_t tokens) const override;
+  double decode_flops(int64_t tokens) const override;
+
+ protected:
+  torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) final;
+  void add_state(State& state, int64_t sequences, const torch::Device& device) const override;
+
+  int64_t rope_dim_;
+  double rope_base_ = 0;  // 0: no rotation
+
+ private:
+  torch::Tensor query(const torch::Tensor& x) const;
+  kernels::AttentionInputs expand(const torch::Tensor& q, const torch::Tensor& rows) const;
+  torch::Tensor over_past(const torch::Tensor& q, const torch::Tensor& rows) const;
+  torch::Tensor absorbed(const torch::Tensor& q, const torch::Tensor& rows) const;
+
+  int64_t heads_, nope_dim_, value_dim_, latent_;
+  Linear q_proj_{nullptr}, q_a_proj_{nullptr}, q_b_proj_{nullptr};
+  RmsNorm q_a_norm_{nullptr};
+  Linear kv_a_proj_;  // [latent + rope, D], the public kv_a_proj_with_mqa
+  RmsNorm kv_a_norm_;
+  Linear kv_b_proj_;  // [H * (nope + value), latent]
+  Linear o_proj_;
+};
+
+/// MLA with rotary positions on the shared part.
+class RotaryMla : public Mla {
+ public:
+  using Options = RopeOptions;
+  RotaryMla(const MixerShape& shape, const Options& options);
+};
+
+}  // namespace klab
