@@ -113,13 +113,17 @@ void add_ceilings(double seconds, const at::Device& device) {
       product([](const at::Tensor& a, const at::Tensor& b) { return at::mm(a, b); }));
   add("ceiling/product of matrices, oneDNN|1024", flops, seconds, device,
       product([](const at::Tensor& a, const at::Tensor& b) { return kernels::linear(a, b); }));
+  add("ceiling/read of memory|256 MiB", 0, seconds, device, [=] {
+    const at::Tensor x = at::ones({kFloats}, device);
+    return Prepared{[=] { benchmark::DoNotOptimize(x.sum()); }, bytes / 2};
+  });
   add("ceiling/copy in memory|256 MiB", 0, seconds, device, [=] {
-    const at::Tensor from = at::zeros({kFloats}, device), to = at::zeros({kFloats}, device);
+    const at::Tensor from = at::ones({kFloats}, device), to = at::ones({kFloats}, device);
     return Prepared{[=] { to.copy_(from); }, bytes};
   });
   add("ceiling/change in place|256 MiB", 0, seconds, device, [=] {
-    const at::Tensor x = at::zeros({kFloats}, device);
-    return Prepared{[=] { x.mul_(0.5f); }, bytes};
+    const at::Tensor x = at::ones({kFloats}, device);
+    return Prepared{[=] { x.mul_(1.0f); }, bytes};
   });
 }
 

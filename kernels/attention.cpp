@@ -53,10 +53,9 @@ Tensor forgotten(const Tensor& g, int64_t first) {
 // Weights of the queries [first, first + count) over the first `keys` keys, written out.
 Tensor written_out(const AttentionInputs& in, int64_t first, int64_t count) {
   const int64_t T = in.q.size(1), H = in.q.size(2), position = in.k.size(1) - T + first, keys = position + count;
-  const at::ScalarType wide = accumulation_type(in.q.scalar_type());
-  const Tensor q = heads_first(in.q.narrow(1, first, count)).to(wide) * scale_of(in);
-  const Tensor k = heads_first(per_query_head(in.k.narrow(1, 0, keys), H)).to(wide);
-  const Tensor v = heads_first(per_query_head(in.v.narrow(1, 0, keys), H)).to(wide);
+  const Tensor q = heads_first(in.q.narrow(1, first, count)) * scale_of(in);
+  const Tensor k = heads_first(per_query_head(in.k.narrow(1, 0, keys), H));
+  const Tensor v = heads_first(per_query_head(in.v.narrow(1, 0, keys), H));
   Tensor logits = q.matmul(k.transpose(2, 3));  // [B, H, count, keys]
   if (in.g.defined()) {
     // Relative to the block's first query: row t adds what the gates between it and that query take.
@@ -65,18 +64,19 @@ Tensor written_out(const AttentionInputs& in, int64_t first, int64_t count) {
   }
   const Tensor later = at::ones({count, keys}, in.q.options().dtype(at::kBool)).triu(position + 1);
   const Tensor weights = logits.masked_fill(later, -std::numeric_limits<double>::infinity()).softmax(-1);
-  return heads_first(weights.matmul(v)).to(in.q.scalar_type());
+  return heads_first(weights.matmul(v));
 }
 
-Tensor reference(const AttentionInputs& in) { return written_out(in, 0, in.q.size(1)); }
-
-Tensor in_blocks(const AttentionInputs& in) {
+// In blocks of queries; gradients too are summed over blocks before they are rounded.
+Tensor in_blocks(const AttentionInputs& given, int64_t block) {
+  const at::ScalarType wide = accumulation_type(given.q.scalar_type());
+  const AttentionInputs in{given.q.to(wide), given.k.to(wide), given.v.to(wide), given.g, scale_of(given)};
   const int64_t T = in.q.size(1);
   std::vector<Tensor> blocks;
-  for (int64_t first = 0; first < T; first += kQueryBlock) {
-    blocks.push_back(written_out(in, first, std::min(kQueryBlock, T - first)));
+  for (int64_t first = 0; first < T; first += block) {
+    blocks.push_back(written_out(in, first, std::min(block, T - first)));
   }
-  return blocks.size() == 1 ? blocks.front() : at::cat(blocks, 1);
+  return (blocks.size() == 1 ? blocks.front() : at::cat(blocks, 1)).to(given.q.scalar_type());
 }
 
 Tensor padded(const Tensor& x, int64_t width) {
@@ -107,7 +107,7 @@ AttentionInputs keys_between(const AttentionInputs& in, int64_t first, int64_t c
 
 Tensor composed(const AttentionInputs& in) {
   const int64_t T = in.q.size(1), S = in.k.size(1);
-  if (in.g.defined()) return in_blocks(in);
+  if (in.g.defined()) return in_blocks(in, kQueryBlock);
   if (S == T) return fused(in, /*causal=*/true, std::nullopt);
   if (T == 1) return fused(in, /*causal=*/false, std::nullopt);
   if (in.q.is_cpu() && !needs_gradient({in.q, in.k, in.v})) {
@@ -138,7 +138,7 @@ PartialAttention join(const PartialAttention& one, const PartialAttention& other
 Tensor attention(const AttentionInputs& in, Implementation implementation) {
   check(in);
   switch (implementation) {
-    case Implementation::reference: return reference(in);
+    case Implementation::reference: return in_blocks(in, in.q.size(1));
     case Implementation::automatic:
     case Implementation::composed: return composed(in);
     default:

@@ -10,6 +10,7 @@
 #include <torch/library.h>
 
 #include "kernels/checks.h"
+#include "kernels/latent_attention.h"
 #include "kernels/norms.h"
 #include "kernels/recurrence.h"
 #include "kernels/recurrence_cpu.h"
@@ -181,6 +182,13 @@ Tensors gated_rms_norm_backward_op(const Tensor& d_y, const Tensor& x, const Ten
   return differentiate(function, {x, weight, gate}, {d_y});
 }
 
+// --- Latent attention -------------------------------------------------------------------------------------------
+
+Tensor latent_attention_op(const Tensor& q, const Tensor& cache, int64_t value_dim, double scale) {
+  const at::NoGradGuard no_grad;
+  return latent_attention({q, cache, value_dim, scale});
+}
+
 constexpr const char* kRecurrenceSchema =
     "Tensor q, Tensor k, Tensor v, Tensor? g, Tensor? beta, Tensor? a, Tensor? b, Tensor? initial_state, "
     "Tensor? cu_seqlens, Tensor? A_log, Tensor? dt_bias, float? scale, bool qk_l2norm, bool gate, float? lower_bound, "
@@ -205,6 +213,7 @@ TORCH_LIBRARY(klab, m) {
   define("short_conv_backward", "Tensor d_y, Tensor d_final_state, " + conv, "Tensor[]");
   define("gated_rms_norm", norm, "Tensor");
   define("gated_rms_norm_backward", "Tensor d_y, " + norm, "Tensor[]");
+  define("latent_attention", "Tensor q, Tensor cache, int value_dim, float scale", "Tensor");
 }
 
 namespace klab::kernels {
@@ -217,6 +226,7 @@ void implement(torch::Library& m) {
   m.impl("short_conv_backward", short_conv_backward_op);
   m.impl("gated_rms_norm", gated_rms_norm_op);
   m.impl("gated_rms_norm_backward", gated_rms_norm_backward_op);
+  m.impl("latent_attention", latent_attention_op);
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ constexpr int64_t kPastBlock = 4096;  // cached tokens that are expanded at once
 
 void Mla::Options::visit(Fields& fields) {
   fields("nope_dim", nope_dim, "width of a head's own part of queries and keys; 0: model.head_dim");
-  fields("rope_dim", rope_dim, "width of the key part that all heads share; -1: half of model.head_dim");
+  fields("rope_dim", rope_dim, "width of the key part that all heads share; -1: half of model.head_dim, made even");
   fields("value_dim", value_dim, "width of a head's values; 0: model.head_dim");
   fields("latent", latent, "width of the cached latent; 0: 4 x model.head_dim");
   fields("query_rank", query_rank, "rank of the query projection; 0: full");
@@ -34,7 +34,7 @@ void Mla::RopeOptions::visit(Fields& fields) {
 }
 
 Mla::Mla(const MixerShape& shape, const Options& options)
-    : rope_dim_(options.rope_dim >= 0 ? options.rope_dim : shape.head_dim / 2),
+    : rope_dim_(options.rope_dim >= 0 ? options.rope_dim : (shape.head_dim + 3) / 4 * 2),
       heads_(shape.heads),
       nope_dim_(options.nope_dim > 0 ? options.nope_dim : shape.head_dim),
       value_dim_(options.value_dim > 0 ? options.value_dim : shape.head_dim),

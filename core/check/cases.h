@@ -44,6 +44,7 @@ struct Workload {
   /// For timing: called again and again, each time on other states, which are overwritten, as when a model of many
   /// layers writes a text: no state is in a cache when it is needed.
   bool cold_states = false;
+  int64_t past = 0;  ///< cached tokens before the T of an attention
   int64_t sequences() const { return offsets.empty() ? B : static_cast<int64_t>(offsets.size()) - 1; }
 };
 
@@ -100,5 +101,6 @@ std::vector<OperatorCase> recurrence_cases();
 std::vector<OperatorCase> short_conv_cases();
 std::vector<OperatorCase> norm_cases();
 std::vector<OperatorCase> kda_gate_cases();
+std::vector<OperatorCase> attention_cases();
 
 }  // namespace klab

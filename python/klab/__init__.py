@@ -11,6 +11,7 @@ from klab import _library
 _library.load()
 
 from klab import _autograd  # noqa: E402, F401  (registers shapes and gradients of the operators just loaded)
+from klab.attention import latent_attention  # noqa: E402
 from klab.convolution import causal_conv1d  # noqa: E402
 from klab.errors import ArgumentError  # noqa: E402
 from klab.gate import fused_kda_gate  # noqa: E402
@@ -45,4 +46,5 @@ __all__ = [
     "fused_recurrent_gla",
     "fused_recurrent_kda",
     "fused_recurrent_simple_gla",
+    "latent_attention",
 ]

@@ -166,3 +166,11 @@ def _refuse_twice(operator):
 
 for _operator in ("recurrence", "short_conv", "gated_rms_norm"):
     _refuse_twice(_operator)
+
+
+# --- Latent attention -------------------------------------------------------------------------------------------------
+
+
+@register_fake("klab::latent_attention")
+def _(q, cache, value_dim, scale):
+    return q.new_empty([*q.shape[:3], value_dim])
