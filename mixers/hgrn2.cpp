@@ -16,7 +16,10 @@ void Hgrn2::Options::visit(Fields& fields) {
 
 Hgrn2::Hgrn2(const MixerShape& shape, const Options& options)
     : LinearMixer(shape, options,
-                  {.update = kernels::Update::accumulate, .activated = false, .norm_over_heads = true}),
+                  {.update = kernels::Update::accumulate,
+                   .activated = false,
+                   .conv_activated = false,
+                   .norm_over_heads = true}),
       lower_bound_(options.lower_bound) {
   require(lower_bound_ >= 0 && lower_bound_ < 1, "model.hgrn2.lower_bound", fmt::format("{}", lower_bound_),
           "must lie in [0, 1)");

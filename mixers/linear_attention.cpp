@@ -17,10 +17,10 @@ LinearAttention::LinearAttention(const MixerShape& shape, const Options& options
     : LinearMixer(shape, options, {.update = kernels::Update::accumulate, .activated = false}),
       feature_map_(options.feature_map) {
   if (feature_map_ != "elementwise_product") return;
-  q_map1_ = register_module("q_map1", Linear(key_dim_, key_dim_));
-  q_map2_ = register_module("q_map2", Linear(key_dim_, key_dim_));
-  k_map1_ = register_module("k_map1", Linear(key_dim_, key_dim_));
-  k_map2_ = register_module("k_map2", Linear(key_dim_, key_dim_));
+  q_map1_ = register_module("q_map1", Linear(key_dim_, key_dim_, /*with_bias=*/true));
+  q_map2_ = register_module("q_map2", Linear(key_dim_, key_dim_, /*with_bias=*/true));
+  k_map1_ = register_module("k_map1", Linear(key_dim_, key_dim_, /*with_bias=*/true));
+  k_map2_ = register_module("k_map2", Linear(key_dim_, key_dim_, /*with_bias=*/true));
 }
 
 Tensor LinearAttention::features(const Tensor& x, const Linear& one, const Linear& two) const {

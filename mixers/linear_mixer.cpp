@@ -44,16 +44,17 @@ LinearMixer::LinearMixer(const MixerShape& shape, const LinearOptions& options, 
       o_proj_(register_module("o_proj", Linear(value_heads_ * value_dim_, shape.width))) {
   require(options.value_heads >= 0 && value_heads_ % heads_ == 0, "value_heads", fmt::format("{}", options.value_heads),
           fmt::format("must be a multiple of the {} heads", heads_));
-  require(traits_.grouped_values || value_heads_ == heads_, "value_heads", fmt::format("{}", options.value_heads),
-          "must be 0: this mixer has as many value heads as heads");
   for (const auto& [key, value] : {std::pair{"key_dim", key_dim_}, std::pair{"value_dim", value_dim_}}) {
     require(value >= 1 && value <= kWidestHead, key, fmt::format("{}", value),
             fmt::format("must lie in 1..{}, the kernels' limit (0: model.head_dim)", kWidestHead));
   }
   if (short_conv_) {
-    q_conv_ = register_module("q_conv", ShortConv(heads_ * key_dim_, kConvTaps, /*with_bias=*/false));
-    k_conv_ = register_module("k_conv", ShortConv(heads_ * key_dim_, kConvTaps, false));
-    v_conv_ = register_module("v_conv", ShortConv(value_heads_ * value_dim_, kConvTaps, false));
+    const auto conv = [&](int64_t width) {
+      return ShortConv(width, kConvTaps, /*with_bias=*/false, traits_.conv_activated);
+    };
+    q_conv_ = register_module("q_conv", conv(heads_ * key_dim_));
+    k_conv_ = register_module("k_conv", conv(heads_ * key_dim_));
+    v_conv_ = register_module("v_conv", conv(value_heads_ * value_dim_));
   }
   const int64_t values = value_heads_ * value_dim_;
   if (output_gate_ != "none" && full_rank_gates_) {

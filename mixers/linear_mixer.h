@@ -33,9 +33,9 @@ struct DeltaOptions : LinearOptions {
 /// What a mixer's public layer does around its recurrence.
 struct LinearTraits {
   kernels::Update update;                ///< the kernel, for accounting
-  bool activated = true;                 ///< without a short convolution, SiLU on q, k and v all the same
-  bool grouped_values = true;            ///< whether there may be more value heads than heads
-  bool norm_over_heads = false;          ///< one norm over all heads' outputs, and no gate
+  bool activated = true;        ///< without a short convolution, SiLU on q, k and v all the same
+  bool conv_activated = true;   ///< SiLU after the short convolutions
+  bool norm_over_heads = false;  ///< one norm over all heads' outputs, and no gate
 };
 
 ///     q, k, v = silu(conv(W x))    o = recurrence(q, k, v, ..)    y = W (rms_norm(o) * gate(W_up W_down x))

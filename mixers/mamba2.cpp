@@ -66,8 +66,11 @@ Tensor Mamba2::mix(const Tensor& x, const Sequences& sequences, State* state) {
   in.scale = 1.0;
   const Tensor o = remember(in, sequences, state);
 
-  const Tensor y = (o + D_.unsqueeze(-1) * input).reshape({B, T, inner});
-  return out_proj_->forward(kernels::rms_norm_of_gated(y, norm_, z));
+  // The norm is of each group of heads apart.
+  const auto by_group = [&](const Tensor& y) { return y.reshape({B, T, groups_, inner / groups_}); };
+  const Tensor ones = torch::ones({inner / groups_}, x.options().requires_grad(false));
+  const Tensor normed = kernels::rms_norm_of_gated(by_group(o + D_.unsqueeze(-1) * input), ones, by_group(z));
+  return out_proj_->forward(normed.reshape({B, T, inner}) * norm_);
 }
 
 void Mamba2::add_state(State& state, int64_t sequences, const torch::Device& device) const {

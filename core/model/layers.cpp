@@ -43,14 +43,14 @@ RmsNormImpl::RmsNormImpl(int64_t width, double epsilon)
 
 Tensor RmsNormImpl::forward(const Tensor& x) const { return kernels::rms_norm(x, weight, eps); }
 
-ShortConvImpl::ShortConvImpl(int64_t width, int64_t taps, bool with_bias)
-    : weight(register_parameter("weight", new_parameter({width, taps}))) {
+ShortConvImpl::ShortConvImpl(int64_t width, int64_t taps, bool with_bias, bool activated)
+    : weight(register_parameter("weight", new_parameter({width, taps}))), activation_(activated ? "silu" : "") {
   if (with_bias) bias = register_parameter("bias", new_parameter({width}));
 }
 
 Tensor ShortConvImpl::forward(const Tensor& x, const Sequences& sequences, State* state,
                               const std::string& name) const {
-  kernels::ShortConvInputs in{x, weight, bias, "silu", {}, sequences.cu_seqlens};
+  kernels::ShortConvInputs in{x, weight, bias, activation_, {}, sequences.cu_seqlens};
   if (state != nullptr) in.initial_state = state->tensors.at(name);
   kernels::ShortConvOutputs out = kernels::short_conv(in);
   if (state != nullptr) state->tensors.at(name) = out.final_state;

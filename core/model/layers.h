@@ -49,15 +49,19 @@ class RmsNormImpl : public torch::nn::Module {
 };
 TORCH_MODULE(RmsNorm);
 
-/// Causal depthwise convolution and SiLU, [B, T, D] to [B, T, D]. Its past lives in `state` under `name`.
+/// Causal depthwise convolution, then SiLU unless it is not `activated`, [B, T, D] to [B, T, D]. Its past lives in `state`
+/// under `name`.
 class ShortConvImpl : public torch::nn::Module {
  public:
-  ShortConvImpl(int64_t width, int64_t taps, bool with_bias);
+  ShortConvImpl(int64_t width, int64_t taps, bool with_bias, bool activated = true);
   torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state,
                         const std::string& name) const;
   torch::Tensor initial_state(int64_t sequences, const torch::Device& device) const;
   double flops_per_token() const { return 2.0 * static_cast<double>(weight.numel()); }
   torch::Tensor weight, bias;
+
+ private:
+  std::string activation_;
 };
 TORCH_MODULE(ShortConv);
 

@@ -1,0 +1,49 @@
+#include "mixers/support.h"
+
+#include <torch/torch.h>
+
+namespace klab {
+
+std::shared_ptr<TokenMixer> test_mixer(const std::string& item, torch::ScalarType dtype) {
+  ModelConfig config(mixers());
+  assign(config, {{"pattern", item, ""},
+                  {"width", std::to_string(kTestShape.width), ""},
+                  {"heads", std::to_string(kTestShape.heads), ""},
+                  {"head_dim", std::to_string(kTestShape.head_dim), ""}});
+  const std::shared_ptr<TokenMixer> mixer = config.make_mixer(0);
+  const torch::NoGradGuard no_grad;
+  const at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(7);
+  for (const auto& parameter : mixer->parameters()) {
+    if (parameter.dim() == 2) parameter.normal_(0, 0.3, generator);
+  }
+  mixer->initialise(generator);
+  // Nothing at its starting value, where a mistake could hide: ones, zeros, equal matrices.
+  for (const auto& parameter : mixer->parameters()) {
+    parameter.add_(0.1 * torch::randn(parameter.sizes(), generator));
+  }
+  mixer->to(dtype);
+  return mixer;
+}
+
+std::shared_ptr<TokenMixer> make_mixer(const std::string& name, const MixerShape& shape,
+                                       const std::vector<Assignment>& options) {
+  const MixerEntry& entry = mixers().at(name);
+  const auto chosen = entry.make_options();
+  assign(*chosen, options);
+  return entry.make(shape, *chosen);
+}
+
+ModelConfig model_config(const std::vector<Assignment>& assignments) {
+  ModelConfig config(mixers());
+  assign(config, assignments);
+  config.validate();
+  return config;
+}
+
+int64_t parameters_of(const torch::nn::Module& module) {
+  int64_t sum = 0;
+  for (const auto& parameter : module.parameters()) sum += parameter.numel();
+  return sum;
+}
+
+}  // namespace klab
