@@ -17,13 +17,17 @@ using at::Tensor;
 constexpr int64_t kFewRows = 32;
 constexpr int64_t kSmallWeight = 128 * 128;
 
-// x weight^T with oneDNN; both may be transposed views.
+// Without gaps, in either order of the dimensions: for anything else (columns of a wider tensor, a broadcast gradient)
+// oneDNN has only its reference loops, a thousand times slower.
+Tensor dense(const Tensor& x) { return x.is_contiguous() || x.t().is_contiguous() ? x : x.contiguous(); }
+
+// x weight^T with oneDNN; both may be views of any kind.
 Tensor onednn_product(const Tensor& x, const Tensor& weight) {
   using Signature = Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, c10::string_view,
                            c10::List<std::optional<at::Scalar>>, std::optional<c10::string_view>);
   static const auto product =
       c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_linear_pointwise", "").typed<Signature>();
-  return product.call(x, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
+  return product.call(dense(x), dense(weight), std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
 }
 
 // d_y^T x, a sum over many rows: oneDNN wants the shorter side first.

@@ -18,8 +18,8 @@ Gla::Gla(const MixerShape& shape, const Options& options)
       gate_divisor_(options.gate_divisor),
       gk_a_proj_(register_module("gk_a_proj", Linear(width_, options.gate_rank))),
       gk_b_proj_(register_module("gk_b_proj", Linear(options.gate_rank, value_heads_ * key_dim_, /*with_bias=*/true))) {
-  require(options.gate_rank >= 1, "model.gla.gate_rank", fmt::format("{}", options.gate_rank), "must be at least 1");
-  require(gate_divisor_ > 0, "model.gla.gate_divisor", fmt::format("{}", gate_divisor_), "must be positive");
+  require(options.gate_rank >= 1, "gate_rank", fmt::format("{}", options.gate_rank), "must be at least 1");
+  require(gate_divisor_ > 0, "gate_divisor", fmt::format("{}", gate_divisor_), "must be positive");
 }
 
 void Gla::complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences&, const State*) const {

@@ -21,9 +21,9 @@ Hgrn2::Hgrn2(const MixerShape& shape, const Options& options)
                    .conv_activated = false,
                    .norm_over_heads = true}),
       lower_bound_(options.lower_bound) {
-  require(lower_bound_ >= 0 && lower_bound_ < 1, "model.hgrn2.lower_bound", fmt::format("{}", lower_bound_),
+  require(lower_bound_ >= 0 && lower_bound_ < 1, "lower_bound", fmt::format("{}", lower_bound_),
           "must lie in [0, 1)");
-  require(options.output_gate == "none", "model.hgrn2.output_gate", options.output_gate, "must be none");
+  require(options.output_gate == "none", "output_gate", options.output_gate, "must be none");
 }
 
 void Hgrn2::complete(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences&, const State*) const {

@@ -44,9 +44,11 @@ LinearMixer::LinearMixer(const MixerShape& shape, const LinearOptions& options, 
       o_proj_(register_module("o_proj", Linear(value_heads_ * value_dim_, shape.width))) {
   require(options.value_heads >= 0 && value_heads_ % heads_ == 0, "value_heads", fmt::format("{}", options.value_heads),
           fmt::format("must be a multiple of the {} heads", heads_));
-  for (const auto& [key, value] : {std::pair{"key_dim", key_dim_}, std::pair{"value_dim", value_dim_}}) {
-    require(value >= 1 && value <= kWidestHead, key, fmt::format("{}", value),
-            fmt::format("must lie in 1..{}, the kernels' limit (0: model.head_dim)", kWidestHead));
+  for (const auto& [key, given] : {std::pair{"key_dim", options.key_dim}, {"value_dim", options.value_dim}}) {
+    require(given >= 0 && given <= kWidestHead, key, fmt::format("{}", given),
+            fmt::format("must lie in 0..{}, the kernels' limit (0: model.head_dim)", kWidestHead));
+    require(given > 0 || shape.head_dim <= kWidestHead, "model.head_dim", fmt::format("{}", shape.head_dim),
+            fmt::format("must be at most {}, the kernels' limit", kWidestHead));
   }
   if (short_conv_) {
     const auto conv = [&](int64_t width) {

@@ -38,9 +38,10 @@ Mamba2::Mamba2(const MixerShape& shape, const Options& options)
       dt_bias_(register_parameter("dt_bias", new_wide_parameter({heads_}))),
       D_(register_parameter("D", new_wide_parameter({heads_}, 1))),
       norm_(register_parameter("norm", new_parameter({heads_ * head_dim_}, 1))) {
-  require(groups_ >= 1 && heads_ % groups_ == 0, "model.mamba2.groups", fmt::format("{}", groups_),
+  require(groups_ >= 1 && heads_ % groups_ == 0, "groups", fmt::format("{}", groups_),
           fmt::format("must divide model.heads = {}", heads_));
-  require(options.state >= 0 && state_dim_ <= 256, "model.mamba2.state", fmt::format("{}", options.state),
+  require(head_dim_ <= 256, "model.head_dim", fmt::format("{}", head_dim_), "must be at most 256, the kernels' limit");
+  require(options.state >= 0 && state_dim_ <= 256, "state", fmt::format("{}", options.state),
           "must lie in 0..256");
 }
 

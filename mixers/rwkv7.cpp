@@ -42,7 +42,7 @@ Rwkv7::Rwkv7(const MixerShape& shape, const Options& options)
       g_b_proj_(register_module("g_b_proj", Linear(options.gate_rank, heads_ * head_dim_))) {
   for (const auto& [key, value] : {std::pair{"decay_rank", options.decay_rank}, std::pair{"a_rank", options.a_rank},
                                    std::pair{"gate_rank", options.gate_rank}}) {
-    require(value >= 1, std::string("model.rwkv7.") + key, fmt::format("{}", value), "must be at least 1");
+    require(value >= 1, key, fmt::format("{}", value), "must be at least 1");
   }
   require(head_dim_ <= 256, "model.head_dim", fmt::format("{}", head_dim_), "must be at most 256, the kernels' limit");
   for (const auto& [name, blend] : {std::pair{"x_r", &x_r_}, {"x_w", &x_w_}, {"x_k", &x_k_}, {"x_v", &x_v_},

@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <filesystem>
 #include <set>
 
 #include "core/base/error.h"
@@ -282,7 +283,11 @@ void flatten(const YAML::Node& node, const std::string& prefix, const std::strin
 
 }  // namespace
 
-std::vector<Assignment> read_yaml(const std::string& path) {
+namespace {
+
+constexpr int kDeepestExtension = 8;
+
+std::vector<Assignment> read_yaml(const std::string& path, int depth) {
   const std::string text = read_file(path);
   std::vector<YAML::Node> documents;
   try {
@@ -297,8 +302,20 @@ std::vector<Assignment> read_yaml(const std::string& path) {
   if (!root.IsMap()) refuse("{}: a config file is a map of keys to values (train: {{lr: 3e-3}})", path);
   std::set<std::string> seen;
   flatten(root, "", path, seen, assignments);
-  return assignments;
+  const auto base = std::find_if(assignments.begin(), assignments.end(),
+                                 [](const Assignment& assignment) { return assignment.key == "extends"; });
+  if (base == assignments.end()) return assignments;
+  const std::filesystem::path other = std::filesystem::path(path).parent_path() / base->text;
+  if (depth == kDeepestExtension) refuse("{}: files that extend one another more than {} deep", base->origin, depth);
+  assignments.erase(base);
+  std::vector<Assignment> all = read_yaml(other.string(), depth + 1);
+  all.insert(all.end(), assignments.begin(), assignments.end());
+  return all;
 }
+
+}  // namespace
+
+std::vector<Assignment> read_yaml(const std::string& path) { return read_yaml(path, 0); }
 
 namespace {
 

@@ -73,8 +73,9 @@ void assign(Configurable& config, const std::vector<Assignment>& assignments);
 /// all that they are, and the fields' text loses nothing.
 void copy_fields(Configurable& from, Configurable& to);
 
-/// The assignments of a YAML file. Throws Error when it cannot be read, UsageError when it is not a map of
-/// scalars, lists and maps, or names a key twice.
+/// The assignments of a YAML file. With a key `extends: other.yaml` (relative to the file) those of the other file come
+/// first, so that this one is a delta over it. Throws Error when a file cannot be read, UsageError when it is not a map
+/// of scalars, lists and maps, names a key twice, or extends itself.
 std::vector<Assignment> read_yaml(const std::string& path);
 
 /// The whole config as YAML or JSON text, every field in `visit` order.

@@ -124,8 +124,14 @@ std::shared_ptr<TokenMixer> ModelConfig::make_mixer(int64_t layer) const {
   for (const HeadShare& share : share_heads(item, heads)) {
     const MixerEntry& entry = mixers_->at(share.mixer);
     const auto chosen = options_.find(entry.name);
-    kinds.push_back(entry.make({width, share.heads, head_dim},
-                               chosen == options_.end() ? *entry.make_options() : *chosen->second));
+    try {
+      kinds.push_back(entry.make({width, share.heads, head_dim},
+                                 chosen == options_.end() ? *entry.make_options() : *chosen->second));
+    } catch (const UsageError& error) {  // a mixer knows its options by their own names only
+      const std::string what = error.what();
+      if (what.rfind("model.", 0) == 0) throw;
+      refuse("model.{}.{}", entry.name, what);
+    }
   }
   return kinds.size() == 1 ? kinds.front() : std::make_shared<HeadwiseMixer>(kinds);
 }

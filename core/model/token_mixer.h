@@ -60,7 +60,8 @@ struct MixerEntry {
   std::string kernel;  ///< what it runs on: "recurrence/channel/delta", "attention"
   /// The mixer's own options (config keys `model.<name>.*`), with their defaults.
   std::function<std::unique_ptr<Configurable>()> make_options;
-  /// Throws UsageError for a shape or options that the mixer cannot have.
+  /// Throws UsageError for a shape or options that the mixer cannot have; an option goes by its own name, without the
+  /// mixer's ("value_dim"), a key of the shape by its whole one ("model.head_dim").
   std::function<std::shared_ptr<TokenMixer>(const MixerShape&, const Configurable& options)> make;
 };
 

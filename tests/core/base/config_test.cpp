@@ -232,6 +232,21 @@ TEST(Yaml, AnEmptyFileSaysNothing) {
   EXPECT_TRUE(parse("# only a comment\n").empty());
 }
 
+TEST(Yaml, AFileMayBeADeltaOverAnother) {
+  const Folder folder;
+  std::ofstream(folder / "base.yaml") << "label: base\ntrain: {lr: 0.5, steps: 7}\n";
+  std::ofstream(folder / "delta.yaml") << "extends: base.yaml\ntrain: {lr: 0.25}\n";
+  Job run;
+  assign(run, read_yaml(folder / "delta.yaml"));
+  EXPECT_EQ(run.label, "base");
+  EXPECT_EQ(run.train.steps, 7);
+  EXPECT_EQ(run.train.lr, 0.25);
+  std::ofstream(folder / "circle.yaml") << "extends: circle.yaml\n";
+  EXPECT_CONTAINS(message_of<UsageError>([&] { read_yaml(folder / "circle.yaml"); }), "extend one another");
+  std::ofstream(folder / "lost.yaml") << "extends: none.yaml\n";
+  EXPECT_CONTAINS(failure_of([&] { read_yaml(folder / "lost.yaml"); }), "none.yaml");
+}
+
 TEST(Yaml, AFileThatCannotBeReadIsAFailure) {
   const Folder folder;
   EXPECT_CONTAINS(failure_of([&] { read_yaml(folder / "none.yaml"); }), "none.yaml");
