@@ -13,6 +13,7 @@ using kernels::Implementation;
 
 constexpr double kLatentScale = 0.1;
 
+// HV query heads read H key and value heads.
 OperatorCase attention_case(const std::string& name, const std::string& serves, bool forget) {
   OperatorCase result;
   result.name = name;
@@ -23,10 +24,10 @@ OperatorCase attention_case(const std::string& name, const std::string& serves, 
   }
   result.workloads = {
       {"two tokens", 1, 2, 2, 2, 16, 16, true},     {"odd sizes", 2, 63, 3, 3, 60, 60, true},
-      {"grouped keys", 2, 65, 4, 2, 32, 32, true},  {"wider keys", 1, 100, 2, 2, 24, 16, true},
-      {"wider values", 1, 100, 4, 1, 16, 40, true}, {"long", 1, 1000, 2, 2, 64, 64},
+      {"grouped keys", 2, 65, 2, 4, 32, 32, true},  {"wider keys", 1, 100, 2, 2, 24, 16, true},
+      {"wider values", 1, 100, 1, 4, 16, 40, true}, {"long", 1, 1000, 2, 2, 64, 64},
   };
-  Workload decode{"one token, a past", 2, 1, 4, 2, 32, 32, true}, chunk{"a chunk, a past", 2, 33, 4, 2, 20, 20, true};
+  Workload decode{"one token, a past", 2, 1, 2, 4, 32, 32, true}, chunk{"a chunk, a past", 2, 33, 2, 4, 20, 20, true};
   decode.past = 77;
   chunk.past = 70;
   result.workloads.insert(result.workloads.end(), {decode, chunk});
@@ -38,10 +39,10 @@ OperatorCase attention_case(const std::string& name, const std::string& serves, 
   result.inputs = [forget](const Workload& w, uint64_t seed) {
     at::Generator generator = seeded_generator(seed);
     const int64_t S = w.past + w.T;
-    NamedTensors in{{"q", normal({w.B, w.T, w.H, w.K}, generator)},
-                    {"k", normal({w.B, S, w.HV, w.K}, generator)},
-                    {"v", normal({w.B, S, w.HV, w.V}, generator)}};
-    if (forget) in.push_back({"g", log_decays({w.B, S, w.H}, Gates::ordinary, generator)});
+    NamedTensors in{{"q", normal({w.B, w.T, w.HV, w.K}, generator)},
+                    {"k", normal({w.B, S, w.H, w.K}, generator)},
+                    {"v", normal({w.B, S, w.H, w.V}, generator)}};
+    if (forget) in.push_back({"g", log_decays({w.B, S, w.HV}, Gates::ordinary, generator)});
     return in;
   };
   result.run = [](Implementation implementation, const NamedTensors& in) -> NamedTensors {
@@ -53,7 +54,7 @@ OperatorCase attention_case(const std::string& name, const std::string& serves, 
   };
   result.terms = [](const Workload& w, std::string_view) { return w.past + w.T + w.K + w.V; };
   result.flops = [](const Workload& w) {
-    return static_cast<double>(w.B * w.H) * kernels::attention_flops(w.T, w.past, w.K, w.V);
+    return static_cast<double>(w.B * w.HV) * kernels::attention_flops(w.T, w.past, w.K, w.V);
   };
   return result;
 }
