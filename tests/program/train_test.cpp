@@ -70,6 +70,23 @@ TEST_F(TrainProgram, ResumesAfterSigkillToTheSameBits) {
   EXPECT_EQ(timeless_rows(path("whole/metrics.csv")), timeless_rows(path("killed/metrics.csv")));
 }
 
+// Experts without tokens, correction biases that no gradient moves, heads of two kinds: all of it is in the checkpoint.
+TEST_F(TrainProgram, ResumesAHybridWithExpertsToTheSameBits) {
+  const auto flags = [](const std::string& out) {
+    return tiny_run(out, {"--model.pattern", "kda:1+attention:1,mla", "--model.heads", "2", "--model.layers", "3",
+                          "--model.last_layer", "fox", "--model.moe.experts", "6", "--model.moe.experts_per_token", "2",
+                          "--train.steps", "200", "--train.stop_at", "2"});
+  };
+  ASSERT_EQ(klab(flags(path("whole"))).status, 0);
+  const Finished stopped = klab(flags(path("stopped")), SIGTERM, 0.7);
+  ASSERT_EQ(stopped.status, 143) << stopped.err;
+  ASSERT_EQ(klab({"resume", path("stopped"), "--quiet"}).status, 0);
+  expect_same_parameters(path("whole/checkpoint/last.safetensors"), path("stopped/checkpoint/last.safetensors"));
+  EXPECT_EQ(timeless_rows(path("whole/metrics.csv")), timeless_rows(path("stopped/metrics.csv")));
+  const Checkpoint end = load_checkpoint(path("whole/checkpoint/last.safetensors"));
+  EXPECT_GT(end.tensor("model.layer1.mlp.correction_bias").abs().max().item<double>(), 0);
+}
+
 TEST_F(TrainProgram, ResumesOverAHalfWrittenRow) {
   ASSERT_EQ(klab(tiny_run(path("a"))).status, 0);
   const std::vector<std::string> rows = timeless_rows(path("a/metrics.csv"));
@@ -97,7 +114,7 @@ TEST_F(TrainProgram, EndsADivergedRunWithItsLastGoodCheckpoint) {
 
 TEST_F(TrainProgram, StopsEarlyOnSuccess) {
   const Finished run = klab(tiny_run(
-      path("a"), {"--train.stop_at", "0.1", "--task.mqar.pairs", "2", "--train.lr", "1e-2", "--train.steps", "300"}));
+      path("a"), {"--train.stop_at", "0.05", "--task.mqar.pairs", "2", "--train.lr", "1e-2", "--train.steps", "300"}));
   ASSERT_EQ(run.status, 0) << run.err;
   EXPECT_NE(run.out.find("success after "), std::string::npos) << run.out;
   EXPECT_LT(std::stoll(load_checkpoint(path("a/checkpoint/last.safetensors")).field("step")), 300);
