@@ -6,6 +6,7 @@
 
 #include "core/base/text.h"
 #include "core/model/accounting.h"
+#include "core/model/pattern.h"
 #include "experiments/command.h"
 #include "experiments/run.h"
 #include "experiments/table.h"
@@ -23,6 +24,13 @@ struct Options {
 int list() {
   for (const std::string& name : mixers().names()) fmt::print("{}\n", name);
   return 0;
+}
+
+// What the mixers of a pattern's item run on.
+std::string kernels_of(const std::string& item) {
+  std::string all;
+  for (const HeadShare& share : parse_heads(item)) all += (all.empty() ? "" : " + ") + mixers().at(share.mixer).kernel;
+  return all;
 }
 
 void print_json(const Accounting& sum, int64_t length, int64_t batch, const std::string& dtype) {
@@ -50,28 +58,28 @@ void print_tables(const RunConfig& config, const Decoder& model, const Accountin
     int64_t parameters = 0, fed = 0;
     for (const auto& parameter : mixer.parameters()) parameters += parameter.numel();
     for (const auto& parameter : layer->feed_forward()->parameters()) fed += parameter.numel();
-    rows.push_back({fmt::format("{}", i), names[i], fmt::format("{}", parameters), fmt::format("{}", fed),
-                    fmt::format("{}", mixer.state_bytes(length)), fmt::format("{}", mixer.cache_bytes_per_token()),
-                    short_count(mixer.flops(length) / static_cast<double>(length)),
-                    short_count(mixer.decode_flops(length))});
+    rows.push_back(
+        {fmt::format("{}", i), names[i], kernels_of(names[i]), fmt::format("{}", parameters), fmt::format("{}", fed),
+         fmt::format("{}", mixer.state_bytes(length)), fmt::format("{}", mixer.cache_bytes_per_token()),
+         short_count(mixer.flops(length) / static_cast<double>(length)), short_count(mixer.decode_flops(length))});
   }
-  fmt::print("{}\n", format_table({"layer", "mixer", "parameters", "feed-forward", "state bytes", "cache bytes/token",
-                                   "mixer FLOPs/token", "mixer FLOPs/decoded token"},
+  fmt::print("{}\n", format_table({"layer", "mixer", "kernel", "parameters", "feed-forward", "state bytes",
+                                   "cache bytes/token", "mixer FLOPs/token", "mixer FLOPs/decoded token"},
                                   rows));
   const auto sequences = fmt::format("{} sequence{}", batch, batch == 1 ? "" : "s");
-  fmt::print("{}", format_table({"whole model", ""},
-                                {{"parameters", fmt::format("{}", sum.parameters)},
-                                 {"  without embedding and head", fmt::format("{}", sum.parameters_without_embeddings)},
-                                 {"activated parameters", fmt::format("{}", sum.activated_parameters)},
-                                 {"  without embedding and head",
-                                  fmt::format("{}", sum.activated_parameters_without_embeddings)},
-                                 {fmt::format("state bytes of {} after {} tokens", sequences, length),
-                                  fmt::format("{}", sum.state_bytes * batch)},
-                                 {"cache bytes that a token adds to a sequence",
-                                  fmt::format("{}", sum.cache_bytes_per_token)},
-                                 {fmt::format("FLOPs per token, prefill of {}", length),
-                                  short_count(sum.prefill_flops / static_cast<double>(length))},
-                                 {"FLOPs per decoded token", short_count(sum.decode_flops)}}));
+  fmt::print(
+      "{}",
+      format_table({"whole model", ""},
+                   {{"parameters", fmt::format("{}", sum.parameters)},
+                    {"  without embedding and head", fmt::format("{}", sum.parameters_without_embeddings)},
+                    {"activated parameters", fmt::format("{}", sum.activated_parameters)},
+                    {"  without embedding and head", fmt::format("{}", sum.activated_parameters_without_embeddings)},
+                    {fmt::format("state bytes of {} after {} tokens", sequences, length),
+                     fmt::format("{}", sum.state_bytes * batch)},
+                    {"cache bytes that a token adds to a sequence", fmt::format("{}", sum.cache_bytes_per_token)},
+                    {fmt::format("FLOPs per token, prefill of {}", length),
+                     short_count(sum.prefill_flops / static_cast<double>(length))},
+                    {"FLOPs per decoded token", short_count(sum.decode_flops)}}));
 }
 
 torch::ScalarType dtype_named(const std::string& name) {
@@ -113,7 +121,8 @@ Command model_command() {
             app.add_option("--length", options->length, "tokens of a sequence (default: task.length)")
                 ->check(CLI::PositiveNumber);
             app.add_option("--batch", options->batch, "sequences")->check(CLI::PositiveNumber)->capture_default_str();
-            app.add_option("--dtype", options->dtype, "of parameters, activations and caches; recurrent memories are float32")
+            app.add_option("--dtype", options->dtype,
+                           "of parameters, activations and caches; recurrent memories are float32")
                 ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
                 ->capture_default_str();
             add_run_flags(app, options->flags);

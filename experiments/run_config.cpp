@@ -26,7 +26,8 @@ int64_t RunConfig::vocabulary() const { return model.vocab > 0 ? model.vocab : t
 
 std::string RunConfig::run_name() {
   std::string pattern = join(model.pattern, "-");
-  std::replace_if(pattern.begin(), pattern.end(), [](char c) { return c == '*' || c == ':' || c == '+'; }, '_');
+  std::replace_if(
+      pattern.begin(), pattern.end(), [](char c) { return c == '*' || c == ':' || c == '+'; }, '_');
   return fmt::format("{}-{}-{}", task.name, pattern, config_hash(*this).substr(0, 8));
 }
 

@@ -35,9 +35,7 @@ double scale_of(const AttentionInputs& in) {
 
 Tensor heads_first(const Tensor& x) { return x.transpose(1, 2); }
 
-Tensor per_query_head(const Tensor& x, int64_t H) {
-  return x.size(2) == H ? x : x.repeat_interleave(H / x.size(2), 2);
-}
+Tensor per_query_head(const Tensor& x, int64_t H) { return x.size(2) == H ? x : x.repeat_interleave(H / x.size(2), 2); }
 
 // sum of g_i over j < i <= p for all keys j: [B, H, S], from the queries' first position p back. Summed from the near
 // end, where the numbers that matter are: a difference of prefix sums would lose them in a long sequence.

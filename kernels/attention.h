@@ -10,8 +10,8 @@
 
 namespace klab::kernels {
 
-/// B batch, T queries, S >= T keys, of which the last T stand at the queries' own positions; H query heads, HK key heads
-/// (a divisor; query head h reads key head h / (H / HK)).
+/// B batch, T queries, S >= T keys, of which the last T stand at the queries' own positions; H query heads, HK key
+/// heads (a divisor; query head h reads key head h / (H / HK)).
 struct AttentionInputs {
   at::Tensor q;                   ///< [B, T, H, K]
   at::Tensor k;                   ///< [B, S, HK, K]

@@ -17,8 +17,8 @@ struct LatentAttentionInputs {
   double scale;       ///< on the logits: (width of a query head before absorption)^-0.5
 };
 
-/// o [B, T, H, R]: softmax(scale q_t . cache_j over j <= S - T + t) times the first R numbers of cache_j. Section 2.1 of
-/// DeepSeek-V2 (arXiv 2405.04434), absorbed form.
+/// o [B, T, H, R]: softmax(scale q_t . cache_j over j <= S - T + t) times the first R numbers of cache_j. Section 2.1
+/// of DeepSeek-V2 (arXiv 2405.04434), absorbed form.
 ///
 /// `cpu` passes over the cache once for all heads, in float32 inside; float32, bfloat16 and float16; no gradients.
 /// `composed` is ATen's fused attention, `reference` writes it out. `automatic` is `cpu` where it can run, else

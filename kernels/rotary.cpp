@@ -12,7 +12,8 @@ Tensor rotary(const Tensor& x, const Tensor& positions, double base) {
   constexpr const char* kOp = "rotary";
   TORCH_CHECK_VALUE(x.defined(), kOp, ": x is missing");
   check_tensor(kOp, "x", x, {-1, -1, -1, -1}, x);
-  TORCH_CHECK_VALUE(x.size(3) % 2 == 0, kOp, ": K = ", x.size(3), ", but pairs of channels are rotated: it must be even");
+  TORCH_CHECK_VALUE(x.size(3) % 2 == 0, kOp, ": K = ", x.size(3),
+                    ", but pairs of channels are rotated: it must be even");
   TORCH_CHECK_VALUE(positions.defined() && positions.sizes() == x.sizes().slice(0, 2), kOp,
                     ": positions must be [B, T] as x has them");
   TORCH_CHECK_VALUE(base > 0, kOp, ": base = ", base, " must be positive");

@@ -6,8 +6,8 @@
 
 namespace klab {
 
-/// Causal softmax attention, with fewer key and value heads than query heads if so wished (Ainslie et al. 2023), without
-/// position embedding (NoPE) or with a rotary one. Caches keys and values of every token.
+/// Causal softmax attention, with fewer key and value heads than query heads if so wished (Ainslie et al. 2023),
+/// without position embedding (NoPE) or with a rotary one. Caches keys and values of every token.
 class Attention : public TokenMixer {
  public:
   struct Options : Configurable {

@@ -10,8 +10,7 @@ namespace klab {
 using torch::Tensor;
 
 Fox::Fox(const MixerShape& shape, const Options& options)
-    : Attention(shape, options),
-      f_proj_(register_module("f_proj", Linear(shape.width, heads_, /*with_bias=*/true))) {}
+    : Attention(shape, options), f_proj_(register_module("f_proj", Linear(shape.width, heads_, /*with_bias=*/true))) {}
 
 Tensor Fox::log_forget(const Tensor& x) const {
   const Tensor raw = f_proj_->forward(x);

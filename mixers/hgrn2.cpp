@@ -21,8 +21,7 @@ Hgrn2::Hgrn2(const MixerShape& shape, const Options& options)
                    .conv_activated = false,
                    .norm_over_heads = true}),
       lower_bound_(options.lower_bound) {
-  require(lower_bound_ >= 0 && lower_bound_ < 1, "lower_bound", fmt::format("{}", lower_bound_),
-          "must lie in [0, 1)");
+  require(lower_bound_ >= 0 && lower_bound_ < 1, "lower_bound", fmt::format("{}", lower_bound_), "must lie in [0, 1)");
   require(options.output_gate == "none", "output_gate", options.output_gate, "must be none");
 }
 
@@ -32,8 +31,8 @@ void Hgrn2::complete(kernels::RecurrenceInputs& in, const Tensor& x, const Seque
   in.q = torch::silu(in.q);
   // 1 - f = (1 - lower_bound) sigmoid(-raw), without a difference of near numbers.
   in.k = ((1 - lower_bound_) * torch::sigmoid(-raw)).to(x.scalar_type());
-  const Tensor log_f = lower_bound_ == 0 ? torch::log_sigmoid(raw)
-                                         : torch::log(lower_bound_ + (1 - lower_bound_) * torch::sigmoid(raw));
+  const Tensor log_f =
+      lower_bound_ == 0 ? torch::log_sigmoid(raw) : torch::log(lower_bound_ + (1 - lower_bound_) * torch::sigmoid(raw));
   in.g = for_value_heads(log_f);
 }
 

@@ -32,9 +32,9 @@ struct DeltaOptions : LinearOptions {
 
 /// What a mixer's public layer does around its recurrence.
 struct LinearTraits {
-  kernels::Update update;                ///< the kernel, for accounting
-  bool activated = true;        ///< without a short convolution, SiLU on q, k and v all the same
-  bool conv_activated = true;   ///< SiLU after the short convolutions
+  kernels::Update update;        ///< the kernel, for accounting
+  bool activated = true;         ///< without a short convolution, SiLU on q, k and v all the same
+  bool conv_activated = true;    ///< SiLU after the short convolutions
   bool norm_over_heads = false;  ///< one norm over all heads' outputs, and no gate
 };
 

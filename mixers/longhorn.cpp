@@ -13,7 +13,7 @@ Longhorn::Longhorn(const MixerShape& shape, const Options& options)
 
 void Longhorn::complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences&, const State*) const {
   const auto wide = kernels::accumulation_type(x.scalar_type());
-  const torch::Tensor delta = torch::sigmoid(delta_proj_->forward(x).to(wide));            // [B, T, HV]
+  const torch::Tensor delta = torch::sigmoid(delta_proj_->forward(x).to(wide));  // [B, T, HV]
   const torch::Tensor length = for_value_heads(in.k.to(wide).square().sum(-1, /*keepdim=*/true)).squeeze(-1);
   in.beta = delta / (1 + delta * length);
 }

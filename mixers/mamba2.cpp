@@ -41,8 +41,7 @@ Mamba2::Mamba2(const MixerShape& shape, const Options& options)
   require(groups_ >= 1 && heads_ % groups_ == 0, "groups", fmt::format("{}", groups_),
           fmt::format("must divide model.heads = {}", heads_));
   require(head_dim_ <= 256, "model.head_dim", fmt::format("{}", head_dim_), "must be at most 256, the kernels' limit");
-  require(options.state >= 0 && state_dim_ <= 256, "state", fmt::format("{}", options.state),
-          "must lie in 0..256");
+  require(options.state >= 0 && state_dim_ <= 256, "state", fmt::format("{}", options.state), "must lie in 0..256");
 }
 
 void Mamba2::initialise(const at::Generator& generator) {
@@ -91,6 +90,8 @@ double Mamba2::decode_flops(int64_t) const {
              kernels::recurrence_step_flops(kernels::Update::accumulate, state_dim_, head_dim_);
 }
 
-MixerEntry mamba2_mixer() { return mixer_entry<Mamba2>("mamba2", "Mamba2: accumulates, one decay per head", "recurrence/scalar/accumulate"); }
+MixerEntry mamba2_mixer() {
+  return mixer_entry<Mamba2>("mamba2", "Mamba2: accumulates, one decay per head", "recurrence/scalar/accumulate");
+}
 
 }  // namespace klab

@@ -43,9 +43,11 @@ Mla::Mla(const MixerShape& shape, const Options& options)
       kv_a_norm_(register_module("kv_a_norm", RmsNorm(latent_, options.norm_eps))),
       kv_b_proj_(register_module("kv_b_proj", Linear(latent_, heads_ * (nope_dim_ + value_dim_)))),
       o_proj_(register_module("o_proj", Linear(heads_ * value_dim_, shape.width))) {
-  for (const auto& [key, value, least] :
-       {std::tuple{"nope_dim", options.nope_dim, 0}, {"rope_dim", options.rope_dim, -1},
-        {"value_dim", options.value_dim, 0}, {"latent", options.latent, 0}, {"query_rank", options.query_rank, 0}}) {
+  for (const auto& [key, value, least] : {std::tuple{"nope_dim", options.nope_dim, 0},
+                                          {"rope_dim", options.rope_dim, -1},
+                                          {"value_dim", options.value_dim, 0},
+                                          {"latent", options.latent, 0},
+                                          {"query_rank", options.query_rank, 0}}) {
     require(value >= least, key, fmt::format("{}", value), fmt::format("must be at least {}", least));
   }
   require(options.norm_eps > 0, "norm_eps", fmt::format("{}", options.norm_eps), "must be positive");
@@ -73,7 +75,7 @@ Tensor Mla::query(const Tensor& x) const {
 
 Tensor Mla::mix(const Tensor& x, const Sequences& sequences, State* state) {
   const int64_t B = x.size(0), T = x.size(1);
-  Tensor q = query(x);                        // [B, T, H, nope + rope]
+  Tensor q = query(x);                         // [B, T, H, nope + rope]
   const Tensor down = kv_a_proj_->forward(x);  // [B, T, latent + rope]
   const Tensor latent = kv_a_norm_->forward(down.narrow(2, 0, latent_));
   Tensor shared = down.narrow(2, latent_, rope_dim_);
@@ -87,7 +89,8 @@ Tensor Mla::mix(const Tensor& x, const Sequences& sequences, State* state) {
   if (state != nullptr) append(*state, "latent", rows, all);
   std::vector<Tensor> parts;
   for (const Span& span : all) {
-    const Tensor queries = span.of(q), keys = state == nullptr ? span.of(rows) : span.cached(state->caches.at("latent"));
+    const Tensor queries = span.of(q),
+                 keys = state == nullptr ? span.of(rows) : span.cached(state->caches.at("latent"));
     if (state == nullptr || torch::GradMode::is_enabled() || span.past == 0) {
       parts.push_back(kernels::attention(expand(queries, keys)));
     } else {
@@ -107,6 +110,7 @@ kernels::AttentionInputs Mla::expand(const Tensor& q, const Tensor& rows) const 
 
 // The past is expanded a block at a time: memory does not grow with it.
 Tensor Mla::over_past(const Tensor& q, const Tensor& rows) const {
+  if (q.is_cuda()) return kernels::attention(expand(q, rows));  // partial attention runs on the CPU only so far
   const int64_t T = q.size(1), past = rows.size(1) - T;
   kernels::PartialAttention sum = kernels::partial_attention(expand(q, rows.narrow(1, past, T)), /*causal=*/true);
   for (int64_t start = 0; start < past; start += kPastBlock) {
@@ -144,11 +148,12 @@ double Mla::decode_flops(int64_t tokens) const {
 }
 
 MixerEntry mla_mixer() {
-  return mixer_entry<Mla>("mla", "latent attention without positions (NoPE)", "attention, latent_attention");
+  return mixer_entry<Mla>("mla", "latent attention without positions (NoPE)", "attention; latent_attention to decode");
 }
 
 MixerEntry mla_rope_mixer() {
-  return mixer_entry<RotaryMla>("mla_rope", "latent attention with rotary positions", "attention, latent_attention");
+  return mixer_entry<RotaryMla>("mla_rope", "latent attention with rotary positions",
+                                "attention; latent_attention to decode");
 }
 
 }  // namespace klab

@@ -5,8 +5,9 @@
 
 namespace klab {
 
-/// Multi-scale retention (Sun et al. 2023, arXiv 2307.08621): S = d S + k v^T with the fixed decay d = 1 - 2^-(5 + h) of
-/// head h, q and k rotated by their positions. The public layer's values are twice as wide as its keys (`value_dim`).
+/// Multi-scale retention (Sun et al. 2023, arXiv 2307.08621): S = d S + k v^T with the fixed decay d = 1 - 2^-(5 + h)
+/// of head h, q and k rotated by their positions. The public layer's values are twice as wide as its keys
+/// (`value_dim`).
 class RetNet : public LinearMixer {
  public:
   struct Options : LinearOptions {

@@ -45,8 +45,8 @@ Rwkv7::Rwkv7(const MixerShape& shape, const Options& options)
     require(value >= 1, key, fmt::format("{}", value), "must be at least 1");
   }
   require(head_dim_ <= 256, "model.head_dim", fmt::format("{}", head_dim_), "must be at most 256, the kernels' limit");
-  for (const auto& [name, blend] : {std::pair{"x_r", &x_r_}, {"x_w", &x_w_}, {"x_k", &x_k_}, {"x_v", &x_v_},
-                                    {"x_a", &x_a_}, {"x_g", &x_g_}}) {
+  for (const auto& [name, blend] :
+       {std::pair{"x_r", &x_r_}, {"x_w", &x_w_}, {"x_k", &x_k_}, {"x_v", &x_v_}, {"x_a", &x_a_}, {"x_g", &x_g_}}) {
     *blend = register_parameter(name, new_parameter({width_}, 0.5));
   }
   k_k_ = register_parameter("k_k", new_parameter({heads_ * head_dim_}, 0.85));
@@ -119,13 +119,12 @@ void Rwkv7::add_state(State& state, int64_t sequences, const torch::Device& devi
 
 double Rwkv7::flops(int64_t tokens) const {
   return static_cast<double>(tokens) * linear_flops(*this) +
-         static_cast<double>(heads_) *
-             kernels::recurrence_flops(kernels::Update::dplr, tokens, head_dim_, head_dim_);
+         static_cast<double>(heads_) * kernels::recurrence_flops(kernels::Update::dplr, tokens, head_dim_, head_dim_);
 }
 
 double Rwkv7::decode_flops(int64_t) const {
-  return linear_flops(*this) + static_cast<double>(heads_) *
-                                   kernels::recurrence_step_flops(kernels::Update::dplr, head_dim_, head_dim_);
+  return linear_flops(*this) +
+         static_cast<double>(heads_) * kernels::recurrence_step_flops(kernels::Update::dplr, head_dim_, head_dim_);
 }
 
 MixerEntry rwkv7_mixer() {

@@ -6,8 +6,8 @@
 
 namespace klab {
 
-/// The time mixing of RWKV-7 (Peng et al. 2025, arXiv 2503.14456). Every projection sees its own blend of a token and the
-/// one before it; then, per head,
+/// The time mixing of RWKV-7 (Peng et al. 2025, arXiv 2503.14456). Every projection sees its own blend of a token and
+/// the one before it; then, per head,
 ///     w = -0.6065 sigmoid(lora(x_w))    a = sigmoid(lora(x_a))    kk = l2norm(k * k_k)    k = k (1 + (a - 1) k_a)
 ///     S = Diag(e^w) S + (kk * a) (-kk^T S_prev) + k v^T           o = S^T r, unscaled
 ///     y = W (group_norm(o) + (r . (k * r_k)) v) * lora(x_g)

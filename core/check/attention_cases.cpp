@@ -79,10 +79,14 @@ OperatorCase latent_case() {
     return w;
   };
   result.workloads = {
-      workload("two tokens", 1, 1, 1, 24, 16, 1, true), workload("odd sizes", 2, 1, 3, 37, 29, 76, true),
-      workload("several tokens", 2, 5, 3, 40, 32, 60, true),  workload("one past a block", 1, 1, 32, 72, 64, 64, true),
-      workload("no key part", 1, 2, 5, 48, 48, 33, true),     workload("many rows", 1, 33, 4, 40, 32, 100, true),
-      workload("several parts", 1, 2, 8, 80, 64, 2600, false), workload("a batch", 33, 1, 70, 40, 32, 130, false),
+      workload("two tokens", 1, 1, 1, 24, 16, 1, true),
+      workload("odd sizes", 2, 1, 3, 37, 29, 76, true),
+      workload("several tokens", 2, 5, 3, 40, 32, 60, true),
+      workload("one past a block", 1, 1, 32, 72, 64, 64, true),
+      workload("no key part", 1, 2, 5, 48, 48, 33, true),
+      workload("many rows", 1, 33, 4, 40, 32, 100, true),
+      workload("several parts", 1, 2, 8, 80, 64, 2600, false),
+      workload("a batch", 33, 1, 70, 40, 32, 130, false),
       workload("public widths", 1, 1, 32, 576, 512, 1100, false),
   };
   for (const int64_t heads : {2, 8, 32}) {

@@ -72,8 +72,7 @@ MixtureOfExperts::MixtureOfExperts(int64_t width, int64_t expert_width, const Mo
   correction_bias_ = register_parameter("correction_bias", new_wide_parameter({config.experts}),
                                         /*requires_grad=*/false);
   for (int64_t e = 0; e < config.experts; ++e) {
-    experts_.push_back(
-        register_module("expert" + std::to_string(e), std::make_shared<SwiGlu>(width, expert_width)));
+    experts_.push_back(register_module("expert" + std::to_string(e), std::make_shared<SwiGlu>(width, expert_width)));
   }
   if (config.shared_experts > 0) {
     shared_ = register_module("shared", std::make_shared<SwiGlu>(width, config.shared_experts * expert_width));
@@ -91,8 +90,8 @@ Routing MixtureOfExperts::route(const Tensor& x) const {
     const Tensor group_score = std::get<0>(grouped.topk(best, -1)).sum(-1);
     const Tensor groups = std::get<1>(group_score.topk(config_.groups_per_token, -1));
     const Tensor open = torch::zeros_like(group_score, torch::kBool).scatter_(1, groups, true);
-    allowed = grouped.masked_fill(open.logical_not().unsqueeze(-1), -std::numeric_limits<double>::infinity())
-                  .view_as(choice);
+    allowed =
+        grouped.masked_fill(open.logical_not().unsqueeze(-1), -std::numeric_limits<double>::infinity()).view_as(choice);
   }
   const Tensor experts = std::get<1>(allowed.topk(config_.experts_per_token, -1));
   Tensor weights = (config_.biased_weights ? scores + correction_bias_ : scores).gather(1, experts);
@@ -103,10 +102,10 @@ Routing MixtureOfExperts::route(const Tensor& x) const {
 Tensor MixtureOfExperts::forward(const Tensor& input) {
   const Tensor x = input.reshape({-1, input.size(-1)});  // [n, D]
   const auto [experts, weights] = route(x);
-  const Tensor chosen = experts.reshape({-1});                              // [n * k]
-  const Tensor order = chosen.argsort(/*stable=*/true);                     // places of [n * k], by expert
-  const Tensor counts = torch::bincount(chosen, {}, config_.experts);       // [E]
-  const Tensor tokens = order.div(config_.experts_per_token, "floor");      // who goes there
+  const Tensor chosen = experts.reshape({-1});                          // [n * k]
+  const Tensor order = chosen.argsort(/*stable=*/true);                 // places of [n * k], by expert
+  const Tensor counts = torch::bincount(chosen, {}, config_.experts);   // [E]
+  const Tensor tokens = order.div(config_.experts_per_token, "floor");  // who goes there
   const Tensor share = weights.reshape({-1}).index_select(0, order).unsqueeze(-1);
   if (torch::GradMode::is_enabled()) load_ = load_.defined() ? load_ + counts : counts;
 

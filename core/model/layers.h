@@ -49,8 +49,8 @@ class RmsNormImpl : public torch::nn::Module {
 };
 TORCH_MODULE(RmsNorm);
 
-/// Causal depthwise convolution, then SiLU unless it is not `activated`, [B, T, D] to [B, T, D]. Its past lives in `state`
-/// under `name`.
+/// Causal depthwise convolution, then SiLU unless it is not `activated`, [B, T, D] to [B, T, D]. Its past lives in
+/// `state` under `name`.
 class ShortConvImpl : public torch::nn::Module {
  public:
   ShortConvImpl(int64_t width, int64_t taps, bool with_bias, bool activated = true);

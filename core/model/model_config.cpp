@@ -17,8 +17,10 @@ std::vector<HeadShare> share_heads(const std::string& item, int64_t heads) {
   const auto kinds = static_cast<int64_t>(shares.size());
   if (shares.front().heads == 0) {
     if (heads % kinds != 0) {
-      refuse("model.pattern: '{}' shares model.heads = {} among {} mixers, which does not divide; say how many each has: '{}:{}+..'",
-             item, heads, kinds, shares.front().mixer, heads - 1);
+      refuse(
+          "model.pattern: '{}' shares model.heads = {} among {} mixers, which does not divide; say how many each has: "
+          "'{}:{}+..'",
+          item, heads, kinds, shares.front().mixer, heads - 1);
     }
     for (HeadShare& share : shares) share.heads = heads / kinds;
   }
@@ -86,7 +88,8 @@ std::vector<std::string> ModelConfig::mixer_names() const {
 
 void ModelConfig::validate() const {
   const auto at_least = [](const char* key, int64_t value, int64_t least) {
-    require(value >= least, std::string("model.") + key, fmt::format("{}", value), fmt::format("must be at least {}", least));
+    require(value >= least, std::string("model.") + key, fmt::format("{}", value),
+            fmt::format("must be at least {}", least));
   };
   at_least("layers", layers, 1);
   at_least("width", width, 1);
@@ -105,7 +108,8 @@ std::vector<std::string> ModelConfig::layer_mixers() const {
   if (ratio != "none") {
     const std::vector<int64_t> counts = parse_ratio(ratio);
     if (period.size() != 2) {
-      refuse("model.ratio = {} needs a model.pattern of two mixers, such as kda,mla, but it has {}", ratio, period.size());
+      refuse("model.ratio = {} needs a model.pattern of two mixers, such as kda,mla, but it has {}", ratio,
+             period.size());
     }
     period = expand_pattern(counts[0] == 0   ? std::vector{period[1]}
                             : counts[1] == 0 ? std::vector{period[0]}

@@ -49,8 +49,8 @@ const Tensor& named(const Tensors& tensors, const std::string& name) {
 }
 
 void check_like(const Tensor& stored, const Tensor& wanted, const std::string& name, bool cache, int64_t sequences) {
-  bool fits = stored.scalar_type() == wanted.scalar_type() && stored.dim() == wanted.dim() &&
-              stored.size(0) == sequences;
+  bool fits =
+      stored.scalar_type() == wanted.scalar_type() && stored.dim() == wanted.dim() && stored.size(0) == sequences;
   for (int64_t d = 1; fits && d < wanted.dim(); ++d) {
     fits = (cache && d == 1) || stored.size(d) == wanted.size(d);
   }

@@ -1,6 +1,6 @@
 // One pass over the cache for all heads. A task takes some query rows and a part of the cache, and walks through it in
-// blocks of tokens, which stay in the second-level cache while every head uses them twice: for logits, a few tokens at a
-// time, and, weighed by a running softmax, as values, a strip of columns at a time; tokens and strips stay in the
+// blocks of tokens, which stay in the second-level cache while every head uses them twice: for logits, a few tokens at
+// a time, and, weighed by a running softmax, as values, a strip of columns at a time; tokens and strips stay in the
 // first-level cache for all heads. Parts are joined at the end by their maxima and sums.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/latent_attention.cpp"
@@ -20,11 +20,11 @@ namespace klab::kernels::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kBlock = 96;      // tokens
-constexpr int64_t kGroup = 12;      // tokens whose keys stay in the first-level cache: a multiple of all tiles
-constexpr int64_t kMostRows = 64;   // query rows of a task: their outputs share the cache with the block
-constexpr int64_t kPart = 960;      // tokens of a part
-constexpr int64_t kManyTasks = 64;  // from here on the cache is not split: other tasks keep the threads busy
+constexpr int64_t kBlock = 96;             // tokens
+constexpr int64_t kGroup = 12;             // tokens whose keys stay in the first-level cache: a multiple of all tiles
+constexpr int64_t kMostRows = 64;          // query rows of a task: their outputs share the cache with the block
+constexpr int64_t kPart = 960;             // tokens of a part
+constexpr int64_t kManyTasks = 64;         // from here on the cache is not split: other tasks keep the threads busy
 constexpr int64_t kWeights = kBlock + 16;  // from row to row of the weights: sums are stored four at a time
 // Tiles as large as the registers allow: query rows x tokens for the logits, query rows x vectors for the values.
 constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3 || HWY_TARGET == HWY_NEON;
@@ -56,7 +56,7 @@ struct Partial {
 };
 
 struct Space {
-  int64_t padded;                     // width of q and of keys here
+  int64_t padded;                      // width of q and of keys here
   float *q, *keys, *values, *weights;  // [kMostRows][padded], [kGroup][padded], [kBlock][kStrip], [kMostRows][kWeights]
   Space(const LatentProblem& p, const Plan& plan) : padded(round_up(HWY_MAX(p.width, plan.padded_values), kLanes)) {
     q = static_cast<float*>(scratch(
@@ -73,8 +73,8 @@ struct View {
   int64_t step;
 };
 
-// The next block, asked for some lines at a time from within the loops: memory works while this block is computed. (Many
-// lines at once would fill the queues and stop the arithmetic.)
+// The next block, asked for some lines at a time from within the loops: memory works while this block is computed.
+// (Many lines at once would fill the queues and stop the arithmetic.)
 struct Ahead {
   const char *at = nullptr, *end = nullptr;
   int64_t lines = 0;  // at each step

@@ -53,7 +53,8 @@ struct Shape {
 };
 
 TEST(Attention, IsWhatPlainLoopsGive) {
-  for (const Shape& s : {Shape{2, 7, 0, 3, 3, 5, 5}, {1, 9, 4, 4, 2, 6, 3}, {2, 1, 11, 4, 1, 3, 8}, {1, 5, 300, 2, 2, 4, 4}}) {
+  for (const Shape& s :
+       {Shape{2, 7, 0, 3, 3, 5, 5}, {1, 9, 4, 4, 2, 6, 3}, {2, 1, 11, 4, 1, 3, 8}, {1, 5, 300, 2, 2, 4, 4}}) {
     const Tensor q = drawn({s.B, s.T, s.H, s.K}, 1), k = drawn({s.B, s.past + s.T, s.HK, s.K}, 2);
     const Tensor v = drawn({s.B, s.past + s.T, s.HK, s.V}, 3), g = -drawn({s.B, s.past + s.T, s.H}, 4).abs();
     for (const Tensor& forget : {Tensor(), g}) {
@@ -85,9 +86,9 @@ TEST(Attention, PartsJoinToTheWhole) {
   const auto keys = [&](int64_t from, int64_t count) {
     return kernels::AttentionInputs{q, k.narrow(1, from, count), v.narrow(1, from, count)};
   };
-  const auto joined = kernels::join(kernels::join(kernels::partial_attention(keys(20, 6), true),
-                                                  kernels::partial_attention(keys(0, 7), false)),
-                                    kernels::partial_attention(keys(7, 13), false));
+  const auto joined = kernels::join(
+      kernels::join(kernels::partial_attention(keys(20, 6), true), kernels::partial_attention(keys(0, 7), false)),
+      kernels::partial_attention(keys(7, 13), false));
   expect_close("joined", joined.o, kernels::attention({q, k, v}), tight());
 }
 
@@ -96,7 +97,9 @@ TEST(Attention, RefusesWrongArgumentsByName) {
   expect_refused("attention", "q is missing", [&] { kernels::attention({{}, k, k}); });
   expect_refused("attention", "k has shape", [&] { kernels::attention({q, at::ones({1, 4, 2, 5}), k}); });
   expect_refused("attention", "v has shape", [&] { kernels::attention({q, k, at::ones({1, 5, 2, 6})}); });
-  expect_refused("attention", "q has 4 heads", [&] { kernels::attention({q, at::ones({1, 4, 3, 6}), at::ones({1, 4, 3, 6})}); });
+  expect_refused("attention", "q has 4 heads", [&] {
+    kernels::attention({q, at::ones({1, 4, 3, 6}), at::ones({1, 4, 3, 6})});
+  });
   expect_refused("attention", "4 queries", [&] { kernels::attention({q, k.narrow(1, 0, 3), k.narrow(1, 0, 3)}); });
   expect_refused("attention", "g has shape", [&] { kernels::attention({q, k, k, at::ones({1, 4, 2})}); });
   EXPECT_THROW(kernels::attention({q, k, k}, Implementation::cuda), c10::NotImplementedError);
@@ -122,7 +125,8 @@ TEST(Rotary, TurnsPairsByTheirPositions) {
   expect_refused("rotary", "positions", [&] { kernels::rotary(x, positions.narrow(1, 0, 2)); });
 }
 
-// --- The absorbed form ------------------------------------------------------------------------------------------------
+// --- The absorbed form
+// ------------------------------------------------------------------------------------------------
 
 struct Latent {
   Tensor q, cache;
@@ -168,7 +172,8 @@ TEST(LatentAttention, EveryInstructionSetHoldsTheDerivedTolerance) {
     if ((hwy::SupportedTargets() & target) == 0) continue;
     hwy::SetSupportedTargetsForTest(target);
     for (const CheckRow& row : run_matrix({.operators = "latent_attention", .implementation = "cpu"})) {
-      EXPECT_TRUE(row.pass) << hwy::TargetName(target) << " " << row.dtype << " " << row.workload << "\n" << row.message;
+      EXPECT_TRUE(row.pass) << hwy::TargetName(target) << " " << row.dtype << " " << row.workload << "\n"
+                            << row.message;
       ++tried;
     }
     hwy::SetSupportedTargetsForTest(0);

@@ -70,7 +70,8 @@ TEST(Accounting, FollowsTheReportsEquations) {
   };
   EXPECT_DOUBLE_EQ(beyond_projections("kda", {{"short_conv", "false", ""}}, 1000) / 1000, 126'976);
   for (const int64_t T : {495, 497}) {
-    const double attention = beyond_projections("attention", {}, T), kda = beyond_projections("kda", {{"short_conv", "false", ""}}, T);
+    const double attention = beyond_projections("attention", {}, T),
+                 kda = beyond_projections("kda", {{"short_conv", "false", ""}}, T);
     EXPECT_DOUBLE_EQ(attention, 2.0 * static_cast<double>(T) * static_cast<double>(T) * 128);
     EXPECT_EQ(attention > kda, T > 496);
   }
@@ -99,7 +100,7 @@ Decoder counted_model() {
                               {"moe.experts", "6", ""},
                               {"moe.experts_per_token", "2", ""},
                               {"moe.expert_width", "24", ""}}),
-                      kWords);
+                kWords);
   model->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
   return model;
 }

@@ -5,6 +5,7 @@
 #include "core/check/compare.h"
 #include "core/io/checkpoint.h"
 #include "core/model/accounting.h"
+#include "core/train/adamw.h"
 #include "mixers/support.h"
 
 namespace klab {
@@ -43,8 +44,8 @@ std::vector<Hybrid> hybrids() {
           {"ratio", with(kSmall, {{"pattern", "kda,mla", ""}, {"ratio", "3:1", ""}})},
           {"head_wise", with(kSmall, {{"pattern", "kda:1+attention_rope:1,gdn", ""}})},
           {"experts", with(with(kSmall, kExperts), {{"pattern", "kda,mla", ""}, {"last_layer", "fox", ""}})},
-          {"all_mixers", with(with(kSmall, kExperts),
-                              {{"pattern", all_mixers(), ""}, {"layers", std::to_string(mixers().names().size()), ""}})}};
+          {"all_mixers", with(with(kSmall, kExperts), {{"pattern", all_mixers(), ""},
+                                                       {"layers", std::to_string(mixers().names().size()), ""}})}};
 }
 
 class EveryHybrid : public testing::TestWithParam<Hybrid> {
@@ -160,6 +161,47 @@ TEST_P(EveryHybrid, SavesAndLoadsItsStateWithTheCheckpoint) {
 INSTANTIATE_TEST_SUITE_P(Patterns, EveryHybrid, testing::ValuesIn(hybrids()),
                          [](const auto& param) { return param.param.name; });
 
+// The 48B architecture, all 27 layers of it, at 1/18 of its width: trained for a few steps, then decoded.
+TEST(KimiLinear, TrainsAndDecodesAtAnEighteenthOfItsWidth) {
+  const ModelConfig config = model_config({{"layers", "27", ""},
+                                           {"width", "128", ""},
+                                           {"heads", "4", ""},
+                                           {"head_dim", "16", ""},
+                                           {"mlp_width", "512", ""},
+                                           {"pattern", "kda,mla", ""},
+                                           {"ratio", "3:1", ""},
+                                           {"last_layer", "mla", ""},
+                                           {"moe.experts", "16", ""},
+                                           {"moe.experts_per_token", "2", ""},
+                                           {"moe.expert_width", "56", ""}});
+  Decoder model(config, kVocabulary);
+  const at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(2);
+  model->initialise(generator);
+  AdamW adamw(*model, {});
+  const Tensor ids = torch::randint(kVocabulary, {4, 25}, generator, torch::kLong);
+  std::vector<double> losses;
+  for (int step = 0; step < 6; ++step) {
+    adamw.zero_grad();
+    const Tensor logits = model->forward(ids.narrow(1, 0, 24)).reshape({-1, kVocabulary});
+    const Tensor loss = torch::nn::functional::cross_entropy(logits, ids.narrow(1, 1, 24).reshape({-1}));
+    loss.backward();
+    adamw.clip_grad_norm(1);
+    adamw.step(3e-3);
+    model->after_step();
+    losses.push_back(loss.item<double>());
+  }
+  EXPECT_LT(losses.back(), 0.8 * losses.front());
+
+  const torch::NoGradGuard no_grad;
+  const Tensor whole = model->forward(ids);
+  State state = model->initial_state(4, torch::kCPU);
+  std::vector<Tensor> parts{model->forward(ids.narrow(1, 0, 15), {}, &state)};
+  for (int64_t t = 15; t < 25; ++t) parts.push_back(model->forward(ids.narrow(1, t, 1), {}, &state));
+  const Tensor stepwise = torch::cat(parts, 1);
+  EXPECT_LT((stepwise - whole).norm().item<double>(), 1e-4 * whole.norm().item<double>());
+  EXPECT_EQ(state.bytes(), 4 * account(model, 25).state_bytes);
+}
+
 // --- What a config says ---------------------------------------------------------------------------------------------
 
 using Names = std::vector<std::string>;
@@ -179,11 +221,9 @@ TEST(Pattern, IsRepeatedListedOrARatio) {
 }
 
 TEST(Pattern, OfThe48bModelEndsInAttention) {
-  const Names all = model_config({{"layers", "27", ""},
-                                  {"pattern", "kda,mla", ""},
-                                  {"ratio", "3:1", ""},
-                                  {"last_layer", "mla", ""}})
-                        .layer_mixers();
+  const Names all =
+      model_config({{"layers", "27", ""}, {"pattern", "kda,mla", ""}, {"ratio", "3:1", ""}, {"last_layer", "mla", ""}})
+          .layer_mixers();
   std::vector<size_t> attention;
   for (size_t i = 0; i < all.size(); ++i) {
     if (all[i] == "mla") attention.push_back(i);

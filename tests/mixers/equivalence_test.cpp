@@ -279,7 +279,8 @@ std::string name_of(const testing::TestParamInfo<EveryMixer::ParamType>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Registry, EveryMixer,
-                         testing::Combine(testing::ValuesIn(subjects()), testing::Values(torch::kFloat, torch::kDouble)),
+                         testing::Combine(testing::ValuesIn(subjects()),
+                                          testing::Values(torch::kFloat, torch::kDouble)),
                          name_of);
 INSTANTIATE_TEST_SUITE_P(Registry, EveryMixerInFloat32,
                          testing::Combine(testing::ValuesIn(subjects()), testing::Values(torch::kFloat)), name_of);

@@ -24,9 +24,9 @@ MoeConfig config_of(const std::vector<Assignment>& assignments) {
   return config;
 }
 
-const std::vector<Assignment> kGrouped = {{"experts", "12", ""},          {"experts_per_token", "4", ""},
-                                          {"groups", "4", ""},            {"groups_per_token", "2", ""},
-                                          {"shared_experts", "2", ""},    {"scaling", "1.7", ""}};
+const std::vector<Assignment> kGrouped = {{"experts", "12", ""},       {"experts_per_token", "4", ""},
+                                          {"groups", "4", ""},         {"groups_per_token", "2", ""},
+                                          {"shared_experts", "2", ""}, {"scaling", "1.7", ""}};
 
 std::shared_ptr<MixtureOfExperts> drawn(const MoeConfig& config, uint64_t seed = 1) {
   const auto moe = std::make_shared<MixtureOfExperts>(kWidth, kExpertWidth, config);
@@ -71,7 +71,8 @@ Tensor written_out(const MixtureOfExperts& moe, const MoeConfig& c, const Tensor
   for (const int64_t g : best(groups, group_score, c.groups_per_token)) {
     for (int64_t e = g * size; e < (g + 1) * size; ++e) open.push_back(e);
   }
-  const auto chosen = best(open, [&](int64_t e) { return choice[static_cast<size_t>(e)]; }, c.experts_per_token);
+  const auto chosen = best(
+      open, [&](int64_t e) { return choice[static_cast<size_t>(e)]; }, c.experts_per_token);
   double sum = 0;
   for (const int64_t e : chosen) sum += score[static_cast<size_t>(e)];
   Tensor y = torch::zeros({kWidth}, torch::kDouble);
@@ -92,8 +93,8 @@ TEST(Experts, ComputeWhatTheirDefinitionSays) {
     const auto moe = drawn(config);
     const Tensor x = input(50), y = moe->forward(x.view({5, 10, kWidth})).view({50, kWidth});
     for (int64_t t = 0; t < 50; ++t) {
-      const Comparison result = compare(y[t].clone(), written_out(*moe, config, x[t]),
-                                        Tolerance{.of_element = 1e-10, .of_rms = 1e-10});
+      const Comparison result =
+          compare(y[t].clone(), written_out(*moe, config, x[t]), Tolerance{.of_element = 1e-10, .of_rms = 1e-10});
       ASSERT_TRUE(result.pass) << "token " << t << ": " << result.message;
     }
   }
@@ -101,7 +102,8 @@ TEST(Experts, ComputeWhatTheirDefinitionSays) {
 
 TEST(Experts, AreChosenByTheBiasButNotWeighedByIt) {
   const torch::NoGradGuard no_grad;
-  const auto moe = drawn(config_of({{"experts", "6", ""}, {"experts_per_token", "2", ""}, {"renormalise", "false", ""}}));
+  const auto moe =
+      drawn(config_of({{"experts", "6", ""}, {"experts_per_token", "2", ""}, {"renormalise", "false", ""}}));
   const Tensor x = input(40);
   const Routing before = moe->route(x);
   moe->named_parameters()["correction_bias"][3] += 100;
@@ -123,7 +125,8 @@ TEST(Experts, GradientsAreThoseOfFiniteDifferences) {
   for (const char* name : {"router.weight", "expert0.up_proj.weight", "shared.down_proj.weight", "correction_bias"}) {
     const torch::NoGradGuard no_grad;
     Tensor& leaf = leaves[name];
-    const Tensor step = 1e-6 * torch::randn(leaf.sizes(), at::make_generator<at::CPUGeneratorImpl>(4)).to(torch::kDouble);
+    const Tensor step =
+        1e-6 * torch::randn(leaf.sizes(), at::make_generator<at::CPUGeneratorImpl>(4)).to(torch::kDouble);
     leaf.add_(step);
     const double above = loss().item<double>();
     leaf.sub_(2 * step);
@@ -135,7 +138,8 @@ TEST(Experts, GradientsAreThoseOfFiniteDifferences) {
 }
 
 TEST(Experts, BiasMovesAgainstTheLoadAfterAStep) {
-  const auto moe = drawn(config_of({{"experts", "4", ""}, {"experts_per_token", "1", ""}, {"bias_update", "0.25", ""}}));
+  const auto moe =
+      drawn(config_of({{"experts", "4", ""}, {"experts_per_token", "1", ""}, {"bias_update", "0.25", ""}}));
   Tensor bias = moe->named_parameters()["correction_bias"];
   EXPECT_FALSE(bias.requires_grad());
   const Tensor x = input(64);
@@ -158,7 +162,8 @@ TEST(Experts, BiasMovesAgainstTheLoadAfterAStep) {
 }
 
 TEST(Experts, BalanceInTheEnd) {
-  const auto moe = drawn(config_of({{"experts", "8", ""}, {"experts_per_token", "2", ""}, {"bias_update", "0.01", ""}}));
+  const auto moe =
+      drawn(config_of({{"experts", "8", ""}, {"experts_per_token", "2", ""}, {"bias_update", "0.01", ""}}));
   const auto imbalance = [&] {
     const Tensor load = torch::bincount(moe->route(input(512)).experts.view({-1}), {}, 8).to(torch::kDouble);
     return (load.max() / load.mean()).item<double>();
@@ -196,7 +201,8 @@ TEST(Experts, WithoutTokensCostNothing) {
   EXPECT_EQ(few, many);
   const auto parameters = large->named_parameters();
   EXPECT_FALSE(parameters["expert63.up_proj.weight"].grad().defined());
-  const Tensor idle = parameters["expert63.up_proj.weight"].clone(), used = parameters["expert0.up_proj.weight"].clone();
+  const Tensor idle = parameters["expert63.up_proj.weight"].clone(),
+               used = parameters["expert0.up_proj.weight"].clone();
   AdamW adamw(*large, {});
   adamw.step(0.1);
   EXPECT_TRUE(torch::equal(parameters["expert63.up_proj.weight"], idle));

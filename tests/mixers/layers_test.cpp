@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <fstream>
+
 #include "core/base/error.h"
 #include "core/check/compare.h"
 #include "core/model/accounting.h"
@@ -26,7 +28,8 @@ TEST(Options, ChangeWhatTheySay) {
   EXPECT_EQ(parameters_of(*make_mixer("kda", shape, {{"short_conv", "false", ""}})), base - conv);
   EXPECT_EQ(parameters_of(*make_mixer("kda", shape, {{"output_gate", "none", ""}})), base - gate);
   EXPECT_EQ(parameters_of(*make_mixer("kda", shape, {{"output_gate", "swish", ""}})), base);
-  EXPECT_EQ(make_mixer("kda", shape, {{"value_heads", "4", ""}, {"short_conv", "false", ""}})->state_bytes(1), 4 * 8 * 8 * 4);
+  EXPECT_EQ(make_mixer("kda", shape, {{"value_heads", "4", ""}, {"short_conv", "false", ""}})->state_bytes(1),
+            4 * 8 * 8 * 4);
   EXPECT_EQ(make_mixer("mamba2", shape, {{"state", "5", ""}, {"groups", "2", ""}})->state_bytes(1),
             2 * 5 * 8 * 4 + 3 * (16 + 2 * 2 * 5) * 4);
 }
@@ -94,6 +97,23 @@ TEST(Decoder, DrawsTheSameParametersFromTheSameSeedAlone) {
     all_equal_c = all_equal_c && torch::equal(pa[i], pc[i]);
   }
   EXPECT_FALSE(all_equal_c);
+}
+
+// The README's table is what users read.
+TEST(Registry, KernelsAreThoseOfTheReadme) {
+  std::ifstream file(std::string(KLAB_SOURCE) + "/README.md");
+  ASSERT_TRUE(file.good());
+  std::map<std::string, std::string> rows;
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("| `", 0) != 0) continue;
+    for (const MixerEntry& entry : mixers().entries()) {
+      if (line.substr(0, line.find('|', 1)).find("`" + entry.name + "`") != std::string::npos) rows[entry.name] = line;
+    }
+  }
+  EXPECT_GE(rows.size(), 18u);
+  for (const auto& [name, row] : rows) {
+    EXPECT_NE(row.find("| " + mixers().at(name).kernel + " |"), std::string::npos) << name;
+  }
 }
 
 TEST(ModelConfig, CopiesItsOptionsWholly) {

@@ -46,8 +46,8 @@ std::unique_ptr<at::ObserverContext> observe(const at::RecordFunction& function)
 ProductCounter::ProductCounter() {
   total = 0;
   count = 0;
-  handle_ = at::addGlobalCallback(
-      at::RecordFunctionCallback(observe).needsInputs(true).scopes({at::RecordScope::FUNCTION}));
+  handle_ =
+      at::addGlobalCallback(at::RecordFunctionCallback(observe).needsInputs(true).scopes({at::RecordScope::FUNCTION}));
 }
 
 ProductCounter::~ProductCounter() { at::removeCallback(handle_); }

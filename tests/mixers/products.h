@@ -8,8 +8,8 @@
 
 namespace klab {
 
-/// While one lives, every matrix product and fused attention of a forward pass that ATen runs adds its FLOPs: 2 for each
-/// multiply-add, half of the square for causal attention. Only one at a time.
+/// While one lives, every matrix product and fused attention of a forward pass that ATen runs adds its FLOPs: 2 for
+/// each multiply-add, half of the square for causal attention. Only one at a time.
 class ProductCounter {
  public:
   ProductCounter();

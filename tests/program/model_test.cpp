@@ -53,8 +53,8 @@ TEST(ModelProgram, AblationsAreWhatTheirNamesSay) {
     return run.out;
   };
   const std::vector<std::tuple<std::string, int64_t, int64_t>> ratios = {
-      {"base.yaml", 12, 4},         {"ratio_3_to_1.yaml", 12, 4},  {"ratio_0_to_1.yaml", 0, 16},
-      {"ratio_1_to_1.yaml", 8, 8},  {"ratio_7_to_1.yaml", 14, 2},  {"ratio_15_to_1.yaml", 15, 1},
+      {"base.yaml", 12, 4},         {"ratio_3_to_1.yaml", 12, 4},   {"ratio_0_to_1.yaml", 0, 16},
+      {"ratio_1_to_1.yaml", 8, 8},  {"ratio_7_to_1.yaml", 14, 2},   {"ratio_15_to_1.yaml", 15, 1},
       {"nope.yaml", 12, 4},         {"no_output_gate.yaml", 12, 4}, {"swish_output_gate.yaml", 12, 4},
       {"no_short_conv.yaml", 12, 4}};
   for (const auto& [name, kda, mla] : ratios) {
@@ -82,9 +82,9 @@ TEST(ModelProgram, AblationsAreWhatTheirNamesSay) {
 
 TEST(ModelProgram, NamesEveryPromisedMixer) {
   const std::string list = "\n" + klab({"model", "--list"}).out;
-  for (const char* name : {"kda", "gdn", "mamba2", "dplr", "mla", "mla_rope", "attention", "attention_rope", "fox",
-                           "linear_attention", "retnet", "gla", "hgrn2", "deltanet", "longhorn", "comba", "gdn2",
-                           "rwkv7"}) {
+  for (const char* name :
+       {"kda", "gdn", "mamba2", "dplr", "mla", "mla_rope", "attention", "attention_rope", "fox", "linear_attention",
+        "retnet", "gla", "hgrn2", "deltanet", "longhorn", "comba", "gdn2", "rwkv7"}) {
     EXPECT_NE(list.find("\n" + std::string(name) + "\n"), std::string::npos) << name;
   }
 }

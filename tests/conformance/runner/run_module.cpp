@@ -1,9 +1,9 @@
 // Runs one mixer, or one mixture of experts, on the tensors of a file, so that the Python tests can hold it to public
 // code:
 //     run_module IN.safetensors OUT.safetensors
-// IN: metadata `module` (a mixer's name, or moe), `width`, `heads`, `head_dim` (of experts: their width) and `option.KEY`;
-// tensors `x` [B, T, D], `param.NAME` for every parameter, and, if wished, `cu_seqlens` and `dy`, the gradient of y.
-// OUT: `y`, and with `dy` the gradients `d_x` and `d_param.NAME`. All in the dtype of x.
+// IN: metadata `module` (a mixer's name, or moe), `width`, `heads`, `head_dim` (of experts: their width) and
+// `option.KEY`; tensors `x` [B, T, D], `param.NAME` for every parameter, and, if wished, `cu_seqlens` and `dy`, the
+// gradient of y. OUT: `y`, and with `dy` the gradients `d_x` and `d_param.NAME`. All in the dtype of x.
 //     run_module --parameters IN.safetensors
 // prints the parameters, one a line: name and sizes.
 #include <fmt/format.h>
