@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "kernels/cpu_tensors.h"
 
 namespace klab {
 namespace {
@@ -36,7 +37,7 @@ bool all_equal(const std::vector<int64_t>& values) {
 Tensor grown(const Tensor& cache, int64_t capacity) {
   std::vector<int64_t> shape = cache.sizes().vec();
   shape[1] = capacity;
-  Tensor larger = torch::empty(shape, cache.options());
+  Tensor larger = kernels::empty_result(shape, cache.options());  // in large pages: it is read at every step
   larger.narrow(1, 0, cache.size(1)).copy_(cache);
   larger.narrow(1, cache.size(1), capacity - cache.size(1)).zero_();  // a saved state has no stray bytes
   return larger;

@@ -23,7 +23,7 @@ namespace {
 constexpr int64_t kBlock = 96;             // tokens
 constexpr int64_t kGroup = 12;             // tokens whose keys stay in the first-level cache: a multiple of all tiles
 constexpr int64_t kMostRows = 64;          // query rows of a task: their outputs share the cache with the block
-constexpr int64_t kPart = 960;             // tokens of a part
+constexpr int64_t kPart = 1920;            // tokens of a part
 constexpr int64_t kManyTasks = 64;         // from here on the cache is not split: other tasks keep the threads busy
 constexpr int64_t kWeights = kBlock + 16;  // from row to row of the weights: sums are stored four at a time
 // Tiles as large as the registers allow: query rows x tokens for the logits, query rows x vectors for the values.
