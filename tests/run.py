@@ -59,6 +59,7 @@ def run_conformance(options, report):
     command += ["--slow"] if options.all else []
     library = {"KLAB_LIBRARY": str(options.build / "lib" / "libklab_kernels.so"),
                "KLAB_RUN_MODULE": str(options.build / "tests" / "support" / "run_module"),
+               "KLAB_RUN_TOKENIZER": str(options.build / "tests" / "support" / "run_tokenizer"),
                "PYTHONPATH": str(pathlib.Path(__file__).parent.parent / "python")}
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT_SECONDS, check=False,
