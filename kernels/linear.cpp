@@ -15,7 +15,7 @@ using at::Tensor;
 
 // Below these sizes oneDNN gains nothing over MKL (measured on AVX-512).
 constexpr int64_t kFewRows = 32;
-constexpr int64_t kSmallWeight = 128 * 128;
+constexpr int64_t kSmallWeight = int64_t{128} * 128;
 
 // Without gaps, in either order of the dimensions: for anything else (columns of a wider tensor, a broadcast gradient)
 // oneDNN has only its reference loops, a thousand times slower.

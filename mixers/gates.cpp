@@ -16,9 +16,9 @@ using torch::Tensor;
 
 }  // namespace
 
-void draw_A_log(Tensor A_log, const at::Generator& generator) { A_log.uniform_(1, 16, generator).log_(); }
+void draw_A_log(const Tensor& A_log, const at::Generator& generator) { A_log.uniform_(1, 16, generator).log_(); }
 
-void draw_dt_bias(Tensor dt_bias, const at::Generator& generator) {
+void draw_dt_bias(const Tensor& dt_bias, const at::Generator& generator) {
   const Tensor dt = dt_bias.uniform_(std::log(1e-3), std::log(1e-1), generator).exp();
   dt_bias.copy_(dt + torch::log(-torch::expm1(-dt)));  // softplus of this is dt
 }

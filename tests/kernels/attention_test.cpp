@@ -189,7 +189,7 @@ TEST(LatentAttention, RowsMayBeAnywhereInMemory) {
   roomy.narrow(1, 0, 130).copy_(in.cache);
   EXPECT_TRUE(torch::equal(Latent{in.q, roomy.narrow(1, 0, 130), 24}.run(), expected));
   const Tensor odd = at::full({2 * 130 * 33 + 1}, std::numeric_limits<float>::quiet_NaN());
-  const Tensor shifted = odd.narrow(0, 1, 2 * 130 * 33).view({2, 130, 33}).narrow(2, 0, 32);
+  const Tensor shifted = odd.narrow(0, 1, int64_t{2} * 130 * 33).view({2, 130, 33}).narrow(2, 0, 32);
   shifted.copy_(in.cache);
   EXPECT_TRUE(torch::equal(Latent{in.q, shifted, 24}.run(), expected));
 }

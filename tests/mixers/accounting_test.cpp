@@ -82,7 +82,7 @@ constexpr int64_t kWidth = 64, kHeads = 2, kDim = 32, kLayers = 4, kWords = 50;
 
 double by_hand(int64_t tokens, bool decode) {
   const double T = static_cast<double>(tokens), K = kDim;
-  const double convolutions = 3 * 2 * 4 * kHeads * K;
+  const double convolutions = 24.0 * kHeads * K;
   if (decode) return 3 * (convolutions + kHeads * 7 * K * K);
   return 3 * (T * convolutions + kHeads * (6 * T * K * K + 3 * T * 64 * K + T * 64 * 64));
 }

@@ -16,7 +16,7 @@ using torch::Tensor;
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using Vector = Eigen::VectorXd;
 
-constexpr int T = 13, H = 3, K = 10, D = 24;
+constexpr Eigen::Index T = 13, H = 3, K = 10, D = 24;
 
 Matrix to_matrix(const Tensor& x) {
   const Tensor flat = x.detach().reshape({-1, x.size(-1)}).contiguous();
@@ -260,7 +260,7 @@ Matrix hgrn2(const Layer& l) {
 
 Matrix mamba2(const Layer& l) {
   const Matrix all = l.project("in_proj");  // z, x, B, C, dt
-  const int inner = H * K;
+  const Eigen::Index inner = H * K;
   Matrix mixed = Matrix::Zero(T, inner + 2 * K);
   for (int t = 0; t < T; ++t) {
     mixed.row(t) = l.at("conv.bias").row(0);
@@ -325,7 +325,7 @@ Matrix rwkv7(const Layer& l) {
 
 // Softmax over logits(t, s, h), s <= t, of values(s, h).
 Matrix softmax_mixed(const std::function<double(int t, int s, int h)>& logit,
-                     const std::function<Vector(int s, int h)>& value, int width) {
+                     const std::function<Vector(int s, int h)>& value, Eigen::Index width) {
   Matrix o = Matrix::Zero(T, H * width);
   for (int t = 0; t < T; ++t) {
     for (int h = 0; h < H; ++h) {
@@ -359,7 +359,7 @@ Matrix softmax_attention(const Layer& l, bool rotary, bool forgets) {
 
 // head_dim 10: nope 10, rope 6, values 10, latent 40.
 Matrix latent_attention(const Layer& l, bool rotary) {
-  constexpr int kRope = 6, kLatent = 40, kQuery = K + kRope;
+  constexpr Eigen::Index kRope = 6, kLatent = 40, kQuery = K + kRope;
   const Matrix q = l.project("q_proj"), down = l.project("kv_a_proj");
   Matrix latent(T, kLatent);
   for (int t = 0; t < T; ++t) {
@@ -373,10 +373,10 @@ Matrix latent_attention(const Layer& l, bool rotary) {
       query.tail(kRope) = rotated(query.tail(kRope), t).eval();
       shared = rotated(shared, s);
     }
-    const double content = query.head(K).dot(up.row(s).segment(h * 2 * K, K).transpose());
+    const double content = query.head(K).dot(up.row(s).segment(K * 2 * h, K).transpose());
     return (content + query.tail(kRope).dot(shared)) / std::sqrt(static_cast<double>(kQuery));
   };
-  const auto value = [&](int s, int h) -> Vector { return up.row(s).segment(h * 2 * K + K, K).transpose(); };
+  const auto value = [&](int s, int h) -> Vector { return up.row(s).segment((2 * h + 1) * K, K).transpose(); };
   return l.project(softmax_mixed(logit, value, K), "o_proj");
 }
 

@@ -24,7 +24,7 @@ TEST(Parameters, AreThePublishedCounts) {
 TEST(Options, ChangeWhatTheySay) {
   const MixerShape shape{16, 2, 8};
   const int64_t base = parameters_of(*make_mixer("kda", shape));
-  const int64_t conv = 3 * 16 * 4, gate = 16 * 8 + 8 * 16;
+  const int64_t conv = 192, gate = 256;  // 3 x 16 x 4, and 16 x 8 twice
   EXPECT_EQ(parameters_of(*make_mixer("kda", shape, {{"short_conv", "false", ""}})), base - conv);
   EXPECT_EQ(parameters_of(*make_mixer("kda", shape, {{"output_gate", "none", ""}})), base - gate);
   EXPECT_EQ(parameters_of(*make_mixer("kda", shape, {{"output_gate", "swish", ""}})), base);
