@@ -60,7 +60,8 @@ struct Routing {
   torch::Tensor weights;  ///< [n, experts_per_token], float32 or wider; differentiable
 };
 
-/// Mixture of experts as in the Kimi Linear 48B model (arXiv 2510.26692; the router is DeepSeek-V3's, arXiv 2412.19437):
+/// Mixture of experts as in the Kimi Linear 48B model (arXiv 2510.26692; the router is DeepSeek-V3's, arXiv
+/// 2412.19437):
 ///     s = sigmoid(W x)      choice = s + bias      the best groups by the sum of their two best choices
 ///     y = scaling sum over the chosen of s_e / (sum of the chosen s) expert_e(x) + shared(x)
 /// The bias decides who is chosen and nothing else. While training, after_step() raises it by `bias_update` for experts
