@@ -55,13 +55,11 @@ void print_tables(const RunConfig& config, const Decoder& model, const Accountin
   for (size_t i = 0; i < model->layers().size(); ++i) {
     const DecoderLayer& layer = model->layers()[i];
     const TokenMixer& mixer = *layer->mixer();
-    int64_t parameters = 0, fed = 0;
-    for (const auto& parameter : mixer.parameters()) parameters += parameter.numel();
-    for (const auto& parameter : layer->feed_forward()->parameters()) fed += parameter.numel();
-    rows.push_back(
-        {fmt::format("{}", i), names[i], kernels_of(names[i]), fmt::format("{}", parameters), fmt::format("{}", fed),
-         fmt::format("{}", mixer.state_bytes(length)), fmt::format("{}", mixer.cache_bytes_per_token()),
-         short_count(mixer.flops(length) / static_cast<double>(length)), short_count(mixer.decode_flops(length))});
+    rows.push_back({fmt::format("{}", i), names[i], kernels_of(names[i]), fmt::format("{}", parameter_count(mixer)),
+                    fmt::format("{}", parameter_count(*layer->feed_forward())),
+                    fmt::format("{}", mixer.state_bytes(length)), fmt::format("{}", mixer.cache_bytes_per_token()),
+                    short_count(mixer.flops(length) / static_cast<double>(length)),
+                    short_count(mixer.decode_flops(length))});
   }
   fmt::print("{}\n", format_table({"layer", "mixer", "kernel", "parameters", "feed-forward", "state bytes",
                                    "cache bytes/token", "mixer FLOPs/token", "mixer FLOPs/decoded token"},

@@ -10,11 +10,6 @@ namespace klab {
 
 using torch::Tensor;
 
-void Dplr::Options::visit(Fields& fields) {
-  DeltaOptions::visit(fields);
-  fields("lower_bound", lower_bound, "smallest log-decay of the bounded gate, in [-5, 0); 0: the softplus gate");
-}
-
 Dplr::Dplr(const MixerShape& shape, const Options& options)
     : LinearMixer(shape, options, {kernels::Update::dplr}),
       beta_(*this, width_, value_heads_, options.allow_neg_eigval),

@@ -11,10 +11,7 @@ namespace klab {
 /// step that only forgets; unlike KDA, nothing keeps a step from growing a state later. Keys and queries of length one.
 class Dplr : public LinearMixer {
  public:
-  struct Options : DeltaOptions {
-    double lower_bound = 0;
-    void visit(Fields& fields) override;
-  };
+  using Options = ChannelDecayOptions;
 
   Dplr(const MixerShape& shape, const Options& options);
   void initialise(const at::Generator& generator) override;

@@ -10,11 +10,6 @@ namespace klab {
 
 using torch::Tensor;
 
-void Gdn2::Options::visit(Fields& fields) {
-  DeltaOptions::visit(fields);
-  fields("lower_bound", lower_bound, "smallest log-decay of the bounded gate, in [-5, 0); 0: the softplus gate");
-}
-
 Gdn2::Gdn2(const MixerShape& shape, const Options& options)
     : LinearMixer(shape, options, {kernels::Update::dplr}),
       allow_neg_eigval_(options.allow_neg_eigval),

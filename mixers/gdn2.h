@@ -11,10 +11,7 @@ namespace klab {
 /// With b = w = beta it is KDA. As DPLR: a = e^g * b * k reads the undecayed state, -k is written.
 class Gdn2 : public LinearMixer {
  public:
-  struct Options : DeltaOptions {
-    double lower_bound = 0;
-    void visit(Fields& fields) override;
-  };
+  using Options = ChannelDecayOptions;
 
   Gdn2(const MixerShape& shape, const Options& options);
   void initialise(const at::Generator& generator) override { decay_.initialise(generator); }

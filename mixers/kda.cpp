@@ -6,11 +6,6 @@
 
 namespace klab {
 
-void Kda::Options::visit(Fields& fields) {
-  DeltaOptions::visit(fields);
-  fields("lower_bound", lower_bound, "smallest log-decay of the bounded gate, in [-5, 0); 0: the softplus gate");
-}
-
 Kda::Kda(const MixerShape& shape, const Options& options)
     : LinearMixer(shape, options, {kernels::Update::delta}),
       beta_(*this, width_, value_heads_, options.allow_neg_eigval),

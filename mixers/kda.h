@@ -11,10 +11,7 @@ namespace klab {
 /// with g of mixers/gates.h.
 class Kda : public LinearMixer {
  public:
-  struct Options : DeltaOptions {
-    double lower_bound = 0;
-    void visit(Fields& fields) override;
-  };
+  using Options = ChannelDecayOptions;
 
   Kda(const MixerShape& shape, const Options& options);
   void initialise(const at::Generator& generator) override { decay_.initialise(generator); }

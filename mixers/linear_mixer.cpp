@@ -12,10 +12,7 @@ namespace {
 using torch::Tensor;
 
 constexpr int64_t kConvTaps = 4;
-constexpr int64_t kWidestHead = 256;  // of the kernels
 constexpr double kNormEps = 1e-5;
-
-int64_t or_default(int64_t value, int64_t otherwise) { return value > 0 ? value : otherwise; }
 
 }  // namespace
 
@@ -125,6 +122,11 @@ double LinearMixer::decode_flops(int64_t) const {
 void DeltaOptions::visit(Fields& fields) {
   LinearOptions::visit(fields);
   fields("allow_neg_eigval", allow_neg_eigval, "double beta, so that a step can flip the sign of a memory");
+}
+
+void ChannelDecayOptions::visit(Fields& fields) {
+  DeltaOptions::visit(fields);
+  fields("lower_bound", lower_bound, "smallest log-decay of the bounded gate, in [-5, 0); 0: the softplus gate");
 }
 
 Tensor remember(kernels::RecurrenceInputs in, const Sequences& sequences, State* state) {

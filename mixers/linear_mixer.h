@@ -30,6 +30,18 @@ struct DeltaOptions : LinearOptions {
   void visit(Fields& fields) override;
 };
 
+/// Options of those among them with KDA's decay per channel (mixers/gates.h).
+struct ChannelDecayOptions : DeltaOptions {
+  double lower_bound = 0;
+  void visit(Fields& fields) override;
+};
+
+/// The widest key or value head that the kernels take.
+constexpr int64_t kWidestHead = 256;
+
+/// A width or count of the options, where 0 stands for another.
+constexpr int64_t or_default(int64_t value, int64_t otherwise) { return value > 0 ? value : otherwise; }
+
 /// What a mixer's public layer does around its recurrence.
 struct LinearTraits {
   kernels::Update update;        ///< the kernel, for accounting

@@ -15,8 +15,6 @@ using torch::Tensor;
 
 constexpr int64_t kConvTaps = 4;
 
-int64_t or_default(int64_t value, int64_t otherwise) { return value > 0 ? value : otherwise; }
-
 }  // namespace
 
 void Mamba2::Options::visit(Fields& fields) {
@@ -40,8 +38,10 @@ Mamba2::Mamba2(const MixerShape& shape, const Options& options)
       norm_(register_parameter("norm", new_parameter({heads_ * head_dim_}, 1))) {
   require(groups_ >= 1 && heads_ % groups_ == 0, "groups", fmt::format("{}", groups_),
           fmt::format("must divide model.heads = {}", heads_));
-  require(head_dim_ <= 256, "model.head_dim", fmt::format("{}", head_dim_), "must be at most 256, the kernels' limit");
-  require(options.state >= 0 && state_dim_ <= 256, "state", fmt::format("{}", options.state), "must lie in 0..256");
+  require(head_dim_ <= kWidestHead, "model.head_dim", fmt::format("{}", head_dim_),
+          "must be at most 256, the kernels' limit");
+  require(options.state >= 0 && state_dim_ <= kWidestHead, "state", fmt::format("{}", options.state),
+          "must lie in 0..256");
 }
 
 void Mamba2::initialise(const at::Generator& generator) {

@@ -44,7 +44,8 @@ Rwkv7::Rwkv7(const MixerShape& shape, const Options& options)
                                    std::pair{"gate_rank", options.gate_rank}}) {
     require(value >= 1, key, fmt::format("{}", value), "must be at least 1");
   }
-  require(head_dim_ <= 256, "model.head_dim", fmt::format("{}", head_dim_), "must be at most 256, the kernels' limit");
+  require(head_dim_ <= kWidestHead, "model.head_dim", fmt::format("{}", head_dim_),
+          "must be at most 256, the kernels' limit");
   for (const auto& [name, blend] :
        {std::pair{"x_r", &x_r_}, {"x_w", &x_w_}, {"x_k", &x_k_}, {"x_v", &x_v_}, {"x_a", &x_a_}, {"x_g", &x_g_}}) {
     *blend = register_parameter(name, new_parameter({width_}, 0.5));

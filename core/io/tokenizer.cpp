@@ -25,7 +25,6 @@ constexpr size_t kLongestRun = 25'000;  // characters
 constexpr size_t kLongestText = 400'000;
 
 // --- UTF-8
-// ------------------------------------------------------------------------------------------------------------
 
 // How many bytes a well-formed character at `at` has; 0 where there is none, then `wrong` is the length of the maximal
 // wrong part (Unicode 15, table 3-7).
@@ -98,7 +97,6 @@ std::vector<std::string_view> slices(std::string_view text) {
 }
 
 // --- The pattern
-// ------------------------------------------------------------------------------------------------------
 
 // The published pattern is written for a library whose classes can be intersected ("letters && [^Han]") and whose
 // blanks are Unicode's White_Space. PCRE2 has neither: a look ahead and a list take their place.
@@ -164,7 +162,6 @@ struct Pattern {
 };
 
 // --- Byte pairs
-// -------------------------------------------------------------------------------------------------------
 
 using Ranks = std::unordered_map<std::string_view, int64_t>;
 
@@ -221,7 +218,6 @@ void merge(const Ranks& ranks, std::string_view piece, Ids& out) {
 }
 
 // --- Files
-// ------------------------------------------------------------------------------------------------------------
 
 // Nothing but base64 with its padding; false for anything else.
 bool decode_base64(std::string_view text, std::string& out) {

@@ -16,8 +16,7 @@ Accounting account(const Decoder& model, int64_t tokens) {
   for (const DecoderLayer& layer : model->layers()) {
     const TokenMixer& mixer = *layer->mixer();
     const FeedForward& feed_forward = *layer->feed_forward();
-    for (const auto& parameter : feed_forward.parameters()) idle += parameter.numel();
-    idle -= feed_forward.activated_parameters();
+    idle += parameter_count(feed_forward) - feed_forward.activated_parameters();
     sum.state_bytes += mixer.state_bytes(tokens);
     sum.cache_bytes_per_token += mixer.cache_bytes_per_token();
     sum.prefill_flops += mixer.flops(tokens) + feed_forward.flops() * static_cast<double>(tokens);

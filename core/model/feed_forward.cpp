@@ -14,12 +14,6 @@ using torch::Tensor;
 
 constexpr int64_t kBestOfGroup = 2;  // a group is judged by its two best experts
 
-int64_t parameters_of(const torch::nn::Module& module) {
-  int64_t sum = 0;
-  for (const auto& parameter : module.parameters()) sum += parameter.numel();
-  return sum;
-}
-
 }  // namespace
 
 SwiGlu::SwiGlu(int64_t width, int64_t hidden)
@@ -31,7 +25,7 @@ Tensor SwiGlu::forward(const Tensor& x) {
   return down_proj_->forward(torch::silu(gate_proj_->forward(x)) * up_proj_->forward(x));
 }
 
-int64_t SwiGlu::activated_parameters() const { return parameters_of(*this); }
+int64_t SwiGlu::activated_parameters() const { return parameter_count(*this); }
 
 void MoeConfig::visit(Fields& fields) {
   fields("experts", experts, "routed experts of a layer; 0: dense layers, no mixture");
@@ -137,11 +131,11 @@ void MixtureOfExperts::after_step() {
 }
 
 int64_t MixtureOfExperts::absent_parameters() const {
-  return (config_.experts - config_.experts_per_token) * parameters_of(*experts_.front());
+  return (config_.experts - config_.experts_per_token) * parameter_count(*experts_.front());
 }
 
 double MixtureOfExperts::flops() const { return linear_flops(*this) - 2 * static_cast<double>(absent_parameters()); }
 
-int64_t MixtureOfExperts::activated_parameters() const { return parameters_of(*this) - absent_parameters(); }
+int64_t MixtureOfExperts::activated_parameters() const { return parameter_count(*this) - absent_parameters(); }
 
 }  // namespace klab

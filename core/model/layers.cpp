@@ -70,4 +70,10 @@ double linear_flops(const torch::nn::Module& module) {
   return 2 * weights;
 }
 
+int64_t parameter_count(const torch::nn::Module& module) {
+  int64_t sum = 0;
+  for (const Tensor& parameter : module.parameters()) sum += parameter.numel();
+  return sum;
+}
+
 }  // namespace klab

@@ -68,4 +68,7 @@ TORCH_MODULE(ShortConv);
 /// 2 x the weights of all Linear layers below `module`: FLOPs of its projections for one token.
 double linear_flops(const torch::nn::Module& module);
 
+/// The numbers in all parameters below `module`.
+int64_t parameter_count(const torch::nn::Module& module);
+
 }  // namespace klab

@@ -40,10 +40,10 @@ TEST(Accounting, GivesTheCountsOfThe48bModelToTheUnit) {
   EXPECT_EQ(sum.state_bytes, 41'943'040 + 1'474'560 + 8'064 * tokens);
 
   const auto layer = [&](size_t i) { return model->layers()[i]; };
-  EXPECT_EQ(parameters_of(*layer(0)->mixer()), 39'514'272);
-  EXPECT_EQ(parameters_of(*layer(3)->mixer()), 29'114'880);
-  EXPECT_EQ(parameters_of(*layer(0)->feed_forward()), 63'700'992);
-  EXPECT_EQ(parameters_of(*layer(1)->feed_forward()), 1'819'607'296);
+  EXPECT_EQ(parameter_count(*layer(0)->mixer()), 39'514'272);
+  EXPECT_EQ(parameter_count(*layer(3)->mixer()), 29'114'880);
+  EXPECT_EQ(parameter_count(*layer(0)->feed_forward()), 63'700'992);
+  EXPECT_EQ(parameter_count(*layer(1)->feed_forward()), 1'819'607'296);
 
   // 49,122,599,168 numbers in bfloat16 and 82,560 in float32, but for the correction bias: wide here, narrow on disk.
   int64_t bytes = 0;

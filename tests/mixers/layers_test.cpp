@@ -16,18 +16,18 @@ using torch::Tensor;
 
 // kimi-linear-facts: per-layer parameters at hidden 256, two heads of 128; the 48B model's KDA layer.
 TEST(Parameters, AreThePublishedCounts) {
-  EXPECT_EQ(parameters_of(*make_mixer("kda", {256, 2, 128})), 397'186);
-  EXPECT_EQ(parameters_of(*make_mixer("mamba2", {256, 2, 128})), 265'478);
-  EXPECT_EQ(parameters_of(*make_mixer("kda", {2304, 32, 128})), 39'514'272);
+  EXPECT_EQ(parameter_count(*make_mixer("kda", {256, 2, 128})), 397'186);
+  EXPECT_EQ(parameter_count(*make_mixer("mamba2", {256, 2, 128})), 265'478);
+  EXPECT_EQ(parameter_count(*make_mixer("kda", {2304, 32, 128})), 39'514'272);
 }
 
 TEST(Options, ChangeWhatTheySay) {
   const MixerShape shape{16, 2, 8};
-  const int64_t base = parameters_of(*make_mixer("kda", shape));
+  const int64_t base = parameter_count(*make_mixer("kda", shape));
   const int64_t conv = 192, gate = 256;  // 3 x 16 x 4, and 16 x 8 twice
-  EXPECT_EQ(parameters_of(*make_mixer("kda", shape, {{"short_conv", "false", ""}})), base - conv);
-  EXPECT_EQ(parameters_of(*make_mixer("kda", shape, {{"output_gate", "none", ""}})), base - gate);
-  EXPECT_EQ(parameters_of(*make_mixer("kda", shape, {{"output_gate", "swish", ""}})), base);
+  EXPECT_EQ(parameter_count(*make_mixer("kda", shape, {{"short_conv", "false", ""}})), base - conv);
+  EXPECT_EQ(parameter_count(*make_mixer("kda", shape, {{"output_gate", "none", ""}})), base - gate);
+  EXPECT_EQ(parameter_count(*make_mixer("kda", shape, {{"output_gate", "swish", ""}})), base);
   EXPECT_EQ(make_mixer("kda", shape, {{"value_heads", "4", ""}, {"short_conv", "false", ""}})->state_bytes(1),
             4 * 8 * 8 * 4);
   EXPECT_EQ(make_mixer("mamba2", shape, {{"state", "5", ""}, {"groups", "2", ""}})->state_bytes(1),
@@ -80,7 +80,7 @@ TEST(Decoder, RepeatsItsPatternAndContinuesFromAState) {
   const Comparison result = compare(torch::cat(parts, 1), whole, Tolerance{.of_element = 2e-4, .of_rms = 2e-4});
   EXPECT_TRUE(result.pass) << result.message;
   EXPECT_EQ(account(model, 13).state_bytes * 2, state.bytes());
-  EXPECT_EQ(account(model, 13).parameters, parameters_of(*model));
+  EXPECT_EQ(account(model, 13).parameters, parameter_count(*model));
 }
 
 TEST(Decoder, DrawsTheSameParametersFromTheSameSeedAlone) {

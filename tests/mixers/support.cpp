@@ -40,10 +40,4 @@ ModelConfig model_config(const std::vector<Assignment>& assignments) {
   return config;
 }
 
-int64_t parameters_of(const torch::nn::Module& module) {
-  int64_t sum = 0;
-  for (const auto& parameter : module.parameters()) sum += parameter.numel();
-  return sum;
-}
-
 }  // namespace klab

@@ -26,6 +26,4 @@ std::shared_ptr<TokenMixer> make_mixer(const std::string& name, const MixerShape
 /// A checked model config.
 ModelConfig model_config(const std::vector<Assignment>& assignments);
 
-int64_t parameters_of(const torch::nn::Module& module);
-
 }  // namespace klab
