@@ -31,8 +31,12 @@ struct Command {
 
 // One per file of experiments/, listed in main.cpp.
 Command bench_command();
+Command chat_command();
 Command check_command();
 Command demo_command();
+Command export_command();
+Command generate_command();
+Command logits_command();
 Command model_command();
 Command plot_command();
 Command resume_command();

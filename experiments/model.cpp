@@ -1,13 +1,16 @@
 // klab model: what a config costs.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/base/text.h"
+#include "core/kimi/config.h"
 #include "core/model/accounting.h"
 #include "core/model/pattern.h"
 #include "experiments/command.h"
+#include "experiments/dtype.h"
 #include "experiments/run.h"
 #include "experiments/table.h"
 
@@ -80,20 +83,29 @@ void print_tables(const RunConfig& config, const Decoder& model, const Accountin
                     {"FLOPs per decoded token", short_count(sum.decode_flops)}}));
 }
 
-torch::ScalarType dtype_named(const std::string& name) {
-  return name == "bfloat16" ? torch::kBFloat16 : name == "float16" ? torch::kHalf : torch::kFloat;
+// A YAML file, a run's folder, or a public config by its file, its folder or its name.
+std::vector<Assignment> assignments_of(const std::string& config) {
+  namespace fs = std::filesystem;
+  if (config.empty()) return {};
+  const std::vector<std::string> builtin = builtin_public_configs();
+  const bool named = !fs::exists(config) && std::find(builtin.begin(), builtin.end(), config) != builtin.end();
+  if (named || fs::path(config).extension() == ".json" || fs::exists(fs::path(config) / "config.json")) {
+    return {{"model.config", config, "command line"}};
+  }
+  return read_yaml(fs::is_directory(config) ? config + "/config.yaml" : config);
 }
 
 int show(const Options& options) {
-  std::vector<Assignment> assignments;
-  if (!options.config.empty()) {
-    const bool folder = std::filesystem::is_directory(options.config);
-    assignments = read_yaml(folder ? options.config + "/config.yaml" : options.config);
-  }
-  assignments.insert(assignments.end(), options.flags.begin(), options.flags.end());
   RunConfig config;
-  assign(config, assignments);
-  config.validate();
+  std::vector<Assignment> assignments = assignments_of(options.config);
+  const bool is_public = !assignments.empty() && assignments.front().key == "model.config";
+  assignments.insert(assignments.end(), options.flags.begin(), options.flags.end());
+  assign(config, with_public_config(assignments));
+  if (is_public) {
+    config.model.validate();  // no task belongs to it
+  } else {
+    config.validate();
+  }
   const ParameterPlace nowhere(torch::kMeta, dtype_named(options.dtype));  // counting needs no memory
   const Decoder model = make_model(config);
   const int64_t length = options.length > 0 ? options.length : config.task.length;
@@ -113,7 +125,9 @@ Command model_command() {
           "./klab model --model.pattern kda,mamba2 --model.width 256 --model.head_dim 128 --length 1024",
           [](CLI::App& app, const Globals&) -> std::function<int()> {
             auto options = std::make_shared<Options>();
-            app.add_option("CONFIG", options->config, "YAML file or run folder; flags override it");
+            app.add_option(
+                "CONFIG", options->config,
+                "YAML file, run folder, public config.json or its folder, or kimi-linear-48b; flags override it");
             app.add_flag("--json", options->json, "machine-readable");
             app.add_flag("--list", options->list, "only the names of all mixers, one a line");
             app.add_option("--length", options->length, "tokens of a sequence (default: task.length)")
@@ -121,7 +135,7 @@ Command model_command() {
             app.add_option("--batch", options->batch, "sequences")->check(CLI::PositiveNumber)->capture_default_str();
             app.add_option("--dtype", options->dtype,
                            "of parameters, activations and caches; recurrent memories are float32")
-                ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
+                ->check(CLI::IsMember(kDtypeNames))
                 ->capture_default_str();
             add_run_flags(app, options->flags);
             return [options] { return options->list ? list() : show(*options); };

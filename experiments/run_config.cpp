@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/base/text.h"
+#include "core/kimi/config.h"
 
 namespace klab {
 
@@ -29,6 +30,26 @@ std::string RunConfig::run_name() {
   std::replace_if(
       pattern.begin(), pattern.end(), [](char c) { return c == '*' || c == ':' || c == '+'; }, '_');
   return fmt::format("{}-{}-{}", task.name, pattern, config_hash(*this).substr(0, 8));
+}
+
+std::vector<Assignment> with_public_config(const std::vector<Assignment>& assignments) {
+  std::vector<Assignment> all;
+  for (const Assignment& given : assignments) {
+    if (given.key != "model.config") {
+      all.push_back(given);
+      continue;
+    }
+    const std::vector<Assignment> keys = read_public_config(given.text).model;
+    all.insert(all.end(), keys.begin(), keys.end());
+  }
+  return all;
+}
+
+RunConfig make_run_config(const std::vector<Assignment>& assignments) {
+  RunConfig config;
+  assign(config, with_public_config(assignments));
+  config.validate();
+  return config;
 }
 
 const std::vector<Field>& all_run_fields() {

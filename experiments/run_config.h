@@ -24,6 +24,14 @@ struct RunConfig : Configurable {
   std::string run_name();
 };
 
+/// The config that these assignments make, validated. A key `model.config` (a public config.json, a folder with one, or
+/// the name of a built-in one) stands for all model keys that it says; what comes behind it overrides them. Throws
+/// UsageError.
+RunConfig make_run_config(const std::vector<Assignment>& assignments);
+
+/// The assignments with those of the public config in the place of `model.config`.
+std::vector<Assignment> with_public_config(const std::vector<Assignment>& assignments);
+
 /// Every key that a run config can have, the options of all tasks and mixers included.
 const std::vector<Field>& all_run_fields();
 

@@ -4,6 +4,15 @@
 namespace klab {
 
 void add_run_flags(CLI::App& app, std::vector<Assignment>& assignments) {
+  app.add_option_function<std::string>(
+         "--model.config",
+         [&assignments](const std::string& text) {
+           assignments.push_back({"model.config", text, "command line"});
+         },
+         "a public config.json, a folder with one, or kimi-linear-48b, in the place of the model keys that it says; "
+         "flags behind it override them")
+      ->type_name("")
+      ->group("Config: model");
   for (const Field& field : all_run_fields()) {
     const std::string help = fmt::format("{} [{}] ({})", field.help, field.get(), field.type);
     app.add_option_function<std::string>(

@@ -70,9 +70,7 @@ int train(const std::string& file, const std::vector<Assignment>& flags, const G
   std::vector<Assignment> assignments = file.empty() ? std::vector<Assignment>{} : read_yaml(file);
   assignments.insert(assignments.end(), flags.begin(), flags.end());
   if (globals.seed) assignments.push_back({"train.seed", fmt::format("{}", *globals.seed), "--seed"});
-  RunConfig config;
-  assign(config, assignments);
-  config.validate();
+  RunConfig config = make_run_config(assignments);
 
   const RunFolder folder{globals.out.empty() ? "runs/" + config.run_name() : globals.out};
   if (fs::exists(config_path(folder.path))) {
@@ -86,9 +84,7 @@ int train(const std::string& file, const std::vector<Assignment>& flags, const G
 
 int resume(const std::string& path, const Globals& globals) {
   if (!fs::exists(config_path(path))) refuse("'{}' is not a run folder: it has no config.yaml", path);
-  RunConfig config;
-  assign(config, read_yaml(config_path(path)));
-  config.validate();
+  RunConfig config = make_run_config(read_yaml(config_path(path)));
   const RunFolder folder{path};
   if (!fs::exists(folder.last())) {
     fmt::print(stderr, "'{}' has no checkpoint yet: starting from the beginning\n", path);

@@ -11,15 +11,13 @@ namespace {
 
 using torch::Tensor;
 
-constexpr int64_t kConvTaps = 4;
-constexpr double kNormEps = 1e-5;
-
 }  // namespace
 
 void LinearOptions::visit(Fields& fields) {
   fields.choice("output_gate", output_gate, {"sigmoid", "swish", "none"}, "gate on the normed output");
   fields("full_rank_gates", full_rank_gates, "gates by one matrix each instead of two through the head width");
-  fields("short_conv", short_conv, "causal convolution of width 4 before q, k and v");
+  fields("short_conv", short_conv, "causal convolution before q, k and v");
+  fields("conv_taps", conv_taps, "tokens that the convolution spans");
   fields("key_dim", key_dim, "width of a query and key head; 0: model.head_dim");
   fields("value_heads", value_heads, "value heads, a multiple of the heads; 0: as many");
   fields("value_dim", value_dim, "width of a value head; 0: model.head_dim");
@@ -32,6 +30,7 @@ LinearMixer::LinearMixer(const MixerShape& shape, const LinearOptions& options, 
       value_heads_(or_default(options.value_heads, shape.heads)),
       value_dim_(or_default(options.value_dim, shape.head_dim)),
       full_rank_gates_(options.full_rank_gates),
+      norm_eps_(shape.norm_eps),
       traits_(traits),
       output_gate_(options.output_gate),
       short_conv_(options.short_conv),
@@ -47,9 +46,10 @@ LinearMixer::LinearMixer(const MixerShape& shape, const LinearOptions& options, 
     require(given > 0 || shape.head_dim <= kWidestHead, "model.head_dim", fmt::format("{}", shape.head_dim),
             fmt::format("must be at most {}, the kernels' limit", kWidestHead));
   }
+  require(options.conv_taps >= 2, "conv_taps", fmt::format("{}", options.conv_taps), "must be at least 2");
   if (short_conv_) {
     const auto conv = [&](int64_t width) {
-      return ShortConv(width, kConvTaps, /*with_bias=*/false, traits_.conv_activated);
+      return ShortConv(width, options.conv_taps, /*with_bias=*/false, traits_.conv_activated);
     };
     q_conv_ = register_module("q_conv", conv(heads_ * key_dim_));
     k_conv_ = register_module("k_conv", conv(heads_ * key_dim_));
@@ -90,15 +90,15 @@ Tensor LinearMixer::mix(const Tensor& x, const Sequences& sequences, State* stat
 
 Tensor LinearMixer::output(const Tensor& o, const Tensor& x) const {
   const std::vector<int64_t> flat{o.size(0), o.size(1), value_heads_ * value_dim_};
-  if (traits_.norm_over_heads) return o_proj_->forward(kernels::rms_norm(o.reshape(flat), o_norm_, kNormEps));
-  if (output_gate_ == "none") return o_proj_->forward(kernels::rms_norm(o, o_norm_, kNormEps).reshape(flat));
+  if (traits_.norm_over_heads) return o_proj_->forward(kernels::rms_norm(o.reshape(flat), o_norm_, norm_eps_));
+  if (output_gate_ == "none") return o_proj_->forward(kernels::rms_norm(o, o_norm_, norm_eps_).reshape(flat));
   const Tensor gate = full_rank_gates_ ? g_proj_->forward(x) : g_b_proj_->forward(g_a_proj_->forward(x));
   return o_proj_->forward(
-      kernels::gated_rms_norm(o, o_norm_, by_value_head(gate), output_gate_, kNormEps).reshape(flat));
+      kernels::gated_rms_norm(o, o_norm_, by_value_head(gate), output_gate_, norm_eps_).reshape(flat));
 }
 
 void LinearMixer::add_state(State& state, int64_t sequences, const torch::Device& device) const {
-  state.tensors["memory"] = empty_memory(sequences, value_heads_, key_dim_, value_dim_, q_proj_->weight, device);
+  state.tensors["memory"] = empty_memory(sequences, value_heads_, key_dim_, value_dim_, o_norm_, device);
   if (!short_conv_) return;
   state.tensors["q_conv"] = q_conv_->initial_state(sequences, device);
   state.tensors["k_conv"] = k_conv_->initial_state(sequences, device);

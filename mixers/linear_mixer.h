@@ -17,6 +17,7 @@ struct LinearOptions : Configurable {
   std::string output_gate = "sigmoid";
   bool full_rank_gates = false;
   bool short_conv = true;
+  int64_t conv_taps = 4;
   int64_t key_dim = 0;
   int64_t value_heads = 0;
   int64_t value_dim = 0;
@@ -74,6 +75,7 @@ class LinearMixer : public TokenMixer {
 
   int64_t width_, heads_, key_dim_, value_heads_, value_dim_;
   bool full_rank_gates_;
+  double norm_eps_;
 
  private:
   torch::Tensor convolved(const Linear& projection, const ShortConv& conv, const torch::Tensor& x,

@@ -27,6 +27,7 @@ Mamba2::Mamba2(const MixerShape& shape, const Options& options)
       head_dim_(shape.head_dim),
       state_dim_(or_default(options.state, shape.head_dim)),
       groups_(options.groups),
+      norm_eps_(shape.norm_eps),
       in_proj_(
           register_module("in_proj", Linear(shape.width, 2 * heads_ * head_dim_ + 2 * groups_ * state_dim_ + heads_))),
       out_proj_(register_module("out_proj", Linear(heads_ * head_dim_, shape.width))),
@@ -69,7 +70,7 @@ Tensor Mamba2::mix(const Tensor& x, const Sequences& sequences, State* state) {
   // The norm is of each group of heads apart.
   const auto by_group = [&](const Tensor& y) { return y.reshape({B, T, groups_, inner / groups_}); };
   const Tensor ones = torch::ones({inner / groups_}, x.options().requires_grad(false));
-  const Tensor normed = kernels::rms_norm_of_gated(by_group(o + D_.unsqueeze(-1) * input), ones, by_group(z));
+  const Tensor normed = kernels::rms_norm_of_gated(by_group(o + D_.unsqueeze(-1) * input), ones, by_group(z), norm_eps_);
   return out_proj_->forward(normed.reshape({B, T, inner}) * norm_);
 }
 

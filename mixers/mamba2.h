@@ -31,6 +31,7 @@ class Mamba2 : public TokenMixer {
 
  private:
   int64_t heads_, head_dim_, state_dim_, groups_;
+  double norm_eps_;
   Linear in_proj_, out_proj_;
   ShortConv conv_;
   torch::Tensor A_log_, dt_bias_, D_;  // [H]

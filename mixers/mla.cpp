@@ -20,6 +20,7 @@ constexpr int64_t kPastBlock = 4096;  // cached tokens that are expanded at once
 }  // namespace
 
 void Mla::Options::visit(Fields& fields) {
+  fields("heads", heads, "heads of these layers; 0: model.heads");
   fields("nope_dim", nope_dim, "width of a head's own part of queries and keys; 0: model.head_dim");
   fields("rope_dim", rope_dim, "width of the key part that all heads share; -1: half of model.head_dim, made even");
   fields("value_dim", value_dim, "width of a head's values; 0: model.head_dim");
@@ -35,7 +36,7 @@ void Mla::RopeOptions::visit(Fields& fields) {
 
 Mla::Mla(const MixerShape& shape, const Options& options)
     : rope_dim_(options.rope_dim >= 0 ? options.rope_dim : (shape.head_dim + 3) / 4 * 2),
-      heads_(shape.heads),
+      heads_(options.heads > 0 ? options.heads : shape.heads),
       nope_dim_(options.nope_dim > 0 ? options.nope_dim : shape.head_dim),
       value_dim_(options.value_dim > 0 ? options.value_dim : shape.head_dim),
       latent_(options.latent > 0 ? options.latent : 4 * shape.head_dim),
@@ -43,7 +44,8 @@ Mla::Mla(const MixerShape& shape, const Options& options)
       kv_a_norm_(register_module("kv_a_norm", RmsNorm(latent_, options.norm_eps))),
       kv_b_proj_(register_module("kv_b_proj", Linear(latent_, heads_ * (nope_dim_ + value_dim_)))),
       o_proj_(register_module("o_proj", Linear(heads_ * value_dim_, shape.width))) {
-  for (const auto& [key, value, least] : {std::tuple{"nope_dim", options.nope_dim, 0},
+  for (const auto& [key, value, least] : {std::tuple{"heads", options.heads, 0},
+                                          {"nope_dim", options.nope_dim, 0},
                                           {"rope_dim", options.rope_dim, -1},
                                           {"value_dim", options.value_dim, 0},
                                           {"latent", options.latent, 0},
@@ -134,7 +136,7 @@ Tensor Mla::absorbed(const Tensor& q, const Tensor& rows) const {
 
 void Mla::add_state(State& state, int64_t sequences, const torch::Device& device) const {
   state.caches["latent"] = torch::empty({sequences, 0, latent_ + rope_dim_},
-                                        kv_a_proj_->weight.options().device(device).requires_grad(false));
+                                        kv_a_norm_->weight.options().device(device).requires_grad(false));
 }
 
 double Mla::flops(int64_t tokens) const {

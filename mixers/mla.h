@@ -16,6 +16,7 @@ namespace klab {
 class Mla : public TokenMixer {
  public:
   struct Options : Configurable {
+    int64_t heads = 0;
     int64_t nope_dim = 0;
     int64_t rope_dim = -1;
     int64_t value_dim = 0;

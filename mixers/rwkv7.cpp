@@ -16,7 +16,6 @@ namespace {
 using torch::Tensor;
 
 constexpr double kStrongestDecay = -0.6065306597126334;  // -e^-0.5: what the public layer scales its sigmoid by
-constexpr double kNormEps = 1e-5;
 
 }  // namespace
 
@@ -30,6 +29,7 @@ Rwkv7::Rwkv7(const MixerShape& shape, const Options& options)
     : width_(shape.width),
       heads_(shape.heads),
       head_dim_(shape.head_dim),
+      norm_eps_(shape.norm_eps),
       r_proj_(register_module("r_proj", Linear(width_, heads_ * head_dim_))),
       k_proj_(register_module("k_proj", Linear(width_, heads_ * head_dim_))),
       v_proj_(register_module("v_proj", Linear(width_, heads_ * head_dim_))),
@@ -105,7 +105,7 @@ Tensor Rwkv7::mix(const Tensor& x, const Sequences& sequences, State* state) {
   const Tensor o = remember(in, sequences, state).to(wide);  // [B, T, H, K]
 
   const Tensor centred = o - o.mean(-1, /*keepdim=*/true);
-  const double eps = kNormEps * static_cast<double>(head_dim_);
+  const double eps = norm_eps_ * static_cast<double>(head_dim_);
   const Tensor normed = centred * torch::rsqrt(centred.square().mean(-1, true) + eps);
   const Tensor bonus = (r.to(wide) * k * r_k_).sum(-1, true) * v;
   const Tensor y = normed.reshape({B, T, -1}) * norm_weight_ + norm_bias_ + bonus.reshape({B, T, -1});

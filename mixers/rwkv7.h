@@ -35,6 +35,7 @@ class Rwkv7 : public TokenMixer {
   torch::Tensor before(const torch::Tensor& x, const Sequences& sequences, State* state) const;
 
   int64_t width_, heads_, head_dim_;
+  double norm_eps_;
   torch::Tensor x_r_, x_w_, x_k_, x_v_, x_a_, x_g_;  // [D], share of the token before
   Linear r_proj_, k_proj_, v_proj_, o_proj_;
   Linear w_a_proj_, w_b_proj_, a_a_proj_, a_b_proj_, g_a_proj_, g_b_proj_;

@@ -1,6 +1,8 @@
 #include "core/base/file.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -27,7 +29,6 @@ struct Descriptor {
   }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
-  int release() { return std::exchange(value, -1); }
   int value;
 };
 
@@ -51,21 +52,58 @@ void sync_folder(const std::string& folder) {
 
 }  // namespace
 
-void write_file(const std::string& path, std::string_view content) {
-  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
-  Descriptor descriptor(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (descriptor.value < 0) fail("cannot write '{}': {}", path, reason());
-  try {
-    write_all(descriptor.value, content, temporary);
-    if (::fsync(descriptor.value) != 0) fail("cannot sync '{}': {}", temporary, reason());
-    if (::close(descriptor.release()) != 0) fail("cannot close '{}': {}", temporary, reason());
-    if (::rename(temporary.c_str(), path.c_str()) != 0) fail("cannot rename to '{}': {}", path, reason());
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
-  }
-  const std::string folder = fs::path(path).parent_path().string();
+NewFile::NewFile(std::string path)
+    : path_(std::move(path)),
+      temporary_(path_ + ".tmp." + std::to_string(::getpid())),
+      descriptor_(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
+  if (descriptor_ < 0) fail("cannot write '{}': {}", path_, reason());
+}
+
+NewFile::~NewFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void NewFile::write(std::string_view content) { write_all(descriptor_, content, temporary_); }
+
+void NewFile::keep() {
+  if (::fsync(descriptor_) != 0) fail("cannot sync '{}': {}", temporary_, reason());
+  if (::close(std::exchange(descriptor_, -1)) != 0) fail("cannot close '{}': {}", temporary_, reason());
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot rename to '{}': {}", path_, reason());
+  temporary_.clear();
+  const std::string folder = fs::path(path_).parent_path().string();
   sync_folder(folder.empty() ? "." : folder);
+}
+
+void write_file(const std::string& path, std::string_view content) {
+  NewFile file(path);
+  file.write(content);
+  file.keep();
+}
+
+MappedFile::MappedFile(const std::string& path) {
+  const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (descriptor.value < 0) fail("cannot read '{}': {}", path, reason());
+  struct stat status {};
+  if (::fstat(descriptor.value, &status) != 0) fail("cannot read '{}': {}", path, reason());
+  if (!S_ISREG(status.st_mode)) fail("cannot read '{}': it is no plain file", path);
+  size_ = static_cast<size_t>(status.st_size);
+  if (size_ == 0) return;
+  void* memory = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor.value, 0);
+  if (memory == MAP_FAILED) fail("cannot map '{}' into memory: {}", path, reason());
+  data_ = static_cast<const char*>(memory);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<char*>(data_), size_);
+}
+
+void MappedFile::forget(size_t begin, size_t end) const {
+  // Whole pages within only: the others hold bytes of a neighbour.
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  begin = (begin + page - 1) / page * page;
+  end = end / page * page;
+  if (begin < end) ::madvise(const_cast<char*>(data_) + begin, end - begin, MADV_DONTNEED);
 }
 
 std::string read_file(const std::string& path) {

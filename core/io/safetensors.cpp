@@ -57,13 +57,6 @@ Json parse_header(std::string_view text, const std::string& origin) {
   }
 }
 
-struct Entry {
-  std::string name;
-  at::ScalarType dtype;
-  std::vector<int64_t> shape;
-  uint64_t begin, end;
-};
-
 uint64_t checked_bytes(const std::vector<int64_t>& shape, at::ScalarType dtype, const std::string& where) {
   uint64_t bytes = at::elementSize(dtype);
   for (const int64_t size : shape) {
@@ -72,9 +65,9 @@ uint64_t checked_bytes(const std::vector<int64_t>& shape, at::ScalarType dtype, 
   return bytes;
 }
 
-Entry parse_entry(const std::string& name, const Json& json, uint64_t data_bytes, const std::string& origin) {
+TensorEntry parse_entry(const std::string& name, const Json& json, uint64_t data_bytes, const std::string& origin) {
   const std::string where = fmt::format("{}: tensor '{}'", origin, name);
-  Entry entry{name, at::kFloat, {}, 0, 0};
+  TensorEntry entry{name, at::kFloat, {}, 0, 0};
   try {
     const auto dtype = json.at("dtype").get<std::string>();
     bool known = false;
@@ -106,11 +99,12 @@ Entry parse_entry(const std::string& name, const Json& json, uint64_t data_bytes
   return entry;
 }
 
-void check_layout(std::vector<Entry> entries, uint64_t data_bytes, const std::string& origin) {
-  std::sort(entries.begin(), entries.end(),
-            [](const Entry& x, const Entry& y) { return std::pair(x.begin, x.end) < std::pair(y.begin, y.end); });
+void check_layout(std::vector<TensorEntry> entries, uint64_t data_bytes, const std::string& origin) {
+  std::sort(entries.begin(), entries.end(), [](const TensorEntry& x, const TensorEntry& y) {
+    return std::pair(x.begin, x.end) < std::pair(y.begin, y.end);
+  });
   uint64_t expected = 0;
-  for (const Entry& entry : entries) {
+  for (const TensorEntry& entry : entries) {
     if (entry.begin != expected) {
       fail("{}: tensor '{}' begins at byte {}, but must begin at {}: tensors overlap or leave a hole", origin,
            entry.name, entry.begin, expected);
@@ -120,56 +114,143 @@ void check_layout(std::vector<Entry> entries, uint64_t data_bytes, const std::st
   if (expected != data_bytes) fail("{}: {} bytes behind the last tensor", origin, data_bytes - expected);
 }
 
-}  // namespace
+struct Header {
+  std::vector<TensorEntry> entries;
+  std::map<std::string, std::string> metadata;
+  size_t data;  // where the bytes of tensors begin
+};
 
-std::string encode_safetensors(const Safetensors& content) {
-  Json header = Json::object();
-  if (!content.metadata.empty()) header["__metadata__"] = content.metadata;
-  std::string data;
-  for (const auto& [name, tensor] : content.tensors) {
-    const char* dtype = nullptr;
-    for (const DtypeName& candidate : kDtypes) {
-      if (candidate.type == tensor.scalar_type()) dtype = candidate.name;
-    }
-    if (dtype == nullptr)
-      fail("tensor '{}' has dtype {}, which safetensors cannot hold", name, at::toString(tensor.scalar_type()));
-    const at::Tensor host = tensor.detach().to(at::kCPU).contiguous();
-    const size_t begin = data.size();
-    data.append(static_cast<const char*>(host.const_data_ptr()), host.nbytes());
-    header[name] = {{"dtype", dtype}, {"shape", host.sizes().vec()}, {"data_offsets", {begin, data.size()}}};
-  }
-  std::string text = header.dump();
-  text.resize((text.size() + kLengthBytes - 1) / kLengthBytes * kLengthBytes, ' ');  // keeps the data aligned
-  return little_endian(text.size()) + text + data;
-}
-
-Safetensors decode_safetensors(std::string_view bytes, const std::string& origin) {
+Header read_header(std::string_view bytes, const std::string& origin) {
   if (bytes.size() < kLengthBytes) fail("{}: {} bytes are too few for a safetensors file", origin, bytes.size());
   const uint64_t length = from_little_endian(bytes);
   if (length > kLongestHeader || length > bytes.size() - kLengthBytes) {
     fail("{}: the header claims {} bytes, but the file has {}: truncated, or not a safetensors file", origin, length,
          bytes.size());
   }
-  const Json header = parse_header(bytes.substr(kLengthBytes, length), origin);
-  const std::string_view data = bytes.substr(kLengthBytes + length);
-
-  Safetensors content;
-  std::vector<Entry> entries;
-  for (const auto& [name, json] : header.items()) {
+  Header header{{}, {}, kLengthBytes + length};
+  const uint64_t data_bytes = bytes.size() - header.data;
+  const Json parsed = parse_header(bytes.substr(kLengthBytes, length), origin);
+  for (const auto& [name, json] : parsed.items()) {
     if (name != "__metadata__") {
-      entries.push_back(parse_entry(name, json, data.size(), origin));
+      header.entries.push_back(parse_entry(name, json, data_bytes, origin));
       continue;
     }
     for (const auto& [key, value] : json.items()) {
       if (!value.is_string()) fail("{}: metadata '{}' is not text", origin, key);
-      content.metadata[key] = value.get<std::string>();
+      header.metadata[key] = value.get<std::string>();
     }
   }
-  check_layout(entries, data.size(), origin);
-  for (const Entry& entry : entries) {
+  check_layout(header.entries, data_bytes, origin);
+  return header;
+}
+
+std::string dtype_name(const TensorEntry& entry) {
+  for (const DtypeName& candidate : kDtypes) {
+    if (candidate.type == entry.dtype) return candidate.name;
+  }
+  fail("tensor '{}' has dtype {}, which safetensors cannot hold", entry.name, at::toString(entry.dtype));
+}
+
+// The length and the JSON. Sets the entries' offsets: one follows the other.
+std::string write_header(std::vector<TensorEntry>& entries, const std::map<std::string, std::string>& metadata) {
+  Json header = Json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  uint64_t end = 0;
+  for (TensorEntry& entry : entries) {
+    if (header.contains(entry.name)) fail("tensor '{}' stands there twice", entry.name);
+    entry.begin = end;
+    end += checked_bytes(entry.shape, entry.dtype, fmt::format("tensor '{}'", entry.name));
+    entry.end = end;
+    header[entry.name] = {
+        {"dtype", dtype_name(entry)}, {"shape", entry.shape}, {"data_offsets", {entry.begin, entry.end}}};
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + kLengthBytes - 1) / kLengthBytes * kLengthBytes, ' ');  // keeps the data aligned
+  return little_endian(text.size()) + text;
+}
+
+std::string_view bytes_of(const at::Tensor& contiguous) {
+  return {static_cast<const char*>(contiguous.const_data_ptr()), contiguous.nbytes()};
+}
+
+}  // namespace
+
+SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), file_(std::make_shared<MappedFile>(path)) {
+  Header header = read_header(file_->bytes(), path);
+  data_ = header.data;
+  metadata_ = std::move(header.metadata);
+  for (TensorEntry& entry : header.entries) {
+    const std::string name = entry.name;
+    entries_.emplace(name, std::move(entry));
+  }
+}
+
+const TensorEntry& SafetensorsFile::at(const std::string& name) const {
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) fail("{}: there is no tensor '{}'", path_, name);
+  return found->second;
+}
+
+at::Tensor SafetensorsFile::tensor(const std::string& name) const {
+  const TensorEntry& entry = at(name);
+  const char* begin = file_->data() + data_ + entry.begin;
+  if (entry.end == entry.begin || reinterpret_cast<uintptr_t>(begin) % at::elementSize(entry.dtype) != 0) {
+    at::Tensor copy = at::empty(entry.shape, at::TensorOptions(entry.dtype));
+    if (entry.end > entry.begin) std::memcpy(copy.mutable_data_ptr(), begin, entry.end - entry.begin);
+    return copy;
+  }
+  const auto keep_alive = [file = file_](void*) {};
+  return at::from_blob(const_cast<char*>(begin), entry.shape, keep_alive, at::TensorOptions(entry.dtype));
+}
+
+void SafetensorsFile::forget(const std::string& name) const {
+  const TensorEntry& entry = at(name);
+  file_->forget(data_ + entry.begin, data_ + entry.end);
+}
+
+SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<TensorEntry> entries,
+                                     const std::map<std::string, std::string>& metadata)
+    : entries_(std::move(entries)), file_(path) {
+  file_.write(write_header(entries_, metadata));
+}
+
+void SafetensorsWriter::write(const std::string& name, const at::Tensor& piece) {
+  while (next_ < entries_.size() && written_ == entries_[next_].end && entries_[next_].name != name) ++next_;
+  if (next_ >= entries_.size() || entries_[next_].name != name) fail("tensor '{}' is written out of turn", name);
+  const TensorEntry& entry = entries_[next_];
+  const at::Tensor plain = piece.detach().to(at::kCPU).contiguous();
+  if (plain.scalar_type() != entry.dtype || written_ + plain.nbytes() > entry.end) {
+    fail("tensor '{}' is written with another dtype than was said, or too much of it", name);
+  }
+  file_.write(bytes_of(plain));
+  written_ += plain.nbytes();
+}
+
+void SafetensorsWriter::keep() {
+  for (const TensorEntry& entry : entries_) {
+    if (written_ < entry.end) fail("tensor '{}' is not complete", entry.name);
+  }
+  file_.keep();
+}
+
+std::string encode_safetensors(const Safetensors& content) {
+  std::vector<TensorEntry> entries;
+  for (const auto& [name, tensor] : content.tensors) {
+    entries.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
+  }
+  std::string bytes = write_header(entries, content.metadata);
+  for (const auto& [name, tensor] : content.tensors) bytes += bytes_of(tensor.detach().to(at::kCPU).contiguous());
+  return bytes;
+}
+
+Safetensors decode_safetensors(std::string_view bytes, const std::string& origin) {
+  const Header header = read_header(bytes, origin);
+  Safetensors content{{}, header.metadata};
+  for (const TensorEntry& entry : header.entries) {
     at::Tensor tensor = at::empty(entry.shape, at::TensorOptions(entry.dtype));
-    if (entry.end > entry.begin)
-      std::memcpy(tensor.mutable_data_ptr(), data.data() + entry.begin, entry.end - entry.begin);
+    if (entry.end > entry.begin) {
+      std::memcpy(tensor.mutable_data_ptr(), bytes.data() + header.data + entry.begin, entry.end - entry.begin);
+    }
     content.tensors[entry.name] = tensor;
   }
   return content;

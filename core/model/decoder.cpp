@@ -7,8 +7,8 @@ namespace klab {
 using torch::Tensor;
 
 DecoderLayerImpl::DecoderLayerImpl(const ModelConfig& config, int64_t layer)
-    : mixer_norm_(register_module("mixer_norm", RmsNorm(config.width))),
-      mlp_norm_(register_module("mlp_norm", RmsNorm(config.width))),
+    : mixer_norm_(register_module("mixer_norm", RmsNorm(config.width, config.norm_eps))),
+      mlp_norm_(register_module("mlp_norm", RmsNorm(config.width, config.norm_eps))),
       mixer_(register_module("mixer", config.make_mixer(layer))),
       feed_forward_(register_module("mlp", config.make_feed_forward(layer))) {}
 
@@ -19,7 +19,7 @@ Tensor DecoderLayerImpl::forward(const Tensor& x, const Sequences& sequences, St
 
 DecoderImpl::DecoderImpl(const ModelConfig& config, int64_t vocabulary)
     : embedding_(register_parameter("embedding", new_parameter({vocabulary, config.width}))),
-      norm_(RmsNorm(config.width)),
+      norm_(RmsNorm(config.width, config.norm_eps)),
       lm_head_(Linear(config.width, vocabulary)) {
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     layers_.push_back(register_module("layer" + std::to_string(layer), DecoderLayer(config, layer)));
@@ -43,7 +43,8 @@ void DecoderImpl::initialise(const at::Generator& generator) {
 }
 
 Tensor DecoderImpl::hidden(const Tensor& tokens, const Sequences& sequences, State* state) {
-  Tensor x = torch::embedding(embedding_, tokens);
+  // Activations have the dtype of the norms; the embedding may be held in a narrower one.
+  Tensor x = torch::embedding(embedding_, tokens).to(norm_->weight.scalar_type());
   for (size_t i = 0; i < layers_.size(); ++i) {
     x = layers_[i]->forward(x, sequences, state == nullptr ? nullptr : &state->parts.at(i));
   }

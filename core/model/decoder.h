@@ -57,6 +57,8 @@ class DecoderImpl : public torch::nn::Module {
   /// What changes after an optimiser's step by other rules than gradients: the experts' correction biases.
   void after_step();
 
+  int64_t vocabulary() const { return embedding_.size(0); }
+  torch::Device device() const { return embedding_.device(); }
   const std::vector<DecoderLayer>& layers() const { return layers_; }
 
  private:

@@ -6,6 +6,8 @@
 #include <limits>
 
 #include "kernels/checks.h"
+#include "kernels/experts.h"
+#include "kernels/linear.h"
 
 namespace klab {
 namespace {
@@ -13,6 +15,8 @@ namespace {
 using torch::Tensor;
 
 constexpr int64_t kBestOfGroup = 2;  // a group is judged by its two best experts
+// Up to so many tokens, without a gradient, one kernel for all experts beats products of the libraries, one for each.
+constexpr int64_t kFewTokens = 16;
 
 }  // namespace
 
@@ -23,6 +27,11 @@ SwiGlu::SwiGlu(int64_t width, int64_t hidden)
 
 Tensor SwiGlu::forward(const Tensor& x) {
   return down_proj_->forward(torch::silu(gate_proj_->forward(x)) * up_proj_->forward(x));
+}
+
+kernels::ExpertWeights SwiGlu::weights() const {
+  return {gate_proj_->weight, up_proj_->weight, down_proj_->weight,
+          gate_proj_->scale,  up_proj_->scale,  down_proj_->scale};
 }
 
 int64_t SwiGlu::activated_parameters() const { return parameter_count(*this); }
@@ -74,8 +83,12 @@ MixtureOfExperts::MixtureOfExperts(int64_t width, int64_t expert_width, const Mo
 }
 
 Routing MixtureOfExperts::route(const Tensor& x) const {
-  const Tensor logits = router_->forward(x);
-  const Tensor scores = torch::sigmoid(logits.to(kernels::accumulation_type(logits.scalar_type())));  // [n, E]
+  // In float32 whatever x is: a rounded score may choose another expert.
+  const auto wide = kernels::accumulation_type(x.scalar_type());
+  const bool narrow_weight = !torch::GradMode::is_enabled();
+  const Tensor logits =
+      narrow_weight ? router_->forward(x.to(wide)) : kernels::linear(x.to(wide), router_->weight.to(wide));
+  const Tensor scores = torch::sigmoid(logits);  // [n, E]
   const Tensor choice = (scores + correction_bias_).detach();
   Tensor allowed = choice;
   if (config_.groups_per_token < config_.groups) {
@@ -95,7 +108,29 @@ Routing MixtureOfExperts::route(const Tensor& x) const {
 
 Tensor MixtureOfExperts::forward(const Tensor& input) {
   const Tensor x = input.reshape({-1, input.size(-1)});  // [n, D]
-  const auto [experts, weights] = route(x);
+  const Routing routing = route(x);
+  if (!torch::GradMode::is_enabled() && x.is_cpu() && x.size(0) <= kFewTokens && x.scalar_type() != torch::kDouble) {
+    return kernels::experts({x, routing.experts, routing.weights, &table()}).view(input.sizes());
+  }
+  const Tensor y = by_expert(x, routing);
+  return (shared_ ? y + shared_->forward(x) : y).view(input.sizes());
+}
+
+const kernels::ExpertTable& MixtureOfExperts::table() {
+  const void* now = experts_.front()->weights().gate.const_data_ptr();
+  if (!table_ || table_of_ != now) {
+    std::vector<kernels::ExpertWeights> all;
+    for (const auto& expert : experts_) all.push_back(expert->weights());
+    table_ =
+        std::make_shared<kernels::ExpertTable>(std::move(all), shared_ ? shared_->weights() : kernels::ExpertWeights{});
+    table_of_ = now;
+  }
+  return *table_;
+}
+
+// Each expert runs once over all tokens that go to it, x [n, D] to [n, D].
+Tensor MixtureOfExperts::by_expert(const Tensor& x, const Routing& routing) {
+  const auto& [experts, weights] = routing;
   const Tensor chosen = experts.reshape({-1});                          // [n * k]
   const Tensor order = chosen.argsort(/*stable=*/true);                 // places of [n * k], by expert
   const Tensor counts = torch::bincount(chosen, {}, config_.experts);   // [E]
@@ -116,10 +151,7 @@ Tensor MixtureOfExperts::forward(const Tensor& input) {
   }
   // The sum over a token's experts in the dtype of the weights, rounded once.
   const Tensor weighted = torch::cat(parts).to(share.scalar_type()) * share;
-  Tensor y = torch::zeros({x.size(0), x.size(1)}, weighted.options()).index_add(0, tokens, weighted);
-  y = y.to(x.scalar_type());
-  if (shared_) y = y + shared_->forward(x);
-  return y.view(input.sizes());
+  return torch::zeros({x.size(0), x.size(1)}, weighted.options()).index_add(0, tokens, weighted).to(x.scalar_type());
 }
 
 void MixtureOfExperts::after_step() {

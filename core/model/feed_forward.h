@@ -12,6 +12,11 @@
 
 namespace klab {
 
+namespace kernels {
+struct ExpertWeights;
+class ExpertTable;
+}  // namespace kernels
+
 class FeedForward : public torch::nn::Module {
  public:
   /// [.., D] to [.., D].
@@ -32,6 +37,8 @@ class SwiGlu : public FeedForward {
   torch::Tensor forward(const torch::Tensor& x) override;
   double flops() const override { return linear_flops(*this); }
   int64_t activated_parameters() const override;
+
+  kernels::ExpertWeights weights() const;
 
  private:
   Linear gate_proj_, up_proj_, down_proj_;
@@ -78,6 +85,8 @@ class MixtureOfExperts : public FeedForward {
   Routing route(const torch::Tensor& x) const;  ///< x [n, D]
 
  private:
+  torch::Tensor by_expert(const torch::Tensor& x, const Routing& routing);
+  const kernels::ExpertTable& table();
   int64_t absent_parameters() const;  // of the experts that a token does not go to
 
   MoeConfig config_;
@@ -86,6 +95,8 @@ class MixtureOfExperts : public FeedForward {
   torch::Tensor load_;             // [E] tokens since the last step; undefined: none
   std::vector<std::shared_ptr<SwiGlu>> experts_;
   std::shared_ptr<SwiGlu> shared_;
+  std::shared_ptr<kernels::ExpertTable> table_;  // of the weights as they lay when it was made
+  const void* table_of_ = nullptr;
 };
 
 }  // namespace klab

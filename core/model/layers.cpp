@@ -12,20 +12,30 @@ namespace {
 using torch::Tensor;
 
 thread_local torch::TensorOptions place = torch::TensorOptions(torch::kFloat).device(torch::kCPU);
+thread_local bool hollow_parameters = false;
+
+Tensor filled(torch::IntArrayRef shape, double value, const torch::TensorOptions& options) {
+  return hollow_parameters ? torch::full({}, value, options).expand(shape) : torch::full(shape, value, options);
+}
 
 }  // namespace
 
-ParameterPlace::ParameterPlace(torch::Device device, torch::ScalarType dtype) : before_(place) {
+ParameterPlace::ParameterPlace(torch::Device device, torch::ScalarType dtype, bool hollow)
+    : before_(place), hollow_before_(hollow_parameters) {
   place = torch::TensorOptions(dtype).device(device);
+  hollow_parameters = hollow;
 }
 
-ParameterPlace::~ParameterPlace() { place = before_; }
+ParameterPlace::~ParameterPlace() {
+  place = before_;
+  hollow_parameters = hollow_before_;
+}
 
-Tensor new_parameter(torch::IntArrayRef shape, double value) { return torch::full(shape, value, place); }
+Tensor new_parameter(torch::IntArrayRef shape, double value) { return filled(shape, value, place); }
 
 Tensor new_wide_parameter(torch::IntArrayRef shape, double value) {
   const auto dtype = torch::typeMetaToScalarType(place.dtype());
-  return torch::full(shape, value, place.dtype(dtype == torch::kDouble ? torch::kDouble : torch::kFloat));
+  return filled(shape, value, place.dtype(dtype == torch::kDouble ? torch::kDouble : torch::kFloat));
 }
 
 LinearImpl::LinearImpl(int64_t in, int64_t out, bool with_bias)
@@ -34,7 +44,7 @@ LinearImpl::LinearImpl(int64_t in, int64_t out, bool with_bias)
 }
 
 Tensor LinearImpl::forward(const Tensor& x) const {
-  const Tensor y = kernels::linear(x, weight);
+  const Tensor y = kernels::linear(x, weight, scale);
   return bias.defined() ? y + bias : y;
 }
 

@@ -12,16 +12,18 @@
 namespace klab {
 
 /// While one lives, new modules on this thread make their parameters on that device (the meta device: shapes without
-/// memory) and in that dtype.
+/// memory) and in that dtype. `hollow` parameters have a shape and no memory of their own, on any device: something is
+/// to take their place (set_data).
 class ParameterPlace {
  public:
-  ParameterPlace(torch::Device device, torch::ScalarType dtype);
+  ParameterPlace(torch::Device device, torch::ScalarType dtype, bool hollow = false);
   ~ParameterPlace();
   ParameterPlace(const ParameterPlace&) = delete;
   ParameterPlace& operator=(const ParameterPlace&) = delete;
 
  private:
   torch::TensorOptions before_;
+  bool hollow_before_;
 };
 
 /// A parameter before it is drawn, all `value`: float32 on the CPU, unless a ParameterPlace says otherwise.
@@ -30,19 +32,20 @@ torch::Tensor new_parameter(torch::IntArrayRef shape, double value = 0);
 /// The same, but never narrower than float32: rates and biases whose sums bfloat16 would lose.
 torch::Tensor new_wide_parameter(torch::IntArrayRef shape, double value = 0);
 
-/// y = x W^T, plus a bias if it has one: [.., in] to [.., out]. W [out, in].
+/// y = x W^T, plus a bias if it has one: [.., in] to [.., out]. W [out, in], which for inference alone may be narrower
+/// than x: int8 with a `scale` [out] float32 for its rows, bfloat16 or float16 (kernels/linear.h).
 class LinearImpl : public torch::nn::Module {
  public:
   LinearImpl(int64_t in, int64_t out, bool with_bias = false);
   torch::Tensor forward(const torch::Tensor& x) const;
-  torch::Tensor weight, bias;
+  torch::Tensor weight, bias, scale;
 };
 TORCH_MODULE(Linear);
 
 /// RMSNorm over the last dimension, [.., D].
 class RmsNormImpl : public torch::nn::Module {
  public:
-  explicit RmsNormImpl(int64_t width, double eps = 1e-5);
+  RmsNormImpl(int64_t width, double eps);
   torch::Tensor forward(const torch::Tensor& x) const;
   torch::Tensor weight;
   double eps;

@@ -42,6 +42,7 @@ ModelConfig& ModelConfig::operator=(const ModelConfig& other) {
   head_dim = other.head_dim;
   mlp_width = other.mlp_width;
   vocab = other.vocab;
+  norm_eps = other.norm_eps;
   pattern = other.pattern;
   ratio = other.ratio;
   last_layer = other.last_layer;
@@ -63,6 +64,7 @@ void ModelConfig::visit(Fields& fields) {
   fields("head_dim", head_dim, "width of a head (keys and values)");
   fields("mlp_width", mlp_width, "hidden width of the SwiGLU; 0: 8/3 of the width");
   fields("vocab", vocab, "rows of the embedding and the head; 0: what the task has");
+  fields("norm_eps", norm_eps, "eps of the norms (but for the latent's, model.mla.norm_eps)");
   fields("pattern", pattern, "mixers, repeated over the layers: [kda*3, mla]; kda:3+mla:1 mixes inside a layer");
   fields("ratio", ratio, "3:1 for a pattern of two: three layers of the first, then one of the second; none");
   fields("last_layer", last_layer, "mixer of the last layer whatever the pattern says; pattern: as it says");
@@ -98,6 +100,7 @@ void ModelConfig::validate() const {
   at_least("mlp_width", mlp_width, 0);
   at_least("vocab", vocab, 0);
   at_least("first_dense", first_dense, 0);
+  require(norm_eps > 0, "model.norm_eps", fmt::format("{}", norm_eps), "must be positive");
   moe.validate();
   const ParameterPlace nowhere(torch::kMeta, torch::kFloat);
   for (int64_t layer = 0; layer < layers; ++layer) make_mixer(layer);  // each mixer refuses what it cannot have
@@ -129,7 +132,7 @@ std::shared_ptr<TokenMixer> ModelConfig::make_mixer(int64_t layer) const {
     const MixerEntry& entry = mixers_->at(share.mixer);
     const auto chosen = options_.find(entry.name);
     try {
-      kinds.push_back(entry.make({width, share.heads, head_dim},
+      kinds.push_back(entry.make({width, share.heads, head_dim, norm_eps},
                                  chosen == options_.end() ? *entry.make_options() : *chosen->second));
     } catch (const UsageError& error) {  // a mixer knows its options by their own names only
       const std::string what = error.what();

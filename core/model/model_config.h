@@ -29,6 +29,7 @@ struct ModelConfig : Configurable {
   int64_t head_dim = 32;
   int64_t mlp_width = 0;
   int64_t vocab = 0;
+  double norm_eps = 1e-5;
   std::vector<std::string> pattern = {"kda"};
   std::string ratio = "none";
   std::string last_layer = "pattern";
@@ -40,6 +41,9 @@ struct ModelConfig : Configurable {
 
   /// The pattern's item for each layer.
   std::vector<std::string> layer_mixers() const;
+
+  /// The mixers that `pattern` can name.
+  const Registry<MixerEntry>& registry() const { return *mixers_; }
 
   std::shared_ptr<TokenMixer> make_mixer(int64_t layer) const;
   std::shared_ptr<FeedForward> make_feed_forward(int64_t layer) const;

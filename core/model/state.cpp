@@ -115,6 +115,37 @@ void State::reorder(const Tensor& rows) {
   for (State& part : parts) part.reorder(host);
 }
 
+State State::join(const std::vector<State>& states) {
+  State joined;
+  const State& first = states.at(0);
+  for (const auto& [name, tensor] : first.tensors) {
+    std::vector<Tensor> rows;
+    for (const State& state : states) rows.push_back(state.tensors.at(name));
+    joined.tensors[name] = torch::cat(rows);
+  }
+  for (const auto& [name, cache] : first.caches) {
+    int64_t capacity = 0;
+    for (const State& state : states) capacity = std::max(capacity, state.caches.at(name).size(1));
+    std::vector<Tensor> rows;
+    for (const State& state : states) {
+      const Tensor& own = state.caches.at(name);
+      std::vector<int64_t> shape = own.sizes().vec();
+      shape[1] = capacity - own.size(1);
+      rows.push_back(torch::cat({own, torch::zeros(shape, own.options())}, 1));
+    }
+    joined.caches[name] = torch::cat(rows);
+  }
+  for (const State& state : states) {
+    joined.lengths.insert(joined.lengths.end(), state.lengths.begin(), state.lengths.end());
+  }
+  for (size_t i = 0; i < first.parts.size(); ++i) {
+    std::vector<State> parts;
+    for (const State& state : states) parts.push_back(state.parts.at(i));
+    joined.parts.push_back(join(parts));
+  }
+  return joined;
+}
+
 void State::put(Tensors& into, const std::string& prefix) const {
   for (const auto& [name, tensor] : tensors) into[prefix + name] = tensor;
   for (const auto& [name, tensor] : caches) into[prefix + name] = tensor;

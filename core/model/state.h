@@ -46,6 +46,9 @@ struct State {
   /// Sequence i becomes what sequence rows[i] was: reorders, repeats (beam search) or drops. rows [M] int64.
   void reorder(const torch::Tensor& rows);
 
+  /// One state of all sequences of several states of one make, in their order.
+  static State join(const std::vector<State>& states);
+
   /// Everything by name ("3.memory"), in one flat map, for a checkpoint: put() writes into it, take() reads it into a
   /// state of the same make (as initial_state() gives it) and throws Error that names what is missing or of another
   /// shape or dtype.

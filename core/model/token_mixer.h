@@ -48,9 +48,10 @@ class TokenMixer : public torch::nn::Module {
 
 /// What every mixer can be sized by.
 struct MixerShape {
-  int64_t width;     ///< D of the model
-  int64_t heads;     ///< H
-  int64_t head_dim;  ///< width of a head
+  int64_t width;           ///< D of the model
+  int64_t heads;           ///< H
+  int64_t head_dim;        ///< width of a head
+  double norm_eps = 1e-5;  ///< eps of the norms inside
 };
 
 /// A line of the registry of mixers.

@@ -1,7 +1,8 @@
 # The CPU kernels. Those on Highway are compiled once per instruction set (targets.h) and use nothing of ATen.
 find_package(HWY 1.0.3 REQUIRED)
 file(GLOB simd CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/kernels/cpu/recurrence_*.cpp" "${CMAKE_SOURCE_DIR}/kernels/cpu/short_conv.cpp"
-     "${CMAKE_SOURCE_DIR}/kernels/cpu/norms.cpp" "${CMAKE_SOURCE_DIR}/kernels/cpu/latent_attention.cpp")
+     "${CMAKE_SOURCE_DIR}/kernels/cpu/norms.cpp" "${CMAKE_SOURCE_DIR}/kernels/cpu/latent_attention.cpp"
+     "${CMAKE_SOURCE_DIR}/kernels/cpu/products.cpp" "${CMAKE_SOURCE_DIR}/kernels/cpu/experts.cpp")
 set_source_files_properties(${simd} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
 # Sanitizers on top of -O3 would take ten minutes a file.
 if(KLAB_SANITIZE)

@@ -1,0 +1,199 @@
+#include "kernels/experts.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "kernels/checks.h"
+#include "kernels/cpu_tensors.h"
+#include "kernels/linear.h"
+#include "kernels/weight_matrix.h"
+
+namespace klab::kernels {
+namespace {
+
+using at::Tensor;
+
+constexpr const char* kOp = "experts";
+
+void check_expert(const ExpertWeights& expert, const std::string& name, int64_t D, const Tensor& like) {
+  const auto check = [&](const char* field, const Tensor& weight, const Tensor& scale, int64_t N, int64_t K) {
+    const std::string full = name + "." + field;
+    check_weight(kOp, full, weight, full + "_scale", scale, N, K, like);
+    TORCH_CHECK_VALUE(weight.numel() > 0, kOp, ": ", full, " is empty");
+  };
+  check("gate", expert.gate, expert.gate_scale, -1, D);
+  const int64_t M = expert.gate.size(0);
+  check("up", expert.up, expert.up_scale, M, D);
+  check("down", expert.down, expert.down_scale, D, M);
+}
+
+std::string cpu_declines(const ExpertWeights& expert) {
+  for (const Tensor& weight : {expert.gate, expert.up, expert.down}) {
+    const std::string why = cpu_kernels_decline({weight});
+    if (!why.empty()) return why;
+    if (!has_plain_rows(weight)) return "the numbers of a weight's row do not lie side by side";
+  }
+  return "";
+}
+
+cpu::Expert cpu_expert_of(const ExpertWeights& expert) {
+  return {weight_matrix_of(expert.gate, expert.gate_scale), weight_matrix_of(expert.up, expert.up_scale),
+          weight_matrix_of(expert.down, expert.down_scale)};
+}
+
+// The kernel takes scales as plain arrays.
+void make_scales_plain(ExpertWeights& expert) {
+  for (Tensor* scale : {&expert.gate_scale, &expert.up_scale, &expert.down_scale}) *scale = plain_float(*scale);
+}
+
+void check(const ExpertsInputs& in) {
+  TORCH_CHECK_VALUE(in.table != nullptr, kOp, ": table is missing");
+  TORCH_CHECK_VALUE(in.x.defined(), kOp, ": x is missing");
+  check_tensor(kOp, "x", in.x, {-1, in.table->width()}, in.table->expert(0).gate);
+  TORCH_CHECK_VALUE(in.chosen.defined(), kOp, ": chosen is missing");
+  TORCH_CHECK_VALUE(in.chosen.scalar_type() == at::kLong, kOp, ": chosen has dtype ", in.chosen.scalar_type(),
+                    ", but must be int64");
+  TORCH_CHECK_VALUE(in.chosen.dim() == 2 && in.chosen.size(0) == in.x.size(0), kOp, ": chosen has shape ",
+                    in.chosen.sizes(), ", but must have [", in.x.size(0), ", k]");
+  check_tensor(kOp, "weights", in.weights, in.chosen.sizes(), in.x);
+}
+
+// The ids on the host, in range.
+Tensor checked_ids(const ExpertsInputs& in) {
+  const Tensor ids = in.chosen.to(at::kCPU).contiguous();  // [n, k]
+  const int64_t* data = ids.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < ids.numel(); ++i) {
+    TORCH_CHECK_VALUE(data[i] >= 0 && data[i] < in.table->count(), kOp, ": chosen has expert ", data[i],
+                      ", but must lie in 0..", in.table->count() - 1);
+  }
+  return ids;
+}
+
+bool expert_needs_gradient(const ExpertWeights& expert) {
+  return needs_gradient({expert.gate, expert.up, expert.down, expert.gate_scale, expert.up_scale, expert.down_scale});
+}
+
+bool any_gradient(const ExpertsInputs& in, const Tensor& ids) {
+  if (!at::GradMode::is_enabled()) return false;
+  if (needs_gradient({in.x, in.weights})) return true;
+  if (in.table->shared() != nullptr && expert_needs_gradient(*in.table->shared())) return true;
+  const int64_t* id = ids.const_data_ptr<int64_t>();
+  return std::any_of(id, id + ids.numel(), [&](int64_t e) { return expert_needs_gradient(in.table->expert(e)); });
+}
+
+// Why the CPU kernel cannot take these tensors, or "".
+std::string cpu_declines(const ExpertsInputs& in, const Tensor& ids) {
+  if (any_gradient(in, ids)) return "it has no backward pass and a gradient is needed";
+  if (!in.table->cpu_declines().empty()) return in.table->cpu_declines();
+  return cpu_kernels_decline({in.x});
+}
+
+// The slots of an expert follow each other, by token, and experts are in order of their ids, the shared one at the end.
+void sort_slots(const ExpertsInputs& in, const Tensor& ids, cpu::ExpertsProblem& problem) {
+  const int64_t n = ids.size(0), k = ids.size(1), E = in.table->count(), shared = in.table->shared() != nullptr ? n : 0;
+  const int64_t* id = ids.const_data_ptr<int64_t>();
+  const Tensor weights = plain_float(in.weights);
+  std::vector<int64_t> next(static_cast<size_t>(E) + 1, 0);  // the next slot of each expert
+  for (int64_t i = 0; i < n * k; ++i) ++next[static_cast<size_t>(id[i]) + 1];
+  for (int64_t e = 0; e < E; ++e) {
+    const int64_t first = next[static_cast<size_t>(e)], count = next[static_cast<size_t>(e) + 1];
+    if (count > 0) problem.visits.push_back({&in.table->cpu_expert(e), first, count});
+    next[static_cast<size_t>(e) + 1] += first;
+  }
+  problem.token.resize(static_cast<size_t>(n * k + shared));
+  problem.weight.resize(problem.token.size(), 1.0f);
+  for (int64_t i = 0; i < n * k; ++i) {
+    const auto slot = static_cast<size_t>(next[static_cast<size_t>(id[i])]++);
+    problem.token[slot] = i / k;
+    problem.weight[slot] = weights.const_data_ptr<float>()[i];
+  }
+  if (shared > 0) problem.visits.push_back({&in.table->cpu_shared(), n * k, n});
+  for (int64_t t = 0; t < shared; ++t) problem.token[static_cast<size_t>(n * k + t)] = t;
+}
+
+Tensor on_cpu(const ExpertsInputs& in, const Tensor& ids) {
+  const Tensor x = with_plain_rows(in.x), y = empty_result(x.sizes(), x.options());
+  if (y.numel() == 0) return y;
+  cpu::ExpertsProblem problem;
+  problem.tokens = x.size(0);
+  problem.D = x.size(1);
+  problem.x = flat_rows_of(x);
+  problem.y = mutable_flat_rows_of(y);
+  sort_slots(in, ids, problem);
+  const Tensor workspace = at::empty({cpu::experts_workspace(problem)}, x.options().dtype(at::kFloat));
+  cpu::experts(problem, floats(workspace));
+  return y;
+}
+
+// A floating weight of any dtype goes into the definition as it is, in the dtype of the sums.
+Tensor definition_linear(const Tensor& x, const Tensor& weight, const Tensor& scale) {
+  return weight.scalar_type() == at::kChar ? kernels::linear(x, weight, scale)
+                                           : kernels::linear(x, weight.to(x.scalar_type()));
+}
+
+Tensor definition(const ExpertWeights& expert, const Tensor& x) {
+  const Tensor gate = definition_linear(x, expert.gate, expert.gate_scale);
+  const Tensor up = definition_linear(x, expert.up, expert.up_scale);
+  return definition_linear(at::silu(gate) * up, expert.down, expert.down_scale);
+}
+
+Tensor reference(const ExpertsInputs& in, const Tensor& ids) {
+  const at::ScalarType sums = accumulation_type(in.x.scalar_type());
+  const Tensor x = in.x.to(sums), weights = in.weights.to(sums);
+  if (x.numel() == 0) return at::zeros_like(in.x);
+  std::vector<Tensor> rows;
+  for (int64_t t = 0; t < x.size(0); ++t) {
+    const Tensor row = x.narrow(0, t, 1);  // [1, D]
+    Tensor y = at::zeros_like(row);
+    for (int64_t j = 0; j < ids.size(1); ++j) {
+      const int64_t e = ids.const_data_ptr<int64_t>()[t * ids.size(1) + j];
+      y = y + weights.select(0, t).select(0, j) * definition(in.table->expert(e), row);
+    }
+    if (in.table->shared() != nullptr) y = y + definition(*in.table->shared(), row);
+    rows.push_back(y);
+  }
+  return at::cat(rows).to(in.x.scalar_type());
+}
+
+}  // namespace
+
+ExpertTable::ExpertTable(std::vector<ExpertWeights> experts, ExpertWeights shared)
+    : experts_(std::move(experts)), shared_(std::move(shared)) {
+  TORCH_CHECK_VALUE(!experts_.empty(), kOp, ": experts is empty");
+  TORCH_CHECK_VALUE(experts_.front().gate.defined() && experts_.front().gate.dim() == 2, kOp,
+                    ": experts[0].gate must be [M, D]");
+  width_ = experts_.front().gate.size(1);
+  const Tensor like = experts_.front().gate;
+  const auto add = [&](ExpertWeights& expert, const std::string& name) {
+    check_expert(expert, name, width_, like);
+    make_scales_plain(expert);
+    if (cpu_declines_.empty()) cpu_declines_ = kernels::cpu_declines(expert);
+    if (cpu_declines_.empty()) cpu_experts_.push_back(cpu_expert_of(expert));
+  };
+  for (size_t e = 0; e < experts_.size(); ++e) add(experts_[e], "experts[" + std::to_string(e) + "]");
+  const bool has_shared = shared_.gate.defined() || shared_.up.defined() || shared_.down.defined();
+  if (has_shared) add(shared_, "shared");
+}
+
+Tensor experts(const ExpertsInputs& in, Implementation implementation) {
+  check(in);
+  const Tensor ids = checked_ids(in);
+  const std::string declined = cpu_declines(in, ids);
+  switch (implementation) {
+    case Implementation::reference: return reference(in, ids);
+    case Implementation::cpu:
+      TORCH_CHECK_NOT_IMPLEMENTED(declined.empty(), kOp, ": the CPU kernel cannot run: ", declined);
+      return on_cpu(in, ids);
+    case Implementation::automatic: return declined.empty() ? on_cpu(in, ids) : reference(in, ids);
+    default:
+      TORCH_CHECK_NOT_IMPLEMENTED(false, kOp, ": there is no implementation '", to_string(implementation),
+                                  "' of it; there are 'reference' and 'cpu'");
+  }
+}
+
+std::vector<Implementation> experts_implementations() { return {Implementation::reference, Implementation::cpu}; }
+
+}  // namespace klab::kernels
