@@ -62,7 +62,7 @@ std::string published(const std::string& ours) {
   return starts_with(ours, "mlp.") ? ours : "";
 }
 
-// As transformers 5 holds a parameter of a layer in memory; without a name when that is no different.
+// As transformers 5 holds or writes a parameter of a layer; without a name when that is no different.
 TensorPlace in_memory(const std::string& ours, const std::vector<int64_t>& shape) {
   const int64_t rows = shape.front();
   if (ends_with(ours, "_conv.weight")) {
@@ -80,6 +80,8 @@ TensorPlace in_memory(const std::string& ours, const std::vector<int64_t>& shape
     return {"mlp.experts.gate_up_proj", expert, which == "gate_proj.weight" ? 0 : rows, rows};
   }
   const std::string name = published(ours);
+  // A dense layer's; what transformers writes calls it as if it had experts.
+  if (starts_with(name, "mlp.")) return {"block_sparse_moe." + name.substr(std::string("mlp.").size())};
   if (starts_with(name, "block_sparse_moe.")) return {"mlp." + name.substr(std::string("block_sparse_moe.").size())};
   return {};
 }

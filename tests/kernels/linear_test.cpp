@@ -97,8 +97,12 @@ TEST(Linear, TakesNarrowerWeights) {
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kHalf, at::kChar}) {
       for (const at::ScalarType x_dtype : kFloats) {
         if (!goes_with(dtype, x_dtype)) continue;
-        const at::Tensor x = at::randn({rows, K}).to(x_dtype);
-        const Narrow narrow = narrow_weight(N, K, dtype);
+        at::Tensor x = at::randn({rows, K}).to(x_dtype);
+        Narrow narrow = narrow_weight(N, K, dtype);
+        if (rows * N < 16) {  // too few numbers to average what cancels
+          x = x.abs();
+          narrow.weight = narrow.weight.abs();
+        }
         const at::Tensor expected = at::linear(x.to(at::kDouble), narrow.exact());
         Tolerance tolerance = tolerance_of(K, x_dtype, expected.numel());
         if (dtype == at::kChar && x_dtype == at::kBFloat16) {  // many rows: rounded before and after the scale

