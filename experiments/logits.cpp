@@ -53,7 +53,7 @@ void check_vocabulary(const Tensor& tokens, int64_t vocabulary) {
 // Sequences go through the model as many at a time as fill a chunk, or one at a time in chunks; the logits go to the
 // file as they come.
 int run(const Options& options, const Globals& globals) {
-  const torch::NoGradGuard no_grad;
+  const c10::InferenceMode inference;
   if (globals.out.empty()) refuse("--out is missing: the safetensors file for the logits");
   const Tensor tokens = tokens_of(options);
   KimiModel loaded = open_public_model(options.model, globals);

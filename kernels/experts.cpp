@@ -17,6 +17,8 @@ namespace {
 using at::Tensor;
 
 constexpr const char* kOp = "experts";
+// Up to so many tokens one kernel for all experts beats products of the libraries, a few for each (measured).
+constexpr int64_t kFewTokens = 16;
 
 void check_expert(const ExpertWeights& expert, const std::string& name, int64_t D, const Tensor& like) {
   const auto check = [&](const char* field, const Tensor& weight, const Tensor& scale, int64_t N, int64_t K) {
@@ -91,27 +93,39 @@ std::string cpu_declines(const ExpertsInputs& in, const Tensor& ids) {
   return cpu_kernels_decline({in.x});
 }
 
-// The slots of an expert follow each other, by token, and experts are in order of their ids, the shared one at the end.
-void sort_slots(const ExpertsInputs& in, const Tensor& ids, cpu::ExpertsProblem& problem) {
+// Who goes where: the slots of an expert follow each other, by token, and experts are in order of their ids, the shared
+// one (of id E, with weight 1) at the end.
+struct Slots {
+  struct Visit {
+    int64_t expert, first, count;
+  };
+  std::vector<Visit> visits;
+  std::vector<int64_t> token;  // of each slot
+  std::vector<double> weight;
+};
+
+Slots sorted_slots(const ExpertsInputs& in, const Tensor& ids) {
   const int64_t n = ids.size(0), k = ids.size(1), E = in.table->count(), shared = in.table->shared() != nullptr ? n : 0;
   const int64_t* id = ids.const_data_ptr<int64_t>();
-  const Tensor weights = plain_float(in.weights);
+  const Tensor weights = in.weights.detach().to(at::kCPU, at::kDouble).contiguous();
+  Slots slots;
   std::vector<int64_t> next(static_cast<size_t>(E) + 1, 0);  // the next slot of each expert
   for (int64_t i = 0; i < n * k; ++i) ++next[static_cast<size_t>(id[i]) + 1];
   for (int64_t e = 0; e < E; ++e) {
     const int64_t first = next[static_cast<size_t>(e)], count = next[static_cast<size_t>(e) + 1];
-    if (count > 0) problem.visits.push_back({&in.table->cpu_expert(e), first, count});
+    if (count > 0) slots.visits.push_back({e, first, count});
     next[static_cast<size_t>(e) + 1] += first;
   }
-  problem.token.resize(static_cast<size_t>(n * k + shared));
-  problem.weight.resize(problem.token.size(), 1.0f);
+  slots.token.resize(static_cast<size_t>(n * k + shared));
+  slots.weight.resize(slots.token.size(), 1.0);
   for (int64_t i = 0; i < n * k; ++i) {
     const auto slot = static_cast<size_t>(next[static_cast<size_t>(id[i])]++);
-    problem.token[slot] = i / k;
-    problem.weight[slot] = weights.const_data_ptr<float>()[i];
+    slots.token[slot] = i / k;
+    slots.weight[slot] = weights.const_data_ptr<double>()[i];
   }
-  if (shared > 0) problem.visits.push_back({&in.table->cpu_shared(), n * k, n});
-  for (int64_t t = 0; t < shared; ++t) problem.token[static_cast<size_t>(n * k + t)] = t;
+  if (shared > 0) slots.visits.push_back({E, n * k, n});
+  for (int64_t t = 0; t < shared; ++t) slots.token[static_cast<size_t>(n * k + t)] = t;
+  return slots;
 }
 
 Tensor on_cpu(const ExpertsInputs& in, const Tensor& ids) {
@@ -122,10 +136,59 @@ Tensor on_cpu(const ExpertsInputs& in, const Tensor& ids) {
   problem.D = x.size(1);
   problem.x = flat_rows_of(x);
   problem.y = mutable_flat_rows_of(y);
-  sort_slots(in, ids, problem);
+  Slots slots = sorted_slots(in, ids);
+  for (const Slots::Visit& visit : slots.visits) {
+    const bool shared = visit.expert == in.table->count();
+    const cpu::Expert& expert = shared ? in.table->cpu_shared() : in.table->cpu_expert(visit.expert);
+    problem.visits.push_back({&expert, visit.first, visit.count});
+  }
+  problem.token = std::move(slots.token);
+  problem.weight.assign(slots.weight.begin(), slots.weight.end());
   const Tensor workspace = at::empty({cpu::experts_workspace(problem)}, x.options().dtype(at::kFloat));
   cpu::experts(problem, floats(workspace));
   return y;
+}
+
+// y [n, D] plus weight times rows [count, D], at rows `token` of y.
+void add_weighted(const Tensor& y, const Tensor& rows, const Slots& slots, const Slots::Visit& visit) {
+  const int64_t* token = slots.token.data() + visit.first;
+  const double* weight = slots.weight.data() + visit.first;
+  const bool twice = std::adjacent_find(token, token + visit.count) != token + visit.count;  // they are in order
+  if (twice || y.scalar_type() != at::kFloat || !cpu_kernels_decline({rows}).empty()) {
+    const Tensor index = at::tensor(at::ArrayRef<int64_t>(token, static_cast<size_t>(visit.count)), at::kLong);
+    const Tensor factor = at::tensor(at::ArrayRef<double>(weight, static_cast<size_t>(visit.count)), y.options());
+    y.index_add_(0, index.to(y.device()), rows.to(y.scalar_type()) * factor.unsqueeze(1));
+    return;
+  }
+  const std::vector<float> factors(weight, weight + visit.count);
+  const Tensor plain = with_plain_rows(rows);
+  cpu::AddRowsProblem problem;
+  problem.count = visit.count;
+  problem.D = y.size(1);
+  problem.token = token;
+  problem.weight = factors.data();
+  problem.rows = flat_rows_of(plain);
+  problem.y = floats(y);
+  cpu::add_rows(problem);
+}
+
+// Each expert runs once over all tokens that go to it, on products of the libraries. Nothing larger than an expert's
+// tokens is held beside y, so that it stays in the caches.
+Tensor by_expert(const ExpertsInputs& in, const Tensor& ids) {
+  const Tensor y = at::zeros(in.x.sizes(), in.x.options().dtype(accumulation_type(in.x.scalar_type())));
+  if (y.numel() == 0) return y.to(in.x.scalar_type());
+  const Slots slots = sorted_slots(in, ids);
+  for (const Slots::Visit& visit : slots.visits) {
+    const bool shared = visit.expert == in.table->count();
+    const ExpertWeights& expert = shared ? *in.table->shared() : in.table->expert(visit.expert);
+    const int64_t* token = slots.token.data() + visit.first;
+    const Tensor index = at::tensor(at::ArrayRef<int64_t>(token, static_cast<size_t>(visit.count)), at::kLong);
+    const Tensor rows = shared ? in.x : in.x.index_select(0, index.to(in.x.device()));
+    const Tensor gate = kernels::linear(rows, expert.gate, expert.gate_scale);
+    const Tensor hidden = at::silu(gate) * kernels::linear(rows, expert.up, expert.up_scale);
+    add_weighted(y, kernels::linear(hidden, expert.down, expert.down_scale), slots, visit);
+  }
+  return y.to(in.x.scalar_type());
 }
 
 // A floating weight of any dtype goes into the definition as it is, in the dtype of the sums.
@@ -181,19 +244,27 @@ ExpertTable::ExpertTable(std::vector<ExpertWeights> experts, ExpertWeights share
 Tensor experts(const ExpertsInputs& in, Implementation implementation) {
   check(in);
   const Tensor ids = checked_ids(in);
+  TORCH_CHECK_NOT_IMPLEMENTED(implementation != Implementation::automatic || !any_gradient(in, ids), kOp,
+                              ": no implementation but 'reference' has gradients");
   const std::string declined = cpu_declines(in, ids);
   switch (implementation) {
     case Implementation::reference: return reference(in, ids);
     case Implementation::cpu:
       TORCH_CHECK_NOT_IMPLEMENTED(declined.empty(), kOp, ": the CPU kernel cannot run: ", declined);
       return on_cpu(in, ids);
-    case Implementation::automatic: return declined.empty() ? on_cpu(in, ids) : reference(in, ids);
+    case Implementation::composed:
+      TORCH_CHECK_NOT_IMPLEMENTED(!any_gradient(in, ids), kOp, ": the composed form has no backward pass");
+      return by_expert(in, ids);
+    case Implementation::automatic:
+      return declined.empty() && in.x.size(0) <= kFewTokens ? on_cpu(in, ids) : by_expert(in, ids);
     default:
       TORCH_CHECK_NOT_IMPLEMENTED(false, kOp, ": there is no implementation '", to_string(implementation),
-                                  "' of it; there are 'reference' and 'cpu'");
+                                  "' of it; there are 'reference', 'composed' and 'cpu'");
   }
 }
 
-std::vector<Implementation> experts_implementations() { return {Implementation::reference, Implementation::cpu}; }
+std::vector<Implementation> experts_implementations() {
+  return {Implementation::reference, Implementation::composed, Implementation::cpu};
+}
 
 }  // namespace klab::kernels

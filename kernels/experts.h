@@ -1,4 +1,4 @@
-// A mixture of SwiGLU experts for few tokens: how a sparse model decodes.
+// A mixture of SwiGLU experts: how a sparse model reads a prompt, and decodes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -55,9 +55,10 @@ struct ExpertsInputs {
 ///
 /// `cpu` takes two parallel rounds over the weights; tokens that go to the same expert share one reading of it, weights
 /// that nobody chose are not read, everything between x and the one rounding of y is float32. A token's bits depend on
-/// its own row, experts and weights alone. For few tokens: for many, products of the libraries are faster. No
-/// gradients. `reference` is the definition, token by token, with sums in float32, or float64 for x in float64.
-/// `automatic` is `cpu` where it can run, else `reference`.
+/// its own row, experts and weights alone. `composed` takes products of the libraries, a few for each expert, rounding
+/// to x's dtype between them, and is faster for many tokens. `reference` is the definition, token by token, with sums
+/// in float32, or float64 for x in float64; it alone has gradients. `automatic` is `cpu` for few tokens where it can
+/// run, else `composed`.
 ///
 /// Throws c10::ValueError that names the argument, c10::NotImplementedError for an implementation that cannot run on
 /// these tensors.

@@ -12,6 +12,7 @@
 #include "core/base/file.h"
 #include "core/base/interrupt.h"
 #include "core/io/weight_files.h"
+#include "core/io/weight_memory.h"
 #include "core/kimi/layout.h"
 #include "kernels/linear.h"
 
@@ -132,7 +133,7 @@ class Loader {
     if (options_.dtype == "int8" && is_quantised(parameter, value)) {
       const kernels::QuantisedWeight rounded = quantised(at.name, found);
       error_.add(found, rounded);
-      set(value, rounded.values);
+      set(value, in_memory(rounded.values, torch::kChar));
       modules_[parameter.substr(0, parameter.rfind('.'))]->as<LinearImpl>()->scale = rounded.scale;
       held_ += rounded.scale.nbytes();
     } else if (options_.map && is_matrix(parameter, value) &&
@@ -142,7 +143,7 @@ class Loader {
       const auto dtype = is_wide(parameter)            ? torch::kFloat
                          : is_matrix(parameter, value) ? matrix_dtype(found.scalar_type())
                                                        : activations_;
-      set(value, found.to(torch::TensorOptions(dtype), /*non_blocking=*/false, /*copy=*/true));
+      set(value, in_memory(found, dtype));
     }
     files_.forget(at.name);
   }
@@ -153,6 +154,10 @@ class Loader {
     } catch (const c10::ValueError& error) {
       fail("{}: tensor '{}': {}", folder_, name, error.what_without_backtrace());
     }
+  }
+
+  Tensor in_memory(const Tensor& value, torch::ScalarType dtype) {
+    return memory_.empty(value.sizes(), dtype).copy_(value);
   }
 
   void set(Tensor& parameter, const Tensor& value) {
@@ -171,6 +176,7 @@ class Loader {
   std::string folder_;
   const LoadOptions& options_;
   WeightFiles files_;
+  WeightMemory memory_;
   torch::ScalarType activations_ = torch::kFloat;
   torch::OrderedDict<std::string, std::shared_ptr<torch::nn::Module>> modules_;
   std::set<std::string> used_;

@@ -15,8 +15,6 @@ namespace {
 using torch::Tensor;
 
 constexpr int64_t kBestOfGroup = 2;  // a group is judged by its two best experts
-// Up to so many tokens, without a gradient, one kernel for all experts beats products of the libraries, one for each.
-constexpr int64_t kFewTokens = 16;
 
 }  // namespace
 
@@ -109,7 +107,7 @@ Routing MixtureOfExperts::route(const Tensor& x) const {
 Tensor MixtureOfExperts::forward(const Tensor& input) {
   const Tensor x = input.reshape({-1, input.size(-1)});  // [n, D]
   const Routing routing = route(x);
-  if (!torch::GradMode::is_enabled() && x.is_cpu() && x.size(0) <= kFewTokens && x.scalar_type() != torch::kDouble) {
+  if (!torch::GradMode::is_enabled()) {
     return kernels::experts({x, routing.experts, routing.weights, &table()}).view(input.sizes());
   }
   const Tensor y = by_expert(x, routing);
@@ -128,7 +126,7 @@ const kernels::ExpertTable& MixtureOfExperts::table() {
   return *table_;
 }
 
-// Each expert runs once over all tokens that go to it, x [n, D] to [n, D].
+// The same with gradients, without the shared expert: each expert runs once over all tokens that go to it.
 Tensor MixtureOfExperts::by_expert(const Tensor& x, const Routing& routing) {
   const auto& [experts, weights] = routing;
   const Tensor chosen = experts.reshape({-1});                          // [n * k]

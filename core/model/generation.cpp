@@ -102,7 +102,7 @@ int64_t Sampler::draw(const Tensor& logits) {
 }
 
 Tensor prefill(Decoder& model, State& state, const Tensor& tokens, int64_t chunk) {
-  const torch::NoGradGuard no_grad;
+  const c10::InferenceMode inference;
   const int64_t T = tokens.size(1);
   Tensor last;  // [B, 1, D]
   for (int64_t start = 0; start < T; start += chunk) {
@@ -115,7 +115,7 @@ Tensor prefill(Decoder& model, State& state, const Tensor& tokens, int64_t chunk
 
 Generated generate(Decoder& model, const std::vector<std::vector<int64_t>>& prompts, const GenerationOptions& options,
                    const State* past) {
-  const torch::NoGradGuard no_grad;
+  const c10::InferenceMode inference;
   const torch::Device device = model->device();
   check_tokens(prompts, model->vocabulary());
   options.sampling.validate();

@@ -112,7 +112,28 @@ void output_columns(const ExpertsProblem& p, const Space& space, int64_t first, 
   }
 }
 
+constexpr int64_t kRowsPerTask = 16;
+
+void add_row(const AddRowsProblem& p, int64_t i) {
+  const int64_t padded = round_up(p.D, kLanes);
+  auto* row = static_cast<float*>(scratch(static_cast<size_t>(padded) * sizeof(float)));
+  load_row(p.rows, p.rows.offset(i, 0, 0), p.D, padded, row);
+  float* y = p.y + p.token[i] * p.D;
+  int64_t d = 0;
+  for (; d + kLanes <= p.D; d += kLanes) {
+    hn::StoreU(hn::MulAdd(broadcast(p.weight[i]), load(row + d), hn::LoadU(kFloats, y + d)), kFloats, y + d);
+  }
+  for (; d < p.D; ++d) y[d] += p.weight[i] * row[d];
+}
+
 }  // namespace
+
+void add_rows(const AddRowsProblem& p) {
+  run_tasks((p.count + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task) {
+    const int64_t end = HWY_MIN(p.count, (task + 1) * kRowsPerTask);
+    for (int64_t i = task * kRowsPerTask; i < end; ++i) add_row(p, i);
+  });
+}
 
 int64_t experts_workspace(const ExpertsProblem& p) {
   return 2 * p.tokens * row_step(p.D) + static_cast<int64_t>(p.token.size()) * row_step(widest(p));
@@ -141,8 +162,11 @@ namespace klab::kernels::cpu {
 
 HWY_EXPORT(experts);
 HWY_EXPORT(experts_workspace);
+HWY_EXPORT(add_rows);
 
 void experts(const ExpertsProblem& problem, float* workspace) { HWY_DYNAMIC_DISPATCH(experts)(problem, workspace); }
+
+void add_rows(const AddRowsProblem& problem) { HWY_DYNAMIC_DISPATCH(add_rows)(problem); }
 
 int64_t experts_workspace(const ExpertsProblem& problem) { return HWY_DYNAMIC_DISPATCH(experts_workspace)(problem); }
 

@@ -27,6 +27,16 @@ struct ExpertsProblem {
   std::vector<float> weight;        ///< of each slot
 };
 
+/// y [tokens, D] float32 plus weight[i] times row i, at row token[i]; no token stands there twice.
+struct AddRowsProblem {
+  int64_t count = 0, D = 0;
+  const int64_t* token = nullptr;  ///< [count]
+  const float* weight = nullptr;   ///< [count]
+  Rows rows;                       ///< [count, D], by `batch`
+  float* y = nullptr;              ///< [tokens, D], contiguous
+};
+void add_rows(const AddRowsProblem& problem);
+
 /// Floats that experts() needs, aligned to a vector.
 int64_t experts_workspace(const ExpertsProblem& problem);
 
