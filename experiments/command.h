@@ -39,6 +39,7 @@ Command generate_command();
 Command logits_command();
 Command model_command();
 Command plot_command();
+Command reproduce_command();
 Command resume_command();
 Command tasks_command();
 Command train_command();

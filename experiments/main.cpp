@@ -21,8 +21,9 @@ namespace {
 constexpr int kFailed = 1, kBadUsage = 2, kSignalled = 128;
 
 std::vector<Command> commands() {
-  return {demo_command(),   train_command(),    resume_command(), export_command(), tasks_command(), model_command(),
-          logits_command(), generate_command(), chat_command(),   plot_command(),   check_command(), bench_command()};
+  return {demo_command(),  train_command(),  resume_command(),   export_command(), tasks_command(),
+          model_command(), logits_command(), generate_command(), chat_command(),   plot_command(),
+          check_command(), bench_command(),  reproduce_command()};
 }
 
 // Every step allocates the same large tensors again. By default the C library takes such memory from the system and

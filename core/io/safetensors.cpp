@@ -3,10 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <cstring>
-#include <nlohmann/json.hpp>
-#include <set>
 
 #include "core/base/error.h"
+#include "core/base/json.h"
 
 namespace klab {
 namespace {
@@ -37,24 +36,10 @@ uint64_t from_little_endian(std::string_view bytes) {
   return value;
 }
 
-// JSON whose objects name no key twice: the parser alone would keep the last one in silence.
 Json parse_header(std::string_view text, const std::string& origin) {
-  std::vector<std::set<std::string>> open;
-  const auto no_duplicates = [&](int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) open.emplace_back();
-    if (event == Json::parse_event_t::object_end) open.pop_back();
-    if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second) {
-      fail("{}: the header names '{}' twice", origin, parsed.get<std::string>());
-    }
-    return true;
-  };
-  try {
-    Json header = Json::parse(text, no_duplicates);
-    if (!header.is_object()) fail("{}: the header is not a JSON object", origin);
-    return header;
-  } catch (const Json::exception& error) {
-    fail("{}: the header is not valid JSON: {}", origin, error.what());
-  }
+  Json header = parse_json(text, origin + ": the header");
+  if (!header.is_object()) fail("{}: the header is not a JSON object", origin);
+  return header;
 }
 
 uint64_t checked_bytes(const std::vector<int64_t>& shape, at::ScalarType dtype, const std::string& where) {

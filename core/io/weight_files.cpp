@@ -3,10 +3,10 @@
 #include <ATen/ATen.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/base/error.h"
+#include "core/base/json.h"
 
 namespace klab {
 namespace {
@@ -20,30 +20,17 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 // The index: tensor to the name of its shard.
 std::map<std::string, std::string> read_index(const std::string& path) {
   std::map<std::string, std::string> shard_of;
-  std::vector<std::set<std::string>> open;
-  const auto no_duplicates = [&](int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) open.emplace_back();
-    if (event == Json::parse_event_t::object_end) open.pop_back();
-    if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second) {
-      fail("{}: names '{}' twice", path, parsed.get<std::string>());
+  const Json json = parse_json(read_file(path), path);
+  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
+    fail("{}: has no object 'weight_map'", path);
+  }
+  for (const auto& [name, shard] : json["weight_map"].items()) {
+    const auto file = shard.is_string() ? shard.get<std::string>() : std::string();
+    if (file.empty() || fs::path(file).filename() != file) {
+      fail("{}: the shard of '{}' must be the name of a file in the same folder, but is {}", path, name,
+           shard.is_string() ? "'" + file + "'" : "no text");
     }
-    return true;
-  };
-  try {
-    const Json json = Json::parse(read_file(path), no_duplicates);
-    if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
-      fail("{}: has no object 'weight_map'", path);
-    }
-    for (const auto& [name, shard] : json["weight_map"].items()) {
-      const auto file = shard.is_string() ? shard.get<std::string>() : std::string();
-      if (file.empty() || fs::path(file).filename() != file) {
-        fail("{}: the shard of '{}' is {}, but must be the name of a file in the same folder", path, name,
-             shard.dump());
-      }
-      shard_of[name] = file;
-    }
-  } catch (const Json::exception& error) {
-    fail("{}: not valid JSON: {}", path, error.what());
+    shard_of[name] = file;
   }
   if (shard_of.empty()) fail("{}: names no tensor", path);
   return shard_of;

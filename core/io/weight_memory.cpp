@@ -42,7 +42,8 @@ at::Tensor WeightMemory::empty(at::IntArrayRef shape, at::ScalarType dtype) {
   }
   char* data = piece_->data + used_;
   used_ = round_up(used_ + bytes, kAlignment);
-  return at::from_blob(data, shape, [piece = piece_](void*) {}, at::TensorOptions(dtype));
+  return at::from_blob(
+      data, shape, [piece = piece_](void*) {}, at::TensorOptions(dtype));
 }
 
 }  // namespace klab

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <set>
+#include <map>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
@@ -62,7 +62,8 @@ struct QuantisationError {
 
 class Loader {
  public:
-  Loader(const std::string& folder, const LoadOptions& options) : folder_(folder), options_(options), files_(folder) {}
+  Loader(const std::string& folder, int64_t heads, const LoadOptions& options)
+      : folder_(folder), heads_(heads), options_(options), files_(folder) {}
 
   void fill(const Decoder& model) {
     const torch::NoGradGuard no_grad;
@@ -102,7 +103,7 @@ class Loader {
     if (found.defined() && at.rows > 0) {
       found = at.begin + at.rows <= found.size(0) ? found.narrow(0, at.begin, at.rows) : Tensor();
     }
-    if (!found.defined() || !same_shape(parameter, value.sizes().vec(), found.sizes().vec())) {
+    if (!found.defined() || !same_shape(parameter, value.sizes().vec(), found.sizes().vec(), heads_)) {
       fail("{}: tensor '{}' has shape [{}], but its part for the model of config.json has [{}]", folder_, at.name,
            fmt::join(whole, ", "), fmt::join(value.sizes().vec(), ", "));
     }
@@ -112,9 +113,12 @@ class Loader {
   torch::ScalarType activation_dtype(const Decoder& model) const {
     if (options_.dtype == "float32" || options_.dtype == "float16") return torch::kFloat;
     if (options_.dtype == "bfloat16") return torch::kBFloat16;
-    const Tensor embedding = model->named_parameters()["embedding"];
-    const auto dtype = files_.entries().at(place("embedding", embedding).name).dtype;
-    return dtype == torch::kBFloat16 ? torch::kBFloat16 : torch::kFloat;
+    for (const auto& item : model->named_parameters()) {
+      if (!is_matrix(item.key(), item.value())) continue;
+      const auto dtype = files_.entries().at(place(item.key(), item.value()).name).dtype;
+      if (dtype != torch::kBFloat16) return torch::kFloat;
+    }
+    return torch::kBFloat16;
   }
 
   torch::ScalarType matrix_dtype(torch::ScalarType in_file) const {
@@ -128,7 +132,7 @@ class Loader {
   void load(const std::string& parameter, Tensor& value) {
     const TensorPlace at = place(parameter, value);
     const Tensor found = view(at, parameter, value);
-    used_.insert(at.name);
+    used_[at.name] += static_cast<uint64_t>(found.nbytes());
     read_ += found.nbytes();
     if (options_.dtype == "int8" && is_quantised(parameter, value)) {
       const kernels::QuantisedWeight rounded = quantised(at.name, found);
@@ -167,19 +171,23 @@ class Loader {
 
   void refuse_others() const {
     for (const auto& [name, entry] : files_.entries()) {
-      if (used_.count(name) == 0 && !is_passed_over(name)) {
-        fail("{}: tensor '{}' has no place in the model of config.json", folder_, name);
-      }
+      const auto used = used_.find(name);
+      const uint64_t taken = used == used_.end() ? 0 : used->second, all = entry.end - entry.begin;
+      if (taken == all || is_passed_over(name)) continue;  // one without numbers needs no place
+      if (taken == 0) fail("{}: tensor '{}' has no place in the model of config.json", folder_, name);
+      fail("{}: tensor '{}' has {} bytes, of which the model of config.json has place for {}", folder_, name, all,
+           taken);
     }
   }
 
   std::string folder_;
+  int64_t heads_;
   const LoadOptions& options_;
   WeightFiles files_;
   WeightMemory memory_;
   torch::ScalarType activations_ = torch::kFloat;
   torch::OrderedDict<std::string, std::shared_ptr<torch::nn::Module>> modules_;
-  std::set<std::string> used_;
+  std::map<std::string, uint64_t> used_;  // bytes of each tensor that have found a place
   uint64_t read_ = 0, held_ = 0;
   QuantisationError error_;
 };
@@ -194,7 +202,7 @@ KimiModel load_kimi(const std::string& folder, const Registry<MixerEntry>& mixer
   if (!std::filesystem::is_directory(folder)) fail("there is no model folder '{}'", folder);
   const PublicConfig config = read_public_config(folder);
   const ModelConfig model = model_config(config, mixers);
-  Loader loader(folder, options);
+  Loader loader(folder, model.heads, options);
   const ParameterPlace hollow(torch::kCPU, torch::kFloat, /*hollow=*/true);
   KimiModel loaded{model, config.tokens, Decoder(model, model.vocab), 0, 0};
   loader.fill(loaded.model);
@@ -206,12 +214,24 @@ KimiModel load_kimi(const std::string& folder, const Registry<MixerEntry>& mixer
 
 std::vector<TensorEntry> public_tensors(const Decoder& model, torch::ScalarType dtype) {
   std::vector<TensorEntry> entries;
-  for (const auto& item : model->named_parameters()) {
+  const auto parameters = model->named_parameters();
+  for (const auto& item : parameters) {
     const std::vector<int64_t> shape = item.value().sizes().vec();
-    const bool rate =
-        item.key().find(".A_log") != std::string::npos || item.key().find(".dt_bias") != std::string::npos;
+    const bool rate = is_wide(item.key()) && item.key().find(".correction_bias") == std::string::npos;
     entries.push_back(
         {public_places(item.key(), shape).front().name, rate ? torch::kFloat : dtype, public_shape(item.key(), shape)});
+  }
+  // The layout has shared experts in every layer with experts: without numbers where the model has none.
+  for (const auto& item : parameters) {
+    const size_t router = item.key().find(".router.weight");
+    if (router == std::string::npos) continue;
+    const std::string shared = item.key().substr(0, router) + ".shared.";
+    if (parameters.contains(shared + "gate_proj.weight")) continue;
+    for (const char* name : {"gate_proj.weight", "up_proj.weight", "down_proj.weight"}) {
+      const int64_t D = item.value().size(1);
+      const std::vector<int64_t> shape = name[0] == 'd' ? std::vector<int64_t>{D, 0} : std::vector<int64_t>{0, D};
+      entries.push_back({public_places(shared + name, shape).front().name, dtype, shape});
+    }
   }
   return entries;
 }
@@ -222,7 +242,9 @@ void save_kimi(const std::string& folder, const ModelConfig& config, const Decod
   const std::vector<TensorEntry> entries = public_tensors(model, dtype);
   std::map<std::string, std::pair<const TensorEntry*, Tensor>> by_name;
   const auto parameters = model->named_parameters();
-  for (size_t i = 0; i < entries.size(); ++i) by_name[entries[i].name] = {&entries[i], parameters[i].value()};
+  for (size_t i = 0; i < entries.size(); ++i) {
+    by_name[entries[i].name] = {&entries[i], i < parameters.size() ? parameters[i].value() : torch::empty({0})};
+  }
   make_writable_folder(folder);
   write_weight_files(folder, entries, shard_bytes, [&](const std::string& name) {
     const auto& [entry, value] = by_name.at(name);

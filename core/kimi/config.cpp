@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/json.h"
 #include "core/base/text.h"
 
 namespace klab {
@@ -218,7 +218,7 @@ LinearShape linear_shape(Reader& top, Reader& linear) {
       refuse("{} = {}, but {} = {}: two names of one thing that contradict each other", linear.where(inner),
              inside.dump(), outer, outside.dump());
     }
-    if (inside.is_null() && outside.is_null()) linear.missing({inner});
+    if (inside.is_null() && outside.is_null()) top.missing({std::string("linear_attn_config.") + inner, outer});
     return inside.is_null() ? top.count({outer}, 1, most) : linear.count({inner}, 1, most);
   };
   return {either("num_heads", "linear_num_heads", kWidest), either("head_dim", "linear_head_dim", kWidest),
@@ -240,8 +240,8 @@ std::vector<std::string> layer_kinds(Reader& top, Reader& linear, bool has_linea
 // How many first layers are dense; those behind them have experts.
 int64_t dense_layers(Reader& top, int64_t layers) {
   const std::vector<std::string> words = layer_words(top, "mlp_layer_types", layers, {kDense, kSparse});
-  const int64_t first =
-      top.count({"first_k_dense_replace"}, 0, kWidest, words.empty() ? std::nullopt : std::optional<int64_t>(-1));
+  const int64_t first = top.count({"first_k_dense_replace"}, 0, kWidest, -1);
+  if (words.empty() && first < 0) top.missing({"first_k_dense_replace", "mlp_layer_types"});
   if (words.empty()) return std::min(first, layers);
   const auto sparse = std::find(words.begin(), words.end(), kSparse);
   const auto again = std::find(sparse, words.end(), kDense);
@@ -285,19 +285,25 @@ void read_experts(Reader& top, Assignments& set, int64_t layers) {
   const int64_t dense = dense_layers(top, layers);
   const bool sparse = dense < layers;
   const auto optional = [&](int64_t value) { return sparse ? std::nullopt : std::optional<int64_t>(value); };
-  const int64_t experts = top.count({"num_experts", "num_local_experts"}, 0, kMostExperts, optional(0));
-  const int64_t chosen = top.count({"num_experts_per_token", "num_experts_per_tok"}, 0, kMostExperts, optional(0));
-  const int64_t width = top.count({"moe_intermediate_size"}, 0, kWidest, optional(0));
+  const int64_t experts = top.count({"num_experts", "num_local_experts"}, sparse ? 1 : 0, kMostExperts, optional(0));
+  const int64_t least = sparse ? 1 : 0, most = sparse ? experts : kMostExperts;
+  const int64_t chosen = top.count({"num_experts_per_token", "num_experts_per_tok"}, least, most, optional(0));
+  const int64_t width = top.count({"moe_intermediate_size"}, least, kWidest, optional(0));
   const int64_t shared = top.count({"num_shared_experts", "n_shared_experts"}, 0, kMostExperts, 0);
   const int64_t groups = top.count({"num_expert_group", "n_group"}, 1, kMostExperts, 1);
-  const int64_t open_groups = top.count({"topk_group"}, 1, kMostExperts, 1);
+  const int64_t open_groups = top.count({"topk_group"}, 1, groups, 1);
   const bool renormalise = top.flag({"moe_renormalize", "norm_topk_prob"}, true);
   const double scaling = sparse ? top.number("routed_scaling_factor") : (top.find({"routed_scaling_factor"}), 1);
   top.only("moe_layer_freq", 1, "every layer behind the dense ones has experts");
   top.only("moe_router_activation_func", "sigmoid", "klab's router has no other");
   if (!sparse) return;
-  if (experts == 0)
-    refuse("{} = 0, but layers behind the first {} are to have experts", top.where("num_experts"), dense);
+  if (experts % groups != 0) {
+    refuse("{} = {} must divide num_experts = {}", top.where("num_expert_group"), groups, experts);
+  }
+  if (chosen > open_groups * (experts / groups)) {
+    refuse("{} = {} must be at most {}: topk_group = {} groups of {} experts", top.where("num_experts_per_token"),
+           chosen, open_groups * (experts / groups), open_groups, experts / groups);
+  }
   set("first_dense", dense, "first_k_dense_replace");
   set("moe.experts", experts, "num_experts");
   set("moe.experts_per_token", chosen, "num_experts_per_token");
@@ -328,13 +334,14 @@ PublicTokens read_tokens(Reader& top) {
 }
 
 Json parse_object(const std::string& text, const std::string& origin) {
+  Json json;
   try {
-    Json json = Json::parse(text);
-    if (!json.is_object()) refuse("{}: must be a JSON object", origin);
-    return json;
-  } catch (const Json::exception& error) {
-    refuse("{}: not valid JSON: {}", origin, error.what());
+    json = parse_json(text, origin);
+  } catch (const Error& error) {
+    refuse("{}", error.what());
   }
+  if (!json.is_object()) refuse("{}: must be a JSON object", origin);
+  return json;
 }
 
 }  // namespace
@@ -343,7 +350,7 @@ PublicConfig parse_public_config(const std::string& text, const std::string& ori
   const Json json = parse_object(text, origin);
   Reader top(json, origin);
   top.only("model_type", "kimi_linear", "klab reads Kimi Linear checkpoints only");
-  if (json.contains("quantization_config")) {
+  if (!top.find({"quantization_config"}).is_null()) {
     refuse("{}: klab reads bfloat16, float16 and float32 weights, no quantised ones", top.where("quantization_config"));
   }
   const Json linear_json = json.value("linear_attn_config", Json());
@@ -365,7 +372,9 @@ PublicConfig parse_public_config(const std::string& text, const std::string& ori
   set("width", top.count({"hidden_size"}, 1, kWidest), "hidden_size");
   set("vocab", top.count({"vocab_size"}, 1, kWidest), "vocab_size");
   set("mlp_width", top.count({"intermediate_size"}, 1, kWidest), "intermediate_size");
-  set("norm_eps", top.number("rms_norm_eps"), "rms_norm_eps");
+  const double eps = top.number("rms_norm_eps");
+  if (!(eps > 0)) refuse("{} = {} must be positive", top.where("rms_norm_eps"), eps);
+  set("norm_eps", eps, "rms_norm_eps");
   set("heads", shape.heads, "num_heads");
   set("head_dim", shape.head_dim, "head_dim");
   if (has("kda")) set("kda.conv_taps", shape.taps, "short_conv_kernel_size");

@@ -117,11 +117,11 @@ std::vector<int64_t> public_shape(const std::string& parameter, const std::vecto
   return shape;
 }
 
-bool same_shape(const std::string& parameter, const std::vector<int64_t>& shape, const std::vector<int64_t>& found) {
+bool same_shape(const std::string& parameter, const std::vector<int64_t>& shape, const std::vector<int64_t>& found,
+                int64_t heads) {
   const std::vector<int64_t> expected = without_ones(shape), given = without_ones(found);
   if (expected == given) return true;
-  return ends_with(parameter, ".dt_bias") && given.size() == 2 && expected.size() == 1 &&
-         given[0] * given[1] == expected[0];
+  return ends_with(parameter, ".dt_bias") && found.size() == 2 && found[0] == heads && found[0] * found[1] == shape[0];
 }
 
 bool is_passed_over(const std::string& tensor) {

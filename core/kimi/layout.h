@@ -24,8 +24,9 @@ std::vector<TensorPlace> public_places(const std::string& parameter, const std::
 std::vector<int64_t> public_shape(const std::string& parameter, const std::vector<int64_t>& shape);
 
 /// Whether `found` is a spelling of the parameter's shape: with dimensions of size one more or fewer, and dt_bias
-/// [H * K] as [H, K].
-bool same_shape(const std::string& parameter, const std::vector<int64_t>& shape, const std::vector<int64_t>& found);
+/// [H * K] as [H, K], H = `heads`.
+bool same_shape(const std::string& parameter, const std::vector<int64_t>& shape, const std::vector<int64_t>& found,
+                int64_t heads);
 
 /// Tensors that a reader passes over: those of layers for multi-token prediction, and rotary frequencies.
 bool is_passed_over(const std::string& tensor);

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -71,7 +72,7 @@ def drawn_weights(model, seed):
             uniform(x, 0.4, 1.8)
         else:
             columns = x[0].numel() if "conv1d" in name else x.shape[-1]
-            scale = 1 if "embed_tokens" in name else 1.4 / columns**0.5
+            scale = 1 if "embed_tokens" in name else 1.4 / max(1, columns) ** 0.5
             x.copy_(torch.randn(x.shape, generator=generator) * scale)
     return model
 
@@ -113,6 +114,17 @@ def expected_logits(model, tokens, chunked=False):
         return model(tokens, use_cache=False).logits.float()
 
 
+def slow(*values):
+    """A case that runs with --slow only."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+def some(cases, step):
+    """Every so many cases at once, all of them with --slow."""
+    values = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [pytest.param(*case) if i % step == 0 else slow(*case) for i, case in enumerate(values)]
+
+
 # --- The program ------------------------------------------------------------------------------------------------------
 
 
@@ -147,8 +159,8 @@ def logits(folder, tokens, *options):
 
 def generate(folder, tokens, new, *options):
     """The answers' token ids."""
-    done = succeed("--quiet", "generate", "--model", folder, "--tokens", rows_of(tokens), "--max-new-tokens", new, "--json",
-                   *options)
+    done = succeed("--quiet", "generate", "--json", "--model", folder, "--tokens", rows_of(tokens),
+                   "--max-new-tokens", new, *options)
     return json.loads(done.stdout)["tokens"]
 
 

@@ -1,0 +1,30 @@
+#include "core/base/json.h"
+
+#include <set>
+#include <vector>
+
+#include "core/base/error.h"
+
+namespace klab {
+
+nlohmann::ordered_json parse_json(std::string_view text, const std::string& origin) {
+  using Json = nlohmann::ordered_json;
+  constexpr int kDeepest = 64;
+  std::vector<std::set<std::string>> open;
+  const auto check = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    if (depth > kDeepest) fail("{}: nested more than {} deep", origin, kDeepest);
+    if (event == Json::parse_event_t::object_start) open.emplace_back();
+    if (event == Json::parse_event_t::object_end) open.pop_back();
+    if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second) {
+      fail("{}: names '{}' twice", origin, parsed.get<std::string>());
+    }
+    return true;
+  };
+  try {
+    return Json::parse(text, check);
+  } catch (const Json::exception& error) {
+    fail("{}: not valid JSON: {}", origin, error.what());
+  }
+}
+
+}  // namespace klab

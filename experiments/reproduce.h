@@ -1,0 +1,29 @@
+// Figures and tables of the Kimi Linear report (arXiv 2510.26692), measured again here.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace klab {
+
+struct ReproduceOptions {
+  std::string scale = "small";
+  std::string out;           ///< folder for what a figure makes: CSV, pictures, a page
+  std::string command_line;  ///< for their headers
+  double budget_hours = 0.5;
+  bool quiet = false;
+};
+
+/// One figure or table: its folder under experiments/, and what it claims.
+struct Reproduction {
+  std::string name;
+  std::string claim;
+  std::function<void(const ReproduceOptions&)> run;
+};
+
+// One per figure or table, listed in reproduce.cpp.
+Reproduction fig1_reproduction();
+Reproduction fig7_reproduction();
+
+}  // namespace klab
