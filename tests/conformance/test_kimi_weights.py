@@ -249,7 +249,7 @@ INDICES = {
     "a list": (lambda index: index.update(weight_map=[1]), "weight_map"),
     "a name twice": (names_twice, "lm_head.weight"),
     "no JSON": (lambda index: "{", INDEX),
-    "deep": (lambda index: '{"weight_map": {"x": ' + "[" * 200_000 + "]" * 200_000 + "}}", "'x'"),
+    "deep": (lambda index: '{"weight_map": {"x": ' + "[" * 200_000 + "]" * 200_000 + "}}", "nested"),
     "empty": (lambda index: "", INDEX),
 }
 
