@@ -50,6 +50,8 @@ Command reproduce_command() {
                            "hours that the measurements may take; longer ones are left out")
                 ->check(CLI::PositiveNumber)
                 ->capture_default_str();
+            app.add_flag("--redraw", options->redraw,
+                         "draw and conclude again from the measured.csv of an earlier call");
             return [options, names, &globals] { return run(*names, *options, globals); };
           }};
 }

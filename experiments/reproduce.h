@@ -12,6 +12,7 @@ struct ReproduceOptions {
   std::string out;           ///< folder for what a figure makes: CSV, pictures, a page
   std::string command_line;  ///< for their headers
   double budget_hours = 0.5;
+  bool redraw = false;  ///< from what was measured before
   bool quiet = false;
 };
 

@@ -58,6 +58,7 @@ def run_conformance(options, report):
     command = [options.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", tests]
     command += ["--slow"] if options.all else []
     library = {"KLAB_LIBRARY": str(options.build / "lib" / "libklab_kernels.so"),
+               "KLAB_PROGRAM": str(options.build / "bin" / "klab"),
                "KLAB_RUN_MODULE": str(options.build / "tests" / "support" / "run_module"),
                "KLAB_RUN_TOKENIZER": str(options.build / "tests" / "support" / "run_tokenizer"),
                "PYTHONPATH": str(pathlib.Path(__file__).parent.parent / "python")}

@@ -58,9 +58,10 @@ void draw_curves(const std::string& out, const std::string& title, const std::st
                                   : fmt::format("with points pt 4 ps 1.3 lw 1.5 lc rgb '{}'", colour);
     plots += fmt::format("{}$c{} {} title '{}'", i == 0 ? "plot " : ", ", i, style, curves[i].name);
   }
-  run_gnuplot(fmt::format("set terminal pngcairo size 1000,640 font 'sans,13'\nset title '{}'\nset logscale xy\n"
+  run_gnuplot(fmt::format("set terminal pngcairo size 1000,720 font 'sans,13'\nset title '{}'\nset logscale xy\n"
                           "set xtics ('4K' 4096, '16K' 16384, '64K' 65536, '256K' 262144, '1M' 1048576)\n"
-                          "set xlabel 'tokens'\nset ylabel '{}'\nset grid\nset key outside right top\n{}{}\n",
+                          "set xlabel 'tokens'\nset ylabel '{}'\nset grid\nset key below maxrows 3 font ',11'\nset "
+                          "xrange [3500:1250000]\n{}{}\n",
                           title, y, data, plots),
               out);
 }
@@ -83,9 +84,36 @@ std::string describe(const Rates& rates) {
   return fmt::format("{}; largest error of the fit {:.0f} %", join(parts), 100 * rates.worst_error);
 }
 
+std::vector<Measured> read_measured(const ReproduceOptions& options, std::string& command) {
+  const CsvTable table = read_csv(options.out + "/measured.csv");
+  const std::string marker = "command: ";
+  for (const std::string& comment : table.comments) {
+    if (comment.rfind(marker, 0) == 0) command = comment.substr(marker.size());
+  }
+  const StackScale scale = stack_scale(options.scale);
+  std::vector<Measured> all;
+  for (const std::vector<std::string>& row : table.rows) {
+    Measured one{row[table.column("stack")],
+                 row[table.column("phase")],
+                 std::stoll(row[table.column("tokens")]),
+                 std::stoll(row[table.column("batch")]),
+                 std::stod(row[table.column("seconds")]),
+                 {}};
+    for (const StackKind& kind : stack_kinds()) {
+      if (kind.name != one.stack) continue;
+      const ModelConfig config = stack_config(kind, scale, scale.layers, scale.experts);
+      one.work = one.phase == "prefill" ? prefill_work(config, scale.chunk, one.tokens)
+                                        : decode_work(config, one.batch, one.tokens);
+    }
+    all.push_back(one);
+  }
+  return all;
+}
+
 void write_results(const ReproduceOptions& options, const EfficiencyResults& results) {
   make_writable_folder(options.out);
-  const std::vector<std::string> comments = provenance(options.command_line, at::get_num_threads());
+  std::vector<std::string> comments = provenance(options.command_line, at::get_num_threads());
+  if (options.redraw) comments = read_csv(options.out + "/measured.csv").comments;
   CsvTable measured{comments, {"stack", "phase", "tokens", "batch", "seconds", "fitted_seconds"}, {}};
   for (const Measured& one : results.measured) {
     measured.rows.push_back({one.stack, one.phase, fmt::format("{}", one.tokens), fmt::format("{}", one.batch),

@@ -41,12 +41,16 @@ std::string describe(const Rates& rates);
 
 /// Writes measured.csv, extrapolated.csv and page.md into the folder.
 struct EfficiencyResults {
+  std::string command;  ///< that measured
   std::vector<Measured> measured;
   Rates prefill, decode;  ///< each fitted to its own phase
   const Rates& of(const std::string& phase) const { return phase == "prefill" ? prefill : decode; }
   std::vector<std::vector<std::string>> extrapolated;  ///< rows: stack, phase, tokens, batch, seconds
   std::vector<std::string> page;                       ///< lines
 };
+/// The measurements that an earlier call has left in the folder, and the command that made them. Throws Error.
+std::vector<Measured> read_measured(const ReproduceOptions& options, std::string& command);
+
 void write_results(const ReproduceOptions& options, const EfficiencyResults& results);
 
 }  // namespace klab

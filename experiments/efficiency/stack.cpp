@@ -76,7 +76,7 @@ const std::vector<StackKind>& stack_kinds() {
 }
 
 StackScale stack_scale(const std::string& name) {
-  if (name == "smoke") return {4, 256, 4, 32, 8, 128, 512, 8192, 16384};
+  if (name == "smoke") return {4, 128, 4, 32, 8, 64, 512, 2048, 16384};
   return {4, 2304, 32, 128, 64, 1024, 2048, 32768, 1 << 20};
 }
 
@@ -145,7 +145,7 @@ double Rates::seconds(const Work& work) const {
   return part(work.weight_bytes, bytes) + part(work.product_flops, products) + part(work.attention_flops, attention);
 }
 
-Rates fit_rates(const std::vector<Measured>& measured) {
+Rates fit_rates(const std::vector<Measured>& measured, FitTerms terms) {
   if (measured.empty()) fail("nothing was measured");
   Eigen::MatrixXd all(measured.size(), 3);
   for (size_t i = 0; i < measured.size(); ++i) {  // relative errors: every row over its time
@@ -153,6 +153,8 @@ Rates fit_rates(const std::vector<Measured>& measured) {
     all.row(static_cast<Eigen::Index>(i)) =
         Eigen::RowVector3d(work.weight_bytes, work.product_flops, work.attention_flops) / measured[i].seconds;
   }
+  if (terms == FitTerms::products_attention) all.col(0).setZero();
+  if (terms == FitTerms::bytes_attention) all.col(1).setZero();
   const Eigen::RowVector3d scale = all.cwiseAbs().colwise().maxCoeff();
   const Eigen::VectorXd ones = Eigen::VectorXd::Ones(all.rows());
   Rates best;

@@ -55,7 +55,12 @@ struct Rates {
   double worst_error = 0;                         ///< largest relative error among what was fitted
   double seconds(const Work& work) const;
 };
-Rates fit_rates(const std::vector<Measured>& measured);
+///
+/// Not all of them can be told apart: reading a prompt is bound by arithmetic, and the weights that its chunks read
+/// grow with it just as the products do; a single sequence's token is bound by reading, and its products are always as
+/// many.
+enum class FitTerms { products_attention, bytes_attention, all };
+Rates fit_rates(const std::vector<Measured>& measured, FitTerms terms);
 
 /// Times a stack of random weights in bfloat16: prefill at doubling lengths, decoding at doubling lengths over caches
 /// of one number (the time does not depend on it), alone and as the largest batch whose states and caches take no
