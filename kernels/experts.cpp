@@ -244,8 +244,6 @@ ExpertTable::ExpertTable(std::vector<ExpertWeights> experts, ExpertWeights share
 Tensor experts(const ExpertsInputs& in, Implementation implementation) {
   check(in);
   const Tensor ids = checked_ids(in);
-  TORCH_CHECK_NOT_IMPLEMENTED(implementation != Implementation::automatic || !any_gradient(in, ids), kOp,
-                              ": no implementation but 'reference' has gradients");
   const std::string declined = cpu_declines(in, ids);
   switch (implementation) {
     case Implementation::reference: return reference(in, ids);
@@ -256,6 +254,7 @@ Tensor experts(const ExpertsInputs& in, Implementation implementation) {
       TORCH_CHECK_NOT_IMPLEMENTED(!any_gradient(in, ids), kOp, ": the composed form has no backward pass");
       return by_expert(in, ids);
     case Implementation::automatic:
+      if (any_gradient(in, ids)) return reference(in, ids);
       return declined.empty() && in.x.size(0) <= kFewTokens ? on_cpu(in, ids) : by_expert(in, ids);
     default:
       TORCH_CHECK_NOT_IMPLEMENTED(false, kOp, ": there is no implementation '", to_string(implementation),

@@ -57,8 +57,8 @@ struct ExpertsInputs {
 /// that nobody chose are not read, everything between x and the one rounding of y is float32. A token's bits depend on
 /// its own row, experts and weights alone. `composed` takes products of the libraries, a few for each expert, rounding
 /// to x's dtype between them, and is faster for many tokens. `reference` is the definition, token by token, with sums
-/// in float32, or float64 for x in float64; it alone has gradients. `automatic` is `cpu` for few tokens where it can
-/// run, else `composed`.
+/// in float32, or float64 for x in float64; it alone has gradients. `automatic` is `reference` where a gradient is
+/// needed, else `cpu` for few tokens where it can run, else `composed`.
 ///
 /// Throws c10::ValueError that names the argument, c10::NotImplementedError for an implementation that cannot run on
 /// these tensors.

@@ -70,7 +70,7 @@ def run_transformers(model, prompt):
 
 def run_klab(folder, prompt, threads, *flags):
     tokens = ",".join(map(str, prompt[0].tolist()))
-    command = [str(ROOT / "build" / "bin" / "klab"), "generate", "--model", folder, "--tokens", tokens, "--json",
+    command = [str(ROOT / "klab"), "generate", "--model", folder, "--tokens", tokens, "--json",
                "--max-new-tokens", str(ANSWER), "--ignore-eos", "--quiet", "--threads", str(threads), *flags]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
