@@ -1,19 +1,14 @@
 // The klab program: picks the subcommand, and turns errors into messages and exit codes.
-#if defined(__linux__)
-#include <malloc.h>
-#endif
-
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
-
-#include <limits>
 
 #include "core/base/error.h"
 #include "core/base/interrupt.h"
 #include "core/base/text.h"
 #include "core/base/version.h"
 #include "experiments/command.h"
+#include "experiments/memory.h"
 
 namespace klab {
 namespace {
@@ -24,17 +19,6 @@ std::vector<Command> commands() {
   return {demo_command(),  train_command(),  resume_command(),   export_command(), tasks_command(),
           model_command(), logits_command(), generate_command(), chat_command(),   plot_command(),
           check_command(), bench_command(),  reproduce_command()};
-}
-
-// Every step allocates the same large tensors again. By default the C library takes such memory from the system and
-// gives it back each time, page by page: a fifth of a training step. Here it stays.
-void keep_freed_memory() {
-#if defined(__GLIBC__)
-  constexpr int kLargest = 32 << 20;  // glibc takes no larger threshold
-  mallopt(M_MMAP_THRESHOLD, kLargest);
-  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-  mallopt(M_TOP_PAD, 2 * kLargest);
-#endif
 }
 
 std::string command_line(int argc, char** argv) {

@@ -10,6 +10,7 @@
 #include "core/base/progress.h"
 #include "core/base/text.h"
 #include "experiments/device.h"
+#include "experiments/memory.h"
 #include "mixers/registry.h"
 
 namespace klab {
@@ -92,7 +93,10 @@ KimiModel open_public_model(const PublicModelOptions& options, const Globals& gl
                      fmt::format("{:.1f} of {:.1f} GB", static_cast<double>(done) / kGigabyte,
                                  static_cast<double>(all) / kGigabyte));
   };
-  KimiModel loaded = load_kimi(options.model, mixers(), load);
+  KimiModel loaded = [&] {
+    const ReturnFreedMemory while_loading;
+    return load_kimi(options.model, mixers(), load);
+  }();
   progress.reset();
   if (!device.is_cpu()) loaded.model->to(device);
   if (!globals.quiet) {

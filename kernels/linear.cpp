@@ -154,27 +154,4 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& scale) {
   return y.view(shape);
 }
 
-QuantisedWeight quantise(const Tensor& weight) {
-  constexpr const char* kName = "quantise";
-  TORCH_CHECK_VALUE(weight.defined(), kName, ": weight is missing");
-  check_tensor(kName, "weight", weight, {-1, -1}, weight);
-  const at::NoGradGuard no_grad;
-  const int64_t N = weight.size(0), K = weight.size(1);
-  const Tensor values = empty_result({N, K}, weight.options().dtype(at::kChar));
-  const Tensor scale = at::ones({N}, weight.options().dtype(at::kFloat));
-  const int64_t most = std::max<int64_t>(1, kBlockBytes / (std::max<int64_t>(K, 1) * 4));
-  for (int64_t first = 0; first < N && K > 0; first += most) {
-    const int64_t count = std::min(most, N - first);
-    const Tensor block = weight.narrow(0, first, count).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
-    const Tensor largest = block.abs().amax(1);  // [count]; NaN if there is one
-    TORCH_CHECK_VALUE(at::isfinite(largest).all().item<bool>(), kName, ": weight has a number that is not finite in ",
-                      "float32, among rows ", first, "..", first + count - 1);
-    // The kernels take denormal numbers for zeros.
-    const Tensor step = (largest / 127).clamp_min_(std::numeric_limits<float>::min()).masked_fill_(largest == 0, 1);
-    scale.narrow(0, first, count).copy_(step);
-    values.narrow(0, first, count).copy_(block.div_(step.unsqueeze(1)).round_().clamp_(-127, 127));
-  }
-  return {values, scale};
-}
-
 }  // namespace klab::kernels

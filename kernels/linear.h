@@ -27,11 +27,13 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 struct QuantisedWeight {
   at::Tensor values;  ///< int8 [N, K]
   at::Tensor scale;   ///< float32 [N]
+  /// Over all numbers: of what the rounding changed, and of the weight.
+  double squared_error = 0, squared_sum = 0;
 };
 
 /// Rounds `weight` [N, K], of any floating dtype, to nearest, ties to even; scale is a row's largest magnitude / 127,
-/// 1 for a row of zeros, never denormal. Works in blocks of rows: beside the result it needs some 32 MiB (or what one
-/// row takes). Throws c10::ValueError when the weight is no matrix or one of its numbers is not finite in float32.
+/// 1 for a row of zeros, never denormal. Needs no more memory than the result and a row for each thread. Throws
+/// c10::ValueError when the weight is no matrix on the CPU or one of its numbers is not finite in float32.
 QuantisedWeight quantise(const at::Tensor& weight);
 
 }  // namespace klab::kernels

@@ -43,23 +43,6 @@ bool is_quantised(const std::string& parameter, const Tensor& value) {
          parameter.find(".b_proj.") == std::string::npos;
 }
 
-// The sums from which the error of all quantised weights comes out.
-struct QuantisationError {
-  double error = 0, all = 0;
-  void add(const Tensor& weight, const kernels::QuantisedWeight& rounded) {
-    constexpr int64_t kRows = 1024;
-    for (int64_t row = 0; row < weight.size(0); row += kRows) {
-      const int64_t rows = std::min(kRows, weight.size(0) - row);
-      const Tensor exact = weight.narrow(0, row, rows).to(torch::kFloat);
-      const Tensor held =
-          rounded.values.narrow(0, row, rows).to(torch::kFloat) * rounded.scale.narrow(0, row, rows).unsqueeze(1);
-      error += (exact - held).square().sum(torch::kDouble).item<double>();
-      all += exact.square().sum(torch::kDouble).item<double>();
-    }
-  }
-  double relative() const { return all > 0 ? std::sqrt(error / all) : 0; }
-};
-
 class Loader {
  public:
   Loader(const std::string& folder, int64_t heads, const LoadOptions& options)
@@ -79,7 +62,7 @@ class Loader {
   }
 
   uint64_t held() const { return held_; }
-  double quantisation_error() const { return error_.relative(); }
+  double quantisation_error() const { return squared_sum_ > 0 ? std::sqrt(squared_error_ / squared_sum_) : 0; }
 
  private:
   // Which of its places a parameter is in.
@@ -136,9 +119,11 @@ class Loader {
     read_ += found.nbytes();
     if (options_.dtype == "int8" && is_quantised(parameter, value)) {
       const kernels::QuantisedWeight rounded = quantised(at.name, found);
-      error_.add(found, rounded);
+      squared_error_ += rounded.squared_error;
+      squared_sum_ += rounded.squared_sum;
       set(value, in_memory(rounded.values, torch::kChar));
-      modules_[parameter.substr(0, parameter.rfind('.'))]->as<LinearImpl>()->scale = rounded.scale;
+      modules_[parameter.substr(0, parameter.rfind('.'))]->as<LinearImpl>()->scale =
+          in_memory(rounded.scale, torch::kFloat);
       held_ += rounded.scale.nbytes();
     } else if (options_.map && is_matrix(parameter, value) &&
                found.scalar_type() == matrix_dtype(found.scalar_type())) {
@@ -189,7 +174,7 @@ class Loader {
   torch::OrderedDict<std::string, std::shared_ptr<torch::nn::Module>> modules_;
   std::map<std::string, uint64_t> used_;  // bytes of each tensor that have found a place
   uint64_t read_ = 0, held_ = 0;
-  QuantisationError error_;
+  double squared_error_ = 0, squared_sum_ = 0;  // of all weights in eight bits
 };
 
 std::string dtype_word(torch::ScalarType dtype) {

@@ -43,7 +43,7 @@ ExpertWeights random_expert(int64_t M, int64_t D, at::ScalarType type) {
       weight = weight.to(type);
       return;
     }
-    const auto [values, steps] = kernels::quantise(weight);
+    const auto [values, steps, squared_error, squared_sum] = kernels::quantise(weight);
     weight = values;
     scale = steps;
   };

@@ -69,7 +69,7 @@ struct Narrow {
 Narrow narrow_weight(int64_t N, int64_t K, at::ScalarType dtype) {
   const at::Tensor weight = at::randn({N, K});
   if (dtype != at::kChar) return {weight.to(dtype), {}};
-  const auto [values, scale] = kernels::quantise(weight);
+  const auto [values, scale, squared_error, squared_sum] = kernels::quantise(weight);
   return {values, scale};
 }
 
@@ -191,7 +191,7 @@ TEST(Linear, RefusesWrongNarrowWeightsByName) {
 TEST(Quantise, IsOffByHalfAStepAtMost) {
   for (const at::ScalarType dtype : {at::kDouble, at::kFloat, at::kBFloat16, at::kHalf}) {
     const at::Tensor weight = (at::randn({70, 129}) * at::randn({70, 1}).exp()).to(dtype);
-    const auto [values, scale] = kernels::quantise(weight);
+    const auto [values, scale, squared_error, squared_sum] = kernels::quantise(weight);
     ASSERT_EQ(values.scalar_type(), at::kChar);
     ASSERT_EQ(scale.scalar_type(), at::kFloat);
     const at::Tensor step = scale.to(at::kDouble).unsqueeze(1);
@@ -199,11 +199,16 @@ TEST(Quantise, IsOffByHalfAStepAtMost) {
     // Half a step, and the roundings of float32 to find it.
     EXPECT_LE(error.max().item<double>(), 0.5 + 3 * 127 * unit_roundoff(at::kFloat)) << dtype;
     EXPECT_TRUE(at::equal(values.abs().amax(1), at::full({70}, 127, at::kChar))) << dtype;
+    const double all = weight.to(at::kDouble).square().sum().item<double>();
+    const double wrong = (error * step).square().sum().item<double>();
+    EXPECT_NEAR(squared_sum, all, 1e-6 * all) << dtype;
+    EXPECT_NEAR(squared_error, wrong, 1e-3 * wrong) << dtype;
   }
 }
 
 TEST(Quantise, RoundsTiesToEven) {
-  const auto [values, scale] = kernels::quantise(at::tensor({127.0F, 0.5F, 1.5F, -2.5F, -127.0F}).view({1, 5}));
+  const auto [values, scale, squared_error, squared_sum] =
+      kernels::quantise(at::tensor({127.0F, 0.5F, 1.5F, -2.5F, -127.0F}).view({1, 5}));
   EXPECT_TRUE(at::equal(values, at::tensor({127, 0, 2, -2, -127}, at::kChar).view({1, 5})));
   EXPECT_EQ(scale.item<float>(), 1.0F);
 }
@@ -211,7 +216,7 @@ TEST(Quantise, RoundsTiesToEven) {
 TEST(Quantise, ZerosHaveScaleOneAndTinyOnesANormalScale) {
   at::Tensor weight = at::zeros({3, 4});
   weight[1].fill_(std::numeric_limits<float>::denorm_min());
-  const auto [values, scale] = kernels::quantise(weight);
+  const auto [values, scale, squared_error, squared_sum] = kernels::quantise(weight);
   EXPECT_TRUE(at::equal(values, at::zeros({3, 4}, at::kChar)));
   EXPECT_EQ(scale[0].item<float>(), 1.0F);
   EXPECT_EQ(scale[1].item<float>(), std::numeric_limits<float>::min());
