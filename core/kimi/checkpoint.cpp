@@ -83,7 +83,7 @@ class Loader {
     }
     const std::vector<int64_t> whole = found.sizes().vec();
     if (at.item >= 0) found = found.dim() == 3 && at.item < found.size(0) ? found.select(0, at.item) : Tensor();
-    if (found.defined() && at.rows > 0) {
+    if (found.defined() && at.rows > 0 && found.dim() > 0) {
       found = at.begin + at.rows <= found.size(0) ? found.narrow(0, at.begin, at.rows) : Tensor();
     }
     if (!found.defined() || !same_shape(parameter, value.sizes().vec(), found.sizes().vec(), heads_)) {

@@ -353,6 +353,13 @@ PublicConfig parse_public_config(const std::string& text, const std::string& ori
   if (!top.find({"quantization_config"}).is_null()) {
     refuse("{}: klab reads bfloat16, float16 and float32 weights, no quantised ones", top.where("quantization_config"));
   }
+  const Json architectures = top.find({"architectures"});
+  const bool ours = !architectures.is_array() || architectures.empty() ||
+                    std::any_of(architectures.begin(), architectures.end(), [](const Json& name) {
+                      return name.is_string() && name.get<std::string>().rfind("KimiLinear", 0) == 0;
+                    });
+  if (!ours) refuse("{} = {} must name KimiLinearForCausalLM", top.where("architectures"), architectures.dump());
+  top.find({"model_max_length", "max_position_embeddings"});  // nothing depends on it, but they must agree
   const Json linear_json = json.value("linear_attn_config", Json());
   const bool has_linear = linear_json.is_object();
   if (!has_linear && !linear_json.is_null()) refuse("{} must be an object", top.where("linear_attn_config"));

@@ -142,6 +142,11 @@ TEST(PublicConfig, RefusesByName) {
   expect("tie_word_embeddings", [](Json& json) { json["tie_word_embeddings"] = true; });
   expect("quantization_config", [](Json& json) { json["quantization_config"] = {{"bits", 4}}; });
   expect("model_type", [](Json& json) { json["model_type"] = "llama"; });
+  expect("architectures", [](Json& json) { json["architectures"] = {"LlamaForCausalLM"}; });
+  expect("max_position_embeddings = 2", [](Json& json) {
+    json["model_max_length"] = 1;
+    json["max_position_embeddings"] = 2;
+  });
   expect("hidden_act", [](Json& json) { json["hidden_act"] = "gelu"; });
   expect("moe_layer_freq", [](Json& json) { json["moe_layer_freq"] = 2; });
   expect("layer 3 is listed twice", [](Json& json) { json["linear_attn_config"]["kda_layers"] = {1, 2, 3, 4}; });
