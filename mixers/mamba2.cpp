@@ -70,7 +70,8 @@ Tensor Mamba2::mix(const Tensor& x, const Sequences& sequences, State* state) {
   // The norm is of each group of heads apart.
   const auto by_group = [&](const Tensor& y) { return y.reshape({B, T, groups_, inner / groups_}); };
   const Tensor ones = torch::ones({inner / groups_}, x.options().requires_grad(false));
-  const Tensor normed = kernels::rms_norm_of_gated(by_group(o + D_.unsqueeze(-1) * input), ones, by_group(z), norm_eps_);
+  const Tensor normed =
+      kernels::rms_norm_of_gated(by_group(o + D_.unsqueeze(-1) * input), ones, by_group(z), norm_eps_);
   return out_proj_->forward(normed.reshape({B, T, inner}) * norm_);
 }
 
