@@ -12,6 +12,7 @@
 #include "core/check/matrix.h"
 #include "experiments/command.h"
 #include "experiments/device.h"
+#include "experiments/dtype.h"
 #include "experiments/table.h"
 #include "kernels/linear.h"
 
@@ -127,13 +128,6 @@ void add_ceilings(double seconds, const at::Device& device) {
     const at::Tensor x = at::ones({kFloats}, device);
     return Prepared{[=] { x.mul_(1.0f); }, bytes, bytes / 2};
   });
-}
-
-at::ScalarType dtype_named(const std::string& name) {
-  for (const CheckedDtype& known : kCheckedDtypes) {
-    if (known.name == name) return known.type;
-  }
-  throw UsageError(fmt::format("--dtype: '{}' is none of: float32, bfloat16, float16", name));
 }
 
 NamedTensors on(const OperatorCase& op, const NamedTensors& inputs, at::ScalarType dtype, const at::Device& device,
@@ -253,7 +247,7 @@ Command bench_command() {
                 ->check(CLI::IsMember({"reference", "composed", "chunk", "cpu", "cuda"}));
             app.add_option("--shape", options->shape, "only shapes whose name contains this: T=1024, T=8192, decode");
             app.add_option("--dtype", options->dtype, "of the inputs")
-                ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
+                ->check(CLI::IsMember(kDtypeNames))
                 ->capture_default_str();
             app.add_option("--seconds", options->seconds, "time spent on each")->check(CLI::Range(0.01, 600.0));
             app.add_flag("--backward", options->backward, "forward and backward pass together");

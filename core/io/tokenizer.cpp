@@ -8,12 +8,12 @@
 #include <charconv>
 #include <filesystem>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <queue>
 #include <unordered_map>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/json.h"
 
 namespace klab {
 namespace {
@@ -264,8 +264,8 @@ std::map<std::string, int64_t> read_ranks(const std::string& path) {
 std::map<int64_t, std::string> read_names(const std::string& path) {
   std::map<int64_t, std::string> names;
   if (!std::filesystem::exists(path)) return names;
-  const auto json = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) fail("{}: not valid JSON", path);
+  const auto json = parse_json(read_file(path), path);
+  if (!json.is_object()) fail("{}: must be a JSON object", path);
   const auto added = json.find("added_tokens_decoder");
   if (added == json.end()) return names;
   for (const auto& [id, token] : added->items()) {

@@ -17,17 +17,6 @@ constexpr const char* kOperators[] = {
     "recurrence/none/accumulate",   "recurrence/scalar/delta", "recurrence/channel/delta", "recurrence/channel/dplr",
     "recurrence/raw/channel/delta", "short_conv/silu",         "gated_rms_norm/swish"};
 
-class Threads {
- public:
-  explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
-  ~Threads() { at::set_num_threads(before_); }
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
-
- private:
-  int before_;
-};
-
 class CpuKernels : public testing::TestWithParam<const char*> {
  protected:
   const OperatorCase& op_ = operator_case(GetParam());

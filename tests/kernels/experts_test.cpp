@@ -24,17 +24,6 @@ using kernels::Implementation;
 constexpr at::ScalarType kTypes[] = {at::kFloat, at::kBFloat16, at::kHalf, at::kChar};
 constexpr Implementation kBoth[] = {Implementation::cpu, Implementation::reference};
 
-class Threads {
- public:
-  explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
-  ~Threads() { at::set_num_threads(before_); }
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
-
- private:
-  int before_;
-};
-
 ExpertWeights random_expert(int64_t M, int64_t D, at::ScalarType type) {
   ExpertWeights expert{at::randn({M, D}), at::randn({M, D}), at::randn({D, M})};
   const auto turn = [&](at::Tensor& weight, at::Tensor& scale) {

@@ -26,17 +26,6 @@ namespace {
 constexpr at::ScalarType kTypes[] = {at::kFloat, at::kBFloat16, at::kHalf, at::kChar};
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-class Threads {
- public:
-  explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
-  ~Threads() { at::set_num_threads(before_); }
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
-
- private:
-  int before_;
-};
-
 struct Weight {
   at::Tensor values, scale;
   at::Tensor exact() const {

@@ -1,6 +1,7 @@
 // What the operator tests share.
 #pragma once
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -13,6 +14,18 @@
 #include "core/check/tolerance.h"
 
 namespace klab {
+
+/// While one lives, the kernels have so many threads.
+class Threads {
+ public:
+  explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
+  ~Threads() { at::set_num_threads(before_); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  int before_;
+};
 
 /// The case of that name; throws when there is none.
 const OperatorCase& operator_case(const std::string& name);
