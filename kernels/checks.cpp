@@ -32,13 +32,17 @@ void check_tensor(const char* op, const char* name, const at::Tensor& tensor, at
                     " (-1 stands for any size)");
 }
 
-std::vector<int64_t> sequence_offsets(const char* op, const at::Tensor& cu_seqlens, int64_t batch, int64_t time) {
-  if (!cu_seqlens.defined()) return {};
+void check_sequence_offsets(const char* op, const at::Tensor& cu_seqlens, int64_t batch) {
   TORCH_CHECK_VALUE(cu_seqlens.dim() == 1 && cu_seqlens.numel() >= 2 &&
                         at::isIntegralType(cu_seqlens.scalar_type(), /*includeBool=*/false),
                     op, ": cu_seqlens must be a list of at least two integer offsets, but has shape ",
                     cu_seqlens.sizes(), " and dtype ", cu_seqlens.scalar_type());
   TORCH_CHECK_VALUE(batch == 1, op, ": packed sequences (cu_seqlens) need a batch of 1, but the batch is ", batch);
+}
+
+std::vector<int64_t> sequence_offsets(const char* op, const at::Tensor& cu_seqlens, int64_t batch, int64_t time) {
+  if (!cu_seqlens.defined()) return {};
+  check_sequence_offsets(op, cu_seqlens, batch);
   const at::Tensor host = cu_seqlens.to(at::kCPU, at::kLong).contiguous();
   std::vector<int64_t> offsets(host.data_ptr<int64_t>(), host.data_ptr<int64_t>() + host.numel());
   TORCH_CHECK_VALUE(offsets.front() == 0 && offsets.back() == time, op, ": cu_seqlens must run from 0 to T = ", time,

@@ -13,6 +13,9 @@ namespace klab::kernels {
 void check_tensor(const char* op, const char* name, const at::Tensor& tensor, at::IntArrayRef shape,
                   const at::Tensor& like);
 
+/// Checks what can be checked of `cu_seqlens` without looking at its numbers, which may be on a device.
+void check_sequence_offsets(const char* op, const at::Tensor& cu_seqlens, int64_t batch);
+
 /// Offsets of packed sequences `cu_seqlens` [N + 1]: 0, rising, the last one T; then B must be 1. Undefined
 /// `cu_seqlens` gives an empty vector: every batch row is one sequence.
 std::vector<int64_t> sequence_offsets(const char* op, const at::Tensor& cu_seqlens, int64_t batch, int64_t time);

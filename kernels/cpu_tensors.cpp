@@ -10,11 +10,11 @@ namespace {
 
 using at::Tensor;
 
-cpu::Dtype dtype_of(const Tensor& x) {
+Dtype dtype_of(const Tensor& x) {
   switch (x.scalar_type()) {
-    case at::kFloat: return cpu::Dtype::float32;
-    case at::kBFloat16: return cpu::Dtype::bfloat16;
-    default: return cpu::Dtype::float16;
+    case at::kFloat: return Dtype::float32;
+    case at::kBFloat16: return Dtype::bfloat16;
+    default: return Dtype::float16;
   }
 }
 
@@ -58,10 +58,10 @@ Tensor plain_float(const Tensor& x) { return x.defined() ? x.to(at::kFloat).cont
 
 float* floats(const Tensor& x) { return x.defined() && x.numel() > 0 ? x.data_ptr<float>() : nullptr; }
 
-cpu::Rows rows_of(const Tensor& x) { return view_of<cpu::Rows>(x); }
-cpu::MutableRows mutable_rows_of(const Tensor& x) { return view_of<cpu::MutableRows>(x); }
-cpu::Rows flat_rows_of(const Tensor& x) { return flat_view_of<cpu::Rows>(x); }
-cpu::MutableRows mutable_flat_rows_of(const Tensor& x) { return flat_view_of<cpu::MutableRows>(x); }
+Rows rows_of(const Tensor& x) { return view_of<Rows>(x); }
+MutableRows mutable_rows_of(const Tensor& x) { return view_of<MutableRows>(x); }
+Rows flat_rows_of(const Tensor& x) { return flat_view_of<Rows>(x); }
+MutableRows mutable_flat_rows_of(const Tensor& x) { return flat_view_of<MutableRows>(x); }
 
 Tensor empty_result(at::IntArrayRef shape, const at::TensorOptions& options) {
   const Tensor x = at::empty(shape, options);

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/rows.h"
+#include "kernels/rows.h"
 #include "kernels/cpu/sequence.h"
 
 namespace klab::kernels {
@@ -28,10 +28,10 @@ at::Tensor plain_float(const at::Tensor& x);
 float* floats(const at::Tensor& x);
 
 /// Rows of [B, T, heads, width], or of [B, T, heads] as rows of one number, or, by `flat_rows`, of [B, T, width].
-cpu::Rows rows_of(const at::Tensor& x);
-cpu::MutableRows mutable_rows_of(const at::Tensor& x);
-cpu::Rows flat_rows_of(const at::Tensor& x);
-cpu::MutableRows mutable_flat_rows_of(const at::Tensor& x);
+Rows rows_of(const at::Tensor& x);
+MutableRows mutable_rows_of(const at::Tensor& x);
+Rows flat_rows_of(const at::Tensor& x);
+MutableRows mutable_flat_rows_of(const at::Tensor& x);
 
 /// Memory for a result, in large pages where it is large.
 at::Tensor empty_result(at::IntArrayRef shape, const at::TensorOptions& options);

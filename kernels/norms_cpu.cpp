@@ -20,12 +20,12 @@ View rows_of_last(const Tensor& x, const View& all) {
   return rows;
 }
 
-cpu::Rows rows(const Tensor& x) {
-  return rows_of_last(x, x.defined() ? flat_rows_of(x.view({1, -1, x.size(-1)})) : cpu::Rows{});
+Rows rows(const Tensor& x) {
+  return rows_of_last(x, x.defined() ? flat_rows_of(x.view({1, -1, x.size(-1)})) : Rows{});
 }
 
-cpu::MutableRows mutable_rows(const Tensor& x) {
-  return rows_of_last(x, x.defined() ? mutable_flat_rows_of(x.view({1, -1, x.size(-1)})) : cpu::MutableRows{});
+MutableRows mutable_rows(const Tensor& x) {
+  return rows_of_last(x, x.defined() ? mutable_flat_rows_of(x.view({1, -1, x.size(-1)})) : MutableRows{});
 }
 
 // The arguments as the kernel takes them; owns what its problem points to.

@@ -7,21 +7,21 @@
 #include "kernels/cpu_tensors.h"
 #include "kernels/kda_gate.h"
 #include "kernels/norms.h"
-#include "kernels/recurrence_cpu.h"
+#include "kernels/cuda/backend.h"
 #include "kernels/recurrence_forms.h"
+#include "kernels/recurrence_fused.h"
 
 namespace klab::kernels {
 namespace {
 
 constexpr const char* kOp = "recurrence";
-constexpr int64_t kWidestHead = 256;
 
 void check_overwritten(const RecurrenceInputs& in) {
   const at::Tensor& state = in.initial_state;
   TORCH_CHECK_VALUE(
       state.defined() && state.is_contiguous() && state.scalar_type() == accumulation_type(in.v.scalar_type()), kOp,
       ": overwrite_state needs a contiguous initial_state in ", accumulation_type(in.v.scalar_type()));
-  TORCH_CHECK_VALUE(!needs_gradient({in.q, in.k, in.v, in.g, in.beta, in.a, in.b, state}), kOp,
+  TORCH_CHECK_VALUE(!needs_gradient(in), kOp,
                     ": overwrite_state would lose what the backward pass needs; switch gradients off");
 }
 
@@ -118,18 +118,43 @@ PreparedInputs prepare(const RecurrenceInputs& in, const std::vector<int64_t>& o
   return out;
 }
 
-Implementation choose(Implementation wanted, const RecurrenceInputs& in) {
-  TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::cuda, kOp,
-                              ": there is no CUDA kernel for it yet; use 'chunk', which runs on CUDA tensors too");
+// Of the forms composed of ATen operators.
+Implementation choose_form(Implementation wanted, const RecurrenceInputs& in) {
   TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::composed, kOp,
                               ": its forms composed of ATen operators are 'reference' and 'chunk'");
-  const std::string cpu_declines = recurrence_cpu_declines(in);
-  TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::cpu || cpu_declines.empty(), kOp,
-                              ": the CPU kernel cannot run: ", cpu_declines);
   if (wanted != Implementation::automatic) return wanted;
-  if (cpu_declines.empty()) return Implementation::cpu;
   // One token is one step: the chunk form would only pad it.
   return in.q.size(1) == 1 ? Implementation::reference : Implementation::chunk;
+}
+
+// The number of sequences; their offsets are looked at only where that does not mean to wait for a device.
+int64_t count_sequences(const RecurrenceInputs& in) {
+  if (!in.cu_seqlens.defined()) return in.q.size(0);
+  if (in.cu_seqlens.is_cpu()) {
+    return static_cast<int64_t>(sequence_offsets(kOp, in.cu_seqlens, in.q.size(0), in.q.size(1)).size()) - 1;
+  }
+  check_sequence_offsets(kOp, in.cu_seqlens, in.q.size(0));
+  return in.cu_seqlens.size(0) - 1;
+}
+
+RecurrenceOutputs run_composed(const RecurrenceInputs& in, Implementation form) {
+  const std::vector<int64_t> offsets = sequence_offsets(kOp, in.cu_seqlens, in.q.size(0), in.q.size(1));
+  const int64_t sequences = offsets.empty() ? in.q.size(0) : static_cast<int64_t>(offsets.size()) - 1;
+  const PreparedInputs prepared = prepare(activated(in), offsets, sequences);
+  RecurrenceOutputs out = form == Implementation::reference ? recurrence_reference(prepared) : recurrence_chunk(prepared);
+  if (!offsets.empty()) out.o = pack(out.o, offsets);
+  out.o = out.o.to(in.v.scalar_type());
+  if (in.overwrite_state) {
+    in.initial_state.copy_(out.final_state);
+    out.final_state = in.initial_state;
+  }
+  return out;
+}
+
+void check(const RecurrenceInputs& in) {
+  TORCH_CHECK_VALUE(in.q.defined(), kOp, ": q is missing");
+  check_tensor(kOp, "q", in.q, {-1, -1, -1, -1}, in.q);
+  check(in, count_sequences(in));
 }
 
 }  // namespace
@@ -144,40 +169,41 @@ Update RecurrenceInputs::update() const {
   return beta.defined() ? Update::delta : Update::accumulate;
 }
 
-// Checks, chooses, and computes all but what the CPU kernels do, which are given to `on_cpu`.
-template <typename OnCpu>
-static RecurrenceOutputs dispatch(const RecurrenceInputs& in, Implementation implementation, const OnCpu& on_cpu) {
-  TORCH_CHECK_VALUE(in.q.defined(), kOp, ": q is missing");
-  check_tensor(kOp, "q", in.q, {-1, -1, -1, -1}, in.q);
-  const std::vector<int64_t> offsets = sequence_offsets(kOp, in.cu_seqlens, in.q.size(0), in.q.size(1));
-  const int64_t sequences = offsets.empty() ? in.q.size(0) : static_cast<int64_t>(offsets.size()) - 1;
-  check(in, sequences);
-
-  const Implementation chosen = choose(implementation, in);
-  if (chosen == Implementation::cpu) return on_cpu(offsets);
-  const PreparedInputs prepared = prepare(activated(in), offsets, sequences);
-  RecurrenceOutputs out =
-      chosen == Implementation::reference ? recurrence_reference(prepared) : recurrence_chunk(prepared);
-  if (!offsets.empty()) out.o = pack(out.o, offsets);
-  out.o = out.o.to(in.v.scalar_type());
-  if (in.overwrite_state) {
-    in.initial_state.copy_(out.final_state);
-    out.final_state = in.initial_state;
+const FusedRecurrence* fused_recurrence(const RecurrenceInputs& in, Implementation wanted) {
+  const std::string cuda_declines = recurrence_cuda_declines(in), cpu_declines = recurrence_cpu_declines(in);
+  TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::cuda || cuda_declines.empty(), kOp,
+                              ": the CUDA kernel cannot run: ", cuda_declines);
+  TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::cpu || cpu_declines.empty(), kOp,
+                              ": the CPU kernel cannot run: ", cpu_declines);
+  if (wanted == Implementation::cuda) return &cuda_recurrence;
+  if (wanted == Implementation::cpu) return &cpu_recurrence;
+  if (wanted != Implementation::automatic) return nullptr;
+  if (in.v.is_cuda()) {
+    if (cuda_declines.empty()) return &cuda_recurrence;
+    if (in.v.scalar_type() != at::kDouble) {
+      TORCH_WARN_ONCE(kOp, ": taking a composed form on CUDA, because the kernel cannot run: ", cuda_declines);
+    }
   }
-  return out;
+  return cpu_declines.empty() ? &cpu_recurrence : nullptr;
 }
 
 RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implementation) {
-  return dispatch(in, implementation, [&](const auto& offsets) { return recurrence_cpu(in, offsets); });
+  check(in);
+  const FusedRecurrence* fused = fused_recurrence(in, implementation);
+  return fused != nullptr ? run_fused(*fused, in) : run_composed(in, choose_form(implementation, in));
 }
 
 RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implementation, RecurrenceKept* kept) {
   const at::NoGradGuard no_grad;
-  return dispatch(in, implementation, [&](const auto& offsets) { return recurrence_cpu_forward(in, offsets, kept); });
+  check(in);
+  const FusedRecurrence* fused = fused_recurrence(in, implementation);
+  return fused != nullptr ? fused->forward(in, kept) : run_composed(in, choose_form(implementation, in));
 }
 
 std::vector<Implementation> recurrence_implementations() {
-  return {Implementation::reference, Implementation::chunk, Implementation::cpu};
+  std::vector<Implementation> all{Implementation::reference, Implementation::chunk, Implementation::cpu};
+  if (cuda::backend().recurrence_forward != nullptr) all.push_back(Implementation::cuda);
+  return all;
 }
 
 }  // namespace klab::kernels

@@ -7,18 +7,9 @@
 #include <vector>
 
 #include "kernels/implementation.h"
+#include "kernels/recurrence_kind.h"
 
 namespace klab::kernels {
-
-/// The shape of the decay D_t in the recurrence below.
-enum class Decay { none, scalar, channel };
-
-/// What a step does to the state.
-enum class Update {
-  accumulate,  ///< S = D S + k v^T                                            (linear attention, GLA, Mamba2, ...)
-  delta,       ///< S = D S;  S = S + beta k (v - S^T k)^T: decay, then erase  (KDA, Gated DeltaNet, DeltaNet)
-  dplr,        ///< S = D S + k v^T + b (a^T S_prev): `a` reads the undecayed state              (DPLR, RWKV-7)
-};
 
 /// How g comes from a raw projection: kda_gate.h.
 struct RecurrenceGate {
@@ -67,9 +58,9 @@ struct RecurrenceOutputs {
 /// shapes, dtypes or offsets, and c10::NotImplementedError for an implementation that cannot run on these tensors.
 RecurrenceOutputs recurrence(const RecurrenceInputs& inputs, Implementation implementation = Implementation::automatic);
 
-struct RecurrenceKept;  // recurrence_cpu.h
+struct RecurrenceKept;  // recurrence_fused.h
 
-/// The same without autograd; fills `kept`, unless it is null, where the CPU kernels run.
+/// The same without autograd; fills `kept`, unless it is null, where kernels run that keep something.
 RecurrenceOutputs recurrence(const RecurrenceInputs& inputs, Implementation implementation, RecurrenceKept* kept);
 
 /// The implementations that this build has.

@@ -13,7 +13,7 @@
 #include "kernels/latent_attention.h"
 #include "kernels/norms.h"
 #include "kernels/recurrence.h"
-#include "kernels/recurrence_cpu.h"
+#include "kernels/recurrence_fused.h"
 #include "kernels/short_conv.h"
 
 namespace klab::kernels {
@@ -94,7 +94,7 @@ RecurrenceInputs recurrence_inputs(KLAB_RECURRENCE_ARGUMENTS) {
   recurrence_inputs(q, k, v, g, beta, a, b, initial_state, cu_seqlens, A_log, dt_bias, scale, qk_l2norm, gate, \
                     lower_bound, beta_sigmoid, allow_neg_eigval, implementation)
 
-// (o, final_state, corrections, states): the last two for the backward pass of the CPU kernels, else empty.
+// (o, final_state, corrections, states): the last two are what the kernels keep for the backward pass, or empty.
 std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_op(KLAB_RECURRENCE_ARGUMENTS, bool keep) {
   const at::NoGradGuard no_grad;
   const RecurrenceInputs in = KLAB_RECURRENCE_INPUTS;
@@ -112,10 +112,11 @@ Tensors recurrence_backward_op(const Tensor& d_o, const Tensor& d_final_state, c
     return Tensors{x.q, x.k, x.v, x.g, x.beta, x.a, x.b, x.initial_state, of_gate.A_log, of_gate.dt_bias};
   };
   Tensors gradients;
-  if (states.numel() > 0) {
+  const FusedRecurrence* fused = fused_recurrence(in, implementation_of(implementation));
+  if (fused == &cpu_recurrence && states.numel() == 0) fused = nullptr;  // the forward pass was told to keep nothing
+  if (fused != nullptr) {
     const at::NoGradGuard no_grad;
-    const std::vector<int64_t> offsets = sequence_offsets("recurrence", in.cu_seqlens, q.size(0), q.size(1));
-    gradients = tensors_of(recurrence_cpu_backward(in, offsets, {corrections, states}, d_o, d_final_state));
+    gradients = tensors_of(fused->backward(in, {corrections, states}, d_o, d_final_state));
   } else {
     const auto composed = [&](const Tensors& leaves) -> Tensors {
       RecurrenceInputs with_leaves = in;

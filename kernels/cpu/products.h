@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "kernels/cpu/rows.h"
+#include "kernels/rows.h"
 
 namespace klab::kernels::cpu {
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/cpu/rows.h"
+#include "kernels/recurrence_problem.h"
 #include "kernels/cpu/sequence.h"
 
 namespace klab::kernels::cpu {
@@ -17,35 +17,12 @@ namespace klab::kernels::cpu {
 constexpr int64_t kChunk = 16;
 /// Tokens between the states that the forward pass keeps for the backward pass; a multiple of kChunk.
 constexpr int64_t kSegment = 64;
-constexpr int64_t kWidestHead = 256;
 
-enum class Decay { none, scalar, channel };
-enum class Update { accumulate, delta, dplr };
-/// How the log-decay comes from what is given as g: as it is, or through the gate (kda_gate.h).
-enum class Gate { log_decay, softplus, bounded };
+using Gradients = RecurrenceGradients;
 
-/// What to compute. Widths up to kWidestHead; rows of absent inputs have no data.
-struct Problem {
-  Decay decay;
-  Update update;
-  int64_t H, HV, K, V;  ///< value head hv reads query and key head hv / (HV / H)
+struct Problem : RecurrenceProblem {
   int64_t state_width;  ///< step of the rows of states and corrections: V, or more where this is a part of V's columns
   std::vector<Sequence> sequences;
-  Rows q, k;                   ///< [B, T, H, K]
-  Rows v;                      ///< [B, T, HV, V]
-  Rows g;                      ///< [B, T, HV, K] or [B, T, HV, 1]
-  Rows beta;                   ///< [B, T, HV, 1]
-  Rows a, b;                   ///< [B, T, HV, K]
-  float scale;                 ///< multiplies q
-  const float* initial_state;  ///< [N, HV, K, V], or null for zeros
-
-  bool l2norm = false;  ///< q and k are divided by their length, sqrt(sum x^2 + 1e-6)
-  Gate gate = Gate::log_decay;
-  float lower_bound = 0;           ///< of Gate::bounded
-  const float* A_log = nullptr;    ///< [HV], or null for zeros
-  const float* dt_bias = nullptr;  ///< [HV, K] or [HV], or null for zeros
-  bool beta_sigmoid = false;       ///< beta = beta_factor sigmoid(given)
-  float beta_factor = 1;
 
   int64_t count() const { return static_cast<int64_t>(sequences.size()); }
 };
@@ -66,18 +43,6 @@ struct Kept {
 
 /// Writes o and final_state [N, HV, K, V] (may be null).
 void forward(const Problem& problem, const MutableRows& o, float* final_state, const Kept& kept);
-
-/// Gradients, one row per value head where the input has one per query head: the caller adds up groups.
-struct Gradients {
-  MutableRows q, k;                ///< [B, T, HV, K]
-  MutableRows v;                   ///< [B, T, HV, V]
-  MutableRows g;                   ///< [B, T, HV, K or 1]
-  MutableRows beta;                ///< [B, T, HV, 1]
-  MutableRows a, b;                ///< [B, T, HV, K]
-  float* initial_state = nullptr;  ///< [N, HV, K, V]
-  float* A_log = nullptr;          ///< [N, HV]: the caller adds up the sequences
-  float* dt_bias = nullptr;        ///< [N, HV, K or 1]
-};
 
 /// From the gradients of o and of the final state [N, HV, K, V] (null: zeros) and what forward() kept.
 void backward(const Problem& problem, const Rows& d_o, const float* d_final_state, const Kept& kept,

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/cpu/rows.h"
+#include "kernels/rows.h"
 #include "kernels/cpu/sequence.h"
 
 namespace klab::kernels::cpu {

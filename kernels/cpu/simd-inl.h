@@ -13,7 +13,7 @@
 #include "hwy/cache_control.h"
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
-#include "kernels/cpu/rows.h"
+#include "kernels/rows.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace klab::kernels::cpu {

@@ -1,15 +1,10 @@
-# CUDA kernels: NAME.cu where CUDA is built, NAME_missing.cpp in its place where it is not. Both define the
-# functions of NAME.h, so the rest of kernels/ is the same source either way.
-file(GLOB klab_cuda_headers CONFIGURE_DEPENDS "${CMAKE_CURRENT_LIST_DIR}/*.h")
-foreach(header IN LISTS klab_cuda_headers)
-  cmake_path(REMOVE_EXTENSION header OUTPUT_VARIABLE stem)
-  if(KLAB_CUDA AND EXISTS "${stem}.cu")
-    target_sources(klab_kernels PRIVATE "${stem}.cu")
-    set_source_files_properties("${stem}.cu" PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
-  elseif(EXISTS "${stem}_missing.cpp")
-    target_sources(klab_kernels PRIVATE "${stem}_missing.cpp")
-  endif()
-endforeach()
+# The CUDA kernels and the table of them (backend.h), or, where CUDA is not built, the table that declines everything.
 if(KLAB_CUDA)
+  file(GLOB klab_cuda_sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_LIST_DIR}/*.cu")
+  list(APPEND klab_cuda_sources "${CMAKE_CURRENT_LIST_DIR}/backend.cpp")
   target_link_libraries(klab_kernels PRIVATE torch::cuda)
+else()
+  set(klab_cuda_sources "${CMAKE_CURRENT_LIST_DIR}/backend_missing.cpp" "${CMAKE_CURRENT_LIST_DIR}/gated_rms_norm_missing.cpp")
 endif()
+set_source_files_properties(${klab_cuda_sources} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+target_sources(klab_kernels PRIVATE ${klab_cuda_sources})

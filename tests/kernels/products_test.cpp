@@ -55,15 +55,15 @@ kernels::cpu::WeightMatrix view_of(const Weight& weight) {
   return matrix;
 }
 
-kernels::cpu::Dtype dtype_of(at::ScalarType type) {
-  using kernels::cpu::Dtype;
+kernels::Dtype dtype_of(at::ScalarType type) {
+  using kernels::Dtype;
   return type == at::kFloat ? Dtype::float32 : type == at::kBFloat16 ? Dtype::bfloat16 : Dtype::float16;
 }
 
 // The kernel itself, with as many rows as there are; what it does not write stays NaN.
 at::Tensor product(const at::Tensor& x, const Weight& weight) {
   const at::Tensor y = at::full({x.size(0), weight.values.size(0)}, kNaN, x.options());
-  const kernels::cpu::Dtype dtype = dtype_of(x.scalar_type());
+  const kernels::Dtype dtype = dtype_of(x.scalar_type());
   kernels::cpu::product({x.size(0),
                          {x.data_ptr(), x.stride(0), x.stride(1), 0, dtype},
                          view_of(weight),

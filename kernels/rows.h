@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace klab::kernels::cpu {
+namespace klab::kernels {
 
 enum class Dtype : uint8_t { float32, bfloat16, float16 };
 
@@ -13,8 +13,8 @@ struct Rows {
   int64_t batch = 0, token = 0, head = 0;
   Dtype dtype = Dtype::float32;
 
-  explicit operator bool() const { return data != nullptr; }
-  int64_t offset(int64_t b, int64_t t, int64_t h) const { return b * batch + t * token + h * head; }
+  constexpr explicit operator bool() const { return data != nullptr; }
+  constexpr int64_t offset(int64_t b, int64_t t, int64_t h) const { return b * batch + t * token + h * head; }
 };
 
 struct MutableRows {
@@ -22,8 +22,8 @@ struct MutableRows {
   int64_t batch = 0, token = 0, head = 0;
   Dtype dtype = Dtype::float32;
 
-  explicit operator bool() const { return data != nullptr; }
-  int64_t offset(int64_t b, int64_t t, int64_t h) const { return b * batch + t * token + h * head; }
+  constexpr explicit operator bool() const { return data != nullptr; }
+  constexpr int64_t offset(int64_t b, int64_t t, int64_t h) const { return b * batch + t * token + h * head; }
 };
 
-}  // namespace klab::kernels::cpu
+}  // namespace klab::kernels

@@ -1,0 +1,34 @@
+// The CUDA kernels as a table, so that the rest of kernels/ is the same source whether CUDA is built or not, and so that
+// the tests can put the same kernels, run by an emulation on the host, in its place.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "kernels/cuda/gated_rms_norm.h"
+#include "kernels/cuda/recurrence.h"
+
+namespace klab::kernels::cuda {
+
+struct Backend {
+  /// Why no kernel can take tensors of this device, or "".
+  std::string (*declines)(at::Device device);
+  /// The device's current stream, a cudaStream_t.
+  void* (*stream)(at::Device device);
+
+  decltype(&cuda::recurrence_forward) recurrence_forward;
+  decltype(&cuda::recurrence_forward_workspace) recurrence_forward_workspace;
+  decltype(&cuda::recurrence_step) recurrence_step;
+  decltype(&cuda::recurrence_backward) recurrence_backward;
+  decltype(&cuda::recurrence_backward_workspace) recurrence_backward_workspace;
+};
+
+/// The backend in use: that of this build, unless a test has put another in its place.
+const Backend& backend();
+void use_backend(const Backend* backend);  ///< null: that of this build
+
+/// That of this build; one that declines everything where CUDA is not built.
+extern const Backend built_backend;
+
+}  // namespace klab::kernels::cuda

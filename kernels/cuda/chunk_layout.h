@@ -1,0 +1,81 @@
+// Where the parts of a chunk lie in shared memory. All of it is known when the kernels are compiled, and tested on the
+// host.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cuda/recurrence.h"
+
+namespace klab::kernels::cuda {
+
+constexpr int kRowPaddingOf16 = 8;
+constexpr int kSmallStride = kChunk + 8;  ///< of the 16 x 16 matrices, in elements
+constexpr int kPairStride = kChunk + 1;   ///< of the same in float
+constexpr int kLevels = 4;                ///< 16 tokens are halved four times
+constexpr int kProducerWarps = 4;
+constexpr size_t kMostShared = 160 * 1024;  ///< of a block; sm_80 has 163 KiB, sm_90 has 227
+
+constexpr size_t aligned(size_t bytes) { return (bytes + 127) / 128 * 128; }
+
+/// `kElement` bytes per operand, `kColumns` kinds of columns (k; of DPLR also b), keys of `kWidth` channels.
+template <size_t kElement, int kColumns, int kWidth>
+struct ChunkLayout {
+  static constexpr int kStride = kWidth + kRowPaddingOf16;  ///< of rows of keys, in elements
+
+  // A stage: what the consumers of a chunk read.
+  static constexpr size_t kRows = 0;                                               ///< [solve 16, query 16][kStride]
+  static constexpr size_t kEnds = kRows + 2 * kChunk * kStride * kElement;         ///< [column kind, 16][kStride]
+  static constexpr size_t kInverse = kEnds + kColumns * kChunk * kStride * kElement;  ///< [16][kSmallStride]
+  static constexpr size_t kSmall = kChunk * kSmallStride * kElement;
+  static constexpr size_t kPairs = kInverse + kSmall;  ///< query x k; of DPLR then query x b, solve x k
+  static constexpr int kPairMatrices = kColumns == 2 ? 3 : 1;
+  static constexpr size_t kDecay = kPairs + kPairMatrices * kSmall;  ///< float [kWidth]
+  static constexpr size_t kStage = aligned(kDecay + kWidth * sizeof(float));
+
+  // Producers work in groups; a thread has two channels.
+  static constexpr int kGroupThreads = kWidth / 2;
+  static constexpr int kGroupWarps = kGroupThreads / 32;
+
+  // A group's scratch: a chunk's inputs, and what its threads pass among themselves while they prepare it.
+  static constexpr int kKinds = kColumns == 2 ? 4 : 2;                              ///< q, k; of DPLR also a, b
+  static constexpr size_t kInputs = 0;                                              ///< [kind, 16][kWidth] operands
+  static constexpr size_t kInput = static_cast<size_t>(kChunk) * kWidth * kElement;
+  static constexpr size_t kGates = kInputs + kKinds * kInput;                       ///< [16][kWidth] as given as g
+  /// float [16][kWidth], exp(g); in the place of g where that is known to be float too.
+  static constexpr size_t kDecays = kElement == sizeof(float) ? kGates : kGates + kChunk * kWidth * sizeof(float);
+  static constexpr size_t kPairSums = kDecays + kChunk * kWidth * sizeof(float);    ///< float [kind, column, 16][17]
+  static constexpr size_t kNumbers = kPairSums + 2 * kColumns * kChunk * kPairStride * sizeof(float);
+  static constexpr size_t kLevels0 = aligned(kNumbers + (kGroupWarps * 64 + 3 * kChunk) * sizeof(float));
+  static constexpr int kLevelRows = kChunk + kColumns * kChunk / 2;  ///< solve 8, query 8, columns 8 each
+  static constexpr size_t kLevel = kLevelRows * kStride * kElement;
+  static constexpr size_t scratch(int levels) { return aligned(kLevels0 + static_cast<size_t>(levels) * kLevel); }
+  static constexpr size_t total(int groups, int levels) {
+    return static_cast<size_t>(groups) * (kStage + scratch(levels));
+  }
+  static constexpr bool fits(int groups, int levels) { return total(groups, levels) <= kMostShared; }
+
+  /// Each group fills a stage of its own. As many groups, then as many levels at once, as there is room for.
+  static constexpr int kMostGroups = kProducerWarps / kGroupWarps;
+  static constexpr int kGroups = fits(kMostGroups, 1) ? kMostGroups : fits(kMostGroups / 2, 1) ? kMostGroups / 2 : 1;
+  static constexpr int kLevelsAtOnce = fits(kGroups, 4) ? 4 : fits(kGroups, 2) ? 2 : 1;
+  static constexpr size_t kScratch = scratch(kLevelsAtOnce);
+  static constexpr size_t kTotal = total(kGroups, kLevelsAtOnce);
+  static_assert(kTotal <= kMostShared);
+  static_assert(kStride * kElement % 16 == 0, "rows of matrices are loaded 16 bytes at a time");
+  static_assert(kEnds % 16 == 0 && kInverse % 16 == 0 && kPairs % 16 == 0 && kDecay % 16 == 0);
+};
+
+// --- Halving a chunk --------------------------------------------------------------------------------------------------
+//
+// Token i meets an earlier token j at one level only: that of the highest bit in which they differ, half = 1, 2, 4 or 8.
+// There i lies in the upper half and j in the lower half of one block of 2 half tokens. Eight tokens of a chunk are
+// upper ones, eight are lower ones.
+
+constexpr int upper_token(int half, int index) { return index / half * 2 * half + half + index % half; }
+constexpr int lower_token(int half, int index) { return index / half * 2 * half + index % half; }
+constexpr bool same_block(int half, int upper_index, int lower_index) {
+  return upper_index / half == lower_index / half;
+}
+
+}  // namespace klab::kernels::cuda
