@@ -354,7 +354,9 @@ struct Stage {
   __device__ Element* ends(int column) const { return at(Layout::kEnds) + column * kChunk * Layout::kStride; }
   __device__ Element* inverse() const { return at(Layout::kInverse); }
   __device__ Element* query_pairs(int column) const { return at(Layout::kPairs + column * Layout::kSmall); }
-  __device__ Element* solve_pairs() const { return at(Layout::kPairs + 2 * Layout::kSmall); }  // of DPLR, with k
+  __device__ Element* solve_pairs(int column) const {
+    return at(Layout::kPairs + (Layout::kColumns + column) * Layout::kSmall);
+  }
   __device__ float* decay() const { return reinterpret_cast<float*>(base + Layout::kDecay); }
 };
 
@@ -392,10 +394,12 @@ __device__ void write_pairs(int thread, int threads, const Scratch<Operand, kDpl
   for (int n = thread; n < kChunk * kChunk; n += threads) {
     const int i = n / kChunk, j = n % kChunk, at = i * kSmallStride + j;
     const float q = scratch.q_factor()[i], k = scratch.k_factor()[j];
+    const float solve = kDplr ? 1.0f : scratch.k_factor()[i];
     stage.query_pairs(0)[at] = Operand::round(j <= i ? scratch.pair(1, 0, i, j) * q * k : 0.0f);
+    stage.solve_pairs(0)[at] = Operand::round(j < i ? scratch.pair(0, 0, i, j) * solve * k : 0.0f);
     if (kDplr) {
       stage.query_pairs(1)[at] = Operand::round(j <= i ? scratch.pair(1, kDplr ? 1 : 0, i, j) * q : 0.0f);
-      stage.solve_pairs()[at] = Operand::round(j < i ? scratch.pair(0, 0, i, j) * k : 0.0f);
+      stage.solve_pairs(1)[at] = Operand::round(j < i ? scratch.pair(0, kDplr ? 1 : 0, i, j) : 0.0f);
     }
   }
 }

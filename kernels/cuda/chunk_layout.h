@@ -18,9 +18,10 @@ constexpr size_t kMostShared = 160 * 1024;  ///< of a block; sm_80 has 163 KiB, 
 
 constexpr size_t aligned(size_t bytes) { return (bytes + 127) / 128 * 128; }
 
-/// `kElement` bytes per operand, `kColumns` kinds of columns (k; of DPLR also b), keys of `kWidth` channels.
-template <size_t kElement, int kColumns, int kWidth>
+/// `kElement` bytes per operand, `kColumnKinds` kinds of columns (k; of DPLR also b), keys of `kWidth` channels.
+template <size_t kElement, int kColumnKinds, int kWidth>
 struct ChunkLayout {
+  static constexpr int kColumns = kColumnKinds;
   static constexpr int kStride = kWidth + kRowPaddingOf16;  ///< of rows of keys, in elements
 
   // A stage: what the consumers of a chunk read.
@@ -28,9 +29,8 @@ struct ChunkLayout {
   static constexpr size_t kEnds = kRows + 2 * kChunk * kStride * kElement;         ///< [column kind, 16][kStride]
   static constexpr size_t kInverse = kEnds + kColumns * kChunk * kStride * kElement;  ///< [16][kSmallStride]
   static constexpr size_t kSmall = kChunk * kSmallStride * kElement;
-  static constexpr size_t kPairs = kInverse + kSmall;  ///< query x k; of DPLR then query x b, solve x k
-  static constexpr int kPairMatrices = kColumns == 2 ? 3 : 1;
-  static constexpr size_t kDecay = kPairs + kPairMatrices * kSmall;  ///< float [kWidth]
+  static constexpr size_t kPairs = kInverse + kSmall;  ///< query with each column kind, then solve with each
+  static constexpr size_t kDecay = kPairs + 2 * kColumns * kSmall;  ///< float [kWidth]
   static constexpr size_t kStage = aligned(kDecay + kWidth * sizeof(float));
 
   // Producers work in groups; a thread has two channels.
@@ -47,7 +47,7 @@ struct ChunkLayout {
   static constexpr size_t kPairSums = kDecays + kChunk * kWidth * sizeof(float);    ///< float [kind, column, 16][17]
   static constexpr size_t kNumbers = kPairSums + 2 * kColumns * kChunk * kPairStride * sizeof(float);
   static constexpr size_t kLevels0 = aligned(kNumbers + (kGroupWarps * 64 + 3 * kChunk) * sizeof(float));
-  static constexpr int kLevelRows = kChunk + kColumns * kChunk / 2;  ///< solve 8, query 8, columns 8 each
+  static constexpr int kLevelRows = 2 * kChunk;  ///< solve 8, query 8, k 8, and b 8 of DPLR
   static constexpr size_t kLevel = kLevelRows * kStride * kElement;
   static constexpr size_t scratch(int levels) { return aligned(kLevels0 + static_cast<size_t>(levels) * kLevel); }
   static constexpr size_t total(int groups, int levels) {

@@ -46,8 +46,6 @@ __global__ void __launch_bounds__(kWidestHead) join_kernel(const float* map, con
 // Warps that the device runs side by side at full speed: one per quarter of a multiprocessor.
 int64_t capacity() { return int64_t{4} * multiprocessors(); }
 
-int64_t slices_of(int64_t width) { return (width + kSlice - 1) / kSlice; }
-
 // Parts cost three times the work, so they pay where the device would stand still for more than that.
 Parts choose_parts(const Problem& p) {
   const int64_t warps = p.sequences.count * p.HV * slices_of(p.V), T = p.sequences.tokens;
@@ -58,7 +56,9 @@ Parts choose_parts(const Problem& p) {
   return {static_cast<int>(count), (tokens + kChunk - 1) / kChunk * kChunk};
 }
 
-// More consumers share what a block's producers make; fewer use more of the device.
+}  // namespace
+
+// More consumers share what a block's producers make.
 int choose_consumers(const Problem& p, const Parts& parts, int64_t slices) {
   int consumers = kMostConsumers;
   while (consumers > 1 && p.sequences.count * parts.count * p.HV * ((slices + consumers - 1) / consumers) * 4 <
@@ -67,6 +67,8 @@ int choose_consumers(const Problem& p, const Parts& parts, int64_t slices) {
   }
   return consumers;
 }
+
+namespace {
 
 void launch_forward(ForwardTask& task, Stream stream) {
   task.slices = static_cast<int>(slices_of(task.p.V) + (task.part_map == nullptr ? 0 : slices_of(task.p.K)));
