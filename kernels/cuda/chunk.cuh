@@ -451,20 +451,21 @@ struct Group {
     if (next.count > 0) fetch_chunk(p, next, thread, scratch);
   }
 
-  // All that a chunk's tiles need of what its threads have to tell each other.
+  // All that a chunk's tiles need of what its threads have to tell each other, `kAtOnce` levels at a time.
+  template <int kAtOnce>
   __device__ void relate(const RecurrenceProblem& p, const Place& at, const Channels<Operand, kDplr>& c) const {
     const int warp = thread / kWarp, channel = 2 * thread;
     sum_channels(c, p.l2norm, warp, scratch);
 #pragma unroll
-    for (int first = 0; first < kLevels; first += Layout::kLevelsAtOnce) {
+    for (int first = 0; first < kLevels; first += kAtOnce) {
       if (first > 0) synchronise();
 #pragma unroll
-      for (int n = 0; n < Layout::kLevelsAtOnce; ++n) {
+      for (int n = 0; n < kAtOnce; ++n) {
         write_level<Operand, kDplr, kWidth>(8 >> (first + n), c, channel, scratch.level(n));
       }
       synchronise();
       if (first == 0 && thread < kChunk) finish_token(p, at, thread, scratch);
-      for (int n = warp; n < Layout::kLevelsAtOnce; n += Layout::kGroupWarps) {
+      for (int n = warp; n < kAtOnce; n += Layout::kGroupWarps) {
         multiply_level(8 >> (first + n), scratch.level(n), scratch);
       }
     }

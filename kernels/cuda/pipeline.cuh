@@ -90,7 +90,7 @@ struct Pipeline {
     for (int n = number; n < chunks; n += Layout::kGroups) {
       const Place at = nth(n);
       group.load(walk.p, at, nth(n + Layout::kGroups < chunks ? n + Layout::kGroups : -1), c);
-      group.relate(walk.p, at, c);
+      group.template relate<Layout::kLevelsAtOnce>(walk.p, at, c);
       if (n >= Layout::kGroups) barrier_wait(empty_barrier(number), both(walk));
       group.write(c, stage(number), walk.p.update != Update::accumulate);
       barrier_arrive(full_barrier(number), both(walk));
