@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/rows.h"
 #include "kernels/cpu/sequence.h"
+#include "kernels/rows.h"
 
 namespace klab::kernels {
 

@@ -20,9 +20,7 @@ View rows_of_last(const Tensor& x, const View& all) {
   return rows;
 }
 
-Rows rows(const Tensor& x) {
-  return rows_of_last(x, x.defined() ? flat_rows_of(x.view({1, -1, x.size(-1)})) : Rows{});
-}
+Rows rows(const Tensor& x) { return rows_of_last(x, x.defined() ? flat_rows_of(x.view({1, -1, x.size(-1)})) : Rows{}); }
 
 MutableRows mutable_rows(const Tensor& x) {
   return rows_of_last(x, x.defined() ? mutable_flat_rows_of(x.view({1, -1, x.size(-1)})) : MutableRows{});

@@ -5,9 +5,9 @@
 
 #include "kernels/checks.h"
 #include "kernels/cpu_tensors.h"
+#include "kernels/cuda/backend.h"
 #include "kernels/kda_gate.h"
 #include "kernels/norms.h"
-#include "kernels/cuda/backend.h"
 #include "kernels/recurrence_forms.h"
 #include "kernels/recurrence_fused.h"
 
@@ -141,7 +141,8 @@ RecurrenceOutputs run_composed(const RecurrenceInputs& in, Implementation form) 
   const std::vector<int64_t> offsets = sequence_offsets(kOp, in.cu_seqlens, in.q.size(0), in.q.size(1));
   const int64_t sequences = offsets.empty() ? in.q.size(0) : static_cast<int64_t>(offsets.size()) - 1;
   const PreparedInputs prepared = prepare(activated(in), offsets, sequences);
-  RecurrenceOutputs out = form == Implementation::reference ? recurrence_reference(prepared) : recurrence_chunk(prepared);
+  RecurrenceOutputs out =
+      form == Implementation::reference ? recurrence_reference(prepared) : recurrence_chunk(prepared);
   if (!offsets.empty()) out.o = pack(out.o, offsets);
   out.o = out.o.to(in.v.scalar_type());
   if (in.overwrite_state) {
@@ -169,8 +170,9 @@ Update RecurrenceInputs::update() const {
   return beta.defined() ? Update::delta : Update::accumulate;
 }
 
-const FusedRecurrence* fused_recurrence(const RecurrenceInputs& in, Implementation wanted) {
-  const std::string cuda_declines = recurrence_cuda_declines(in), cpu_declines = recurrence_cpu_declines(in);
+const FusedRecurrence* fused_recurrence(const RecurrenceInputs& in, Implementation wanted, bool with_backward) {
+  const std::string cuda_declines = recurrence_cuda_declines(in, with_backward),
+                    cpu_declines = recurrence_cpu_declines(in);
   TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::cuda || cuda_declines.empty(), kOp,
                               ": the CUDA kernel cannot run: ", cuda_declines);
   TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::cpu || cpu_declines.empty(), kOp,
@@ -189,14 +191,14 @@ const FusedRecurrence* fused_recurrence(const RecurrenceInputs& in, Implementati
 
 RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implementation) {
   check(in);
-  const FusedRecurrence* fused = fused_recurrence(in, implementation);
+  const FusedRecurrence* fused = fused_recurrence(in, implementation, needs_gradient(in));
   return fused != nullptr ? run_fused(*fused, in) : run_composed(in, choose_form(implementation, in));
 }
 
 RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implementation, RecurrenceKept* kept) {
   const at::NoGradGuard no_grad;
   check(in);
-  const FusedRecurrence* fused = fused_recurrence(in, implementation);
+  const FusedRecurrence* fused = fused_recurrence(in, implementation, kept != nullptr);
   return fused != nullptr ? fused->forward(in, kept) : run_composed(in, choose_form(implementation, in));
 }
 

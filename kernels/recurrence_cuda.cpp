@@ -31,7 +31,8 @@ cuda::Problem problem(const RecurrenceInputs& in) {
   cuda::Problem p{};
   static_cast<RecurrenceProblem&>(p) = recurrence_problem(in);
   p.sequences = {in.q.size(0), in.q.size(1)};
-  if (in.cu_seqlens.defined()) p.sequences = {in.cu_seqlens.size(0) - 1, in.q.size(1), in.cu_seqlens.data_ptr<int64_t>()};
+  if (in.cu_seqlens.defined())
+    p.sequences = {in.cu_seqlens.size(0) - 1, in.q.size(1), in.cu_seqlens.data_ptr<int64_t>()};
   return p;
 }
 
@@ -72,15 +73,17 @@ RecurrenceInputs backward(const RecurrenceInputs& inputs, const RecurrenceKept&,
   const GradientTensors d = gradient_tensors(in, p.sequences.count, empty);
   const Tensor d_o_rows = d_o.to(in.v.scalar_type()).contiguous(), d_end = plain_float(d_final_state);
   const Tensor space = workspace(cuda.recurrence_backward_workspace(p), in.v);
-  cuda.recurrence_backward(p, rows_of(d_o_rows), floats(d_end), d.places, space.data_ptr(),
-                           cuda.stream(in.v.device()));
+  cuda.recurrence_backward(p, rows_of(d_o_rows), floats(d_end), d.places, space.data_ptr(), cuda.stream(in.v.device()));
   return finished_gradients(d.tensors, inputs, sum_first);
 }
 
 }  // namespace
 
-std::string recurrence_cuda_declines(const RecurrenceInputs& in) {
+std::string recurrence_cuda_declines(const RecurrenceInputs& in, bool with_backward) {
   if (in.v.scalar_type() == at::kDouble) return "it computes in float32 and the tensors are float64";
+  if (with_backward && in.v.scalar_type() == at::kFloat && in.q.size(3) > cuda::kWidestFloat32) {
+    return "its backward pass takes keys of at most " + std::to_string(cuda::kWidestFloat32) + " channels in float32";
+  }
   return cuda::backend().declines(in.v.device());
 }
 

@@ -179,8 +179,12 @@ GradientTensors gradient_tensors(const RecurrenceInputs& in, int64_t sequences,
 RecurrenceInputs finished_gradients(RecurrenceInputs d, const RecurrenceInputs& in, Tensor (*sum)(const Tensor&)) {
   d.q = sum_groups(d.q, in.q);
   d.k = sum_groups(d.k, in.k);
-  for (auto [gradient, input] : {std::pair{&d.v, &in.v}, {&d.g, &in.g}, {&d.beta, &in.beta}, {&d.a, &in.a},
-                                 {&d.b, &in.b}, {&d.initial_state, &in.initial_state}}) {
+  for (auto [gradient, input] : {std::pair{&d.v, &in.v},
+                                 {&d.g, &in.g},
+                                 {&d.beta, &in.beta},
+                                 {&d.a, &in.a},
+                                 {&d.b, &in.b},
+                                 {&d.initial_state, &in.initial_state}}) {
     *gradient = as_input(*gradient, *input);
   }
   if (d.gate) {

@@ -27,11 +27,12 @@ extern const FusedRecurrence cpu_recurrence, cuda_recurrence;
 
 /// Why the kernels cannot take these inputs, or "".
 std::string recurrence_cpu_declines(const RecurrenceInputs& inputs);
-std::string recurrence_cuda_declines(const RecurrenceInputs& inputs);
+std::string recurrence_cuda_declines(const RecurrenceInputs& inputs, bool with_backward);
 
-/// The kernels that `implementation` stands for on these inputs, null where it is a composed form. Throws
-/// c10::NotImplementedError for kernels that cannot run on them.
-const FusedRecurrence* fused_recurrence(const RecurrenceInputs& inputs, Implementation implementation);
+/// The kernels that `implementation` stands for on these inputs, null where it is a composed form. `with_backward`: of
+/// the backward pass, or of a forward pass before one. Throws c10::NotImplementedError for kernels that cannot run.
+const FusedRecurrence* fused_recurrence(const RecurrenceInputs& inputs, Implementation implementation,
+                                        bool with_backward);
 
 /// Differentiable.
 RecurrenceOutputs run_fused(const FusedRecurrence& kernels, const RecurrenceInputs& inputs);

@@ -14,13 +14,13 @@ constexpr int64_t kWidestHead = 256;
 struct RecurrenceProblem {
   Decay decay;
   Update update;
-  int64_t H, HV, K, V;  ///< value head hv reads query and key head hv / (HV / H)
-  Rows q, k;            ///< [B, T, H, K]
-  Rows v;               ///< [B, T, HV, V]
-  Rows g;               ///< [B, T, HV, K] or [B, T, HV, 1]
-  Rows beta;            ///< [B, T, HV, 1]
-  Rows a, b;            ///< [B, T, HV, K]
-  float scale;          ///< multiplies q
+  int64_t H, HV, K, V;         ///< value head hv reads query and key head hv / (HV / H)
+  Rows q, k;                   ///< [B, T, H, K]
+  Rows v;                      ///< [B, T, HV, V]
+  Rows g;                      ///< [B, T, HV, K] or [B, T, HV, 1]
+  Rows beta;                   ///< [B, T, HV, 1]
+  Rows a, b;                   ///< [B, T, HV, K]
+  float scale;                 ///< multiplies q
   const float* initial_state;  ///< [N, HV, K, V], or null for zeros
 
   bool l2norm = false;  ///< q and k are divided by their length, sqrt(sum x^2 + 1e-6)

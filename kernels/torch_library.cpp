@@ -112,7 +112,7 @@ Tensors recurrence_backward_op(const Tensor& d_o, const Tensor& d_final_state, c
     return Tensors{x.q, x.k, x.v, x.g, x.beta, x.a, x.b, x.initial_state, of_gate.A_log, of_gate.dt_bias};
   };
   Tensors gradients;
-  const FusedRecurrence* fused = fused_recurrence(in, implementation_of(implementation));
+  const FusedRecurrence* fused = fused_recurrence(in, implementation_of(implementation), /*with_backward=*/true);
   if (fused == &cpu_recurrence && states.numel() == 0) fused = nullptr;  // the forward pass was told to keep nothing
   if (fused != nullptr) {
     const at::NoGradGuard no_grad;

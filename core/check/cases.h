@@ -54,7 +54,8 @@ struct Form {
   bool differentiable = true;
   bool in_float64 = true;
   bool on_cpu = true;
-  bool is_definition = false;  ///< what the others are held to; a float64 cell would compare it with itself
+  bool narrow_operands = false;  ///< products of factors in the dtype that it is called in: tensor cores
+  bool is_definition = false;    ///< what the others are held to; a float64 cell would compare it with itself
 };
 
 struct OperatorCase {

@@ -60,6 +60,7 @@ Tolerance allowed_for(const Cell& cell, const std::string& tensor, int64_t eleme
   Arithmetic arithmetic;
   arithmetic.sums = cell.operator_case.sums_in_own_dtype ? cell.dtype : accumulation_type(cell.dtype);
   arithmetic.result = dtype_in(cell.operator_case, tensor, cell.dtype);
+  if (cell.form.narrow_operands && cell.dtype != at::kFloat) arithmetic.operands = cell.dtype;
   arithmetic.amplification = cell.operator_case.amplification;
   arithmetic.terms = cell.operator_case.terms(cell.workload, tensor);
   arithmetic.gradient = tensor.starts_with("d_");

@@ -148,6 +148,7 @@ OperatorCase make_case(const Member& member) {
     result.forms.push_back({.implementation = implementation,
                             .in_float64 = !cuda && implementation != Implementation::cpu,
                             .on_cpu = !cuda,
+                            .narrow_operands = cuda,
                             .is_definition = implementation == Implementation::reference});
   }
   result.workloads = workloads(member);

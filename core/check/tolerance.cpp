@@ -15,6 +15,12 @@
 // Over a whole tensor the peak falls away and errors average, so the RMS bound has a smaller factor; not so over a
 // few numbers, where the peak may be the only one.
 //
+// Factors of products rounded to a narrower dtype, of unit roundoff u_f, err independently of each other: a sum of
+// products inherits about one u_f of its size from each kind of factor on the way, however many terms it has. A forward
+// pass has a handful of kinds (rows, values, states, pairs, inverses), which add up in quadrature; a backward pass has
+// twice as many, and gradients are differences of larger numbers. Of a single number, a sum over many of either sign,
+// not even the size is sure: it may be a fraction of what its terms make likely.
+//
 // Rounding the result to its own dtype adds u' |expected_i| (or half a subnormal step, whichever is larger).
 #include "core/check/tolerance.h"
 
@@ -31,6 +37,8 @@ namespace {
 constexpr double kSafety = 4;
 constexpr double kPeakOverTypical = 4;
 constexpr int64_t kFewElements = 16;
+constexpr double kFactorsForward = 2, kFactorsBackward = 6;  // in u_f
+constexpr double kLikelyOverSingle = 4;
 
 // The public matrix passes 5e-3 for outputs and 1e-2 for gradients, relative to the RMS.
 constexpr double kPublicForward = 5e-3, kPublicBackward = 1e-2;
@@ -62,8 +70,12 @@ double unit_roundoff(at::ScalarType dtype) {
 
 Tolerance derived_tolerance(const Arithmetic& arithmetic) {
   TORCH_CHECK_VALUE(arithmetic.terms >= 1, "derived_tolerance: terms = ", arithmetic.terms, " must be at least 1");
-  const double typical = kSafety * arithmetic.amplification * unit_roundoff(arithmetic.sums) *
-                         std::sqrt(static_cast<double>(arithmetic.terms));
+  double typical = kSafety * arithmetic.amplification * unit_roundoff(arithmetic.sums) *
+                   std::sqrt(static_cast<double>(arithmetic.terms));
+  if (arithmetic.operands) {
+    typical += (arithmetic.gradient ? kFactorsBackward : kFactorsForward) * unit_roundoff(*arithmetic.operands) *
+               (arithmetic.elements == 1 ? kLikelyOverSingle : 1);
+  }
   const double rounding = unit_roundoff(arithmetic.result);
 
   Tolerance tolerance;
@@ -71,7 +83,7 @@ Tolerance derived_tolerance(const Arithmetic& arithmetic) {
   tolerance.of_element = kPeakOverTypical * typical + rounding;
   tolerance.absolute = smallest_step(arithmetic.result);
   tolerance.relative_rms = (arithmetic.elements < kFewElements ? kPeakOverTypical : 1) * typical + rounding;
-  if (arithmetic.sums == at::kFloat && arithmetic.result == at::kFloat) {
+  if (arithmetic.sums == at::kFloat && arithmetic.result == at::kFloat && !arithmetic.operands) {
     const double field = arithmetic.gradient ? kPublicBackward : kPublicForward;
     tolerance.relative_rms = std::min(tolerance.relative_rms, field / 10);
   }

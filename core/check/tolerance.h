@@ -32,6 +32,8 @@ struct Arithmetic {
   /// How much larger the relative error of an intermediate comes out: z where the result is exp(-z).
   double amplification = 1;
   bool gradient = false;  ///< computed by a backward pass
+  /// The dtype that the factors of products are rounded to, where that is narrower than `sums`: tensor cores.
+  std::optional<at::ScalarType> operands{};
   /// How many numbers the result has: a few of them do not average their errors.
   int64_t elements = std::numeric_limits<int64_t>::max();
 };

@@ -1,5 +1,5 @@
-// The CUDA kernels as a table, so that the rest of kernels/ is the same source whether CUDA is built or not, and so that
-// the tests can put the same kernels, run by an emulation on the host, in its place.
+// The CUDA kernels as a table, so that the rest of kernels/ is the same source whether CUDA is built or not, and so
+// that the tests can put the same kernels, run by an emulation on the host, in its place.
 #pragma once
 
 #include <ATen/core/Tensor.h>

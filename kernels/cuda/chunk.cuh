@@ -1,9 +1,9 @@
 // Producers: from a chunk's inputs to the tiles that its products are made of.
 //
-// With e_t = exp(g_t), token i meets an earlier token j through the product of e over (j, i]. At the level where the two
-// part (chunk_layout.h) that product is one over (j, m) times one over [m, i], m the middle of their block: both factors
-// are products of numbers in [0, 1], formed as such. Nothing can overflow, a gate of -infinity is a zero like any other,
-// and what a token gets depends on no later one. The tensor cores then form the sums over channels.
+// With e_t = exp(g_t), token i meets an earlier token j through the product of e over (j, i]. At the level where the
+// two part (chunk_layout.h) that product is one over (j, m) times one over [m, i], m the middle of their block: both
+// factors are products of numbers in [0, 1], formed as such. Nothing can overflow, a gate of -infinity is a zero like
+// any other, and what a token gets depends on no later one. The tensor cores then form the sums over channels.
 #pragma once
 
 #include "kernels/cuda/chunk_layout.h"
@@ -34,7 +34,8 @@ __device__ __forceinline__ Place place_of(const SequenceSpan& span, int64_t firs
   return {span.row, span.start + first, static_cast<int>(left < kChunk ? left : kChunk), head};
 }
 
-// --- Gates --------------------------------------------------------------------------------------------------------------
+// --- Gates
+// --------------------------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 __device__ __forceinline__ float softplus(float x) { return (x > 0.0f ? x : 0.0f) + log1pf(expf(x > 0.0f ? -x : x)); }
@@ -73,15 +74,16 @@ __device__ __forceinline__ float load_beta(const RecurrenceProblem& p, int64_t r
   return p.beta_sigmoid ? p.beta_factor * sigmoid(x) : x;
 }
 
-// --- A thread's two channels of a chunk ------------------------------------------------------------------------------------
+// --- A thread's two channels of a chunk
+// ------------------------------------------------------------------------------------
 
 template <class Operand, bool kDplr>
 struct Channels {
   using Packed = typename Operand::Packed;
   static constexpr int kWide = kDplr ? kChunk : 1;
-  Packed q[kChunk], k[kChunk];     // as given
-  Packed a[kWide], b[kWide];       // of DPLR
-  Two e[kChunk];                   // exp(g)
+  Packed q[kChunk], k[kChunk];  // as given
+  Packed a[kWide], b[kWide];    // of DPLR
+  Two e[kChunk];                // exp(g)
 };
 
 __device__ __forceinline__ Two operator*(Two x, Two y) { return {x.x * y.x, x.y * y.y}; }
@@ -93,7 +95,8 @@ __device__ __forceinline__ typename Operand::Packed pack(Two x) {
   return Operand::pack(x.x, x.y);
 }
 
-// --- A group's scratch --------------------------------------------------------------------------------------------------------
+// --- A group's scratch
+// --------------------------------------------------------------------------------------------------------
 
 template <class Operand, bool kDplr, int kWidth>
 struct Scratch {
@@ -113,7 +116,8 @@ struct Scratch {
   }
   // Raw products of row i of a kind (0 solve, 1 query) with column j, [kind][column][i][j].
   __device__ float& pair(int kind, int column, int i, int j) const {
-    return reinterpret_cast<float*>(base + Layout::kPairSums)[((kind * kColumns + column) * kChunk + i) * kPairStride + j];
+    return reinterpret_cast<float*>(base +
+                                    Layout::kPairSums)[((kind * kColumns + column) * kChunk + i) * kPairStride + j];
   }
   __device__ float* numbers() const { return reinterpret_cast<float*>(base + Layout::kNumbers); }
   __device__ float* sums(int warp) const { return numbers() + warp * 64; }
@@ -122,14 +126,16 @@ struct Scratch {
   __device__ float* beta() const { return k_factor() + kChunk; }
 };
 
-// --- Loading ------------------------------------------------------------------------------------------------------------
+// --- Loading
+// ------------------------------------------------------------------------------------------------------------
 
 // Rows of a chunk [count][width] from global memory to shared rows of `padded` numbers, zeros around them; there after
 // copies_wait() and a barrier. Sixteen bytes at a time where the rows allow it.
-__device__ inline void fetch_rows(const Rows& rows, const Place& at, int head, int width, int padded, void* to, int thread,
-                                  int threads) {
+__device__ inline void fetch_rows(const Rows& rows, const Place& at, int head, int width, int padded, void* to,
+                                  int thread, int threads) {
   const int element = rows.dtype == Dtype::float32 ? 4 : 2, step = 16 / element;
-  const unsigned char* from = static_cast<const unsigned char*>(rows.data) + rows.offset(at.row, at.token, head) * element;
+  const unsigned char* from =
+      static_cast<const unsigned char*>(rows.data) + rows.offset(at.row, at.token, head) * element;
   unsigned char* shared = static_cast<unsigned char*>(to);
   const int64_t stride = rows.token * element;
   if (reinterpret_cast<uintptr_t>(from) % 16 == 0 && stride % 16 == 0 && width % step == 0) {
@@ -266,7 +272,8 @@ __device__ void finish_token(const RecurrenceProblem& p, const Place& at, int i,
   scratch.beta()[i] = has_beta ? load_beta(p, at.row, at.token + i, at.head) : 0.0f;
 }
 
-// --- Levels -----------------------------------------------------------------------------------------------------------------------
+// --- Levels
+// -----------------------------------------------------------------------------------------------------------------------
 
 // This thread's channels of the level's rows and columns, decayed towards the middle of their block.
 template <int kHalf, class Operand, bool kDplr, int kWidth>
@@ -336,12 +343,14 @@ __device__ void multiply_level(int half, const typename Operand::Element* level,
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
       const int index = 2 * t + r % 2;
-      if (same_block(half, g, index)) scratch.pair(r / 2, n, upper_token(half, g), lower_token(half, index)) = sums[n].c[r];
+      if (same_block(half, g, index))
+        scratch.pair(r / 2, n, upper_token(half, g), lower_token(half, index)) = sums[n].c[r];
     }
   }
 }
 
-// --- The tiles of a stage ------------------------------------------------------------------------------------------------------------
+// --- The tiles of a stage
+// ------------------------------------------------------------------------------------------------------------
 
 template <class Operand, bool kDplr, int kWidth>
 struct Stage {
@@ -423,7 +432,8 @@ __device__ void write_inverse_column(int j, const Scratch<Operand, kDplr, kWidth
   }
 }
 
-// --- A group's work on a chunk ---------------------------------------------------------------------------------------------------------
+// --- A group's work on a chunk
+// ---------------------------------------------------------------------------------------------------------
 
 template <class Operand, bool kDplr, int kWidth>
 struct Group {

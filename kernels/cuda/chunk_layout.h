@@ -25,8 +25,8 @@ struct ChunkLayout {
   static constexpr int kStride = kWidth + kRowPaddingOf16;  ///< of rows of keys, in elements
 
   // A stage: what the consumers of a chunk read.
-  static constexpr size_t kRows = 0;                                               ///< [solve 16, query 16][kStride]
-  static constexpr size_t kEnds = kRows + 2 * kChunk * kStride * kElement;         ///< [column kind, 16][kStride]
+  static constexpr size_t kRows = 0;                                                  ///< [solve 16, query 16][kStride]
+  static constexpr size_t kEnds = kRows + 2 * kChunk * kStride * kElement;            ///< [column kind, 16][kStride]
   static constexpr size_t kInverse = kEnds + kColumns * kChunk * kStride * kElement;  ///< [16][kSmallStride]
   static constexpr size_t kSmall = kChunk * kSmallStride * kElement;
   static constexpr size_t kPairs = kInverse + kSmall;  ///< query with each column kind, then solve with each
@@ -38,13 +38,13 @@ struct ChunkLayout {
   static constexpr int kGroupWarps = kGroupThreads / 32;
 
   // A group's scratch: a chunk's inputs, and what its threads pass among themselves while they prepare it.
-  static constexpr int kKinds = kColumns == 2 ? 4 : 2;                              ///< q, k; of DPLR also a, b
-  static constexpr size_t kInputs = 0;                                              ///< [kind, 16][kWidth] operands
+  static constexpr int kKinds = kColumns == 2 ? 4 : 2;  ///< q, k; of DPLR also a, b
+  static constexpr size_t kInputs = 0;                  ///< [kind, 16][kWidth] operands
   static constexpr size_t kInput = static_cast<size_t>(kChunk) * kWidth * kElement;
-  static constexpr size_t kGates = kInputs + kKinds * kInput;                       ///< [16][kWidth] as given as g
+  static constexpr size_t kGates = kInputs + kKinds * kInput;  ///< [16][kWidth] as given as g
   /// float [16][kWidth], exp(g); in the place of g where that is known to be float too.
   static constexpr size_t kDecays = kElement == sizeof(float) ? kGates : kGates + kChunk * kWidth * sizeof(float);
-  static constexpr size_t kPairSums = kDecays + kChunk * kWidth * sizeof(float);    ///< float [kind, column, 16][17]
+  static constexpr size_t kPairSums = kDecays + kChunk * kWidth * sizeof(float);  ///< float [kind, column, 16][17]
   static constexpr size_t kNumbers = kPairSums + 2 * kColumns * kChunk * kPairStride * sizeof(float);
   static constexpr size_t kLevels0 = aligned(kNumbers + (kGroupWarps * 64 + 3 * kChunk) * sizeof(float));
   static constexpr int kLevelRows = 2 * kChunk;  ///< solve 8, query 8, k 8, and b 8 of DPLR
@@ -66,11 +66,12 @@ struct ChunkLayout {
   static_assert(kEnds % 16 == 0 && kInverse % 16 == 0 && kPairs % 16 == 0 && kDecay % 16 == 0);
 };
 
-// --- Halving a chunk --------------------------------------------------------------------------------------------------
+// --- Halving a chunk
+// --------------------------------------------------------------------------------------------------
 //
-// Token i meets an earlier token j at one level only: that of the highest bit in which they differ, half = 1, 2, 4 or 8.
-// There i lies in the upper half and j in the lower half of one block of 2 half tokens. Eight tokens of a chunk are
-// upper ones, eight are lower ones.
+// Token i meets an earlier token j at one level only: that of the highest bit in which they differ, half = 1, 2, 4
+// or 8. There i lies in the upper half and j in the lower half of one block of 2 half tokens. Eight tokens of a chunk
+// are upper ones, eight are lower ones.
 
 constexpr int upper_token(int half, int index) { return index / half * 2 * half + half + index % half; }
 constexpr int lower_token(int half, int index) { return index / half * 2 * half + index % half; }

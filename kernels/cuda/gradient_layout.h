@@ -25,7 +25,7 @@ struct GradientLayout {
   static constexpr size_t kStates = kScratch + Chunk::scratch(1);
   static constexpr size_t kState = static_cast<size_t>(kValueRows) * Chunk::kStride * kElement;
   static constexpr int kSums = kColumnKinds == 2 ? 5 : 3;
-  static constexpr size_t kTokens = kStates + aligned(larger(2 * kState, kSums * kFloatRows));
+  static constexpr size_t kTokens = kStates + aligned(larger(2 * kState, kSums* kFloatRows));
   static constexpr size_t kToken = kChunk * kTokenStride * kElement;  ///< [16][kTokenStride]: d_o, d_reads, values
   static constexpr size_t kPairs = kTokens + aligned((2 + kColumnKinds) * kToken);  ///< float [kind, column, 16][17]
   static constexpr size_t kLevelPairs =

@@ -12,7 +12,8 @@
 namespace klab::kernels::cuda {
 
 constexpr int kWarp = 32;
-/// Elements by which rows in shared memory are longer than their data, so that the lanes of a load meet different banks.
+/// Elements by which rows in shared memory are longer than their data, so that the lanes of a load meet different
+/// banks.
 constexpr int kRowPadding = 8;
 
 /// 16 x 8 sums: of lane l, g = l / 4 and t = l % 4, the elements (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
@@ -68,8 +69,8 @@ struct HalfOperand {
 
   /// Columns 0..7 and 8..15 of a left operand.
   static __device__ __forceinline__ Left left(const Tile& low, const Tile& high) {
-    return {{pack(low.c[0], low.c[1]), pack(low.c[2], low.c[3]), pack(high.c[0], high.c[1]),
-             pack(high.c[2], high.c[3])}};
+    return {
+        {pack(low.c[0], low.c[1]), pack(low.c[2], low.c[3]), pack(high.c[0], high.c[1]), pack(high.c[2], high.c[3])}};
   }
   /// A left operand stored [m][k].
   static __device__ __forceinline__ Left load_left(const Element* from, int stride) {
@@ -109,7 +110,8 @@ struct HalfOperand {
   }
 };
 
-// --- Float32 ----------------------------------------------------------------------------------------------------------
+// --- Float32
+// ----------------------------------------------------------------------------------------------------------
 
 /// Each number as the sum of two TF32 numbers, each product as three: exact to about 22 bits. A sum does not care for
 /// the order of its terms, so k is dealt to the lanes as sums lie in a Tile: 2t where the instruction says t, 2t + 1
@@ -207,7 +209,8 @@ struct SplitFloat32 {
   }
 };
 
-// --- Numbers outside --------------------------------------------------------------------------------------------------
+// --- Numbers outside
+// --------------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ float load_number(const void* data, Dtype dtype, int64_t at) {
   switch (dtype) {

@@ -1,5 +1,5 @@
-// What the walks along a sequence share: which part of it a block has, and the line from producers, which prepare chunks
-// into stages, to consumers, which take them one after another.
+// What the walks along a sequence share: which part of it a block has, and the line from producers, which prepare
+// chunks into stages, to consumers, which take them one after another.
 #pragma once
 
 #include "kernels/cuda/chunk.cuh"
@@ -23,9 +23,7 @@ struct Walk {
   int slices;     // of kSlice columns, all blocks' together
   int consumers;  // warps per block
   int64_t blocks_per_head() const { return (slices + consumers - 1) / consumers; }
-  dim3 grid() const {
-    return dim3(static_cast<unsigned>(p.sequences.count * parts.count * p.HV * blocks_per_head()));
-  }
+  dim3 grid() const { return dim3(static_cast<unsigned>(p.sequences.count * parts.count * p.HV * blocks_per_head())); }
 };
 
 // Which part of the work a block has.
@@ -83,7 +81,8 @@ struct Pipeline {
   static __device__ void produce(const Walk& walk, int chunks, int thread, const Nth& nth) {
     const int number = thread / Layout::kGroupThreads;
     const Group<Operand, kDplr, kWidth> group{
-        thread % Layout::kGroupThreads, 1 + number,
+        thread % Layout::kGroupThreads,
+        1 + number,
         {shared_memory() + Layout::kGroups * Layout::kStage + number * Layout::kScratch}};
     Channels<Operand, kDplr> c;
     if (number < chunks) fetch_chunk(walk.p, nth(number), group.thread, group.scratch);
@@ -121,7 +120,8 @@ struct Pipeline {
   }
 
   // The same of one stored [k][column of `to`].
-  static __device__ void multiply_across(Tile (&to)[2], const Left& x, const Element* matrix, int stride = kSmallStride) {
+  static __device__ void multiply_across(Tile (&to)[2], const Left& x, const Element* matrix,
+                                         int stride = kSmallStride) {
     Right b[2];
     Operand::load_right_across(b, matrix, stride);
     Operand::multiply(to[0], x, b[0]);
@@ -184,10 +184,10 @@ struct Pipeline {
   static __device__ void keep_state(const Walk& walk, const Share& share, const Slice& slice, int chunk,
                                     const Tile (&state)[kTiles], void* states) {
     const int64_t start = share.span.start - share.part * walk.parts.tokens;
-    const int64_t slot = first_chunk_slot(walk.p.sequences, share.sequence, start) +
-                         share.part * walk.parts.tokens / kChunk + chunk;
-    Element* to = static_cast<Element*>(states) +
-                  ((slot * walk.p.HV + share.head) * walk.slices * kSlice + slice.first) * kWidth;
+    const int64_t slot =
+        first_chunk_slot(walk.p.sequences, share.sequence, start) + share.part * walk.parts.tokens / kChunk + chunk;
+    Element* to =
+        static_cast<Element*>(states) + ((slot * walk.p.HV + share.head) * walk.slices * kSlice + slice.first) * kWidth;
     const int g = lane() / 4, t = lane() % 4;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
@@ -229,9 +229,7 @@ struct Pipeline {
   }
 };
 
-/// Calls run.operator()<Operand, kDplr, kWidth>() for the problem. Wider keys in float32 would not fit the stages.
-constexpr int64_t kWidestFloat32 = 128;
-
+/// Calls run.operator()<Operand, kDplr, kWidth>() for the problem.
 template <class Operand, class Run>
 void with_shape(const Problem& p, const Run& run) {
   const auto of_width = [&]<int kWidth>() {

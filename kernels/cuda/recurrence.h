@@ -10,9 +10,12 @@
 
 namespace klab::kernels::cuda {
 
-/// Tokens per chunk: the side of a matrix product of the tensor cores. Longer chunks would cost more triangular work and
-/// a wider range of exponents; the state stays in registers, so a chunk costs it no memory traffic.
+/// Tokens per chunk: the side of a matrix product of the tensor cores. Longer chunks would cost more triangular work
+/// and a wider range of exponents; the state stays in registers, so a chunk costs it no memory traffic.
 constexpr int kChunk = 16;
+
+/// Wider keys in float32 would not fit the stages of the chunk kernels: they go token by token, forward only.
+constexpr int64_t kWidestFloat32 = 128;
 
 /// Where the sequences lie: [B, T] rows, or packed ones by offsets in device memory.
 struct Sequences {
@@ -21,8 +24,8 @@ struct Sequences {
   const int64_t* offsets = nullptr;  ///< [N + 1] in device memory, rising from 0 to T; null: every row is a sequence
 };
 
-/// q, k, v, a, b and o have one dtype, that of the products' operands; g and beta have that or float32. All pointers are
-/// device memory; rows need no alignment.
+/// q, k, v, a, b and o have one dtype, that of the products' operands; g and beta have that or float32. All pointers
+/// are device memory; rows need no alignment.
 struct Problem : RecurrenceProblem {
   Sequences sequences;
 };

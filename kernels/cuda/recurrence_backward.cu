@@ -8,21 +8,23 @@ namespace klab::kernels::cuda {
 namespace {
 
 // Sums of rows [chunk slots, HV, width] over the chunks of each sequence, in their order: [N, HV, width].
-__global__ void sum_chunks_kernel(const Sequences sequences, const float* rows, int64_t HV, int64_t width, float* sums) {
+__global__ void sum_chunks_kernel(const Sequences sequences, const float* rows, int64_t HV, int64_t width,
+                                  float* sums) {
   const int64_t sequence = blockIdx.x / HV, head = blockIdx.x % HV;
   const SequenceSpan span = span_of(sequences, sequence);
   const int64_t first = first_chunk_slot(sequences, sequence, span.start);
   for (int64_t n = threadIdx.x; n < width; n += blockDim.x) {
     float sum = 0.0f;
-    for (int64_t chunk = 0; chunk * kChunk < span.length; ++chunk) sum += rows[((first + chunk) * HV + head) * width + n];
+    for (int64_t chunk = 0; chunk * kChunk < span.length; ++chunk)
+      sum += rows[((first + chunk) * HV + head) * width + n];
     sums[(sequence * HV + head) * width + n] = sum;
   }
 }
 
 void sum_chunks(const Problem& p, const float* rows, int64_t width, float* sums, Stream stream) {
   if (sums == nullptr) return;
-  launch(sum_chunks_kernel, dim3(static_cast<unsigned>(p.sequences.count * p.HV)), 128, 0, stream, p.sequences, rows, p.HV,
-         width, sums);
+  launch(sum_chunks_kernel, dim3(static_cast<unsigned>(p.sequences.count * p.HV)), 128, 0, stream, p.sequences, rows,
+         p.HV, width, sums);
 }
 
 int64_t padded_key(const Problem& p) { return p.K <= 64 ? 64 : p.K <= 128 ? 128 : 256; }

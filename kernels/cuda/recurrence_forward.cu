@@ -10,9 +10,9 @@ constexpr int64_t kFewestTokensOfPart = 512;
 constexpr int kColumns = 16;  // of V, per block of the joining kernel
 
 // The state that enters each part: from the one before it, through the affine map of that part.
-__global__ void __launch_bounds__(kWidestHead) join_kernel(const float* map, const float* offset,
-                                                           const float* initial_state, int parts, int64_t HV, int K,
-                                                           int V, float* entering) {
+__global__ void __launch_bounds__(kWidestHead)
+    join_kernel(const float* map, const float* offset, const float* initial_state, int parts, int64_t HV, int K, int V,
+                float* entering) {
   const int blocks = (V + kColumns - 1) / kColumns, first = static_cast<int>(blockIdx.x) % blocks * kColumns;
   const int64_t row = static_cast<int64_t>(blockIdx.x) / blocks, sequence = row / HV, head = row % HV;
   const int k = static_cast<int>(threadIdx.x);

@@ -25,8 +25,8 @@ struct ForwardTask : Walk {
 template <class Operand, bool kDplr, int kWidth>
 struct Forward : Pipeline<Operand, kDplr, kWidth> {
   using Base = Pipeline<Operand, kDplr, kWidth>;
-  using typename Base::Left, typename Base::Right, typename Base::StageOf;
   using Base::kTiles;
+  using typename Base::Left, typename Base::Right, typename Base::StageOf;
 
   static __device__ int64_t part_offset(const ForwardTask& task, const Share& share, int64_t width) {
     const int64_t row = (share.sequence * task.parts.count + share.part) * task.p.HV + share.head;

@@ -2,6 +2,8 @@
 
 namespace klab::kernels::cuda {
 
-void launch_forward_bfloat16(const ForwardTask& task, Stream stream) { launch_forward<HalfOperand<Bfloat16>>(task, stream); }
+void launch_forward_bfloat16(const ForwardTask& task, Stream stream) {
+  launch_forward<HalfOperand<Bfloat16>>(task, stream);
+}
 
 }  // namespace klab::kernels::cuda

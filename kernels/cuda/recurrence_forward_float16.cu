@@ -2,6 +2,8 @@
 
 namespace klab::kernels::cuda {
 
-void launch_forward_float16(const ForwardTask& task, Stream stream) { launch_forward<HalfOperand<Float16>>(task, stream); }
+void launch_forward_float16(const ForwardTask& task, Stream stream) {
+  launch_forward<HalfOperand<Float16>>(task, stream);
+}
 
 }  // namespace klab::kernels::cuda

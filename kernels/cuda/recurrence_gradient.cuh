@@ -35,7 +35,8 @@ __device__ inline int64_t sequence_of(const Sequences& s, int64_t slot) {
 template <class Operand, bool kDplr, int kWidth>
 struct Gradient : Pipeline<Operand, kDplr, kWidth> {
   using Base = Pipeline<Operand, kDplr, kWidth>;
-  using typename Base::Element, typename Base::Left, typename Base::Right, typename Base::Layout, typename Base::StageOf;
+  using typename Base::Element, typename Base::Left, typename Base::Right, typename Base::Layout,
+      typename Base::StageOf;
   using Memory = GradientLayout<sizeof(Element), kDplr ? 2 : 1, kWidth>;
   using ScratchOf = Scratch<Operand, kDplr, kWidth>;
   static constexpr int kThreads = kGradientWarps * kWarp;
@@ -59,7 +60,8 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     return at<float>(Memory::kPairs)[((kind * kColumns + column) * kChunk + i) * kPairStride + j];
   }
 
-  // --- One block of columns of V --------------------------------------------------------------------------------------
+  // --- One block of columns of V
+  // --------------------------------------------------------------------------------------
 
   static __device__ void fetch_states(const GradientTask& task, int64_t row, int first) {
     constexpr int kPerRow = kWidth * static_cast<int>(sizeof(Element)) / 16;
@@ -238,7 +240,8 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  // --- Levels -----------------------------------------------------------------------------------------------------------
+  // --- Levels
+  // -----------------------------------------------------------------------------------------------------------
 
   // The gradients of a level's pairs as operands [row][column]: times the columns' factors, then times the rows'.
   static __device__ void write_level_pairs(int half, const ScratchOf& scratch) {
@@ -278,14 +281,15 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
 #pragma unroll
           for (int r = 0; r < 2; ++r) {
             *reinterpret_cast<Two*>(to + (g + 8 * r) * kWidth + channel + m * 8 + 2 * t) = {sums[m].c[2 * r],
-                                                                                          sums[m].c[2 * r + 1]};
+                                                                                            sums[m].c[2 * r + 1]};
           }
         }
       }
     }
   }
 
-  // --- Writing gradients -------------------------------------------------------------------------------------------------
+  // --- Writing gradients
+  // -------------------------------------------------------------------------------------------------
 
   // Every thread of the group gets the group's sums of the 32 values.
   template <class Get>
@@ -361,7 +365,8 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
         if (p.gate != Gate::log_decay) {
           if (channel < K) x.x = given(i, channel) + gate.bias.x;
           if (channel + 1 < K) x.y = given(i, channel + 1) + gate.bias.y;
-          d_x = {adjoint_of_gate(p, gate.rate, x.x, d_g.x, d_A_log), adjoint_of_gate(p, gate.rate, x.y, d_g.y, d_A_log)};
+          d_x = {adjoint_of_gate(p, gate.rate, x.x, d_g.x, d_A_log),
+                 adjoint_of_gate(p, gate.rate, x.y, d_g.y, d_A_log)};
           d_bias = d_bias + d_x;
         }
         store_channels(task.out.g, at, K, i, d_x);
@@ -400,10 +405,12 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
       const float s = scratch.beta()[i] / task.p.beta_factor;
       d *= task.p.beta_factor * s * (1.0f - s);
     }
-    store_number(task.out.beta.data, task.out.beta.dtype, task.out.beta.offset(place.row, place.token + i, place.head), d);
+    store_number(task.out.beta.data, task.out.beta.dtype, task.out.beta.offset(place.row, place.token + i, place.head),
+                 d);
   }
 
-  // --- The chunk ------------------------------------------------------------------------------------------------------------
+  // --- The chunk
+  // ------------------------------------------------------------------------------------------------------------
 
   static __device__ void clear(const ScratchOf& scratch) {
     for (int n = thread(); n < kWidth; n += kThreads) at<float>(Memory::kDecay)[n] = 0.0f;
@@ -432,7 +439,8 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     for (int first = 0; first < p.V; first += Memory::kValueRows) {
       fetch_states(task, row, first);
       block_barrier();
-      for (int v = warp() * kSlice; v < Memory::kValueRows; v += kGradientWarps * kSlice) values(task, stage, place, first, v);
+      for (int v = warp() * kSlice; v < Memory::kValueRows; v += kGradientWarps * kSlice)
+        values(task, stage, place, first, v);
       block_barrier();
       add_products(sums);
       add_to_decay();

@@ -1,5 +1,5 @@
-// The backward pass, first walk: from the last chunk to the first, the gradient of the state that leaves each chunk. It is
-// the forward walk mirrored: the same stages, the same slices of V, the gradient held transposed in registers.
+// The backward pass, first walk: from the last chunk to the first, the gradient of the state that leaves each chunk. It
+// is the forward walk mirrored: the same stages, the same slices of V, the gradient held transposed in registers.
 #pragma once
 
 #include "kernels/cuda/pipeline.cuh"
@@ -16,8 +16,8 @@ struct ReverseTask : Walk {
 template <class Operand, bool kDplr, int kWidth>
 struct Reverse : Pipeline<Operand, kDplr, kWidth> {
   using Base = Pipeline<Operand, kDplr, kWidth>;
-  using typename Base::Element, typename Base::Left, typename Base::StageOf;
   using Base::kTiles;
+  using typename Base::Element, typename Base::Left, typename Base::StageOf;
 
   // The gradient of what a column kind's values write, [16 of V, 16 tokens]: through o, and through the state.
   static __device__ void of_written(const Tile (&d_state)[kTiles], const Left& d_o, const Element* query_pairs,

@@ -183,8 +183,8 @@ __global__ void __launch_bounds__(kStepThreads) step_kernel(const StepTask task)
   const Problem& p = task.p;
   const int K = static_cast<int>(p.K), V = static_cast<int>(p.V), blocks = (V + kStepColumns - 1) / kStepColumns;
   const int64_t row = static_cast<int64_t>(blockIdx.x) / blocks, sequence = row / p.HV, head = row % p.HV;
-  const int column = static_cast<int>(blockIdx.x) % blocks * kStepColumns +
-                     static_cast<int>(threadIdx.x) % kColumnThreads * 4;
+  const int column =
+      static_cast<int>(blockIdx.x) % blocks * kStepColumns + static_cast<int>(threadIdx.x) % kColumnThreads * 4;
   TokenVectors& t = *reinterpret_cast<TokenVectors*>(shared_memory());
   const SequenceSpan span = span_of(p.sequences, sequence);
   const bool whole = V % 4 == 0 && column < V;
@@ -201,7 +201,8 @@ __global__ void __launch_bounds__(kStepThreads) step_kernel(const StepTask task)
     const Four o = S::advance(p, at, column, state, t);
     if (threadIdx.x < kColumnThreads) {
       for (int n = 0; n < 4; ++n) {
-        if (column + n < V) store_number(task.o.data, task.o.dtype, task.o.offset(at.row, at.token, head) + column + n, o.x[n]);
+        if (column + n < V)
+          store_number(task.o.data, task.o.dtype, task.o.offset(at.row, at.token, head) + column + n, o.x[n]);
       }
     }
     if (task.snapshots != nullptr && column < V) {

@@ -1,38 +1,176 @@
-// The CUDA kernels of the recurrence, emulated on the host: the check matrix, under several schedules, and what a missing
-// barrier does.
+// The CUDA kernels of the recurrence, emulated on the host: the check matrix, under several schedules, and what a
+// missing barrier does.
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "backend.h"
+#include "core/check/evaluate.h"
 #include "core/check/matrix.h"
-#include "emulation.h"
 #include "kernels/recurrence.h"
+#include "support.h"
 
 namespace klab {
 namespace {
 
-TEST(Cuda, Try) {
-  kernels::cuda::use_backend(&emulation::emulated_backend());
-  double total = 0;
+using emulation::Schedule;
+using kernels::Implementation;
+
+std::vector<const OperatorCase*> family() {
+  std::vector<const OperatorCase*> all;
   for (const OperatorCase& op : operator_cases()) {
-    if (!op.name.starts_with("recurrence")) continue;
-    for (Form form : op.forms) {
-      if (form.implementation != kernels::Implementation::cuda) continue;
-      form.differentiable = std::getenv("BACKWARD") != nullptr;
-      for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf}) {
-        for (const Workload& w : op.workloads) {
-          const auto start = std::chrono::steady_clock::now();
-          const CheckRow row = check_cell(op, form, type, w, at::kCPU);
-          const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-          total += seconds;
-          std::cout << (row.pass ? "ok   " : "FAIL ") << op.name << " " << row.dtype << " " << w.name << ": " << row.tensor << " ratio "
-                    << row.ratio << " rms " << row.relative_rms << "  " << seconds << " s " << row.message.substr(0, 300) << "\n";
-        }
-      }
+    if (op.name.starts_with("recurrence/")) all.push_back(&op);
+  }
+  return all;
+}
+
+// --- The matrix
+// -------------------------------------------------------------------------------------------------------
+
+class RecurrenceOnCuda : public OnEmulatedCuda, public testing::WithParamInterface<const OperatorCase*> {
+ protected:
+  void expect_matrix(at::ScalarType dtype, bool quick) { expect_cells(*GetParam(), dtype, quick); }
+};
+
+TEST_P(RecurrenceOnCuda, Float32) { expect_matrix(at::kFloat, false); }
+TEST_P(RecurrenceOnCuda, Bfloat16) { expect_matrix(at::kBFloat16, false); }
+TEST_P(RecurrenceOnCuda, Float16) { expect_matrix(at::kHalf, true); }
+TEST_P(RecurrenceOnCuda, LastWarpsFirst) {
+  emulation::set_schedule(Schedule::descending);
+  expect_matrix(at::kBFloat16, true);
+}
+TEST_P(RecurrenceOnCuda, DrawingLots) {
+  emulation::set_schedule(Schedule::shuffled, 7);
+  expect_matrix(at::kFloat, true);
+}
+
+INSTANTIATE_TEST_SUITE_P(Family, RecurrenceOnCuda, testing::ValuesIn(family()), name_of_case);
+
+// --- Layouts over the device
+// --------------------------------------------------------------------------------------------
+
+class Recurrence : public OnEmulatedCuda {};
+
+struct Sizes {
+  int64_t B = 1, T = 70, H = 1, HV = 2, K = 64, V = 48;
+};
+
+NamedTensors kda_inputs(const Sizes& s, at::ScalarType dtype) {
+  for (const OperatorCase* op : family()) {
+    if (op->name != "recurrence/channel/delta") continue;
+    Workload workload{"", s.B, s.T, s.H, s.HV, s.K, s.V};
+    workload.initial_state = true;
+    return copy_as(*op, op->inputs(workload, 5), dtype, at::kCPU);
+  }
+  throw std::logic_error("the family has no KDA");
+}
+
+kernels::RecurrenceInputs as_inputs(const NamedTensors& x) {
+  kernels::RecurrenceInputs in;
+  in.q = find(x, "q");
+  in.k = find(x, "k");
+  in.v = find(x, "v");
+  in.g = find(x, "g");
+  in.beta = find(x, "beta");
+  in.initial_state = find(x, "initial_state");
+  return in;
+}
+
+double relative_rms(const at::Tensor& x, const at::Tensor& y) {
+  return ((x.to(at::kDouble) - y.to(at::kDouble)).norm() / y.to(at::kDouble).norm()).item<double>();
+}
+
+// Long enough for the device to be parted along the sequence: as walked in one go.
+TEST_F(Recurrence, PartsOfALongSequenceAreJoinedExactly) {
+  const at::NoGradGuard no_grad;
+  const auto in = as_inputs(kda_inputs({.T = 4100, .HV = 1, .K = 20, .V = 16}, at::kFloat));
+  const auto cuda = kernels::recurrence(in, Implementation::cuda), cpu = kernels::recurrence(in, Implementation::cpu);
+  EXPECT_GT(emulated_launches(), 2) << "the sequence was not parted";
+  EXPECT_LT(relative_rms(cuda.o, cpu.o), 2e-6);
+  EXPECT_LT(relative_rms(cuda.final_state, cpu.final_state), 2e-6);
+}
+
+TEST_F(Recurrence, TwiceTheSameBits) {
+  const auto in = as_inputs(kda_inputs({}, at::kBFloat16));
+  const auto once = kernels::recurrence(in, Implementation::cuda);
+  emulation::set_schedule(Schedule::shuffled, 3);
+  const auto twice = kernels::recurrence(in, Implementation::cuda);
+  EXPECT_TRUE(at::equal(once.o, twice.o));
+  EXPECT_TRUE(at::equal(once.final_state, twice.final_state));
+}
+
+TEST_F(Recurrence, TheStateMayBeOverwritten) {
+  const at::NoGradGuard no_grad;
+  for (const int64_t T : {1, 70}) {
+    auto in = as_inputs(kda_inputs({.T = T}, at::kFloat));
+    const auto expected = kernels::recurrence(in, Implementation::cuda);
+    in.initial_state = in.initial_state.clone();
+    in.overwrite_state = true;
+    const auto out = kernels::recurrence(in, Implementation::cuda);
+    EXPECT_EQ(out.final_state.data_ptr(), in.initial_state.data_ptr());
+    EXPECT_TRUE(at::equal(out.final_state, expected.final_state));
+  }
+}
+
+// Rows that are not aligned, heads between tokens: strides as a projection's views have them.
+TEST_F(Recurrence, AnyStrides) {
+  const at::NoGradGuard no_grad;
+  auto in = as_inputs(kda_inputs({.B = 2, .T = 20, .HV = 1, .K = 24, .V = 24}, at::kBFloat16));
+  const auto expected = kernels::recurrence(in, Implementation::cuda);
+  const at::Tensor together = at::cat({in.q, in.k, in.v}, -1);  // rows of 72
+  in.q = together.narrow(-1, 0, 24);
+  in.k = together.narrow(-1, 24, 24);
+  in.v = together.narrow(-1, 48, 24);
+  EXPECT_TRUE(at::equal(kernels::recurrence(in, Implementation::cuda).o, expected.o));
+  const at::Tensor odd = at::empty({2, 20, 1, 25}, in.q.options());
+  in.q = odd.narrow(-1, 1, 24).copy_(in.q);
+  EXPECT_TRUE(at::equal(kernels::recurrence(in, Implementation::cuda).o, expected.o));
+}
+
+TEST_F(Recurrence, WideFloat32HasNoBackwardPassAndSaysSo) {
+  auto in = as_inputs(kda_inputs({.K = 200}, at::kFloat));
+  in.q.requires_grad_();
+  try {
+    kernels::recurrence(in, Implementation::cuda);
+    FAIL() << "it ran";
+  } catch (const c10::NotImplementedError& error) {
+    EXPECT_NE(std::string(error.what()).find("at most 128 channels in float32"), std::string::npos) << error.what();
+  }
+}
+
+// --- Barriers
+// ---------------------------------------------------------------------------------------------------------------
+
+// Forward and backward, with that barrier missing: the numbers differ, or the emulation sees that it cannot go on.
+class MissingBarrier : public OnEmulatedCuda, public testing::WithParamInterface<int> {
+ protected:
+  static at::Tensor everything() {
+    NamedTensors inputs = kda_inputs({.T = 100, .K = 128}, at::kBFloat16);
+    std::vector<at::Tensor> leaves;
+    for (NamedTensor& x : inputs) leaves.push_back(x.tensor = x.tensor.detach().clone().requires_grad_());
+    const auto out = kernels::recurrence(as_inputs(inputs), Implementation::cuda);
+    const auto gradients = torch::autograd::grad({out.o.to(at::kFloat).square().sum()}, leaves);
+    std::vector<at::Tensor> all{out.o.detach().flatten().to(at::kFloat)};
+    for (const at::Tensor& x : gradients) all.push_back(x.flatten().to(at::kFloat));
+    return at::cat(all);
+  }
+};
+
+TEST_P(MissingBarrier, IsNoticed) {
+  const at::Tensor expected = everything();
+  emulation::ignore_barrier(GetParam());
+  bool noticed = false;
+  for (const Schedule schedule : {Schedule::ascending, Schedule::descending, Schedule::shuffled}) {
+    emulation::set_schedule(schedule, 1);
+    try {
+      noticed = noticed || !at::equal(everything(), expected);
+    } catch (const std::exception&) {
+      noticed = true;
     }
   }
-  std::cout << total << " s\n";
+  EXPECT_TRUE(noticed);
 }
+
+// The block's, a group's own, a stage that is full, a stage that is empty.
+INSTANTIATE_TEST_SUITE_P(Each, MissingBarrier, testing::Values(0, 1, 5, 9), testing::PrintToStringParamName());
 
 }  // namespace
 }  // namespace klab

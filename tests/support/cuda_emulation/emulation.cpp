@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -11,7 +12,6 @@
 #include <memory>
 #include <random>
 #include <stdexcept>
-#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -60,7 +60,8 @@ struct Warp {
 struct Machine {
   Schedule schedule = Schedule::ascending;
   std::mt19937_64 lots{0};
-  int ignored_barrier = -1;
+  int ignored_barrier = kNoBarrier;
+  int64_t grids = 0;
 
   Index grid, block;
   unsigned threads = 0, current = 0;
@@ -242,8 +243,11 @@ void set_schedule(Schedule schedule, uint64_t seed) {
 
 void ignore_barrier(int barrier) { machine.ignored_barrier = barrier; }
 
+bool ignores_warp_barriers() { return machine.ignored_barrier == kWarpBarrier; }
+
 void run_grid(Index grid, unsigned threads, size_t shared_bytes, const std::function<void()>& body) {
   if (threads == 0 || threads > kMostThreads) throw std::runtime_error("a block has 1 to 1024 threads");
+  ++machine.grids;
   machine.grid = grid;
   machine.threads = threads;
   machine.body = &body;
@@ -253,6 +257,8 @@ void run_grid(Index grid, unsigned threads, size_t shared_bytes, const std::func
     }
   }
 }
+
+int64_t grids_run() { return machine.grids; }
 
 Index block_index() { return machine.block; }
 Index grid_size() { return machine.grid; }

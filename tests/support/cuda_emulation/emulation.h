@@ -1,8 +1,8 @@
 // The CUDA execution model on the host: enough of it to run this project's kernels, and to catch what a GPU forgives.
 //
 // Every CUDA thread is a fiber. A fiber runs until it must wait: at a barrier, or in a warp collective (shuffle, matrix
-// load, matrix product), which is a rendezvous of the warp's lanes. Which fiber goes on is a matter of the schedule, so a
-// missing barrier shows as a wrong result under one of them: `ascending` lets the first warp run as far ahead as the
+// load, matrix product), which is a rendezvous of the warp's lanes. Which fiber goes on is a matter of the schedule, so
+// a missing barrier shows as a wrong result under one of them: `ascending` lets the first warp run as far ahead as the
 // barriers allow, `descending` the last one, `shuffled` draws lots. Shared memory starts as NaN and is a heap block of
 // its exact size, for the address sanitizer. Asynchronous copies land at their wait, or at once under `descending`:
 // both are allowed.
@@ -25,13 +25,19 @@ enum class Schedule { ascending, descending, shuffled };
 /// The schedule of the grids that follow; `seed` is that of `shuffled`.
 void set_schedule(Schedule schedule, uint64_t seed = 0);
 
-/// Every barrier of that number (0: the block's) lets threads pass without waiting, so that a test can show that what
-/// it guards is noticed. -1: none.
+constexpr int kNoBarrier = -1, kWarpBarrier = -2;
+
+/// Every barrier of that number (0: the block's; kWarpBarrier: those of warps) lets threads pass without waiting, so
+/// that a test can show that what it guards is noticed.
 void ignore_barrier(int barrier);
+bool ignores_warp_barriers();
 
 /// Runs `body` once per thread of the grid, block after block. Throws std::runtime_error that names the block and what
 /// its threads wait for when none of them can go on, and whatever `body` throws.
 void run_grid(Index grid, unsigned threads, size_t shared_bytes, const std::function<void()>& body);
+
+/// Grids that were run since the program began.
+int64_t grids_run();
 
 // --- What platform.cuh is made of; called from within a body ---------------------------------------------------
 

@@ -38,7 +38,8 @@ inline unsigned char* shared_memory() { return static_cast<unsigned char*>(emula
 // --- Collectives -----------------------------------------------------------------------------------------------------
 
 template <class In, class Out>
-Out collective(const char* name, const In& in, void (*combine)(const In (&)[emulation::kLanes], Out (&)[emulation::kLanes])) {
+Out collective(const char* name, const In& in,
+               void (*combine)(const In (&)[emulation::kLanes], Out (&)[emulation::kLanes])) {
   static_assert(sizeof(In) <= emulation::kMostBytes && sizeof(Out) <= emulation::kMostBytes);
   static void (*now)(const In(&)[emulation::kLanes], Out(&)[emulation::kLanes]);
   now = combine;  // all lanes bring the same one
@@ -59,7 +60,8 @@ Out collective(const char* name, const In& in, void (*combine)(const In (&)[emul
 }
 
 inline void warp_barrier() {
-  collective<char, char>("__syncwarp", 0, [](const char (&)[32], char (&out)[32]) { std::memset(out, 0, 32); });
+  if (emulation::ignores_warp_barriers()) return;
+  collective<char, char>("__syncwarp", 0, [](const char(&)[32], char(&out)[32]) { std::memset(out, 0, 32); });
 }
 
 struct Shuffled {
@@ -67,7 +69,7 @@ struct Shuffled {
   int from;
 };
 inline float exchange(const char* name, float x, int from) {
-  return collective<Shuffled, float>(name, {x, from}, [](const Shuffled (&in)[32], float (&out)[32]) {
+  return collective<Shuffled, float>(name, {x, from}, [](const Shuffled(&in)[32], float(&out)[32]) {
     for (int l = 0; l < 32; ++l) out[l] = in[in[l].from].x;
   });
 }
@@ -106,7 +108,8 @@ inline float round_to_tf32(float x) {
   return as_float((as_bits(x) + (1u << 12)) & ~((1u << 13) - 1));
 }
 
-// --- Matrix fragments --------------------------------------------------------------------------------------------------
+// --- Matrix fragments
+// --------------------------------------------------------------------------------------------------
 
 struct Four {
   uint32_t r[4];
@@ -120,7 +123,8 @@ void load_matrices_of(const Row (&rows)[32], Four (&out)[32]) {
     for (int r = 0; r < 8; ++r) std::memcpy(x[r], rows[m * 8 + r], 16);
     for (int l = 0; l < 32; ++l) {
       const int g = l / 4, t = l % 4;
-      const uint32_t low = kTransposed ? x[2 * t][g] : x[g][2 * t], high = kTransposed ? x[2 * t + 1][g] : x[g][2 * t + 1];
+      const uint32_t low = kTransposed ? x[2 * t][g] : x[g][2 * t],
+                     high = kTransposed ? x[2 * t + 1][g] : x[g][2 * t + 1];
       out[l].r[m] = low | high << 16;
     }
   }
@@ -134,7 +138,7 @@ inline void load_matrices_transposed(uint32_t (&r)[4], const void* row) {
   std::memcpy(r, got.r, sizeof r);
 }
 inline uint32_t transpose_matrix(uint32_t x) {
-  return collective<uint32_t, uint32_t>("movmatrix", x, [](const uint32_t (&in)[32], uint32_t (&out)[32]) {
+  return collective<uint32_t, uint32_t>("movmatrix", x, [](const uint32_t(&in)[32], uint32_t(&out)[32]) {
     uint16_t m[8][8];
     for (int l = 0; l < 32; ++l) std::memcpy(&m[l / 4][2 * (l % 4)], &in[l], 4);
     for (int l = 0; l < 32; ++l) {
@@ -198,7 +202,7 @@ inline void multiply_float16(float (&c)[4], const uint32_t (&a)[4], const uint32
 inline float tf32(uint32_t bits) { return as_float(bits & ~((1u << 13) - 1)); }
 
 inline void multiply_tf32(float (&c)[4], const float (&a)[4], const float (&b)[2]) {
-  multiply("mma.tf32", c, a, b, [](const Product (&in)[32], Sums (&out)[32]) {
+  multiply("mma.tf32", c, a, b, [](const Product(&in)[32], Sums(&out)[32]) {
     float x[16][8], y[8][8], z[16][8];
     for (int l = 0; l < 32; ++l) {
       const int g = l / 4, t = l % 4;
@@ -217,7 +221,8 @@ inline void multiply_tf32(float (&c)[4], const float (&a)[4], const float (&b)[2
   });
 }
 
-// --- Asynchronous copies -----------------------------------------------------------------------------------------------
+// --- Asynchronous copies
+// -----------------------------------------------------------------------------------------------
 
 inline void copy_async(void* to_shared, const void* from_global, bool inside = true) {
   static const unsigned char zeros[16] = {};
@@ -229,7 +234,8 @@ void copies_wait() {
   emulation::wait_for_copies(kPending);
 }
 
-// --- Launches ----------------------------------------------------------------------------------------------------------
+// --- Launches
+// ----------------------------------------------------------------------------------------------------------
 
 using Stream = void*;
 
