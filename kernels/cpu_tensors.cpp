@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "kernels/cpu/built.h"
 #include "kernels/cpu/workers.h"
 
 namespace klab::kernels {
@@ -33,6 +34,7 @@ View flat_view_of(const Tensor& x) {
 }  // namespace
 
 std::string cpu_kernels_decline(std::initializer_list<Tensor> tensors) {
+  if (!cpu::built()) return "this build has no CPU kernels (KLAB_CPU_KERNELS=off when it was configured)";
   for (const Tensor& x : tensors) {
     if (!x.defined()) continue;
     if (!x.is_cpu()) return "a tensor is not on the CPU";

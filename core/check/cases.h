@@ -52,6 +52,8 @@ struct Workload {
 struct Form {
   kernels::Implementation implementation;
   bool differentiable = true;
+  /// Of a differentiable form: whether it is on these inputs. None: on all.
+  std::function<bool(at::ScalarType dtype, const Workload& workload)> has_backward{};
   bool in_float64 = true;
   bool on_cpu = true;
   bool narrow_operands = false;  ///< products of factors in the dtype that it is called in: tensor cores

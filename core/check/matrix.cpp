@@ -56,6 +56,11 @@ struct Cell {
   at::Device device;
 };
 
+bool has_backward(const Cell& cell) {
+  const Form& form = cell.form;
+  return form.differentiable && (!form.has_backward || form.has_backward(cell.dtype, cell.workload));
+}
+
 Tolerance allowed_for(const Cell& cell, const std::string& tensor, int64_t elements) {
   Arithmetic arithmetic;
   arithmetic.sums = cell.operator_case.sums_in_own_dtype ? cell.dtype : accumulation_type(cell.dtype);
@@ -88,7 +93,7 @@ void fill(CheckRow& row, const Cell& cell) {
   for (NamedTensor& input : inputs) input.tensor = guarded(input.tensor);
 
   const auto evaluate = [&](const NamedFunction& function, const NamedTensors& in, const NamedTensors& weights) {
-    return cell.form.differentiable ? forward_and_backward(function, in, weights) : forward(function, in);
+    return has_backward(cell) ? forward_and_backward(function, in, weights) : forward(function, in);
   };
   NamedTensors weights, expected;
   {

@@ -94,7 +94,8 @@ OperatorCase gated_rms_norm_case(const std::string& activation, const std::strin
   for (const Implementation implementation : kernels::gated_rms_norm_implementations()) {
     const bool cuda = implementation == Implementation::cuda;
     const bool in_float64 = !cuda && implementation != Implementation::cpu;
-    result.forms.push_back({implementation, /*differentiable=*/!cuda, in_float64, /*on_cpu=*/!cuda});
+    result.forms.push_back(
+        {.implementation = implementation, .differentiable = !cuda, .in_float64 = in_float64, .on_cpu = !cuda});
   }
   result.inputs = [](const Workload& w, uint64_t seed) { return make_inputs(w, seed, true, true); };
   result.run = [activation](Implementation implementation, const NamedTensors& in) -> NamedTensors {

@@ -145,11 +145,15 @@ OperatorCase make_case(const Member& member) {
   result.serves = member.serves;
   for (const Implementation implementation : kernels::recurrence_implementations()) {
     const bool cuda = implementation == Implementation::cuda;
+    const auto takes_backward = [](at::ScalarType dtype, const Workload& w) {
+      return dtype != at::kFloat || w.K <= 128;
+    };
     result.forms.push_back({.implementation = implementation,
                             .in_float64 = !cuda && implementation != Implementation::cpu,
                             .on_cpu = !cuda,
                             .narrow_operands = cuda,
                             .is_definition = implementation == Implementation::reference});
+    if (cuda) result.forms.back().has_backward = takes_backward;
   }
   result.workloads = workloads(member);
   Workload decode{"decode, 32 heads", 1, 1, 32, 32, 128, 128};

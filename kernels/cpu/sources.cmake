@@ -1,4 +1,14 @@
 # The CPU kernels. Those on Highway are compiled once per instruction set (targets.h) and use nothing of ATen.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+# ATen's thread pool is OpenMP's, entered by a template in ATen's header: without this flag it runs on one thread.
+set(workers "${CMAKE_SOURCE_DIR}/kernels/cpu/workers.cpp")
+set_source_files_properties(${workers} PROPERTIES COMPILE_OPTIONS "${OpenMP_CXX_FLAGS}" SKIP_PRECOMPILE_HEADERS ON)
+target_sources(klab_kernels PRIVATE ${workers})
+target_link_libraries(klab_kernels PRIVATE ${OpenMP_CXX_LIBRARIES})
+if(NOT KLAB_CPU_KERNELS)
+  target_sources(klab_kernels PRIVATE "${CMAKE_SOURCE_DIR}/kernels/cpu/missing.cpp")
+  return()
+endif()
 find_package(HWY 1.0.3 REQUIRED)
 file(GLOB simd CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/kernels/cpu/recurrence_*.cpp" "${CMAKE_SOURCE_DIR}/kernels/cpu/short_conv.cpp"
      "${CMAKE_SOURCE_DIR}/kernels/cpu/norms.cpp" "${CMAKE_SOURCE_DIR}/kernels/cpu/latent_attention.cpp"
@@ -15,9 +25,5 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   list(APPEND simd_options -mssse3)
 endif()
 set_source_files_properties(${simd} PROPERTIES COMPILE_OPTIONS "${simd_options}")
-# ATen's thread pool is OpenMP's, entered by a template in ATen's header: without this flag it runs on one thread.
-find_package(OpenMP REQUIRED COMPONENTS CXX)
-set(workers "${CMAKE_SOURCE_DIR}/kernels/cpu/workers.cpp")
-set_source_files_properties(${workers} PROPERTIES COMPILE_OPTIONS "${OpenMP_CXX_FLAGS}" SKIP_PRECOMPILE_HEADERS ON)
-target_sources(klab_kernels PRIVATE ${simd} ${workers})
-target_link_libraries(klab_kernels PRIVATE hwy::hwy ${OpenMP_CXX_LIBRARIES})
+target_sources(klab_kernels PRIVATE ${simd} "${CMAKE_SOURCE_DIR}/kernels/cpu/built.cpp")
+target_link_libraries(klab_kernels PRIVATE hwy::hwy)

@@ -18,7 +18,7 @@ std::string declines(at::Device device) {
   const bool built = (major == kOldest) || (major == kNewest && minor == 0);
   if (built) return "";
   return "this build has kernels for compute capability 8.x and 9.0, and the device has " + std::to_string(major) +
-         "." + std::to_string(minor) + "; add it to CMAKE_CUDA_ARCHITECTURES and build again";
+         "." + std::to_string(minor) + "; add it to KLAB_CUDA_ARCHITECTURES and build again";
 }
 
 void* stream(at::Device device) { return c10::cuda::getCurrentCUDAStream(device.index()).stream(); }
