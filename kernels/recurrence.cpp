@@ -52,6 +52,8 @@ void check(const RecurrenceInputs& in, int64_t sequences) {
   }
   if (in.initial_state.defined()) check_tensor(kOp, "initial_state", in.initial_state, {sequences, HV, K, V}, in.q);
   if (in.overwrite_state) check_overwritten(in);
+  TORCH_CHECK_VALUE(!in.snapshots || (!in.cu_seqlens.defined() && !in.overwrite_state && !needs_gradient(in)), kOp,
+                    ": snapshots exclude packed sequences, overwrite_state and gradients");
   TORCH_CHECK_VALUE(!in.gate || in.g.defined(), kOp, ": a gate needs g, the raw input that it acts on");
   if (in.gate) check_kda_gate(kOp, in.g, in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound);
   TORCH_CHECK_VALUE(!in.beta_sigmoid || in.beta.defined(), kOp, ": beta_sigmoid is given, but beta is missing");
@@ -189,8 +191,32 @@ const FusedRecurrence* fused_recurrence(const RecurrenceInputs& in, Implementati
   return cpu_declines.empty() ? &cpu_recurrence : nullptr;
 }
 
+// For implementations that keep no snapshots: a call per token.
+static RecurrenceOutputs token_by_token(const RecurrenceInputs& in, Implementation implementation) {
+  std::vector<at::Tensor> o, states;
+  RecurrenceInputs token = in;
+  token.snapshots = false;
+  const auto at_time = [](const at::Tensor& x, int64_t t) { return x.defined() ? x.narrow(1, t, 1) : x; };
+  for (int64_t t = 0; t < in.q.size(1); ++t) {
+    token.q = at_time(in.q, t);
+    token.k = at_time(in.k, t);
+    token.v = at_time(in.v, t);
+    token.g = at_time(in.g, t);
+    token.beta = at_time(in.beta, t);
+    token.a = at_time(in.a, t);
+    token.b = at_time(in.b, t);
+    const RecurrenceOutputs out = recurrence(token, implementation);
+    o.push_back(out.o);
+    states.push_back(token.initial_state = out.final_state);
+  }
+  return {at::cat(o, 1), states.back(), at::stack(states, 1)};
+}
+
 RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implementation) {
   check(in);
+  if (in.snapshots && fused_recurrence(in, implementation, false) != &cuda_recurrence) {
+    return token_by_token(in, implementation);
+  }
   const FusedRecurrence* fused = fused_recurrence(in, implementation, needs_gradient(in));
   return fused != nullptr ? run_fused(*fused, in) : run_composed(in, choose_form(implementation, in));
 }

@@ -34,6 +34,9 @@ struct RecurrenceInputs {
   /// decode step's memory traffic. Not where a gradient is needed.
   bool overwrite_state = false;
 
+  /// Every token's state is wanted, for taking back tokens that were guessed: for few tokens, not packed, no gradients.
+  bool snapshots = false;
+
   // What a layer does to its projections first; the hand-written kernels do it on the way.
   bool qk_l2norm = false;                ///< q and k are divided by sqrt(sum x^2 + 1e-6)
   std::optional<RecurrenceGate> gate{};  ///< g is raw: the gate makes the log-decay of it
@@ -47,6 +50,7 @@ struct RecurrenceInputs {
 struct RecurrenceOutputs {
   at::Tensor o;            ///< [B, T, HV, V], dtype of v
   at::Tensor final_state;  ///< [N, HV, K, V], float32 (float64 when the inputs are)
+  at::Tensor snapshots{};  ///< [B, T, HV, K, V], the state after each token, where wanted; dtype of final_state
 };
 
 /// o_t = S_t^T (scale q_t), the read after the write, with S_t after `Update` and D_t = exp(g_t).

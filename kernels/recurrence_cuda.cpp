@@ -47,14 +47,15 @@ RecurrenceOutputs forward(const RecurrenceInputs& inputs, RecurrenceKept*) {
   const RecurrenceInputs in = plain(inputs);
   const cuda::Problem p = problem(in);
   const cuda::Backend& cuda = cuda::backend();
-  RecurrenceOutputs out{at::empty(in.v.sizes(), in.v.options()),
-                        in.overwrite_state
-                            ? inputs.initial_state
-                            : at::empty({p.sequences.count, p.HV, p.K, p.V}, in.v.options().dtype(at::kFloat))};
+  const auto float32 = in.v.options().dtype(at::kFloat);
+  RecurrenceOutputs out{
+      at::empty(in.v.sizes(), in.v.options()),
+      in.overwrite_state ? inputs.initial_state : at::empty({p.sequences.count, p.HV, p.K, p.V}, float32)};
   void* const stream = cuda.stream(in.v.device());
   const int64_t tokens = p.sequences.offsets == nullptr ? p.sequences.tokens : p.sequences.tokens / p.sequences.count;
-  if (tokens <= kMostSteps) {
-    cuda.recurrence_step(p, mutable_rows_of(out.o), floats(out.final_state), nullptr, stream);
+  if (in.snapshots) out.snapshots = at::empty({p.sequences.count, p.sequences.tokens, p.HV, p.K, p.V}, float32);
+  if (tokens <= kMostSteps || in.snapshots) {
+    cuda.recurrence_step(p, mutable_rows_of(out.o), floats(out.final_state), floats(out.snapshots), stream);
   } else {
     const Tensor space = workspace(cuda.recurrence_forward_workspace(p), in.v);
     cuda.recurrence_forward(p, mutable_rows_of(out.o), floats(out.final_state), space.data_ptr(), stream);

@@ -103,6 +103,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_op(KLAB_RECURRENCE_ARGUMEN
   return {out.o, out.final_state, or_empty(kept.corrections, v), or_empty(kept.states, v)};
 }
 
+// (o, the state after each token).
+std::tuple<Tensor, Tensor> recurrence_states_op(KLAB_RECURRENCE_ARGUMENTS) {
+  const at::NoGradGuard no_grad;
+  RecurrenceInputs in = KLAB_RECURRENCE_INPUTS;
+  in.snapshots = true;
+  const RecurrenceOutputs out = recurrence(in, implementation_of(implementation));
+  return {out.o, out.snapshots};
+}
+
 // Gradients for q, k, v, g, beta, a, b, initial_state, A_log, dt_bias; empty where an input is absent.
 Tensors recurrence_backward_op(const Tensor& d_o, const Tensor& d_final_state, const Tensor& corrections,
                                const Tensor& states, KLAB_RECURRENCE_ARGUMENTS) {
@@ -208,6 +217,7 @@ TORCH_LIBRARY(klab, m) {
   };
   const std::string recurrence = kRecurrenceSchema, conv = kShortConvSchema, norm = kGatedRmsNormSchema;
   define("recurrence", recurrence + ", bool keep", "(Tensor o, Tensor final_state, Tensor corrections, Tensor states)");
+  define("recurrence_states", recurrence, "(Tensor o, Tensor states)");
   define("recurrence_backward", "Tensor d_o, Tensor d_final_state, Tensor corrections, Tensor states, " + recurrence,
          "Tensor[]");
   define("short_conv", conv, "(Tensor y, Tensor final_state)");
@@ -222,6 +232,7 @@ namespace {
 
 void implement(torch::Library& m) {
   m.impl("recurrence", recurrence_op);
+  m.impl("recurrence_states", recurrence_states_op);
   m.impl("recurrence_backward", recurrence_backward_op);
   m.impl("short_conv", short_conv_op);
   m.impl("short_conv_backward", short_conv_backward_op);

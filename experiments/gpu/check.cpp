@@ -39,6 +39,10 @@ bool parse(int argc, char** argv, MatrixFilter& filter) {
 int check(int argc, char** argv) {
   MatrixFilter filter;
   if (!parse(argc, argv, filter)) return usage();
+  if (!at::globalContext().hasCUDA()) {
+    std::fprintf(stderr, "gpu_check: no CUDA device is usable on this machine\n");
+    return 1;
+  }
   filter.device = at::Device(at::kCUDA, 0);
   filter.implementation = "cuda";
   int64_t wrong = 0;

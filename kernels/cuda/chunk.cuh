@@ -101,7 +101,7 @@ __device__ __forceinline__ typename Operand::Packed pack(Two x) {
 template <class Operand, bool kDplr, int kWidth>
 struct Scratch {
   static constexpr int kColumns = kDplr ? 2 : 1;
-  using Layout = ChunkLayout<sizeof(typename Operand::Element), kColumns, kWidth>;
+  using Layout = ChunkLayout<sizeof(typename Operand::Element), kColumns, kWidth, Operand::kCoreMatrices>;
   using Element = typename Operand::Element;
   unsigned char* base;
 
@@ -359,8 +359,8 @@ struct Stage {
   unsigned char* base;
 
   __device__ Element* at(size_t offset) const { return reinterpret_cast<Element*>(base + offset); }
-  __device__ Element* rows(int kind) const { return at(Layout::kRows) + kind * kChunk * Layout::kStride; }
-  __device__ Element* ends(int column) const { return at(Layout::kEnds) + column * kChunk * Layout::kStride; }
+  __device__ Element* rows(int kind) const { return at(Layout::kRows + kind * Layout::kTile); }
+  __device__ Element* ends(int column) const { return at(Layout::kEnds + column * Layout::kTile); }
   __device__ Element* inverse() const { return at(Layout::kInverse); }
   __device__ Element* query_pairs(int column) const { return at(Layout::kPairs + column * Layout::kSmall); }
   __device__ Element* solve_pairs(int column) const {
@@ -373,9 +373,9 @@ struct Stage {
 template <class Operand, bool kDplr, int kWidth>
 __device__ void write_rows(const Channels<Operand, kDplr>& c, int channel,
                            const Scratch<Operand, kDplr, kWidth>& scratch, const Stage<Operand, kDplr, kWidth>& stage) {
-  constexpr int kStride = Stage<Operand, kDplr, kWidth>::Layout::kStride;
+  using Tiles = typename Stage<Operand, kDplr, kWidth>::Layout::Tiles;
   const auto put = [&](typename Operand::Element* rows, int i, Two x) {
-    *reinterpret_cast<typename Operand::Packed*>(rows + i * kStride + channel) = pack<Operand>(x);
+    *reinterpret_cast<typename Operand::Packed*>(rows + Tiles::offset(i, channel)) = pack<Operand>(x);
   };
   Two f{1.0f, 1.0f};
 #pragma unroll
@@ -400,8 +400,9 @@ __device__ void write_rows(const Channels<Operand, kDplr>& c, int channel,
 template <class Operand, bool kDplr, int kWidth>
 __device__ void write_pairs(int thread, int threads, const Scratch<Operand, kDplr, kWidth>& scratch,
                             const Stage<Operand, kDplr, kWidth>& stage) {
+  using Tiles = typename Stage<Operand, kDplr, kWidth>::Layout::Tiles;
   for (int n = thread; n < kChunk * kChunk; n += threads) {
-    const int i = n / kChunk, j = n % kChunk, at = i * kSmallStride + j;
+    const int i = n / kChunk, j = n % kChunk, at = Tiles::small_offset(i, j);
     const float q = scratch.q_factor()[i], k = scratch.k_factor()[j];
     const float solve = kDplr ? 1.0f : scratch.k_factor()[i];
     stage.query_pairs(0)[at] = Operand::round(j <= i ? scratch.pair(1, 0, i, j) * q * k : 0.0f);
@@ -419,6 +420,7 @@ __device__ void write_pairs(int thread, int threads, const Scratch<Operand, kDpl
 template <class Operand, bool kDplr, int kWidth>
 __device__ void write_inverse_column(int j, const Scratch<Operand, kDplr, kWidth>& scratch,
                                      const Stage<Operand, kDplr, kWidth>& stage) {
+  using Tiles = typename Stage<Operand, kDplr, kWidth>::Layout::Tiles;
   float x[kChunk];  // of the delta rule: times the key's factor
 #pragma unroll
   for (int i = 0; i < kChunk; ++i) {
@@ -427,7 +429,7 @@ __device__ void write_inverse_column(int j, const Scratch<Operand, kDplr, kWidth
     for (int m = 0; m < i; ++m) sum += scratch.pair(0, kDplr ? 1 : 0, i, m) * x[m];
     const float own = i == j ? 1.0f : 0.0f;
     const float value = kDplr ? own + sum : scratch.beta()[i] * (own - scratch.k_factor()[i] * sum);
-    stage.inverse()[i * kSmallStride + j] = Operand::round(value);
+    stage.inverse()[Tiles::small_offset(i, j)] = Operand::round(value);
     x[i] = kDplr ? value : value * scratch.k_factor()[i];
   }
 }

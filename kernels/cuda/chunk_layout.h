@@ -18,16 +18,39 @@ constexpr size_t kMostShared = 160 * 1024;  ///< of a block; sm_80 has 163 KiB, 
 
 constexpr size_t aligned(size_t bytes) { return (bytes + 127) / 128 * 128; }
 
+/// How rows of keys and the 16 x 16 matrices lie in a stage: row after row, padded, or, for wgmma, as core matrices of
+/// 8 tokens x 8 channels, 128 bytes each, tokens 16 bytes apart. Those serve both ways: as [token][channel] they are
+/// rows of a right operand along its k, as [channel][token] across it. Core matrices that are neighbours in channels
+/// lie 16 bytes further apart than they are long, so that the lanes that write them meet different banks.
+template <int kWidth, bool kCoreMatrices>
+struct TileLayout {
+  static constexpr int kStride = kWidth + kRowPaddingOf16;                             ///< of padded rows, in elements
+  static constexpr int kChannelStep = 64 + 8, kTokenStep = kWidth / 8 * kChannelStep;  ///< between core matrices
+  static constexpr int kSmallTokenStep = 2 * 64;
+
+  static constexpr int offset(int token, int channel) {
+    if (!kCoreMatrices) return token * kStride + channel;
+    return token / 8 * kTokenStep + channel / 8 * kChannelStep + token % 8 * 8 + channel % 8;
+  }
+  static constexpr int small_offset(int i, int j) {
+    if (!kCoreMatrices) return i * kSmallStride + j;
+    return i / 8 * kSmallTokenStep + j / 8 * 64 + i % 8 * 8 + j % 8;
+  }
+  static constexpr int kTileOfTokens = kCoreMatrices ? 2 * kTokenStep : kChunk * kStride;  ///< elements of 16 tokens
+};
+
 /// `kElement` bytes per operand, `kColumnKinds` kinds of columns (k; of DPLR also b), keys of `kWidth` channels.
-template <size_t kElement, int kColumnKinds, int kWidth>
+template <size_t kElement, int kColumnKinds, int kWidth, bool kCoreMatrices = false>
 struct ChunkLayout {
   static constexpr int kColumns = kColumnKinds;
+  using Tiles = TileLayout<kWidth, kCoreMatrices>;
   static constexpr int kStride = kWidth + kRowPaddingOf16;  ///< of rows of keys, in elements
 
   // A stage: what the consumers of a chunk read.
-  static constexpr size_t kRows = 0;                                                  ///< [solve 16, query 16][kStride]
-  static constexpr size_t kEnds = kRows + 2 * kChunk * kStride * kElement;            ///< [column kind, 16][kStride]
-  static constexpr size_t kInverse = kEnds + kColumns * kChunk * kStride * kElement;  ///< [16][kSmallStride]
+  static constexpr size_t kTile = Tiles::kTileOfTokens * kElement;
+  static constexpr size_t kRows = 0;                            ///< rows of 16 tokens: solve, query
+  static constexpr size_t kEnds = kRows + 2 * kTile;            ///< of each column kind
+  static constexpr size_t kInverse = kEnds + kColumns * kTile;  ///< 16 x 16
   static constexpr size_t kSmall = kChunk * kSmallStride * kElement;
   static constexpr size_t kPairs = kInverse + kSmall;  ///< query with each column kind, then solve with each
   static constexpr size_t kDecay = kPairs + 2 * kColumns * kSmall;  ///< float [kWidth]

@@ -53,6 +53,7 @@ struct Float16 {
 template <class Format>
 struct HalfOperand {
   static constexpr Dtype kDtype = Format::kDtype;
+  static constexpr bool kCoreMatrices = false;  // of a stage's tiles: see TileLayout
   using Element = uint16_t;
   using Packed = uint32_t;
   struct Left {
@@ -118,6 +119,7 @@ struct HalfOperand {
 /// where it says t + 4.
 struct SplitFloat32 {
   static constexpr Dtype kDtype = Dtype::float32;
+  static constexpr bool kCoreMatrices = false;
   using Element = float;
   using Packed = Two;
   struct Left {

@@ -92,6 +92,7 @@ struct Pipeline {
       group.template relate<Layout::kLevelsAtOnce>(walk.p, at, c);
       if (n >= Layout::kGroups) barrier_wait(empty_barrier(number), both(walk));
       group.write(c, stage(number), walk.p.update != Update::accumulate);
+      if (Operand::kCoreMatrices) publish_to_warpgroups();
       barrier_arrive(full_barrier(number), both(walk));
     }
   }

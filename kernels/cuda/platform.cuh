@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/wgmma.cuh"
 
 namespace klab::kernels::cuda {
 
@@ -19,13 +20,16 @@ __device__ __forceinline__ void block_barrier() { __syncthreads(); }
 __device__ __forceinline__ void warp_barrier() { __syncwarp(); }
 
 /// Waits until `threads` threads, whole warps, have come to barrier `number` (1..15) by this or by barrier_arrive().
+/// A warp must be together when it comes to either.
 __device__ __forceinline__ void barrier_wait(int number, int threads) {
+  __syncwarp();
   asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
 /// Comes to the barrier without waiting; what this thread wrote is there for those who wait.
 __device__ __forceinline__ void barrier_arrive(int number, int threads) {
   __threadfence_block();
+  __syncwarp();
   asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
@@ -112,6 +116,69 @@ __device__ __forceinline__ void multiply_tf32(float (&c)[4], const float (&a)[4]
         "r"(as_bits(b[1])));
 }
 
+// --- Products of warpgroups (sm_90a) --------------------------------------------------------------------------------
+
+/// A right operand of 16 x n 16-bit numbers in shared memory, made of core matrices of 8 x 16 bytes that lie one row
+/// after the other. Stored along k, [n][k]: a core matrix has 8 columns n and 8 k, `leading` is the step in bytes to
+/// the other 8 k, `stride` that to the next 8 columns. Stored across, [k][n]: it has 8 k and 8 columns n, `leading`
+/// leads to the other 8 k, `stride` to the next 8 columns.
+struct SharedMatrix {
+  const void* start;
+  int leading, stride;
+};
+
+/// What this thread wrote to shared memory is there for products of warpgroups, behind a barrier.
+__device__ __forceinline__ void publish_to_warpgroups() {
+#ifdef KLAB_WARPGROUPS
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
+/// Before the first product of a batch, and after registers of operands or sums were written otherwise.
+__device__ __forceinline__ void warpgroup_begin() {
+#ifdef KLAB_WARPGROUPS
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void warpgroup_commit() {
+#ifdef KLAB_WARPGROUPS
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#endif
+}
+/// Waits for all but the last `kPending` batches.
+template <int kPending>
+__device__ __forceinline__ void warpgroup_wait() {
+#ifdef KLAB_WARPGROUPS
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+#endif
+}
+
+/// After warpgroup_wait(): keeps the compiler from using sums earlier than that.
+template <class Tile, int kTiles>
+__device__ __forceinline__ void warpgroup_done(Tile (&c)[kTiles]) {
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+    for (int r = 0; r < 4; ++r) asm volatile("" : "+f"(c[n].c[r])::"memory");
+  }
+}
+
+__device__ __forceinline__ uint64_t descriptor(const SharedMatrix& m) {
+  return static_cast<uint64_t>(shared_address(m.start) >> 4 & 0x3fff) | static_cast<uint64_t>(m.leading >> 4) << 16 |
+         static_cast<uint64_t>(m.stride >> 4) << 32;
+}
+
+/// c += a b for the four warps of a warpgroup, each with 16 rows of a and c; there after warpgroup_wait(). All warps of
+/// the warpgroup come together.
+template <bool kBfloat16, bool kAcross, int kTiles, class Tile>
+__device__ __forceinline__ void multiply_warpgroup(Tile (&c)[kTiles], const uint32_t (&a)[4], const SharedMatrix& b) {
+#ifdef KLAB_WARPGROUPS
+  wgmma::Instruction<kTiles, kBfloat16, kAcross>::run(c, a, descriptor(b));
+#else
+  __trap();  // compiled for an architecture without them; never launched there
+#endif
+}
+
 // --- Asynchronous copies --------------------------------------------------------------------------------------------
 
 /// 16 aligned bytes from global to shared memory, there after copies_wait(); zeros where `inside` is false.
@@ -142,6 +209,15 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared
   }
   kernel<<<grid, static_cast<unsigned>(threads), shared_bytes, stream>>>(Parameters(arguments)...);
   KLAB_CUDA_CHECK(cudaGetLastError());
+}
+
+/// Whether the current device has products of warpgroups: compute capability 9.0, and no later one.
+inline bool has_warpgroups() {
+  int device = 0, major = 0, minor = 0;
+  KLAB_CUDA_CHECK(cudaGetDevice(&device));
+  KLAB_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  KLAB_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  return major == 9 && minor == 0;
 }
 
 /// Streaming multiprocessors of the current device.

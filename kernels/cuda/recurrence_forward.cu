@@ -1,7 +1,11 @@
 // How the forward pass is laid out over the device, and how the parts of a long sequence are joined.
 #include "kernels/cuda/recurrence_forward.cuh"
 
+#include <c10/util/Exception.h>
+
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 
 namespace klab::kernels::cuda {
 namespace {
@@ -70,9 +74,23 @@ int choose_consumers(const Problem& p, const Parts& parts, int64_t slices) {
 
 namespace {
 
+// KLAB_CUDA_TIER: 'portable' (mma.sync, the default) or 'hopper' (wgmma, where there is such a kernel).
+bool wants_warpgroups() {
+  const char* tier = std::getenv("KLAB_CUDA_TIER");
+  if (tier == nullptr || std::strcmp(tier, "portable") == 0) return false;
+  TORCH_CHECK_VALUE(std::strcmp(tier, "hopper") == 0, "KLAB_CUDA_TIER=", tier, " is neither 'portable' nor 'hopper'");
+  TORCH_CHECK_VALUE(has_warpgroups(), "KLAB_CUDA_TIER=hopper needs a device of compute capability 9.0");
+  return true;
+}
+
+bool has_warpgroup_kernel(const ForwardTask& task) {
+  return task.p.v.dtype != Dtype::float32 && task.p.K <= 128 && task.consumers == kMostConsumers;
+}
+
 void launch_forward(ForwardTask& task, Stream stream) {
   task.slices = static_cast<int>(slices_of(task.p.V) + (task.part_map == nullptr ? 0 : slices_of(task.p.K)));
   task.consumers = choose_consumers(task.p, task.parts, task.slices);
+  if (wants_warpgroups() && has_warpgroup_kernel(task)) return launch_forward_warpgroups(task, stream);
   switch (task.p.v.dtype) {
     case Dtype::bfloat16: launch_forward_bfloat16(task, stream); break;
     case Dtype::float16: launch_forward_float16(task, stream); break;

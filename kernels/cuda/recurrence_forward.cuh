@@ -8,7 +8,7 @@
 //     reads = S rows^T;  u = (v - reads_solve) M^T;  o = reads_query + u P^T;  S = S decay + u ends
 #pragma once
 
-#include "kernels/cuda/pipeline.cuh"
+#include "kernels/cuda/warpgroup_chunk.cuh"
 
 namespace klab::kernels::cuda {
 
@@ -54,7 +54,8 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  // o of a chunk, and the state it leaves.
+  // o of a chunk, and the state it leaves; by products of warpgroups, warpgroup_chunk.cuh, where the
+  // operands lie as those want them.
   static __device__ void chunk(bool solves, const StageOf& stage, const Tile (&v)[2], Tile (&state)[kTiles],
                                Tile (&o)[2]) {
     Tile solve[2] = {};
@@ -92,18 +93,24 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
     const int V = static_cast<int>(task.p.V), value_slices = (V + kSlice - 1) / kSlice, number = share.slice + warp;
     const Slice slice{(number < value_slices ? number : number - value_slices) * kSlice, number < value_slices};
     const bool active = number < task.slices, solves = task.p.update != Update::accumulate;
+    constexpr bool kTogether =
+        Operand::kCoreMatrices;  // a warpgroup's warps compute together, also one without columns
     const int chunks = share.chunks();
     Tile state[kTiles], next_v[2] = {};
     Base::load_state(entering(task, share), slice, static_cast<int>(task.p.K), V, state);
     if (chunks > 0 && active) Base::load_values(task.p.v, share.place(0), slice, V, next_v);
     Base::consume(task, chunks, [&](int n, const StageOf& stage) {
-      if (!active) return;
-      if (task.chunk_states != nullptr) Base::keep_state(task, share, slice, n, state, task.chunk_states);
+      if (!active && !kTogether) return;
+      if (active && task.chunk_states != nullptr) Base::keep_state(task, share, slice, n, state, task.chunk_states);
       const Tile v[2] = {next_v[0], next_v[1]};
-      if (n + 1 < chunks) Base::load_values(task.p.v, share.place(n + 1), slice, V, next_v);  // here when it is needed
+      if (n + 1 < chunks && active) Base::load_values(task.p.v, share.place(n + 1), slice, V, next_v);
       Tile o[2];
-      chunk(solves, stage, v, state, o);
-      if (task.o && slice.values) Base::store_values(task.o, share.place(n), slice, V, o);
+      if constexpr (kTogether) {
+        WarpgroupChunk<Operand, kDplr, kWidth>::run(solves, stage, v, state, o);
+      } else {
+        chunk(solves, stage, v, state, o);
+      }
+      if (active && task.o && slice.values) Base::store_values(task.o, share.place(n), slice, V, o);
     });
     if (active) store_final_state(task, share, slice, state);
   }
@@ -130,6 +137,9 @@ void launch_forward(const ForwardTask& task, Stream stream) {
     launch(forward_kernel<O, kDplr, kWidth>, task.grid(), F::threads(task), F::kShared, stream, task);
   });
 }
+
+/// By products of warpgroups; keys of up to 128 channels, 16-bit operands, blocks of four consumers.
+void launch_forward_warpgroups(const ForwardTask& task, Stream stream);
 
 void launch_forward_bfloat16(const ForwardTask& task, Stream stream);
 void launch_forward_float16(const ForwardTask& task, Stream stream);

@@ -58,6 +58,11 @@ def _(q, k, v, g, beta, a, b, initial_state, cu_seqlens, A_log, dt_bias, scale, 
     return o, final_state, corrections, v.new_empty([rows, HV, state], dtype=torch.float32)
 
 
+@register_fake("klab::recurrence_states")
+def _(q, k, v, *rest):
+    return v.new_empty(v.shape), v.new_empty([*v.shape[:3], k.shape[3], v.shape[3]], dtype=_state_dtype(v))
+
+
 @register_fake("klab::recurrence_backward")
 def _(d_o, d_final_state, corrections, states, q, k, v, g, beta, a, b, initial_state, cu_seqlens, A_log, dt_bias, scale,
       qk_l2norm, gate, *rest):

@@ -46,6 +46,7 @@ class States(NamedTuple):
     output_final: bool
     v_first: bool
     cu_seqlens: torch.Tensor | None
+    output_all: bool = False
 
 
 def _flat(x):
@@ -62,10 +63,15 @@ def apply(q, k, v, g, beta, a, b, states, scale, qk_l2norm=False, gate=None, bet
     A_log, dt_bias = (None, None) if gate is None else (_flat(gate.A_log), _flat(gate.dt_bias))
     initial = states.initial.transpose(-1, -2) if states.v_first and states.initial is not None else states.initial
     keep = _needs_gradient((q, k, v, g, beta, a, b, initial, A_log, dt_bias))
-    o, final, _, _ = torch.ops.klab.recurrence(
-        q, k, v, g, beta, a, b, initial, states.cu_seqlens, A_log, dt_bias, None if scale is None else float(scale),
-        qk_l2norm, gate is not None, None if gate is None else gate.lower_bound, beta_sigmoid, allow_neg_eigval,
-        "automatic", keep)
+    given = (q, k, v, g, beta, a, b, initial, states.cu_seqlens, A_log, dt_bias, None if scale is None else float(scale),
+             qk_l2norm, gate is not None, None if gate is None else gate.lower_bound, beta_sigmoid, allow_neg_eigval,
+             "automatic")
+    if states.output_all:
+        require(not keep and states.cu_seqlens is None,
+                "output_all_states excludes gradients (call it under torch.no_grad()) and cu_seqlens")
+        o, each = torch.ops.klab.recurrence_states(*given)
+        return o, each.transpose(-1, -2).contiguous() if states.v_first else each
+    o, final, _, _ = torch.ops.klab.recurrence(*given, keep)
     if not states.output_final:
         return o, None
     return o, final.transpose(-1, -2).contiguous() if states.v_first else final
@@ -143,10 +149,14 @@ def chunk_kda(q, k, v, g, beta, scale=None, initial_state=None, output_final_sta
 def fused_recurrent_kda(q, k, v, g, beta, scale=None, initial_state=None, output_final_state=False,
                         use_qk_l2norm_in_kernel=False, use_gate_in_kernel=False, use_beta_sigmoid_in_kernel=False,
                         allow_neg_eigval=False, A_log=None, dt_bias=None, lower_bound=None, state_v_first=False,
-                        cu_seqlens=None, **extra):
-    """chunk_kda() for few tokens; the same arguments without chunk_size, the same result."""
+                        cu_seqlens=None, *, output_all_states=False, **extra):
+    """chunk_kda() for few tokens; the same arguments without chunk_size, the same result.
+
+    output_all_states: the second result is the state after every token, [B, T, HV, K, V], for taking back tokens that were
+        guessed; without gradients and cu_seqlens.
+    """
     gate = _Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
-    states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
+    states = States(initial_state, output_final_state, state_v_first, cu_seqlens, output_all_states)
     return _kda("fused_recurrent_kda", q, k, v, g, beta, scale, states, use_qk_l2norm_in_kernel, gate,
                 use_beta_sigmoid_in_kernel, allow_neg_eigval, extra)
 
@@ -199,13 +209,14 @@ def fused_recurrent_gated_delta_rule(q, k, v, g=None, beta=None, scale=None, ini
                                      output_final_state=False, use_qk_l2norm_in_kernel=False, *, gk=None,
                                      use_gate_in_kernel=False, use_beta_sigmoid_in_kernel=False, allow_neg_eigval=False,
                                      A_log=None, dt_bias=None, lower_bound=None, state_v_first=False, cu_seqlens=None,
-                                     **extra):
+                                     output_all_states=False, **extra):
     """chunk_gated_delta_rule() for few tokens. g may be None (no decay), beta too (ones).
 
     gk [B, T, HV, K] is a log-decay per channel, added to g where both are given. A decay of values (gv) is refused.
+    output_all_states: as in fused_recurrent_kda().
     """
     gate = _Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
-    states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
+    states = States(initial_state, output_final_state, state_v_first, cu_seqlens, output_all_states)
     return _gated_delta_rule("fused_recurrent_gated_delta_rule", q, k, v, g, gk, beta, scale, states,
                              use_qk_l2norm_in_kernel, gate, use_beta_sigmoid_in_kernel, allow_neg_eigval, extra)
 

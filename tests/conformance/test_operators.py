@@ -277,3 +277,20 @@ def test_compile(name):
     for a, b in zip([*expected, *torch.autograd.grad([x.sum() for x in expected], [h0, *inputs])],
                     [*actual, *torch.autograd.grad([x.sum() for x in actual], [h0, *inputs])]):
         assert_close("compiled", a, b, 1e-6)
+
+
+def test_output_all_states_are_the_states_after_each_token():
+    generator = torch.Generator().manual_seed(3)
+    q, k, v, g = (torch.randn(2, 5, 2, 16, generator=generator) for _ in range(4))
+    q, k, g, beta = q / q.norm(dim=-1, keepdim=True), k / k.norm(dim=-1, keepdim=True), -g.abs(), torch.rand(2, 5, 2)
+    o, states = klab.fused_recurrent_kda(q, k, v, g, beta, output_all_states=True)
+    assert states.shape == (2, 5, 2, 16, 16)
+    for T in range(1, 6):
+        prefix, state = klab.fused_recurrent_kda(q[:, :T], k[:, :T], v[:, :T], g[:, :T], beta[:, :T],
+                                                 output_final_state=True)
+        torch.testing.assert_close(states[:, T - 1], state, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(o[:, :T], prefix, rtol=1e-5, atol=1e-6)
+    _, v_first = klab.fused_recurrent_gated_delta_rule(q, k, v, g[..., 0], beta, output_all_states=True, state_v_first=True)
+    assert v_first.shape == (2, 5, 2, 16, 16)
+    with pytest.raises(klab.ArgumentError, match="output_all_states excludes gradients"):
+        klab.fused_recurrent_kda(q.requires_grad_(), k, v, g, beta, output_all_states=True)

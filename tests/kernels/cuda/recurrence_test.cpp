@@ -110,6 +110,28 @@ TEST_F(Recurrence, TheStateMayBeOverwritten) {
   }
 }
 
+TEST_F(Recurrence, SnapshotsAreTheStatesAfterEachToken) {
+  const at::NoGradGuard no_grad;
+  auto in = as_inputs(kda_inputs({.B = 2, .T = 5}, at::kFloat));
+  in.snapshots = true;
+  for (const Implementation implementation : {Implementation::cuda, Implementation::cpu}) {
+    const auto all = kernels::recurrence(in, implementation);
+    ASSERT_EQ(all.snapshots.sizes(), (std::vector<int64_t>{2, 5, 2, 64, 48}));
+    EXPECT_TRUE(at::equal(all.snapshots.select(1, 4), all.final_state));
+    for (const int64_t T : {1, 3}) {
+      auto prefix = in;
+      prefix.snapshots = false;
+      for (at::Tensor* x : {&prefix.q, &prefix.k, &prefix.v, &prefix.g, &prefix.beta}) *x = x->narrow(1, 0, T);
+      const auto expected = kernels::recurrence(prefix, Implementation::reference);
+      EXPECT_LT(relative_rms(all.snapshots.select(1, T - 1), expected.final_state), 1e-6);
+      EXPECT_LT(relative_rms(all.o.narrow(1, 0, T), expected.o), 1e-6);
+    }
+  }
+  in.q = in.q.clone().requires_grad_();
+  const at::AutoGradMode enable(true);
+  EXPECT_THROW(kernels::recurrence(in, Implementation::cuda), c10::ValueError);
+}
+
 // Rows that are not aligned, heads between tokens: strides as a projection's views have them.
 TEST_F(Recurrence, AnyStrides) {
   const at::NoGradGuard no_grad;

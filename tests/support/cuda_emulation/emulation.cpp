@@ -61,7 +61,7 @@ struct Machine {
   Schedule schedule = Schedule::ascending;
   std::mt19937_64 lots{0};
   int ignored_barrier = kNoBarrier;
-  int64_t grids = 0;
+  int64_t grids = 0, warpgroup_products = 0;
 
   Index grid, block;
   unsigned threads = 0, current = 0;
@@ -259,6 +259,8 @@ void run_grid(Index grid, unsigned threads, size_t shared_bytes, const std::func
 }
 
 int64_t grids_run() { return machine.grids; }
+int64_t warpgroup_products() { return machine.warpgroup_products; }
+void count_warpgroup_product() { ++machine.warpgroup_products; }
 
 Index block_index() { return machine.block; }
 Index grid_size() { return machine.grid; }

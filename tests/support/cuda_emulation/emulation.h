@@ -36,8 +36,10 @@ bool ignores_warp_barriers();
 /// its threads wait for when none of them can go on, and whatever `body` throws.
 void run_grid(Index grid, unsigned threads, size_t shared_bytes, const std::function<void()>& body);
 
-/// Grids that were run since the program began.
+/// Grids that were run, and products of warpgroups of all threads, since the program began.
 int64_t grids_run();
+int64_t warpgroup_products();
+void count_warpgroup_product();
 
 // --- What platform.cuh is made of; called from within a body ---------------------------------------------------
 

@@ -251,6 +251,8 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared
                       [&] { kernel(Parameters(arguments)...); });
 }
 
+inline bool has_warpgroups() { return true; }
+
 /// Few, so that small problems are parted as large ones are on a GPU.
 inline int multiprocessors() { return 4; }
 
