@@ -54,7 +54,8 @@ struct Form {
   bool differentiable = true;
   bool in_float64 = true;
   bool on_cpu = true;
-  bool is_definition = false;  ///< what the others are held to; a float64 cell would compare it with itself
+  bool is_definition = false;    ///< what the others are held to; a float64 cell would compare it with itself
+  bool rounds_operands = false;  ///< intermediates that are multiplied have the dtype of the inputs
 };
 
 struct OperatorCase {

@@ -64,6 +64,7 @@ Tolerance allowed_for(const Cell& cell, const std::string& tensor, int64_t eleme
   arithmetic.terms = cell.operator_case.terms(cell.workload, tensor);
   arithmetic.gradient = tensor.starts_with("d_");
   arithmetic.elements = elements;
+  if (cell.form.rounds_operands) arithmetic.operands = cell.dtype;
   return derived_tolerance(arithmetic);
 }
 

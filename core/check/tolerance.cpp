@@ -15,6 +15,9 @@
 // Over a whole tensor the peak falls away and errors average, so the RMS bound has a smaller factor; not so over a
 // few numbers, where the peak may be the only one.
 //
+// A sum whose terms were rounded to a narrower dtype, of unit roundoff v, is off by at most v sum |x_i|, and typically
+// by v sqrt(sum x_i^2): by v of its own size, however many terms it has.
+//
 // Rounding the result to its own dtype adds u' |expected_i| (or half a subnormal step, whichever is larger).
 #include "core/check/tolerance.h"
 
@@ -62,8 +65,10 @@ double unit_roundoff(at::ScalarType dtype) {
 
 Tolerance derived_tolerance(const Arithmetic& arithmetic) {
   TORCH_CHECK_VALUE(arithmetic.terms >= 1, "derived_tolerance: terms = ", arithmetic.terms, " must be at least 1");
+  const double operands = arithmetic.operands ? unit_roundoff(*arithmetic.operands) : 0;
   const double typical = kSafety * arithmetic.amplification * unit_roundoff(arithmetic.sums) *
-                         std::sqrt(static_cast<double>(arithmetic.terms));
+                             std::sqrt(static_cast<double>(arithmetic.terms)) +
+                         operands;
   const double rounding = unit_roundoff(arithmetic.result);
 
   Tolerance tolerance;

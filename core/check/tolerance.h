@@ -34,6 +34,8 @@ struct Arithmetic {
   bool gradient = false;  ///< computed by a backward pass
   /// How many numbers the result has: a few of them do not average their errors.
   int64_t elements = std::numeric_limits<int64_t>::max();
+  /// The dtype that intermediates are rounded to before they are multiplied; absent: that of the sums.
+  std::optional<at::ScalarType> operands{};
 };
 
 /// The rounding error that `arithmetic` has to be granted; the derivation stands in tolerance.cpp. The

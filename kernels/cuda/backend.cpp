@@ -17,8 +17,8 @@ std::string declines(at::Device device) {
   cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device.index());
   const bool built = (major == kOldest) || (major == kNewest && minor == 0);
   if (built) return "";
-  return "this build has kernels for compute capability 8.x and 9.0, and the device has " + std::to_string(major) + "." +
-         std::to_string(minor) + "; add it to CMAKE_CUDA_ARCHITECTURES and build again";
+  return "this build has kernels for compute capability 8.x and 9.0, and the device has " + std::to_string(major) +
+         "." + std::to_string(minor) + "; add it to CMAKE_CUDA_ARCHITECTURES and build again";
 }
 
 void* stream(at::Device device) { return c10::cuda::getCurrentCUDAStream(device.index()).stream(); }
@@ -31,6 +31,17 @@ const Backend built_backend{declines,
                             recurrence_forward_workspace,
                             recurrence_step,
                             recurrence_backward,
-                            recurrence_backward_workspace};
+                            recurrence_backward_workspace,
+                            norm_forward,
+                            norm_backward,
+                            norm_backward_workspace,
+                            kda_gate_forward,
+                            kda_gate_backward,
+                            kda_gate_backward_workspace,
+                            short_conv_forward,
+                            short_conv_backward,
+                            short_conv_backward_workspace,
+                            latent_attention,
+                            latent_attention_workspace};
 
 }  // namespace klab::kernels::cuda

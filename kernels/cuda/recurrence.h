@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cuda/sequences.h"
 #include "kernels/recurrence_problem.h"
 
 namespace klab::kernels::cuda {
@@ -13,13 +14,6 @@ namespace klab::kernels::cuda {
 /// Tokens per chunk: the side of a matrix product of the tensor cores. Longer chunks would cost more triangular work and
 /// a wider range of exponents; the state stays in registers, so a chunk costs it no memory traffic.
 constexpr int kChunk = 16;
-
-/// Where the sequences lie: [B, T] rows, or packed ones by offsets in device memory.
-struct Sequences {
-  int64_t count;                     ///< N
-  int64_t tokens;                    ///< T
-  const int64_t* offsets = nullptr;  ///< [N + 1] in device memory, rising from 0 to T; null: every row is a sequence
-};
 
 /// q, k, v, a, b and o have one dtype, that of the products' operands; g and beta have that or float32. All pointers are
 /// device memory; rows need no alignment.
