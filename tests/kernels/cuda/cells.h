@@ -2,14 +2,31 @@
 #pragma once
 
 #include <string>
+#include <vector>
+
+#include "core/check/matrix.h"
+#include "emulation.h"
 
 namespace klab {
 
-/// Checks the CUDA form of every operator whose name begins with `prefix` on all workloads, forward and backward, in
-/// the dtypes that kernels take, under the schedules that run one end of a block first and the other.
-void expect_cells_to_hold(const std::string& prefix);
+/// While one lives, CUDA's kernels run emulated, and take tensors of the CPU.
+class EmulatedDevice {
+ public:
+  explicit EmulatedDevice(emulation::Schedule schedule = emulation::Schedule::ascending);
+  ~EmulatedDevice();
+  EmulatedDevice(const EmulatedDevice&) = delete;
+  EmulatedDevice& operator=(const EmulatedDevice&) = delete;
+};
 
-/// How many of the same cells fail when no thread waits at barrier 0.
-int count_failures_without_barrier(const std::string& prefix);
+/// Checks the CUDA form of an operator, forward and backward, on its own workloads: the quick ones in every dtype that
+/// kernels take, under the schedules that run one end of a block first and the other; the others once in float32 and
+/// once in bfloat16.
+void expect_cells_to_hold(const std::string& operator_name);
+
+/// The same for other workloads, in every dtype.
+void expect_cells_to_hold(const std::string& operator_name, const std::vector<Workload>& workloads);
+
+/// Checks that a cell in float32 fails when no thread waits at barrier 0.
+void expect_barriers_to_matter(const std::string& operator_name, const Workload& workload);
 
 }  // namespace klab
