@@ -23,12 +23,9 @@ void warn_once(const std::string& op, const std::string& declined) {
 
 std::string cuda_kernels_decline(std::initializer_list<at::Tensor> tensors) {
   for (const at::Tensor& x : tensors) {
-    if (!x.defined()) continue;
-    if (x.scalar_type() == at::kDouble) return "it computes in float32 and a tensor is float64";
-    const std::string declined = cuda::backend().declines(x.device());
-    if (!declined.empty()) return declined;
+    if (x.defined() && x.scalar_type() == at::kDouble) return "it computes in float32 and a tensor is float64";
   }
-  return "";
+  return cuda::backend().declines(tensors.begin()->device());
 }
 
 Implementation choose_implementation(const char* op, Implementation wanted, const at::Tensor& x,

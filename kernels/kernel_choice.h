@@ -15,7 +15,7 @@ struct Declines {
   std::string cuda, cpu;
 };
 
-/// Why the CUDA kernels cannot take these tensors (undefined ones do not count), or "".
+/// Why the CUDA kernels cannot take these tensors, all on the device of the first (undefined ones do not count), or "".
 std::string cuda_kernels_decline(std::initializer_list<at::Tensor> tensors);
 
 /// `wanted`, or for `automatic` the kernel of x's device, or the first of the composed `forms` where it declines, on

@@ -46,8 +46,8 @@ __device__ float sum_of_row(float x) {
   return x + shuffle_xor(x, 2);
 }
 
-// 2^x, of x <= 0 or -infinity minus itself, which is no key at all.
-__device__ float weight_of(float x) { return x <= 0.0f ? exp2f(x) : 0.0f; }
+// What logits are weighed relative to: anything will do while no key has been seen.
+__device__ float reference_of(float peak) { return peak == -INFINITY ? 0.0f : peak; }
 
 template <class Operand>
 struct Latent {
@@ -95,30 +95,26 @@ struct Latent {
   }
   __device__ int stages() const { return static_cast<int>((end_key() - first_key() + kKeys - 1) / kKeys); }
 
-  // `count` rows of `width`, `from` giving where each lies; zeros for rows that are not there.
+  // `count` rows of `width`, a warp each at a time, `from` giving where each lies; zeros for rows that are not there.
   template <class From>
-  __device__ void copy_rows(const Rows& rows, int count, const From& from, Element* to, bool whole) const {
-    const auto* data = static_cast<const Element*>(rows.data);
-    const int width = static_cast<int>(p.width), thread = static_cast<int>(threadIdx.x);
-    if (whole) {
-      const int chunks = width / kChunk;
-      for (int i = thread; i < count * chunks; i += kThreads) {
-        const int64_t at = from(i / chunks);
-        copy_async(to + i / chunks * stride + i % chunks * kChunk, data + (at < 0 ? 0 : at) + i % chunks * kChunk,
-                   at >= 0);
+  __device__ void copy_rows(const Rows& rows, int count, const From& from, Element* to) const {
+    const int width = static_cast<int>(p.width);
+    for (int i = warp; i < count; i += kWarps) {
+      const int64_t at = from(i);
+      const auto* const data = static_cast<const Element*>(rows.data) + (at < 0 ? 0 : at);
+      if (task.whole) {
+        for (int n = lane() * kChunk; n < width; n += kWarp * kChunk)
+          copy_async(to + i * stride + n, data + n, at >= 0);
+      } else {
+        for (int n = lane(); n < width; n += kWarp) to[i * stride + n] = at < 0 ? Element{} : data[n];
       }
-      return;
-    }
-    for (int i = thread; i < count * width; i += kThreads) {
-      const int64_t at = from(i / width);
-      to[i / width * stride + i % width] = at < 0 ? Element{} : data[at + i % width];
     }
   }
 
   __device__ void fetch_keys(int number) const {
     const int64_t first = first_key() + static_cast<int64_t>(number) * kKeys, end = end_key();
     const auto from = [&](int key) { return first + key < end ? p.cache.offset(row, first + key, 0) : -1; };
-    if (number < stages()) copy_rows(p.cache, kKeys, from, stage(number % kStages), task.whole);
+    if (number < stages()) copy_rows(p.cache, kKeys, from, stage(number % kStages));
     copies_commit();
   }
 
@@ -128,7 +124,7 @@ struct Latent {
       const int64_t at = first_query + query;
       return at < task.queries() ? p.q.offset(row, at / p.H, at % p.H) : -1;
     };
-    copy_rows(p.q, kQueries, from, stage(0), task.whole);
+    copy_rows(p.q, kQueries, from, stage(0));
     copies_commit();
     copies_wait<0>();
     block_barrier();
@@ -171,6 +167,7 @@ struct Latent {
 #pragma unroll
     for (int n = 0; n < 2 * kPairs; ++n) {
       Tile sum{};
+#pragma unroll 2
       for (int other = 0; other < kWarps; ++other) {
         const Tile share = shares()[(other * 2 * kPairs + n) * kWarp + lane()];
 #pragma unroll
@@ -180,20 +177,28 @@ struct Latent {
     }
   }
 
-  // Scales to powers of two and hides the keys after each query's own position.
-  __device__ void mask(int number, Tile (&logits)[2 * kPairs]) const {
-    const int64_t first = first_key() + static_cast<int64_t>(number) * kKeys, end = end_key();
+  // Of the split's keys, how many each of the lane's two queries sees: none after its own position.
+  struct Visible {
+    int keys[2];
+  };
+  __device__ Visible visible() const {
+    Visible v;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int64_t own = p.S - p.T + (first_query + lane() / 4 + 8 * h) / p.H;
-      const int64_t last = own < end - 1 ? own : end - 1;
+      const int64_t after = p.S - p.T + (first_query + lane() / 4 + 8 * h) / p.H + 1;
+      v.keys[h] = static_cast<int>((after < end_key() ? after : end_key()) - first_key());
+    }
+    return v;
+  }
+
+  // Scales to powers of two and hides what is not visible.
+  __device__ void mask(int number, const Visible& visible, Tile (&logits)[2 * kPairs]) const {
 #pragma unroll
-      for (int n = 0; n < 2 * kPairs; ++n) {
+    for (int n = 0; n < 2 * kPairs; ++n) {
 #pragma unroll
-        for (int c = 2 * h; c < 2 * h + 2; ++c) {
-          const int64_t key = first + n * 8 + lane() % 4 * 2 + c % 2;
-          logits[n].c[c] = key <= last ? logits[n].c[c] * p.scale * kLog2E : -INFINITY;
-        }
+      for (int c = 0; c < 4; ++c) {
+        const int key = number * kKeys + n * 8 + lane() % 4 * 2 + c % 2;
+        logits[n].c[c] = key < visible.keys[c / 2] ? logits[n].c[c] * (p.scale * kLog2E) : -INFINITY;
       }
     }
   }
@@ -225,13 +230,13 @@ struct Reader : Latent<Operand> {
 #pragma unroll
       for (int n = 0; n < 2 * kPairs; ++n) peak = fmaxf(peak, fmaxf(logits[n].c[2 * h], logits[n].c[2 * h + 1]));
       peak = largest_in_row(peak);
-      const float shrink = weight_of(found.peak[h] - peak);
+      const float reference = reference_of(peak), shrink = exp2f(found.peak[h] - reference);
       float total = 0.0f;
 #pragma unroll
       for (int n = 0; n < 2 * kPairs; ++n) {
 #pragma unroll
         for (int c = 2 * h; c < 2 * h + 2; ++c) {
-          logits[n].c[c] = weight_of(logits[n].c[c] - peak);
+          logits[n].c[c] = exp2f(logits[n].c[c] - reference);
           total += logits[n].c[c];
         }
       }
@@ -267,6 +272,7 @@ struct Reader : Latent<Operand> {
 
   __device__ void read(Found& found) const {
     Left q[kSteps] = {};
+    const auto visible = this->visible();
     this->clear_padding();
     this->load_queries(q);
     this->fetch_keys(0);
@@ -277,7 +283,7 @@ struct Reader : Latent<Operand> {
       const Element* const keys = this->stage(number % kStages);
       Tile logits[2 * kPairs];
       this->multiply_keys(q, keys, logits);
-      this->mask(number, logits);
+      this->mask(number, visible, logits);
       weigh(logits, found);
       multiply_values(logits, keys, found);
     }
@@ -309,7 +315,8 @@ struct Reader : Latent<Operand> {
 };
 
 template <class Operand>
-__global__ void __launch_bounds__(Reader<Operand>::kThreads) read_kernel(const LatentTask task) {
+__global__ void __launch_bounds__(Reader<Operand>::kThreads, Reader<Operand>::kHalf ? 2 : 1)
+    read_kernel(const LatentTask task) {
   const Reader<Operand> reader(task);
   typename Reader<Operand>::Found found{{}, {-INFINITY, -INFINITY}, {}};
   reader.read(found);
@@ -338,7 +345,7 @@ __global__ void __launch_bounds__(kJoinThreads) join_kernel(const LatentTask tas
 #pragma unroll
   for (int step = kWarp / 2; step > 0; step /= 2) peak = fmaxf(peak, shuffle_xor(peak, step));
   for (int64_t split = lane(); split < task.splits.count; split += kWarp) {
-    total += found(split).y * weight_of(found(split).x - peak);
+    total += found(split).y * exp2f(found(split).x - peak);
   }
 #pragma unroll
   for (int step = kWarp / 2; step > 0; step /= 2) total += shuffle_xor(total, step);
@@ -347,7 +354,7 @@ __global__ void __launch_bounds__(kJoinThreads) join_kernel(const LatentTask tas
   if (column < padded) {
 #pragma unroll 4
     for (int64_t split = warp; split < task.splits.count; split += kJoinWarps) {
-      const float weight = weight_of(found(split).x - peak);
+      const float weight = exp2f(found(split).x - peak);
       const Two part = *reinterpret_cast<const Two*>(task.sums + task.place(row, split, query) * padded + column);
       sum = {sum.x + weight * part.x, sum.y + weight * part.y};
     }

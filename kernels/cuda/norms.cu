@@ -75,9 +75,10 @@ struct Activated {
   float value, slope;
 };
 
+template <Dtype kDtype>
 __device__ Activated activate(GateActivation activation, float gate) {
   if (activation == GateActivation::none) return {1.0f, 0.0f};
-  const float s = sigmoid(gate);
+  const float s = sigmoid_in<kDtype>(gate);
   if (activation == GateActivation::sigmoid) return {s, s * (1.0f - s)};
   return {gate * s, silu_derivative(gate, s)};
 }
@@ -121,7 +122,7 @@ __global__ void __launch_bounds__(kNormThreads) forward_kernel(const NormTask ta
     Quad y;
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
-      y.x[n] = given.x[n] * scale * weight.x[n] * activate(p.activation, gates.x[n]).value;
+      y.x[n] = given.x[n] * scale * weight.x[n] * activate<kDtype>(p.activation, gates.x[n]).value;
     }
     store_quad<kDtype>(y_row, L::column(i), width, task.whole, y);
   }
@@ -154,7 +155,7 @@ struct Backward {
     const Quad weight = load_weight(task, column);
     Quad u;
 #pragma unroll
-    for (int n = 0; n < 4; ++n) u.x[n] = d_y.x[n] * weight.x[n] * activate(p.activation, gate.x[n]).value;
+    for (int n = 0; n < 4; ++n) u.x[n] = d_y.x[n] * weight.x[n] * activate<kDtype>(p.activation, gate.x[n]).value;
     return u;
   }
 
@@ -193,7 +194,7 @@ struct Backward {
     Quad d_x, d_gate;
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
-      const Activated a = activate(p.activation, gate.x[n]);
+      const Activated a = activate<kDtype>(p.activation, gate.x[n]);
       const float normed = x.x[n] * scale;
       d_x.x[n] = scale * (d_y.x[n] * weight.x[n] * a.value - x.x[n] * back);
       d_gate.x[n] = d_y.x[n] * normed * weight.x[n] * a.slope;
