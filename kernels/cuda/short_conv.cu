@@ -36,31 +36,35 @@ struct Segment {
   int64_t first, last;
 };
 
-// The last sequence that begins at `token` or before.
+// The first sequence that begins at `token`, or the one that it is in the middle of.
 __device__ int64_t sequence_at(const Sequences& s, int64_t token) {
   int64_t low = 0, high = s.count;
-  while (high - low > 1) {
+  while (low < high) {
     const int64_t middle = (low + high) / 2;
-    if (s.offsets[middle] <= token) {
-      low = middle;
+    if (s.offsets[middle] < token) {
+      low = middle + 1;
     } else {
       high = middle;
     }
   }
-  return low;
+  return s.offsets[low] == token ? low : low - 1;
 }
 
+// Sequences without tokens belong to the run that their place is in, those behind all tokens to the last one.
 template <class Walk>
 __device__ void for_each_segment(const ConvTask& task, int64_t run, const Walk& walk) {
   const Sequences& s = task.p.sequences;
   const int64_t row = run / task.runs.per_row, first = run % task.runs.per_row * task.runs.tokens;
   const int64_t last = first + task.runs.tokens < s.tokens ? first + task.runs.tokens : s.tokens;
-  int64_t sequence = s.offsets == nullptr ? row : sequence_at(s, first);
-  for (int64_t token = first; token < last; ++sequence) {
+  if (s.offsets == nullptr) {
+    walk(Segment{row, span_of(s, row), first, last});
+    return;
+  }
+  for (int64_t sequence = sequence_at(s, first); sequence < s.count; ++sequence) {
     const SequenceSpan span = span_of(s, sequence);
-    const int64_t end = span.start + span.length < last ? span.start + span.length : last;
-    walk(Segment{sequence, span, token - span.start, end - span.start});
-    token = end;
+    if (span.start >= last && last < s.tokens) return;
+    const int64_t token = span.start < first ? first : span.start, end = span.start + span.length;
+    walk(Segment{sequence, span, token - span.start, (end < last ? end : last) - span.start});
   }
 }
 
@@ -133,7 +137,7 @@ struct Taps {
   }
 };
 
-// The block's run and the thread's channels; 32 bits of blocks hold all of both.
+// The block's run and the thread's channels.
 struct Share {
   int64_t run;
   int channel;

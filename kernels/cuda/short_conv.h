@@ -15,12 +15,12 @@ constexpr int kMostConvTaps = 8;
 
 struct ShortConvProblem {
   int64_t B, D, W;      ///< rows, channels, taps; 1 <= W <= kMostConvTaps
-  Sequences sequences;  ///< none of them empty
+  Sequences sequences;  ///< some may be empty: their final state is the initial one
   Rows x;               ///< [B, T, D]
-  Rows weight;          ///< [D, W], one after another, of any dtype: the last tap multiplies the current token
-  Rows bias;            ///< [D] of any dtype, or none
-  bool silu;
-  Rows initial_state;  ///< [N, W - 1, D] of any dtype, or none for zeros
+  Rows weight{};        ///< [D, W], one after another, of any dtype: the last tap multiplies the current token
+  Rows bias{};          ///< [D] of any dtype, or none
+  bool silu = false;
+  Rows initial_state{};  ///< [N, W - 1, D] of any dtype, or none for zeros
 };
 
 /// Writes y [B, T, D] and final_state [N, W - 1, D], in x's dtype.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "backend.h"
 #include "cells.h"
 #include "core/check/compare.h"
 #include "core/check/evaluate.h"
@@ -57,6 +58,24 @@ TEST(CudaShortConv, AnyNumberOfTapsInAnyDtypesIsTheReference) {
       }
     }
   }
+}
+
+// As a batch of fixed size is padded, for a graph of launches that is captured once.
+TEST(CudaShortConv, EmptySequencesKeepTheirState) {
+  const EmulatedDevice device;
+  const at::Tensor offsets = at::tensor({0, 0, 3, 3, 8, 9, 9, 9}, at::kLong), x = at::randn({1, 9, 4});
+  const at::Tensor state = at::randn({7, 2, 4}), weight = at::randn({4, 3}), y = at::empty_like(x);
+  const at::Tensor final_state = at::full_like(state, 99);
+  const auto rows = [](const at::Tensor& t, int64_t batch, int64_t token) {
+    return kernels::Rows{t.data_ptr(), batch, token};
+  };
+  kernels::cuda::ShortConvProblem problem{1, 4, 3, {7, 9, offsets.data_ptr<int64_t>()}, rows(x, 36, 4)};
+  problem.weight = rows(weight, 3, 0);
+  problem.initial_state = rows(state, 8, 4);
+  kernels::cuda::backend().short_conv_forward(problem, {y.data_ptr(), 36, 4}, {final_state.data_ptr(), 8, 4}, nullptr);
+  for (const int64_t empty : {0, 2, 5, 6}) EXPECT_TRUE(at::equal(final_state[empty], state[empty])) << empty;
+  EXPECT_TRUE(at::equal(final_state[1], x[0].narrow(0, 1, 2)));
+  EXPECT_TRUE(at::equal(final_state[4], at::stack({state[4][1], x[0][8]})));
 }
 
 TEST(CudaShortConv, MoreTapsThanItTakesAreRefused) {
