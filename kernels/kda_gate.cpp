@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 
 #include "kernels/checks.h"
+#include "kernels/cuda/backend.h"
+#include "kernels/kda_gate_cuda.h"
+#include "kernels/kernel_choice.h"
 
 namespace klab::kernels {
 
@@ -17,12 +20,15 @@ void check_kda_gate(const char* op, const at::Tensor& raw, const at::Tensor& A_l
 }
 
 at::Tensor kda_gate(const at::Tensor& raw, const at::Tensor& A_log, const at::Tensor& dt_bias,
-                    std::optional<double> lower_bound) {
+                    std::optional<double> lower_bound, Implementation implementation) {
   constexpr const char* kOp = "kda_gate";
   TORCH_CHECK_VALUE(raw.defined() && (raw.dim() == 3 || raw.dim() == 4), kOp,
                     ": raw must be [B, T, H] or [B, T, H, K]");
   check_tensor(kOp, "raw", raw, raw.sizes(), raw);
   check_kda_gate(kOp, raw, A_log, dt_bias, lower_bound);
+  const Declines declines{cuda_kernels_decline({raw, A_log, dt_bias}), "there is none"};
+  implementation = choose_implementation(kOp, implementation, raw, declines, {Implementation::reference});
+  if (implementation == Implementation::cuda) return kda_gate_cuda(raw, A_log, dt_bias, lower_bound);
   const at::ScalarType wide = accumulation_type(raw.scalar_type());
 
   at::Tensor x = raw.to(wide);
@@ -34,6 +40,12 @@ at::Tensor kda_gate(const at::Tensor& raw, const at::Tensor& A_log, const at::Te
   }
   // log(1 + e^x) without ATen's switch to x above 20, which is wrong in float64 by 2e-9.
   return lower_bound ? *lower_bound * at::sigmoid(rate * x) : -rate * at::logaddexp(x, at::zeros({}, x.options()));
+}
+
+std::vector<Implementation> kda_gate_implementations() {
+  std::vector<Implementation> all{Implementation::reference};
+  if (cuda::backend().kda_gate_forward != nullptr) all.push_back(Implementation::cuda);
+  return all;
 }
 
 }  // namespace klab::kernels

@@ -4,6 +4,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <optional>
+#include <vector>
+
+#include "kernels/implementation.h"
 
 namespace klab::kernels {
 
@@ -12,9 +15,15 @@ namespace klab::kernels {
 ///
 /// raw [B, T, H, K] with dt_bias [H * K], or raw [B, T, H] with dt_bias [H] (Gated DeltaNet); A_log [H]; dt_bias may be
 /// undefined, A_log too when there is a lower bound. The result has raw's shape, <= 0, float32 (float64 for float64).
-/// Differentiable. Section 4 of arXiv 2510.26692. Throws c10::ValueError that names the argument.
+/// Differentiable (`cuda`: once). Section 4 of arXiv 2510.26692. `automatic` is `cuda` for CUDA tensors other than
+/// float64, else `reference`. Throws c10::ValueError that names the argument, c10::NotImplementedError for an
+/// implementation that cannot run on these tensors.
 at::Tensor kda_gate(const at::Tensor& raw, const at::Tensor& A_log, const at::Tensor& dt_bias,
-                    std::optional<double> lower_bound = std::nullopt);
+                    std::optional<double> lower_bound = std::nullopt,
+                    Implementation implementation = Implementation::automatic);
+
+/// The implementations that this build has.
+std::vector<Implementation> kda_gate_implementations();
 
 /// Throws what kda_gate() would for these parameters, in the name of `op`.
 void check_kda_gate(const char* op, const at::Tensor& raw, const at::Tensor& A_log, const at::Tensor& dt_bias,

@@ -6,6 +6,9 @@
 #include "kernels/checks.h"
 #include "kernels/cpu/latent_attention.h"
 #include "kernels/cpu_tensors.h"
+#include "kernels/cuda/backend.h"
+#include "kernels/kernel_choice.h"
+#include "kernels/latent_attention_cuda.h"
 
 namespace klab::kernels {
 namespace {
@@ -61,23 +64,20 @@ Tensor on_cpu(const LatentAttentionInputs& in) {
 
 Tensor latent_attention(const LatentAttentionInputs& in, Implementation implementation) {
   check(in);
-  const std::string declined = cpu_declines(in);
-  switch (implementation) {
+  const Declines declines{latent_attention_cuda_declines(in), cpu_declines(in)};
+  switch (choose_implementation(kOp, implementation, in.q, declines,
+                                {Implementation::composed, Implementation::reference})) {
     case Implementation::reference: return attention(as_attention(in), Implementation::reference);
-    case Implementation::composed: return attention(as_attention(in), Implementation::composed);
-    case Implementation::cpu:
-      TORCH_CHECK_NOT_IMPLEMENTED(declined.empty(), kOp, ": the CPU kernel cannot run: ", declined);
-      return on_cpu(in);
-    case Implementation::automatic:
-      return declined.empty() ? on_cpu(in) : attention(as_attention(in), Implementation::composed);
-    default:
-      TORCH_CHECK_NOT_IMPLEMENTED(false, kOp, ": there is no implementation '", to_string(implementation),
-                                  "' of it; there are 'reference', 'composed' and 'cpu'");
+    case Implementation::cpu: return on_cpu(in);
+    case Implementation::cuda: return latent_attention_cuda(in);
+    default: return attention(as_attention(in), Implementation::composed);
   }
 }
 
 std::vector<Implementation> latent_attention_implementations() {
-  return {Implementation::reference, Implementation::composed, Implementation::cpu};
+  std::vector<Implementation> all{Implementation::reference, Implementation::composed, Implementation::cpu};
+  if (cuda::backend().latent_attention != nullptr) all.push_back(Implementation::cuda);
+  return all;
 }
 
 }  // namespace klab::kernels

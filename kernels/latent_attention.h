@@ -21,9 +21,11 @@ struct LatentAttentionInputs {
 /// of DeepSeek-V2 (arXiv 2405.04434), absorbed form.
 ///
 /// `cpu` passes over the cache once for all heads, in float32 inside; float32, bfloat16 and float16; no gradients.
-/// `composed` is ATen's fused attention, `reference` writes it out. `automatic` is `cpu` where it can run, else
-/// `composed`. Dtype of q. Throws c10::ValueError that names the argument, c10::NotImplementedError for an
-/// implementation that cannot run on these tensors.
+/// `cuda` likewise, with products of the tensor cores: it rounds the softmax's weights to the inputs' dtype, takes one
+/// dtype for both, R up to 512 and R + P up to 640. `composed` is ATen's fused attention, `reference` writes it out.
+/// `automatic` is the kernel of the tensors' device where it can run, else `composed`. Dtype of q. Throws
+/// c10::ValueError that names the argument, c10::NotImplementedError for an implementation that cannot run on these
+/// tensors.
 at::Tensor latent_attention(const LatentAttentionInputs& inputs,
                             Implementation implementation = Implementation::automatic);
 

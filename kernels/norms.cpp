@@ -1,12 +1,12 @@
 #include "kernels/norms.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
 #include "kernels/checks.h"
 #include "kernels/cpu_tensors.h"
-#include "kernels/cuda/gated_rms_norm.h"
-#include "kernels/norms_cpu.h"
+#include "kernels/cuda/backend.h"
+#include "kernels/kernel_choice.h"
+#include "kernels/norms_fused.h"
 
 namespace klab::kernels {
 namespace {
@@ -30,28 +30,36 @@ Tensor gate_value(const Tensor& gate, const std::string& activation) {
   return at::ones_like(gate);
 }
 
-// Why the CUDA kernel cannot take these tensors, or "".
-std::string cuda_declines(const Tensor& x, const Tensor& weight, const Tensor& gate) {
-  if (!cuda::gated_rms_norm_built())
-    return "this build has no CUDA kernels (nvcc was not found when it was configured)";
-  if (!x.is_cuda()) return "the tensors are not on a CUDA device";
-  if (needs_gradient({x, weight, gate})) return "it has no backward pass and a gradient is needed";
-  if (x.scalar_type() == at::kDouble) return "it computes in float32 and the tensors are float64";
-  return "";
+GateActivation parse(const std::string& activation) {
+  if (activation == "sigmoid") return GateActivation::sigmoid;
+  return activation == "swish" ? GateActivation::swish : GateActivation::none;
+}
+
+// On the kernels that `wanted` stands for; undefined where the composed form is to be taken.
+Tensor by_kernel(const char* op, NormInputs in, Implementation wanted) {
+  Declines declines{cuda_kernels_decline({in.x, in.weight, in.gate}), cpu_kernels_decline({in.x, in.weight, in.gate})};
+  if (!in.mean) declines.cpu = "there is none";
+  const Implementation chosen = choose_implementation(op, wanted, in.x, declines, {Implementation::reference});
+  if (in.activation == GateActivation::none) in.gate = Tensor();
+  if (chosen == Implementation::cuda) return run_fused(cuda_norm, in);
+  return chosen == Implementation::cpu ? run_fused(cpu_norm, in) : Tensor();
 }
 
 }  // namespace
 
-Tensor l2norm(const Tensor& x, double eps) {
+Tensor l2norm(const Tensor& x, double eps, Implementation implementation) {
   TORCH_CHECK_VALUE(x.defined() && x.dim() >= 1, "l2norm: x must be [.., K]");
   check_tensor("l2norm", "x", x, x.sizes(), x);
+  const Tensor y = by_kernel("l2norm", {.x = x, .eps = eps, .mean = false}, implementation);
+  if (y.defined()) return y;
   const Tensor wide = x.to(accumulation_type(x.scalar_type()));
   return (wide * at::rsqrt(wide.square().sum(-1, /*keepdim=*/true) + eps)).to(x.scalar_type());
 }
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, Implementation implementation) {
   check_norm("rms_norm", x, weight);
-  if (cpu_kernels_decline({x, weight}).empty()) return gated_rms_norm_cpu(x, weight, Tensor(), "none", eps);
+  const Tensor y = by_kernel("rms_norm", {.x = x, .weight = weight, .eps = eps}, implementation);
+  if (y.defined()) return y;
   return normalised(x.to(accumulation_type(x.scalar_type())), weight, eps).to(x.scalar_type());
 }
 
@@ -62,21 +70,8 @@ Tensor gated_rms_norm(const Tensor& x, const Tensor& weight, const Tensor& gate,
   check_tensor(kOp, "gate", gate, x.sizes(), x);
   TORCH_CHECK_VALUE(activation == "sigmoid" || activation == "swish" || activation == "none", kOp, ": activation '",
                     activation, "' is none of: sigmoid, swish, none");
-  const std::string declined = cuda_declines(x, weight, gate);
-  TORCH_CHECK_NOT_IMPLEMENTED(implementation != Implementation::cuda || declined.empty(), kOp,
-                              ": the CUDA kernel cannot run: ", declined);
-  const std::string cpu_declines = cpu_kernels_decline({x, weight, gate});
-  TORCH_CHECK_NOT_IMPLEMENTED(implementation != Implementation::cpu || cpu_declines.empty(), kOp,
-                              ": the CPU kernel cannot run: ", cpu_declines);
-  TORCH_CHECK_NOT_IMPLEMENTED(implementation != Implementation::chunk && implementation != Implementation::composed,
-                              kOp, ": there is no implementation '", to_string(implementation), "' of it");
-  if (implementation != Implementation::reference) {
-    if (declined.empty()) return cuda::gated_rms_norm(x, weight, gate, activation, eps);
-    if (cpu_declines.empty()) return gated_rms_norm_cpu(x, weight, gate, activation, eps);
-  }
-  if (x.is_cuda() && implementation == Implementation::automatic) {
-    TORCH_WARN_ONCE(kOp, ": taking the composed form on CUDA, because the fused kernel cannot run: ", declined);
-  }
+  const Tensor y = by_kernel(kOp, {x, weight, gate, parse(activation), eps}, implementation);
+  if (y.defined()) return y;
   const at::ScalarType wide = accumulation_type(x.scalar_type());
   return (normalised(x.to(wide), weight, eps) * gate_value(gate.to(wide), activation)).to(x.scalar_type());
 }
@@ -88,9 +83,15 @@ Tensor rms_norm_of_gated(const Tensor& x, const Tensor& weight, const Tensor& ga
   return normalised(x.to(wide) * at::silu(gate.to(wide)), weight, eps).to(x.scalar_type());
 }
 
+std::vector<Implementation> l2norm_implementations() {
+  std::vector<Implementation> all{Implementation::reference};
+  if (cuda::backend().norm_forward != nullptr) all.push_back(Implementation::cuda);
+  return all;
+}
+
 std::vector<Implementation> gated_rms_norm_implementations() {
   std::vector<Implementation> all{Implementation::reference, Implementation::cpu};
-  if (cuda::gated_rms_norm_built()) all.push_back(Implementation::cuda);
+  if (cuda::backend().norm_forward != nullptr) all.push_back(Implementation::cuda);
   return all;
 }
 

@@ -15,6 +15,7 @@ namespace klab::kernels {
 namespace {
 
 constexpr const char* kOp = "recurrence";
+constexpr double kL2Eps = 1e-6;
 
 void check_overwritten(const RecurrenceInputs& in) {
   const at::Tensor& state = in.initial_state;
@@ -61,14 +62,17 @@ void check(const RecurrenceInputs& in, int64_t sequences) {
                     ": allow_neg_eigval doubles the sigmoid of beta and needs beta_sigmoid");
 }
 
-// The inputs after what a layer does to its projections, composed of ATen operators, in the accumulation dtype.
+// The inputs after what a layer does to its projections, composed of ATen operators, in the accumulation dtype; as
+// often differentiable as those are.
 RecurrenceInputs activated(RecurrenceInputs in) {
   const at::ScalarType wide = accumulation_type(in.v.scalar_type());
   if (in.qk_l2norm) {
-    in.q = l2norm(in.q.to(wide));
-    in.k = l2norm(in.k.to(wide));
+    in.q = l2norm(in.q.to(wide), kL2Eps, Implementation::reference);
+    in.k = l2norm(in.k.to(wide), kL2Eps, Implementation::reference);
   }
-  if (in.gate) in.g = kda_gate(in.g.to(wide), in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound);
+  if (in.gate) {
+    in.g = kda_gate(in.g.to(wide), in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound, Implementation::reference);
+  }
   if (in.beta_sigmoid) in.beta = (in.allow_neg_eigval ? 2.0 : 1.0) * at::sigmoid(in.beta.to(wide));
   return in;
 }

@@ -6,7 +6,9 @@
 #include <functional>
 
 #include "kernels/checks.h"
-#include "kernels/short_conv_cpu.h"
+#include "kernels/cuda/backend.h"
+#include "kernels/kernel_choice.h"
+#include "kernels/short_conv_fused.h"
 
 namespace klab::kernels {
 namespace {
@@ -34,7 +36,15 @@ Tensor by_conv1d(const Tensor& with_past, const ShortConvInputs& in) {
       .transpose(1, 2);
 }
 
-std::vector<int64_t> check(const ShortConvInputs& in) {
+// The number of sequences; their offsets are looked at only where that does not mean to wait for a device.
+int64_t count_sequences(const ShortConvInputs& in) {
+  if (!in.cu_seqlens.defined()) return in.x.size(0);
+  check_sequence_offsets(kOp, in.cu_seqlens, in.x.size(0));
+  if (in.cu_seqlens.is_cpu()) sequence_offsets(kOp, in.cu_seqlens, in.x.size(0), in.x.size(1));
+  return in.cu_seqlens.size(0) - 1;
+}
+
+void check(const ShortConvInputs& in) {
   TORCH_CHECK_VALUE(in.x.defined() && in.x.dim() == 3, kOp, ": x must be [B, T, D]");
   const int64_t B = in.x.size(0), T = in.x.size(1), D = in.x.size(2);
   check_tensor(kOp, "x", in.x, {B, T, D}, in.x);
@@ -45,13 +55,12 @@ std::vector<int64_t> check(const ShortConvInputs& in) {
   if (in.bias.defined()) check_tensor(kOp, "bias", in.bias, {D}, in.x);
   TORCH_CHECK_VALUE(in.activation.empty() || in.activation == "silu", kOp, ": activation '", in.activation,
                     "' is neither '' nor 'silu'");
-  const std::vector<int64_t> offsets = sequence_offsets(kOp, in.cu_seqlens, B, T);
-  const int64_t N = offsets.empty() ? B : static_cast<int64_t>(offsets.size()) - 1;
+  const int64_t N = count_sequences(in);
   if (in.initial_state.defined()) check_tensor(kOp, "initial_state", in.initial_state, {N, W - 1, D}, in.x);
-  return offsets;
 }
 
-ShortConvOutputs compose(ShortConvInputs in, const std::vector<int64_t>& offsets, const Form& form) {
+ShortConvOutputs compose(ShortConvInputs in, const Form& form) {
+  const std::vector<int64_t> offsets = sequence_offsets(kOp, in.cu_seqlens, in.x.size(0), in.x.size(1));
   const int64_t T = in.x.size(1), D = in.x.size(2), W = in.weight.size(1);
   const int64_t N = offsets.empty() ? in.x.size(0) : static_cast<int64_t>(offsets.size()) - 1;
   const Tensor past =
@@ -82,21 +91,21 @@ ShortConvOutputs compose(ShortConvInputs in, const std::vector<int64_t>& offsets
 }  // namespace
 
 ShortConvOutputs short_conv(const ShortConvInputs& in, Implementation implementation) {
-  const std::vector<int64_t> offsets = check(in);
-  if (implementation == Implementation::reference) return compose(in, offsets, by_taps);
-  const std::string cpu_declines = short_conv_cpu_declines(in);
-  if (implementation == Implementation::automatic) {
-    implementation = cpu_declines.empty() ? Implementation::cpu : Implementation::composed;
+  check(in);
+  const Declines declines{short_conv_cuda_declines(in), short_conv_cpu_declines(in)};
+  switch (choose_implementation(kOp, implementation, in.x, declines,
+                                {Implementation::composed, Implementation::reference})) {
+    case Implementation::reference: return compose(in, by_taps);
+    case Implementation::cpu: return run_fused(cpu_short_conv, in);
+    case Implementation::cuda: return run_fused(cuda_short_conv, in);
+    default: return compose(in, by_conv1d);
   }
-  if (implementation == Implementation::composed) return compose(in, offsets, by_conv1d);
-  TORCH_CHECK_NOT_IMPLEMENTED(implementation == Implementation::cpu, kOp, ": there is no implementation '",
-                              to_string(implementation), "' of it");
-  TORCH_CHECK_NOT_IMPLEMENTED(cpu_declines.empty(), kOp, ": the CPU kernel cannot run: ", cpu_declines);
-  return short_conv_cpu(in, offsets);
 }
 
 std::vector<Implementation> short_conv_implementations() {
-  return {Implementation::reference, Implementation::composed, Implementation::cpu};
+  std::vector<Implementation> all{Implementation::reference, Implementation::composed, Implementation::cpu};
+  if (cuda::backend().short_conv_forward != nullptr) all.push_back(Implementation::cuda);
+  return all;
 }
 
 }  // namespace klab::kernels

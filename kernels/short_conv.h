@@ -24,10 +24,12 @@ struct ShortConvOutputs {
   at::Tensor final_state;  ///< [N, W - 1, D], dtype of x: the last W - 1 raw inputs
 };
 
-/// y_t = activation(bias + sum_w weight[:, w] x_{t - W + 1 + w}); differentiable in all tensors but cu_seqlens (`cpu`:
-/// once). Dtypes: `cpu` sums in float32 and rounds once; the others sum in x's dtype; `reference` tap by tap.
-/// Throws c10::ValueError that names the argument, and c10::NotImplementedError for an implementation that cannot run
-/// on these tensors.
+/// y_t = activation(bias + sum_w weight[:, w] x_{t - W + 1 + w}); differentiable in all tensors but cu_seqlens (`cpu`
+/// and `cuda`: once). Dtypes: `cpu` and `cuda` sum in float32 and round once; the others sum in x's dtype; `reference`
+/// tap by tap. `automatic` is the kernel of the tensors' device where it can run, else `composed`. `cuda` takes at most
+/// 8 taps, and does not look at the numbers of a cu_seqlens on a device: they must rise from 0 to T. Throws
+/// c10::ValueError that names the argument, and c10::NotImplementedError for an implementation that cannot run on these
+/// tensors.
 ShortConvOutputs short_conv(const ShortConvInputs& inputs, Implementation implementation = Implementation::automatic);
 
 /// The implementations that this build has.

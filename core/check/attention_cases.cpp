@@ -70,8 +70,16 @@ OperatorCase latent_case() {
   result.name = "latent_attention";
   result.serves = "MLA, decoding";
   // For inference: no gradients. ATen's fused form, which `automatic` takes elsewhere, is checked as attention.
-  result.forms = {{.implementation = Implementation::reference, .differentiable = false, .is_definition = true},
-                  {.implementation = Implementation::cpu, .differentiable = false, .in_float64 = false}};
+  for (const Implementation implementation : kernels::latent_attention_implementations()) {
+    if (implementation == Implementation::composed) continue;
+    const bool cuda = implementation == Implementation::cuda, reference = implementation == Implementation::reference;
+    result.forms.push_back({.implementation = implementation,
+                            .differentiable = false,
+                            .in_float64 = reference,
+                            .on_cpu = !cuda,
+                            .narrow_operands = cuda,
+                            .is_definition = reference});
+  }
   const auto workload = [](const char* name, int64_t B, int64_t T, int64_t H, int64_t K, int64_t V, int64_t past,
                            bool quick) {
     Workload w{name, B, T, H, 1, K, V, quick};

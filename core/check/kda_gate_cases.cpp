@@ -44,7 +44,10 @@ OperatorCase make_case(const Kind& kind) {
   OperatorCase result;
   result.name = kind.name;
   result.serves = kind.serves;
-  result.forms = {{Implementation::reference}};
+  for (const Implementation implementation : kernels::kda_gate_implementations()) {
+    const bool cuda = implementation == Implementation::cuda;
+    result.forms.push_back({.implementation = implementation, .in_float64 = !cuda, .on_cpu = !cuda});
+  }
   result.workloads = {
       {"one token", 1, 1, 2, 2, 12, 12, true},
       {"odd sizes", 2, 63, 3, 3, 60, 60, true},
@@ -57,8 +60,9 @@ OperatorCase make_case(const Kind& kind) {
   // Down its tail the sigmoid is exp(A x), with A x in the tens; where most of the values lie it is a few.
   if (kind.lower_bound) result.amplification = 4;
   result.inputs = [kind](const Workload& w, uint64_t seed) { return make_inputs(kind, w, seed); };
-  result.run = [kind](Implementation, const NamedTensors& in) -> NamedTensors {
-    return {{"g", kernels::kda_gate(find(in, "raw"), find(in, "A_log"), find(in, "dt_bias"), kind.lower_bound)}};
+  result.run = [kind](Implementation implementation, const NamedTensors& in) -> NamedTensors {
+    return {{"g", kernels::kda_gate(find(in, "raw"), find(in, "A_log"), find(in, "dt_bias"), kind.lower_bound,
+                                    implementation)}};
   };
   result.definition = [kind](const NamedTensors& in) { return definition(kind, in); };
   // The derivative of a sigmoid s is s (1 - s). Where the gate saturates 1 - s cancels: the error is then one

@@ -33,11 +33,17 @@ NamedTensors make_inputs(const Workload& w, uint64_t seed, bool weight, bool gat
 }
 
 // What the norms share; `operations` is per element.
-OperatorCase norm_case(const std::string& name, const std::string& serves, double operations) {
+OperatorCase norm_case(const std::string& name, const std::string& serves, double operations,
+                       const std::vector<Implementation>& implementations) {
   OperatorCase result;
   result.name = name;
   result.serves = serves;
-  result.forms = {{Implementation::reference}};
+  for (const Implementation implementation : implementations) {
+    const bool cuda = implementation == Implementation::cuda;
+    result.forms.push_back({.implementation = implementation,
+                            .in_float64 = !cuda && implementation != Implementation::cpu,
+                            .on_cpu = !cuda});
+  }
   result.workloads = {
       {"one row", 1, 1, 1, 1, 64, 64, true},
       {"odd sizes", 2, 63, 3, 3, 60, 60, true},
@@ -53,10 +59,10 @@ OperatorCase norm_case(const std::string& name, const std::string& serves, doubl
 }
 
 OperatorCase l2norm_case() {
-  OperatorCase result = norm_case("l2norm", "KDA, GDN", 3);
+  OperatorCase result = norm_case("l2norm", "KDA, GDN", 3, kernels::l2norm_implementations());
   result.inputs = [](const Workload& w, uint64_t seed) { return make_inputs(w, seed, false, false); };
-  result.run = [](Implementation, const NamedTensors& in) -> NamedTensors {
-    return {{"y", kernels::l2norm(find(in, "x"), kL2Eps)}};
+  result.run = [](Implementation implementation, const NamedTensors& in) -> NamedTensors {
+    return {{"y", kernels::l2norm(find(in, "x"), kL2Eps, implementation)}};
   };
   result.definition = [](const NamedTensors& in) -> NamedTensors {
     const Tensor x = find(in, "x");
@@ -66,17 +72,17 @@ OperatorCase l2norm_case() {
 }
 
 OperatorCase rms_norm_case() {
-  OperatorCase result = norm_case("rms_norm", "every layer", 4);
+  OperatorCase result = norm_case("rms_norm", "every layer", 4, kernels::gated_rms_norm_implementations());
   result.inputs = [](const Workload& w, uint64_t seed) { return make_inputs(w, seed, true, false); };
-  result.run = [](Implementation, const NamedTensors& in) -> NamedTensors {
-    return {{"y", kernels::rms_norm(find(in, "x"), find(in, "weight"), kRmsEps)}};
+  result.run = [](Implementation implementation, const NamedTensors& in) -> NamedTensors {
+    return {{"y", kernels::rms_norm(find(in, "x"), find(in, "weight"), kRmsEps, implementation)}};
   };
   result.definition = [](const NamedTensors& in) -> NamedTensors { return {{"y", rms_normalised(in)}}; };
   return result;
 }
 
 OperatorCase rms_norm_of_gated_case() {
-  OperatorCase result = norm_case("rms_norm_of_gated", "Mamba2", 8);
+  OperatorCase result = norm_case("rms_norm_of_gated", "Mamba2", 8, {Implementation::reference});
   result.inputs = [](const Workload& w, uint64_t seed) { return make_inputs(w, seed, true, true); };
   result.run = [](Implementation, const NamedTensors& in) -> NamedTensors {
     return {{"y", kernels::rms_norm_of_gated(find(in, "x"), find(in, "weight"), find(in, "gate"), kRmsEps)}};
@@ -89,14 +95,7 @@ OperatorCase rms_norm_of_gated_case() {
 }
 
 OperatorCase gated_rms_norm_case(const std::string& activation, const std::string& serves) {
-  OperatorCase result = norm_case("gated_rms_norm/" + activation, serves, 8);
-  result.forms.clear();
-  for (const Implementation implementation : kernels::gated_rms_norm_implementations()) {
-    const bool cuda = implementation == Implementation::cuda;
-    const bool in_float64 = !cuda && implementation != Implementation::cpu;
-    result.forms.push_back(
-        {.implementation = implementation, .differentiable = !cuda, .in_float64 = in_float64, .on_cpu = !cuda});
-  }
+  OperatorCase result = norm_case("gated_rms_norm/" + activation, serves, 8, kernels::gated_rms_norm_implementations());
   result.inputs = [](const Workload& w, uint64_t seed) { return make_inputs(w, seed, true, true); };
   result.run = [activation](Implementation implementation, const NamedTensors& in) -> NamedTensors {
     return {{"y", kernels::gated_rms_norm(find(in, "x"), find(in, "weight"), find(in, "gate"), activation, kRmsEps,

@@ -35,8 +35,10 @@ OperatorCase make_case(const std::string& name, const std::string& activation) {
   result.name = name;
   result.serves = "KDA, GDN, Mamba2";
   for (const Implementation implementation : kernels::short_conv_implementations()) {
+    const bool cuda = implementation == Implementation::cuda;
     result.forms.push_back({.implementation = implementation,
-                            .in_float64 = implementation != Implementation::cpu,
+                            .in_float64 = !cuda && implementation != Implementation::cpu,
+                            .on_cpu = !cuda,
                             .is_definition = implementation == Implementation::reference});
   }
   result.workloads = {

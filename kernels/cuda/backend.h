@@ -6,8 +6,11 @@
 
 #include <string>
 
-#include "kernels/cuda/gated_rms_norm.h"
+#include "kernels/cuda/kda_gate.h"
+#include "kernels/cuda/latent_attention.h"
+#include "kernels/cuda/norms.h"
 #include "kernels/cuda/recurrence.h"
+#include "kernels/cuda/short_conv.h"
 
 namespace klab::kernels::cuda {
 
@@ -22,6 +25,21 @@ struct Backend {
   decltype(&cuda::recurrence_step) recurrence_step;
   decltype(&cuda::recurrence_backward) recurrence_backward;
   decltype(&cuda::recurrence_backward_workspace) recurrence_backward_workspace;
+
+  decltype(&cuda::norm_forward) norm_forward;
+  decltype(&cuda::norm_backward) norm_backward;
+  decltype(&cuda::norm_backward_workspace) norm_backward_workspace;
+
+  decltype(&cuda::kda_gate_forward) kda_gate_forward;
+  decltype(&cuda::kda_gate_backward) kda_gate_backward;
+  decltype(&cuda::kda_gate_backward_workspace) kda_gate_backward_workspace;
+
+  decltype(&cuda::short_conv_forward) short_conv_forward;
+  decltype(&cuda::short_conv_backward) short_conv_backward;
+  decltype(&cuda::short_conv_backward_workspace) short_conv_backward_workspace;
+
+  decltype(&cuda::latent_attention) latent_attention;
+  decltype(&cuda::latent_attention_workspace) latent_attention_workspace;
 };
 
 /// The backend in use: that of this build, unless a test has put another in its place.

@@ -6,6 +6,7 @@
 // any other, and what a token gets depends on no later one. The tensor cores then form the sums over channels.
 #pragma once
 
+#include "kernels/cuda/activations.cuh"
 #include "kernels/cuda/chunk_layout.h"
 #include "kernels/cuda/operand.cuh"
 
@@ -20,15 +21,6 @@ struct Place {
   int head;            // value head
 };
 
-struct SequenceSpan {
-  int64_t row, start, length;
-};
-
-__device__ __forceinline__ SequenceSpan span_of(const Sequences& s, int64_t sequence) {
-  if (s.offsets == nullptr) return {sequence, 0, s.tokens};
-  return {0, s.offsets[sequence], s.offsets[sequence + 1] - s.offsets[sequence]};
-}
-
 __device__ __forceinline__ Place place_of(const SequenceSpan& span, int64_t first, int head) {
   const int64_t left = span.length - first;
   return {span.row, span.start + first, static_cast<int>(left < kChunk ? left : kChunk), head};
@@ -36,9 +28,6 @@ __device__ __forceinline__ Place place_of(const SequenceSpan& span, int64_t firs
 
 // --- Gates
 // --------------------------------------------------------------------------------------------------------------
-
-__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-__device__ __forceinline__ float softplus(float x) { return (x > 0.0f ? x : 0.0f) + log1pf(expf(x > 0.0f ? -x : x)); }
 
 struct GateParameters {
   float rate;  // exp(A_log)

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cuda/sequences.h"
 #include "kernels/recurrence_problem.h"
 
 namespace klab::kernels::cuda {
@@ -16,13 +17,6 @@ constexpr int kChunk = 16;
 
 /// Wider keys in float32 would not fit the stages of the chunk kernels: they go token by token, forward only.
 constexpr int64_t kWidestFloat32 = 128;
-
-/// Where the sequences lie: [B, T] rows, or packed ones by offsets in device memory.
-struct Sequences {
-  int64_t count;                     ///< N
-  int64_t tokens;                    ///< T
-  const int64_t* offsets = nullptr;  ///< [N + 1] in device memory, rising from 0 to T; null: every row is a sequence
-};
 
 /// q, k, v, a, b and o have one dtype, that of the products' operands; g and beta have that or float32. All pointers
 /// are device memory; rows need no alignment.

@@ -146,7 +146,7 @@ TEST(LatentAttention, IsWhatPlainLoopsGive) {
     const Latent in = latent(2, T, 3, S, 9, 4);
     const Tensor keys = in.cache.to(at::kDouble).unsqueeze(2);
     const Tensor expected = plain_loops({in.q.to(at::kDouble), keys, keys.narrow(3, 0, 9)}, 0.2);
-    for (const Implementation implementation : kernels::latent_attention_implementations()) {
+    for (const Implementation implementation : on_cpu(kernels::latent_attention_implementations())) {
       expect_close(to_string(implementation), in.run(implementation), expected,
                    derived_tolerance({at::kFloat, at::kFloat, S, 4}));
     }

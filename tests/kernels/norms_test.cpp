@@ -114,7 +114,10 @@ TEST(Norms, AnImplementationThatCannotRunIsRefusedNotReplaced) {
   const at::Tensor x = at::ones({2, 4}), weight = at::ones({4});
   for (const Implementation implementation : {Implementation::cuda, Implementation::chunk, Implementation::composed}) {
     EXPECT_THROW(kernels::gated_rms_norm(x, weight, x, "sigmoid", 1e-5, implementation), c10::NotImplementedError);
+    EXPECT_THROW(kernels::rms_norm(x, weight, 1e-5, implementation), c10::NotImplementedError);
+    EXPECT_THROW(kernels::l2norm(x, 1e-6, implementation), c10::NotImplementedError);
   }
+  EXPECT_THROW(kernels::l2norm(x, 1e-6, Implementation::cpu), c10::NotImplementedError);
 }
 
 }  // namespace

@@ -78,7 +78,7 @@ TEST(ShortConv, TheStateIsTheLastRawInputsOldestFirst) {
 // A state is kept for as long as a text is written; it must not keep the whole prompt alive.
 TEST(ShortConv, TheStateHoldsNoMoreMemoryThanItNeeds) {
   const ShortConvInputs in{at::ones({1, 500, 8}), at::ones({8, 4}), {}, "", {}, {}};
-  for (const Implementation form : kernels::short_conv_implementations()) {
+  for (const Implementation form : on_cpu(kernels::short_conv_implementations())) {
     const at::Tensor state = kernels::short_conv(in, form).final_state;
     EXPECT_EQ(state.storage().nbytes(), state.nbytes());
   }
@@ -89,7 +89,7 @@ TEST(ShortConv, APrefixDoesNotDependOnWhatFollows) {
   const NamedTensors in = copy_as(conv, conv.inputs({"", 1, 50, 1, 1, 33, 33}, 4), at::kFloat, at::kCPU);
   const at::Tensor changed = find(in, "x").clone();
   changed.narrow(1, 20, 30).mul_(-3);
-  for (const Implementation form : kernels::short_conv_implementations()) {
+  for (const Implementation form : on_cpu(kernels::short_conv_implementations())) {
     const at::Tensor past = find(forward(runner(conv, form), in), "y").narrow(1, 0, 20);
     const at::Tensor other = find(forward(runner(conv, form), with(in, "x", changed)), "y").narrow(1, 0, 20);
     expect_close("past", other, past, {});

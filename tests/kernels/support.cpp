@@ -21,6 +21,11 @@ const OperatorCase& operator_case(const std::string& name) {
   throw std::out_of_range("no operator case '" + name + "'");
 }
 
+std::vector<kernels::Implementation> on_cpu(std::vector<kernels::Implementation> implementations) {
+  std::erase(implementations, kernels::Implementation::cuda);
+  return implementations;
+}
+
 NamedTensors without(NamedTensors tensors, const std::string& name) {
   std::erase_if(tensors, [&](const NamedTensor& entry) { return entry.name == name; });
   return tensors;

@@ -36,6 +36,9 @@ NamedTensors with(NamedTensors tensors, const std::string& name, const at::Tenso
 /// `tensors` without that entry.
 NamedTensors without(NamedTensors tensors, const std::string& name);
 
+/// Those that take tensors of the CPU: without CUDA's, which tests/kernels/cuda holds to the same.
+std::vector<kernels::Implementation> on_cpu(std::vector<kernels::Implementation> implementations);
+
 /// `operator_case.run` as a function of the inputs.
 NamedFunction runner(const OperatorCase& operator_case, kernels::Implementation implementation);
 

@@ -12,7 +12,18 @@ const Backend& emulated_backend() {
       recurrence_forward_workspace,
       recurrence_step,
       recurrence_backward,
-      recurrence_backward_workspace};
+      recurrence_backward_workspace,
+      norm_forward,
+      norm_backward,
+      norm_backward_workspace,
+      kda_gate_forward,
+      kda_gate_backward,
+      kda_gate_backward_workspace,
+      short_conv_forward,
+      short_conv_backward,
+      short_conv_backward_workspace,
+      latent_attention,
+      latent_attention_workspace};
   return backend;
 }
 

@@ -28,6 +28,7 @@ inline emulation::Index emulated_thread() { return {emulation::thread_index(), 0
 inline emulation::Index emulated_block() { return {emulation::thread_count(), 1, 1}; }
 
 inline float __expf(float x) { return std::exp(x); }
+inline float __fdividef(float x, float y) { return x / y; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 
 inline void block_barrier() { emulation::synchronise(0, emulation::thread_count()); }
