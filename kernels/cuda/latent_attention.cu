@@ -323,8 +323,7 @@ __global__ void __launch_bounds__(Reader<Operand>::kThreads, Reader<Operand>::kH
   reader.write(found);
 }
 
-// --- Joining
-// ----------------------------------------------------------------------------------------------------------
+// --- Joining --------------------------------------------------------------------------------------------------------
 
 constexpr int kJoinColumns = 64, kJoinWarps = 8, kJoinThreads = kJoinWarps * kWarp;
 
@@ -371,8 +370,7 @@ __global__ void __launch_bounds__(kJoinThreads) join_kernel(const LatentTask tas
   if (column + 1 < p.value_dim) store_number(p.o.data, p.o.dtype, to + 1, sum.y / total);
 }
 
-// --- Launches
-// ---------------------------------------------------------------------------------------------------------
+// --- Launches -------------------------------------------------------------------------------------------------------
 
 // As many splits as it takes to occupy the device.
 template <class Operand>
