@@ -224,7 +224,7 @@ class DeltaRule : public testing::TestWithParam<Implementation> {
 
 std::string form_name(const testing::TestParamInfo<Implementation>& info) { return to_string(info.param); }
 
-INSTANTIATE_TEST_SUITE_P(Forms, DeltaRule, testing::ValuesIn(kernels::recurrence_implementations()), form_name);
+INSTANTIATE_TEST_SUITE_P(Forms, DeltaRule, testing::ValuesIn(on_cpu(kernels::recurrence_implementations())), form_name);
 
 TEST_P(DeltaRule, BetaZeroWritesNothing) {
   NamedTensors in = inputs(40, 15);

@@ -17,13 +17,23 @@ namespace {
 using emulation::Schedule;
 using kernels::Implementation;
 
-std::vector<const OperatorCase*> family() {
-  const EmulatedDevice device;  // in a build without CUDA, only then have the operators a CUDA form
-  std::vector<const OperatorCase*> all;
-  for (const OperatorCase& op : operator_cases()) {
-    if (op.name.starts_with("recurrence/")) all.push_back(&op);
-  }
-  return all;
+const std::vector<const OperatorCase*>& family() {
+  static const std::vector<const OperatorCase*> family = [] {
+    const EmulatedDevice device;  // in a build without CUDA, only then have the operators a CUDA form
+    std::vector<const OperatorCase*> all;
+    for (const OperatorCase& op : operator_cases()) {
+      if (op.name.starts_with("recurrence/")) all.push_back(&op);
+    }
+    return all;
+  }();
+  return family;
+}
+
+std::string name_of_case(const testing::TestParamInfo<const OperatorCase*>& info) {
+  std::string name = info.param->name;
+  std::replace_if(
+      name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
+  return name;
 }
 
 // --- The matrix
@@ -160,6 +170,38 @@ TEST_F(Recurrence, WideFloat32HasNoBackwardPassAndSaysSo) {
   } catch (const c10::NotImplementedError& error) {
     EXPECT_NE(std::string(error.what()).find("at most 128 channels in float32"), std::string::npos) << error.what();
   }
+}
+
+// --- Tiers ---------------------------------------------------------------------------------------------------------
+
+class Tier {
+ public:
+  explicit Tier(const char* name) { ::setenv("KLAB_CUDA_TIER", name, 1); }
+  ~Tier() { ::unsetenv("KLAB_CUDA_TIER"); }
+};
+
+// Heads enough for blocks of whole warpgroups; columns of V that fill the last one only in part.
+TEST_P(RecurrenceOnCuda, HopperTierGivesWhatThePortableOneDoes) {
+  const at::NoGradGuard no_grad;
+  for (const int64_t K : {40, 128}) {
+    Workload workload{"", 2, 70, 2, 4, K, 72};
+    workload.initial_state = true;
+    const NamedTensors x = copy_as(*GetParam(), GetParam()->inputs(workload, 5), at::kBFloat16, at::kCPU);
+    const NamedTensors portable = GetParam()->run(Implementation::cuda, x);
+    const int64_t before = emulation::warpgroup_products();
+    const Tier hopper("hopper");
+    const NamedTensors actual = GetParam()->run(Implementation::cuda, x);
+    EXPECT_GT(emulation::warpgroup_products(), before);
+    EXPECT_LT(relative_rms(find(actual, "o"), find(portable, "o")), 1e-3);
+    EXPECT_LT(relative_rms(find(actual, "final_state"), find(portable, "final_state")), 1e-3);
+  }
+}
+
+TEST_F(Recurrence, UnknownTiersAreRefused) {
+  const at::NoGradGuard no_grad;
+  const auto in = as_inputs(kda_inputs({}, at::kBFloat16));
+  const Tier tier("volta");
+  EXPECT_THROW(kernels::recurrence(in, Implementation::cuda), c10::ValueError);
 }
 
 // --- Barriers

@@ -222,6 +222,48 @@ inline void multiply_tf32(float (&c)[4], const float (&a)[4], const float (&b)[2
   });
 }
 
+// --- Products of warpgroups ------------------------------------------------------------------------------------
+
+struct SharedMatrix {
+  const void* start;
+  int leading, stride;
+};
+
+inline void publish_to_warpgroups() {}
+inline void warpgroup_begin() {}
+inline void warpgroup_commit() {}
+template <int kPending>
+void warpgroup_wait() {}
+template <class Tile, int kTiles>
+void warpgroup_done(Tile (&)[kTiles]) {}
+
+// Two neighbouring elements along k of column n, as the canonical layouts without swizzling say.
+template <bool kAcross>
+uint32_t two_of(const SharedMatrix& m, int k, int n) {
+  const auto element = [&](int at) {
+    const int offset = kAcross ? n % 8 * 2 + n / 8 * m.stride + at % 8 * 16 + at / 8 * m.leading
+                               : n % 8 * 16 + n / 8 * m.stride + at % 8 * 2 + at / 8 * m.leading;
+    uint16_t bits;
+    std::memcpy(&bits, static_cast<const unsigned char*>(m.start) + offset, sizeof bits);
+    return static_cast<uint32_t>(bits);
+  };
+  return element(k) | element(k + 1) << 16;
+}
+
+template <bool kBfloat16, bool kAcross, int kTiles, class Tile>
+void multiply_warpgroup(Tile (&c)[kTiles], const uint32_t (&a)[4], const SharedMatrix& b) {
+  emulation::count_warpgroup_product();
+  const int g = static_cast<int>(threadIdx.x % 32) / 4, t = static_cast<int>(threadIdx.x % 32) % 4;
+  for (int n = 0; n < kTiles; ++n) {
+    const uint32_t right[2] = {two_of<kAcross>(b, 2 * t, n * 8 + g), two_of<kAcross>(b, 2 * t + 8, n * 8 + g)};
+    if (kBfloat16) {
+      multiply_bfloat16(c[n].c, a, right);
+    } else {
+      multiply_float16(c[n].c, a, right);
+    }
+  }
+}
+
 // --- Asynchronous copies
 // -----------------------------------------------------------------------------------------------
 
