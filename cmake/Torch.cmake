@@ -5,13 +5,16 @@
 # KLAB_TORCH_DIR names the folder with include/ and lib/; the launcher passes it, otherwise Python is asked.
 
 if(NOT KLAB_TORCH_DIR)
-  if(EXISTS "${CMAKE_SOURCE_DIR}/.venv/bin/python")
+  if(DEFINED Python_EXECUTABLE) # pip's, when it builds the wheel
+    set(klab_python "${Python_EXECUTABLE}")
+  elseif(EXISTS "${CMAKE_SOURCE_DIR}/.venv/bin/python")
     set(klab_python "${CMAKE_SOURCE_DIR}/.venv/bin/python")
   else()
     set(klab_python python3)
   endif()
   execute_process(
-    COMMAND "${klab_python}" -c
+    # Without PYTHONPATH: there pip puts what hides the installed packages from a build.
+    COMMAND "${CMAKE_COMMAND}" -E env --unset=PYTHONPATH "${klab_python}" -c
             "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
     OUTPUT_VARIABLE klab_torch_dir
     OUTPUT_STRIP_TRAILING_WHITESPACE

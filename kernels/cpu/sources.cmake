@@ -9,7 +9,11 @@ if(NOT KLAB_CPU_KERNELS)
   target_sources(klab_kernels PRIVATE "${CMAKE_SOURCE_DIR}/kernels/cpu/missing.cpp")
   return()
 endif()
-find_package(HWY 1.0.3 REQUIRED)
+find_package(HWY 1.0.3)
+if(NOT HWY_FOUND)
+  message(FATAL_ERROR "Highway 1.0.3 or newer was not found: install it (Debian: libhwy-dev), or build without the CPU "
+                      "kernels: -DKLAB_CPU_KERNELS=off.")
+endif()
 file(GLOB simd CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/kernels/cpu/recurrence_*.cpp" "${CMAKE_SOURCE_DIR}/kernels/cpu/short_conv.cpp"
      "${CMAKE_SOURCE_DIR}/kernels/cpu/norms.cpp" "${CMAKE_SOURCE_DIR}/kernels/cpu/latent_attention.cpp"
      "${CMAKE_SOURCE_DIR}/kernels/cpu/products.cpp" "${CMAKE_SOURCE_DIR}/kernels/cpu/experts.cpp")
