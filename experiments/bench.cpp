@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+
 #include "core/base/csv.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
@@ -15,6 +17,7 @@
 #include "experiments/dtype.h"
 #include "experiments/table.h"
 #include "kernels/linear.h"
+#include "kernels/recurrence.h"
 
 namespace klab {
 namespace {
@@ -200,6 +203,11 @@ std::string share_text(double rate, double ceiling) {
   return rate > 0 && ceiling > 0 ? fmt::format("{:.1f}%", 100 * rate / ceiling) : "-";
 }
 
+bool has_cuda_kernels() {
+  const auto all = kernels::recurrence_implementations();
+  return std::find(all.begin(), all.end(), kernels::Implementation::cuda) != all.end();
+}
+
 int bench(const Options& options, const Globals& globals) {
   const at::Device device = open_device(globals.device);
   add_ceilings(options.seconds, device);
@@ -231,6 +239,10 @@ int bench(const Options& options, const Globals& globals) {
   fmt::print("{} pass, {}, medians of 3; GFLOP/s counts the forward pass, GB/s its inputs and outputs once; {}\n\n{}",
              options.backward ? "forward and backward" : "forward", options.dtype, comments[1],
              format_table(columns, rows));
+  if (device.is_cpu() && has_cuda_kernels()) {
+    fmt::print(
+        "\nThis build has CUDA kernels too. They have not been timed on a GPU yet: experiments/gpu/run does that.\n");
+  }
   if (!globals.out.empty()) write_file(globals.out, CsvTable{comments, columns, rows}.text());
   return 0;
 }

@@ -158,6 +158,27 @@ RecurrenceOutputs run_composed(const RecurrenceInputs& in, Implementation form) 
   return out;
 }
 
+// For implementations that keep no snapshots: a call per token.
+RecurrenceOutputs token_by_token(const RecurrenceInputs& in, Implementation implementation) {
+  std::vector<at::Tensor> o, states;
+  RecurrenceInputs token = in;
+  token.snapshots = false;
+  const auto at_time = [](const at::Tensor& x, int64_t t) { return x.defined() ? x.narrow(1, t, 1) : x; };
+  for (int64_t t = 0; t < in.q.size(1); ++t) {
+    token.q = at_time(in.q, t);
+    token.k = at_time(in.k, t);
+    token.v = at_time(in.v, t);
+    token.g = at_time(in.g, t);
+    token.beta = at_time(in.beta, t);
+    token.a = at_time(in.a, t);
+    token.b = at_time(in.b, t);
+    const RecurrenceOutputs out = recurrence(token, implementation);
+    o.push_back(out.o);
+    states.push_back(token.initial_state = out.final_state);
+  }
+  return {at::cat(o, 1), states.back(), at::stack(states, 1)};
+}
+
 void check(const RecurrenceInputs& in) {
   TORCH_CHECK_VALUE(in.q.defined(), kOp, ": q is missing");
   check_tensor(kOp, "q", in.q, {-1, -1, -1, -1}, in.q);
@@ -193,27 +214,6 @@ const FusedRecurrence* fused_recurrence(const RecurrenceInputs& in, Implementati
     }
   }
   return cpu_declines.empty() ? &cpu_recurrence : nullptr;
-}
-
-// For implementations that keep no snapshots: a call per token.
-static RecurrenceOutputs token_by_token(const RecurrenceInputs& in, Implementation implementation) {
-  std::vector<at::Tensor> o, states;
-  RecurrenceInputs token = in;
-  token.snapshots = false;
-  const auto at_time = [](const at::Tensor& x, int64_t t) { return x.defined() ? x.narrow(1, t, 1) : x; };
-  for (int64_t t = 0; t < in.q.size(1); ++t) {
-    token.q = at_time(in.q, t);
-    token.k = at_time(in.k, t);
-    token.v = at_time(in.v, t);
-    token.g = at_time(in.g, t);
-    token.beta = at_time(in.beta, t);
-    token.a = at_time(in.a, t);
-    token.b = at_time(in.b, t);
-    const RecurrenceOutputs out = recurrence(token, implementation);
-    o.push_back(out.o);
-    states.push_back(token.initial_state = out.final_state);
-  }
-  return {at::cat(o, 1), states.back(), at::stack(states, 1)};
 }
 
 RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implementation) {

@@ -13,6 +13,7 @@ not in the file.
 import argparse
 import csv
 import dataclasses
+import os
 import statistics
 import time
 
@@ -68,13 +69,23 @@ class Case:
     H: int
     D: int = 128
     packed: int = 1  # sequences in T tokens
+    tier: str = "portable"  # of the kernels, KLAB_CUDA_TIER
 
     @property
     def what(self):
-        return f"{self.operator} {self.direction}" + (f", {self.packed} packed" if self.packed > 1 else "")
+        packed = f", {self.packed} packed" if self.packed > 1 else ""
+        return f"{self.operator} {self.direction}{packed}" + (", hopper" if self.tier == "hopper" else "")
 
 
 def cases():
+    """Every case; forward passes in both tiers where the device has them."""
+    for case in portable_cases():
+        yield case
+        if case.direction == "forward" and torch.cuda.get_device_capability() == (9, 0):
+            yield dataclasses.replace(case, tier="hopper")
+
+
+def portable_cases():
     for T in (8192, 1024, 2048, 4096, 16384, 32768, 65536):
         yield Case("kda", "forward", 1, T, 64)
     yield Case("kda", "forward", 1, 65536, 8)
@@ -202,6 +213,7 @@ def relative_rms(x, y):
 
 def measure(case, bandwidth, report):
     torch.manual_seed(1)
+    os.environ["KLAB_CUDA_TIER"] = case.tier
     x = inputs(case)
     call = runner(ours(case), case, x)
     result = call()
@@ -213,7 +225,7 @@ def measure(case, bandwidth, report):
     moved = least_bytes(case, x)
     row = dict(what=case.what, B=case.B, T=case.T, H=case.H, D=case.D, ms=ms,
                tokens_per_second=case.B * case.T / ms * 1e3, bytes=moved, share=moved / bandwidth / 1e6 / ms)
-    if (peer := theirs(case)) is not None:
+    if case.tier == "portable" and (peer := theirs(case)) is not None:
         try:
             peer_call = runner(peer, case, x)
             row["error"] = relative_rms(result, peer_call())

@@ -177,8 +177,9 @@ struct Step {
   }
 };
 
+// Blocks enough side by side that memory always has something to do.
 template <int kWidth>
-__global__ void __launch_bounds__(kStepThreads) step_kernel(const StepTask task) {
+__global__ void __launch_bounds__(kStepThreads, kWidth <= 128 ? 4 : 2) step_kernel(const StepTask task) {
   using S = Step<kWidth>;
   const Problem& p = task.p;
   const int K = static_cast<int>(p.K), V = static_cast<int>(p.V), blocks = (V + kStepColumns - 1) / kStepColumns;

@@ -50,7 +50,8 @@ def stacks():
 def test_walks_spill_nothing(stacks, architecture):
     claimed = {kernel: size for (built_for, kernel), size in stacks.items()
                if built_for == architecture and CLAIMED.search(kernel)}
-    assert len(claimed) == 2 * 3 * 2 * 2, f"forward and reverse, of 3 operands, with and without DPLR, 2 widths: {claimed}"
+    portable, hopper = 2 * 3 * 2 * 2, 2 * 2 * 2  # passes (both; forward) x operands x with and without DPLR x widths
+    assert len(claimed) == portable + hopper, sorted(claimed)
     spilling = {kernel: size for kernel, size in claimed.items() if size > FEW_BYTES}
     assert not spilling
 
@@ -58,7 +59,10 @@ def test_walks_spill_nothing(stacks, architecture):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_products_run_on_tensor_cores(architecture):
     kernels = re.split(r"Function : ", dump("--dump-sass", "--gpu-architecture", architecture))[1:]
-    of_walks = [text for text in kernels if CLAIMED.search(text.split("\n", 1)[0])]
-    assert of_walks
-    for text in of_walks:
-        assert re.search(r"\bHMMA\.", text), text.split("\n", 1)[0]
+    walks = {name: text for name, text in (kernel.split("\n", 1) for kernel in kernels) if CLAIMED.search(name)}
+    hopper = {name for name in walks if "WarpgroupOperand" in name}
+    assert hopper and len(hopper) < len(walks)
+    for name, text in walks.items():
+        assert re.search(r"\bHMMA\.", text) or architecture == "sm_80" and name in hopper, name
+    for name in hopper:
+        assert bool(re.search(r"\bHGMMA\.", walks[name])) == (architecture == "sm_90"), name
