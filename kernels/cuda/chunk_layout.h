@@ -13,8 +13,9 @@ constexpr int kRowPaddingOf16 = 8;
 constexpr int kSmallStride = kChunk + 8;  ///< of the 16 x 16 matrices, in elements
 constexpr int kPairStride = kChunk + 1;   ///< of the same in float
 constexpr int kLevels = 4;                ///< 16 tokens are halved four times
-constexpr int kProducerWarps = 4;
-constexpr size_t kMostShared = 160 * 1024;  ///< of a block; sm_80 has 163 KiB, sm_90 has 227
+constexpr int kMostGroups = 4;            ///< of producers: there are barriers for no more
+constexpr size_t kSharedOfAmpere = 160 * 1024,
+                 kSharedOfHopper = 227 * 1024;  ///< of a block; sm_80 has 163 KiB, sm_90 has 227
 
 constexpr size_t aligned(size_t bytes) { return (bytes + 127) / 128 * 128; }
 
@@ -56,7 +57,11 @@ struct ChunkLayout {
   static constexpr size_t kDecay = kPairs + 2 * kColumns * kSmall;  ///< float [kWidth]
   static constexpr size_t kStage = aligned(kDecay + kWidth * sizeof(float));
 
-  // Producers work in groups; a thread has two channels.
+  // Producers work in groups; a thread has two channels. Hopper's products leave registers and shared memory for twice
+  // as many of them, but for DPLR.
+  static constexpr bool kMany = kCoreMatrices && kColumnKinds == 1 && kWidth == 128;
+  static constexpr int kProducerWarps = kMany ? 8 : 4;
+  static constexpr size_t kMostShared = kMany ? kSharedOfHopper : kSharedOfAmpere;
   static constexpr int kGroupThreads = kWidth / 2;
   static constexpr int kGroupWarps = kGroupThreads / 32;
 
@@ -79,8 +84,9 @@ struct ChunkLayout {
   static constexpr bool fits(int groups, int levels) { return total(groups, levels) <= kMostShared; }
 
   /// Each group fills a stage of its own. As many groups, then as many levels at once, as there is room for.
-  static constexpr int kMostGroups = kProducerWarps / kGroupWarps;
-  static constexpr int kGroups = fits(kMostGroups, 1) ? kMostGroups : fits(kMostGroups / 2, 1) ? kMostGroups / 2 : 1;
+  static constexpr int kWanted =
+      kProducerWarps / kGroupWarps < kMostGroups ? kProducerWarps / kGroupWarps : kMostGroups;
+  static constexpr int kGroups = fits(kWanted, 1) ? kWanted : fits(kWanted / 2, 1) ? kWanted / 2 : 1;
   static constexpr int kLevelsAtOnce = fits(kGroups, 4) ? 4 : fits(kGroups, 2) ? 2 : 1;
   static constexpr size_t kScratch = scratch(kLevelsAtOnce);
   static constexpr size_t kTotal = total(kGroups, kLevelsAtOnce);

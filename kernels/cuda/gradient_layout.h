@@ -6,7 +6,6 @@
 namespace klab::kernels::cuda {
 
 constexpr int kGradientWarps = 4;
-constexpr size_t kMostSharedOfHopper = 227 * 1024;
 
 constexpr size_t larger(size_t x, size_t y) { return x > y ? x : y; }
 
@@ -34,7 +33,7 @@ struct GradientLayout {
   static constexpr size_t kBeta = kDecay + kWidth * sizeof(float);                ///< float [warp, 16]
   static constexpr size_t kReduced = kBeta + kGradientWarps * kChunk * sizeof(float);  ///< float [warp, 32]
   static constexpr size_t kTotal = aligned(kReduced + kGradientWarps * 32 * sizeof(float));
-  static_assert(kTotal <= kMostSharedOfHopper);
+  static_assert(kTotal <= kSharedOfHopper);
 };
 
 }  // namespace klab::kernels::cuda

@@ -8,7 +8,6 @@ namespace klab::kernels::cuda {
 
 constexpr int kSlice = 16;         ///< columns of V of one consumer warp
 constexpr int kMostConsumers = 4;  ///< warps of a block
-constexpr int kMostWalkThreads = (kMostConsumers + kProducerWarps) * kWarp;
 
 /// A sequence may be cut into parts that are walked at the same time, once the state that enters each is known.
 struct Parts {
@@ -69,6 +68,7 @@ struct Pipeline {
   using StageOf = Stage<Operand, kDplr, kWidth>;
   static constexpr int kTiles = kWidth / 8;
   static constexpr size_t kShared = Layout::kTotal;
+  static constexpr int kMostThreads = kMostConsumers * kWarp + Layout::kGroups * Layout::kGroupThreads;
 
   static __device__ StageOf stage(int number) { return {shared_memory() + number * Layout::kStage}; }
   static __device__ int full_barrier(int stage) { return 5 + stage; }

@@ -117,7 +117,8 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
 };
 
 template <class Operand, bool kDplr, int kWidth>
-__global__ void __launch_bounds__(kMostWalkThreads, 1) forward_kernel(const ForwardTask task) {
+__global__ void __launch_bounds__(Pipeline<Operand, kDplr, kWidth>::kMostThreads, 1)
+    forward_kernel(const ForwardTask task) {
   using F = Forward<Operand, kDplr, kWidth>;
   const Share share = share_of(task);
   const int warp = static_cast<int>(threadIdx.x) / kWarp, chunks = share.chunks();

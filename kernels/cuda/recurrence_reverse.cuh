@@ -71,7 +71,8 @@ struct Reverse : Pipeline<Operand, kDplr, kWidth> {
 };
 
 template <class Operand, bool kDplr, int kWidth>
-__global__ void __launch_bounds__(kMostWalkThreads, 1) reverse_kernel(const ReverseTask task) {
+__global__ void __launch_bounds__(Pipeline<Operand, kDplr, kWidth>::kMostThreads, 1)
+    reverse_kernel(const ReverseTask task) {
   using R = Reverse<Operand, kDplr, kWidth>;
   const Share share = share_of(task);
   const int warp = static_cast<int>(threadIdx.x) / kWarp, chunks = share.chunks();
