@@ -9,16 +9,20 @@ A program that crashes or hangs counts as one failed test.
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree
 
 LIMIT_SECONDS = 1200  # for one test program
+SIDE_BY_SIDE = 2
+LONG = ("kernels_cuda_tests", "program_tests", "mixers_tests", "kernels_tests")
 
 
 def arguments():
@@ -92,21 +96,30 @@ def main():
         sys.exit(f"no test programs in {options.build / 'tests'}")
     total = [0, 0, 0]
 
+    printing = threading.Lock()
+
     def run(name, body):
         nonlocal total
         begin = time.monotonic()
         *counts, output = body()
-        print(f"{name:<20} {counts[0]:>4} passed  {counts[1]:>3} failed  {counts[2]:>3} skipped"
-              f"  {time.monotonic() - begin:6.1f} s", flush=True)
-        if counts[1] or counts[2]:
-            sys.stdout.write(output.decode(errors="replace"))
-        total = [a + b for a, b in zip(total, counts)]
+        with printing:
+            print(f"{name:<20} {counts[0]:>4} passed  {counts[1]:>3} failed  {counts[2]:>3} skipped"
+                  f"  {time.monotonic() - begin:6.1f} s", flush=True)
+            if counts[1] or counts[2]:
+                sys.stdout.write(output.decode(errors="replace"))
+                sys.stdout.flush()
+            total = [a + b for a, b in zip(total, counts)]
 
-    with tempfile.TemporaryDirectory() as folder:
-        for program in programs if options.filter != "conformance" else []:
-            run(program.name, lambda program=program: run_program(program, pattern, f"{folder}/{program.name}.json"))
+    # Two at a time: most tests use one thread. Those that take longest begin.
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        jobs = []
         if options.filter in ("*", "conformance"):
-            run("conformance", lambda: run_conformance(options, f"{folder}/conformance.xml"))
+            jobs.append(pool.submit(run, "conformance", lambda: run_conformance(options, f"{folder}/conformance.xml")))
+        for program in sorted(programs, key=lambda path: path.name not in LONG) if options.filter != "conformance" else []:
+            jobs.append(pool.submit(run, program.name, lambda program=program: run_program(
+                program, pattern, f"{folder}/{program.name}.json")))
+        for job in jobs:
+            job.result()
     if options.all:
         run("lint", lambda: run_lint(options.build))
     if sum(total) == 0:

@@ -1,5 +1,6 @@
-"""What the compiler made of the CUDA kernels, read off the built library: nothing is spilled where that is claimed, and
-products run on the tensor cores."""
+"""What the compiler made of the CUDA kernels: nothing is spilled where that is claimed, and products run on the tensor
+cores. Read off the built library, for the architectures that it was built for; of others some kernels are compiled here,
+with --slow all."""
 
 import os
 import pathlib
@@ -10,7 +11,8 @@ import subprocess
 import pytest
 
 LIBRARY = os.environ.get("KLAB_LIBRARY", "")
-ARCHITECTURES = ("sm_80", "sm_90")
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+TARGETS = {"sm_80": "arch=compute_80,code=sm_80", "sm_90": "arch=compute_90a,code=sm_90a"}
 
 # Kernels of a walk along the sequence, keys of 64 and 128 channels: everything that repeats lives in registers.
 CLAIMED = re.compile(r"(forward|reverse)_kernelI.*?Lb[01]ELi(64|128)E")
@@ -24,19 +26,18 @@ def cuobjdump():
     return pathlib.Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
 
-def dump(*options):
-    done = subprocess.run([cuobjdump(), *options, LIBRARY], capture_output=True, text=True, check=False)
+def dump(file, *options):
+    done = subprocess.run([cuobjdump(), *options, file], capture_output=True, text=True, check=False)
     if "does not contain device code" in done.stdout + done.stderr:
         pytest.skip("the library was built without CUDA")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def stacks():
+def stacks_of(file):
     """{(architecture, kernel): bytes of stack}: spilled registers live there."""
     sizes, architecture = {}, None
-    for line in dump("--dump-resource-usage").splitlines():
+    for line in dump(file, "--dump-resource-usage").splitlines():
         if found := re.search(r"arch = (sm_\d+)", line):
             architecture = found[1]
         if found := re.search(r"Function (\S+):", line):
@@ -46,19 +47,34 @@ def stacks():
     return sizes
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.fixture(scope="module")
+def stacks():
+    return stacks_of(LIBRARY)
+
+
+def need(stacks, architecture):
+    if not any(built_for == architecture for built_for, _ in stacks):
+        pytest.skip(f"the library was not built for {architecture} (KLAB_CUDA_ARCHITECTURES)")
+
+
+def spilling(stacks, architecture):
+    return {kernel: size for (built_for, kernel), size in stacks.items()
+            if built_for == architecture and CLAIMED.search(kernel) and size > FEW_BYTES}
+
+
+@pytest.mark.parametrize("architecture", TARGETS)
 def test_walks_spill_nothing(stacks, architecture):
-    claimed = {kernel: size for (built_for, kernel), size in stacks.items()
-               if built_for == architecture and CLAIMED.search(kernel)}
+    need(stacks, architecture)
     portable, hopper = 2 * 3 * 2 * 2, 2 * 2 * 2  # passes (both; forward) x operands x with and without DPLR x widths
-    assert len(claimed) == portable + hopper, sorted(claimed)
-    spilling = {kernel: size for kernel, size in claimed.items() if size > FEW_BYTES}
-    assert not spilling
+    claimed = [kernel for built_for, kernel in stacks if built_for == architecture and CLAIMED.search(kernel)]
+    assert len(claimed) == portable + hopper, claimed
+    assert not spilling(stacks, architecture)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_products_run_on_tensor_cores(architecture):
-    kernels = re.split(r"Function : ", dump("--dump-sass", "--gpu-architecture", architecture))[1:]
+@pytest.mark.parametrize("architecture", TARGETS)
+def test_products_run_on_tensor_cores(stacks, architecture):
+    need(stacks, architecture)
+    kernels = re.split(r"Function : ", dump(LIBRARY, "--dump-sass", "--gpu-architecture", architecture))[1:]
     walks = {name: text for name, text in (kernel.split("\n", 1) for kernel in kernels) if CLAIMED.search(name)}
     hopper = {name for name in walks if "WarpgroupOperand" in name}
     assert hopper and len(hopper) < len(walks)
@@ -66,3 +82,25 @@ def test_products_run_on_tensor_cores(architecture):
         assert re.search(r"\bHMMA\.", text) or architecture == "sm_80" and name in hopper, name
     for name in hopper:
         assert bool(re.search(r"\bHGMMA\.", walks[name])) == (architecture == "sm_90"), name
+
+
+def sources():
+    for path in sorted((ROOT / "kernels" / "cuda").glob("*.cu")):
+        quick = path.stem == "recurrence_forward_bfloat16"
+        yield pytest.param(path, id=path.stem, marks=[] if quick else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("architecture", TARGETS)
+@pytest.mark.parametrize("source", sources())
+def test_sources_compile_without_spills(stacks, architecture, source, tmp_path):
+    if any(built_for == architecture for built_for, _ in stacks):
+        pytest.skip(f"the library has its kernels for {architecture}")
+    if (nvcc := shutil.which("nvcc")) is None:
+        pytest.skip("there is no nvcc")
+    import torch
+
+    include = pathlib.Path(torch.__file__).parent / "include"
+    cubin = tmp_path / "kernels.cubin"
+    subprocess.run([nvcc, "-cubin", "-O3", "-std=c++20", "--expt-relaxed-constexpr", "-gencode", TARGETS[architecture],
+                    f"-I{ROOT}", "-isystem", include, source, "-o", cubin], check=True)
+    assert not spilling(stacks_of(cubin), architecture)
