@@ -16,30 +16,30 @@ namespace klab::kernels::cuda {
 
 struct Backend {
   /// Why no kernel can take tensors of this device, or "".
-  std::string (*declines)(at::Device device);
+  std::string (*declines)(at::Device device) = nullptr;
   /// The device's current stream, a cudaStream_t.
-  void* (*stream)(at::Device device);
+  void* (*stream)(at::Device device) = nullptr;
 
-  decltype(&cuda::recurrence_forward) recurrence_forward;
-  decltype(&cuda::recurrence_forward_workspace) recurrence_forward_workspace;
-  decltype(&cuda::recurrence_step) recurrence_step;
-  decltype(&cuda::recurrence_backward) recurrence_backward;
-  decltype(&cuda::recurrence_backward_workspace) recurrence_backward_workspace;
+  decltype(&cuda::recurrence_forward) recurrence_forward = nullptr;
+  decltype(&cuda::recurrence_forward_workspace) recurrence_forward_workspace = nullptr;
+  decltype(&cuda::recurrence_step) recurrence_step = nullptr;
+  decltype(&cuda::recurrence_backward) recurrence_backward = nullptr;
+  decltype(&cuda::recurrence_backward_workspace) recurrence_backward_workspace = nullptr;
 
-  decltype(&cuda::norm_forward) norm_forward;
-  decltype(&cuda::norm_backward) norm_backward;
-  decltype(&cuda::norm_backward_workspace) norm_backward_workspace;
+  decltype(&cuda::norm_forward) norm_forward = nullptr;
+  decltype(&cuda::norm_backward) norm_backward = nullptr;
+  decltype(&cuda::norm_backward_workspace) norm_backward_workspace = nullptr;
 
-  decltype(&cuda::kda_gate_forward) kda_gate_forward;
-  decltype(&cuda::kda_gate_backward) kda_gate_backward;
-  decltype(&cuda::kda_gate_backward_workspace) kda_gate_backward_workspace;
+  decltype(&cuda::kda_gate_forward) kda_gate_forward = nullptr;
+  decltype(&cuda::kda_gate_backward) kda_gate_backward = nullptr;
+  decltype(&cuda::kda_gate_backward_workspace) kda_gate_backward_workspace = nullptr;
 
-  decltype(&cuda::short_conv_forward) short_conv_forward;
-  decltype(&cuda::short_conv_backward) short_conv_backward;
-  decltype(&cuda::short_conv_backward_workspace) short_conv_backward_workspace;
+  decltype(&cuda::short_conv_forward) short_conv_forward = nullptr;
+  decltype(&cuda::short_conv_backward) short_conv_backward = nullptr;
+  decltype(&cuda::short_conv_backward_workspace) short_conv_backward_workspace = nullptr;
 
-  decltype(&cuda::latent_attention) latent_attention;
-  decltype(&cuda::latent_attention_workspace) latent_attention_workspace;
+  decltype(&cuda::latent_attention) latent_attention = nullptr;
+  decltype(&cuda::latent_attention_workspace) latent_attention_workspace = nullptr;
 };
 
 /// The backend in use: that of this build, unless a test has put another in its place.
