@@ -26,8 +26,7 @@ __device__ __forceinline__ Place place_of(const SequenceSpan& span, int64_t firs
   return {span.row, span.start + first, static_cast<int>(left < kChunk ? left : kChunk), head};
 }
 
-// --- Gates
-// --------------------------------------------------------------------------------------------------------------
+// --- Gates ---
 
 struct GateParameters {
   float rate;  // exp(A_log)
@@ -63,8 +62,7 @@ __device__ __forceinline__ float load_beta(const RecurrenceProblem& p, int64_t r
   return p.beta_sigmoid ? p.beta_factor * sigmoid(x) : x;
 }
 
-// --- A thread's two channels of a chunk
-// ------------------------------------------------------------------------------------
+// --- A thread's two channels of a chunk ---
 
 template <class Operand, bool kDplr>
 struct Channels {
@@ -84,8 +82,7 @@ __device__ __forceinline__ typename Operand::Packed pack(Two x) {
   return Operand::pack(x.x, x.y);
 }
 
-// --- A group's scratch
-// --------------------------------------------------------------------------------------------------------
+// --- A group's scratch ---
 
 template <class Operand, bool kDplr, int kWidth>
 struct Scratch {
@@ -115,8 +112,7 @@ struct Scratch {
   __device__ float* beta() const { return k_factor() + kChunk; }
 };
 
-// --- Loading
-// ------------------------------------------------------------------------------------------------------------
+// --- Loading ---
 
 // Rows of a chunk [count][width] from global memory to shared rows of `padded` numbers, zeros around them; there after
 // copies_wait() and a barrier. Sixteen bytes at a time where the rows allow it.
@@ -261,8 +257,7 @@ __device__ void finish_token(const RecurrenceProblem& p, const Place& at, int i,
   scratch.beta()[i] = has_beta ? load_beta(p, at.row, at.token + i, at.head) : 0.0f;
 }
 
-// --- Levels
-// -----------------------------------------------------------------------------------------------------------------------
+// --- Levels ---
 
 // This thread's channels of the level's rows and columns, decayed towards the middle of their block.
 template <int kHalf, class Operand, bool kDplr, int kWidth>
@@ -338,8 +333,7 @@ __device__ void multiply_level(int half, const typename Operand::Element* level,
   }
 }
 
-// --- The tiles of a stage
-// ------------------------------------------------------------------------------------------------------------
+// --- The tiles of a stage ---
 
 template <class Operand, bool kDplr, int kWidth>
 struct Stage {
@@ -423,8 +417,7 @@ __device__ void write_inverse_column(int j, const Scratch<Operand, kDplr, kWidth
   }
 }
 
-// --- A group's work on a chunk
-// ---------------------------------------------------------------------------------------------------------
+// --- A group's work on a chunk ---
 
 template <class Operand, bool kDplr, int kWidth>
 struct Group {

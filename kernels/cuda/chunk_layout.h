@@ -95,8 +95,7 @@ struct ChunkLayout {
   static_assert(kEnds % 16 == 0 && kInverse % 16 == 0 && kPairs % 16 == 0 && kDecay % 16 == 0);
 };
 
-// --- Halving a chunk
-// --------------------------------------------------------------------------------------------------
+// --- Halving a chunk ---
 //
 // Token i meets an earlier token j at one level only: that of the highest bit in which they differ, half = 1, 2, 4
 // or 8. There i lies in the upper half and j in the lower half of one block of 2 half tokens. Eight tokens of a chunk

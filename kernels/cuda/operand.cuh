@@ -111,8 +111,7 @@ struct HalfOperand {
   }
 };
 
-// --- Float32
-// ----------------------------------------------------------------------------------------------------------
+// --- Float32 ---
 
 /// Each number as the sum of two TF32 numbers, each product as three: exact to about 22 bits. A sum does not care for
 /// the order of its terms, so k is dealt to the lanes as sums lie in a Tile: 2t where the instruction says t, 2t + 1
@@ -211,8 +210,7 @@ struct SplitFloat32 {
   }
 };
 
-// --- Numbers outside
-// --------------------------------------------------------------------------------------------------
+// --- Numbers outside ---
 
 __device__ __forceinline__ float load_number(const void* data, Dtype dtype, int64_t at) {
   switch (dtype) {

@@ -60,8 +60,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     return at<float>(Memory::kPairs)[((kind * kColumns + column) * kChunk + i) * kPairStride + j];
   }
 
-  // --- One block of columns of V
-  // --------------------------------------------------------------------------------------
+  // --- One block of columns of V ---
 
   static __device__ void fetch_states(const GradientTask& task, int64_t row, int first) {
     constexpr int kPerRow = kWidth * static_cast<int>(sizeof(Element)) / 16;
@@ -240,8 +239,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  // --- Levels
-  // -----------------------------------------------------------------------------------------------------------
+  // --- Levels ---
 
   // The gradients of a level's pairs as operands [row][column]: times the columns' factors, then times the rows'.
   static __device__ void write_level_pairs(int half, const ScratchOf& scratch) {
@@ -288,8 +286,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  // --- Writing gradients
-  // -------------------------------------------------------------------------------------------------
+  // --- Writing gradients ---
 
   // Every thread of the group gets the group's sums of the 32 values.
   template <class Get>
@@ -409,8 +406,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
                  d);
   }
 
-  // --- The chunk
-  // ------------------------------------------------------------------------------------------------------------
+  // --- The chunk ---
 
   static __device__ void clear(const ScratchOf& scratch) {
     for (int n = thread(); n < kWidth; n += kThreads) at<float>(Memory::kDecay)[n] = 0.0f;

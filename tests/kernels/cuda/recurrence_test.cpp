@@ -36,8 +36,7 @@ std::string name_of_case(const testing::TestParamInfo<const OperatorCase*>& info
   return name;
 }
 
-// --- The matrix
-// -------------------------------------------------------------------------------------------------------
+// --- The matrix ---
 
 class RecurrenceOnCuda : public OnEmulatedDevice, public testing::WithParamInterface<const OperatorCase*> {
  protected:
@@ -58,8 +57,7 @@ TEST_P(RecurrenceOnCuda, DrawingLots) {
 
 INSTANTIATE_TEST_SUITE_P(Family, RecurrenceOnCuda, testing::ValuesIn(family()), name_of_case);
 
-// --- Layouts over the device
-// --------------------------------------------------------------------------------------------
+// --- Layouts over the device ---
 
 class Recurrence : public OnEmulatedDevice {};
 
@@ -204,8 +202,7 @@ TEST_F(Recurrence, UnknownTiersAreRefused) {
   EXPECT_THROW(kernels::recurrence(in, Implementation::cuda), c10::ValueError);
 }
 
-// --- Barriers
-// ---------------------------------------------------------------------------------------------------------------
+// --- Barriers ---
 
 // Forward and backward, with that barrier missing: the numbers differ, or the emulation sees that it cannot go on.
 class MissingBarrier : public OnEmulatedDevice, public testing::WithParamInterface<int> {

@@ -109,8 +109,7 @@ inline float round_to_tf32(float x) {
   return as_float((as_bits(x) + (1u << 12)) & ~((1u << 13) - 1));
 }
 
-// --- Matrix fragments
-// --------------------------------------------------------------------------------------------------
+// --- Matrix fragments ---
 
 struct Four {
   uint32_t r[4];
@@ -264,8 +263,7 @@ void multiply_warpgroup(Tile (&c)[kTiles], const uint32_t (&a)[4], const SharedM
   }
 }
 
-// --- Asynchronous copies
-// -----------------------------------------------------------------------------------------------
+// --- Asynchronous copies ---
 
 inline void copy_async(void* to_shared, const void* from_global, bool inside = true) {
   static const unsigned char zeros[16] = {};
@@ -277,8 +275,7 @@ void copies_wait() {
   emulation::wait_for_copies(kPending);
 }
 
-// --- Launches
-// ----------------------------------------------------------------------------------------------------------
+// --- Launches ---
 
 using Stream = void*;
 
