@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/recurrence_problem.h"
 #include "kernels/cpu/sequence.h"
+#include "kernels/recurrence_problem.h"
 
 namespace klab::kernels::cpu {
 

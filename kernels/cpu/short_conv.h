@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/rows.h"
 #include "kernels/cpu/sequence.h"
+#include "kernels/rows.h"
 
 namespace klab::kernels::cpu {
 
