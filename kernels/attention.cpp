@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "kernels/checks.h"
-#include "kernels/cpu_tensors.h"
+#include "kernels/kernel_tensors.h"
 
 namespace klab::kernels {
 namespace {

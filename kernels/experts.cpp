@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "kernels/checks.h"
-#include "kernels/cpu_tensors.h"
+#include "kernels/kernel_tensors.h"
 #include "kernels/linear.h"
 #include "kernels/weight_matrix.h"
 

@@ -4,8 +4,8 @@
 #include <c10/core/DeviceGuard.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "kernels/cpu_tensors.h"
 #include "kernels/cuda/backend.h"
+#include "kernels/kernel_tensors.h"
 
 namespace klab::kernels {
 namespace {
@@ -64,14 +64,13 @@ class KdaGateFunction : public torch::autograd::Function<KdaGateFunction> {
     const cuda::KdaGateProblem& p = plain.problem;
     const cuda::Backend& cuda = cuda::backend();
     const Tensor d_g = plain_float(d_out[0]), d_raw = at::empty(raw.sizes(), raw.options());
-    Tensor d_parameters, workspace;
+    Tensor d_parameters, space;
     if (A_log.defined() || dt_bias.defined()) {
       d_parameters = at::empty({2, p.H, p.K}, d_g.options());
-      workspace =
-          at::empty({static_cast<int64_t>(cuda.kda_gate_backward_workspace(p))}, d_g.options().dtype(at::kByte));
+      space = workspace(cuda.kda_gate_backward_workspace(p), d_g);
     }
     cuda.kda_gate_backward(p, floats(d_g), d_raw.data_ptr(), floats(d_parameters),
-                           workspace.defined() ? workspace.data_ptr() : nullptr, cuda.stream(raw.device()));
+                           space.defined() ? space.data_ptr() : nullptr, cuda.stream(raw.device()));
     const auto as = [](const Tensor& gradient, const Tensor& parameter) {
       return gradient.to(parameter.scalar_type()).view_as(parameter);
     };

@@ -5,9 +5,9 @@
 #include "kernels/attention.h"
 #include "kernels/checks.h"
 #include "kernels/cpu/latent_attention.h"
-#include "kernels/cpu_tensors.h"
 #include "kernels/cuda/backend.h"
 #include "kernels/kernel_choice.h"
+#include "kernels/kernel_tensors.h"
 #include "kernels/latent_attention_cuda.h"
 
 namespace klab::kernels {
@@ -39,12 +39,17 @@ AttentionInputs as_attention(const LatentAttentionInputs& in) {
   return {in.q, keys, keys.narrow(3, 0, in.value_dim), {}, in.scale};
 }
 
-Tensor on_cpu(const LatentAttentionInputs& in) {
+void on_cpu(const LatentProblem& problem, const Tensor& q) {
+  const Tensor space = at::empty({cpu::latent_workspace(problem)}, q.options().dtype(at::kFloat));
+  cpu::latent_attention(problem, floats(space));
+}
+
+Tensor fused(const LatentAttentionInputs& in, void (*run)(const LatentProblem&, const Tensor&)) {
   const Tensor q = with_plain_rows(in.q), cache = with_plain_rows(in.cache.unsqueeze(2));
   const int64_t B = q.size(0), T = q.size(1), H = q.size(2);
   const Tensor o = empty_result({B, T, H, in.value_dim}, q.options());
   if (o.numel() == 0) return o;
-  cpu::LatentProblem problem;
+  LatentProblem problem;
   problem.B = B;
   problem.T = T;
   problem.H = H;
@@ -55,8 +60,7 @@ Tensor on_cpu(const LatentAttentionInputs& in) {
   problem.q = rows_of(q);
   problem.cache = rows_of(cache);
   problem.o = mutable_rows_of(o);
-  const Tensor workspace = at::empty({cpu::latent_workspace(problem)}, q.options().dtype(at::kFloat));
-  cpu::latent_attention(problem, floats(workspace));
+  run(problem, q);
   return o;
 }
 
@@ -68,8 +72,8 @@ Tensor latent_attention(const LatentAttentionInputs& in, Implementation implemen
   switch (choose_implementation(kOp, implementation, in.q, declines,
                                 {Implementation::composed, Implementation::reference})) {
     case Implementation::reference: return attention(as_attention(in), Implementation::reference);
-    case Implementation::cpu: return on_cpu(in);
-    case Implementation::cuda: return latent_attention_cuda(in);
+    case Implementation::cpu: return fused(in, on_cpu);
+    case Implementation::cuda: return fused(in, latent_attention_cuda);
     default: return attention(as_attention(in), Implementation::composed);
   }
 }

@@ -4,13 +4,14 @@
 #include <string>
 
 #include "kernels/latent_attention.h"
+#include "kernels/latent_problem.h"
 
 namespace klab::kernels {
 
 /// Why the CUDA kernel cannot take these inputs, or "".
 std::string latent_attention_cuda_declines(const LatentAttentionInputs& inputs);
 
-/// Checked inputs that the kernel can take.
-at::Tensor latent_attention_cuda(const LatentAttentionInputs& inputs);
+/// Of inputs that the kernel can take, on the device of `q`.
+void latent_attention_cuda(const LatentProblem& problem, const at::Tensor& q);
 
 }  // namespace klab::kernels

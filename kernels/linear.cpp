@@ -10,7 +10,7 @@
 
 #include "kernels/checks.h"
 #include "kernels/cpu/products.h"
-#include "kernels/cpu_tensors.h"
+#include "kernels/kernel_tensors.h"
 #include "kernels/weight_matrix.h"
 
 namespace klab::kernels {

@@ -3,9 +3,9 @@
 #include <ATen/ATen.h>
 
 #include "kernels/checks.h"
-#include "kernels/cpu_tensors.h"
 #include "kernels/cuda/backend.h"
 #include "kernels/kernel_choice.h"
+#include "kernels/kernel_tensors.h"
 #include "kernels/norms_fused.h"
 
 namespace klab::kernels {

@@ -2,7 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "kernels/cpu/norms.h"
-#include "kernels/cpu_tensors.h"
+#include "kernels/kernel_tensors.h"
 #include "kernels/norms_fused.h"
 
 namespace klab::kernels {

@@ -2,8 +2,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/DeviceGuard.h>
 
-#include "kernels/cpu_tensors.h"
 #include "kernels/cuda/backend.h"
+#include "kernels/kernel_tensors.h"
 #include "kernels/norms_fused.h"
 
 namespace klab::kernels {
@@ -33,15 +33,14 @@ NormInputs backward(const NormInputs& in, const Tensor& d_y) {
   NormInputs d;
   d.x = at::empty(in.x.sizes(), in.x.options());
   if (in.gate.defined()) d.gate = at::empty(in.x.sizes(), in.x.options());
-  Tensor workspace;
+  Tensor space;
   if (in.weight.defined()) {
     d.weight = at::empty(in.weight.sizes(), in.weight.options().dtype(at::kFloat));
-    workspace =
-        at::empty({static_cast<int64_t>(cuda.norm_backward_workspace(plain.problem))}, in.x.options().dtype(at::kByte));
+    space = workspace(cuda.norm_backward_workspace(plain.problem), in.x);
   }
   cuda.norm_backward(plain.problem, norm_rows(d_y),
                      {mutable_norm_rows(d.x), mutable_norm_rows(d.gate), floats(d.weight)},
-                     workspace.defined() ? workspace.data_ptr() : nullptr, cuda.stream(in.x.device()));
+                     space.defined() ? space.data_ptr() : nullptr, cuda.stream(in.x.device()));
   if (in.weight.defined()) d.weight = d.weight.to(in.weight.scalar_type());
   if (in.gate.defined()) d.gate = d.gate.to(in.gate.scalar_type());
   return d;

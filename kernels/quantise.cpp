@@ -9,7 +9,7 @@
 
 #include "kernels/checks.h"
 #include "kernels/cpu/workers.h"
-#include "kernels/cpu_tensors.h"
+#include "kernels/kernel_tensors.h"
 #include "kernels/linear.h"
 
 namespace klab::kernels {

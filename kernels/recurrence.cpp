@@ -4,9 +4,10 @@
 #include <ATen/core/grad_mode.h>
 
 #include "kernels/checks.h"
-#include "kernels/cpu_tensors.h"
 #include "kernels/cuda/backend.h"
 #include "kernels/kda_gate.h"
+#include "kernels/kernel_choice.h"
+#include "kernels/kernel_tensors.h"
 #include "kernels/norms.h"
 #include "kernels/recurrence_forms.h"
 #include "kernels/recurrence_fused.h"
@@ -124,13 +125,18 @@ PreparedInputs prepare(const RecurrenceInputs& in, const std::vector<int64_t>& o
   return out;
 }
 
-// Of the forms composed of ATen operators.
-Implementation choose_form(Implementation wanted, const RecurrenceInputs& in) {
-  TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::composed, kOp,
-                              ": its forms composed of ATen operators are 'reference' and 'chunk'");
-  if (wanted != Implementation::automatic) return wanted;
+Implementation choose(const RecurrenceInputs& in, Implementation wanted, bool with_backward) {
+  const Declines declines{recurrence_cuda_declines(in, with_backward), recurrence_cpu_declines(in)};
   // One token is one step: the chunk form would only pad it.
-  return in.q.size(1) == 1 ? Implementation::reference : Implementation::chunk;
+  const bool step = in.q.size(1) == 1;
+  return choose_implementation(kOp, wanted, in.v, declines,
+                               {step ? Implementation::reference : Implementation::chunk,
+                                step ? Implementation::chunk : Implementation::reference});
+}
+
+const FusedRecurrence* fused_form(Implementation implementation) {
+  if (implementation == Implementation::cuda) return &cuda_recurrence;
+  return implementation == Implementation::cpu ? &cpu_recurrence : nullptr;
 }
 
 // The number of sequences; their offsets are looked at only where that does not mean to wait for a device.
@@ -198,38 +204,25 @@ Update RecurrenceInputs::update() const {
 }
 
 const FusedRecurrence* fused_recurrence(const RecurrenceInputs& in, Implementation wanted, bool with_backward) {
-  const std::string cuda_declines = recurrence_cuda_declines(in, with_backward),
-                    cpu_declines = recurrence_cpu_declines(in);
-  TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::cuda || cuda_declines.empty(), kOp,
-                              ": the CUDA kernel cannot run: ", cuda_declines);
-  TORCH_CHECK_NOT_IMPLEMENTED(wanted != Implementation::cpu || cpu_declines.empty(), kOp,
-                              ": the CPU kernel cannot run: ", cpu_declines);
-  if (wanted == Implementation::cuda) return &cuda_recurrence;
-  if (wanted == Implementation::cpu) return &cpu_recurrence;
-  if (wanted != Implementation::automatic) return nullptr;
-  if (in.v.is_cuda()) {
-    if (cuda_declines.empty()) return &cuda_recurrence;
-    if (in.v.scalar_type() != at::kDouble) {
-      TORCH_WARN_ONCE(kOp, ": taking a composed form on CUDA, because the kernel cannot run: ", cuda_declines);
-    }
-  }
-  return cpu_declines.empty() ? &cpu_recurrence : nullptr;
+  return fused_form(choose(in, wanted, with_backward));
 }
 
 RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implementation) {
   check(in);
-  if (in.snapshots && fused_recurrence(in, implementation, false) != &cuda_recurrence) {
+  if (in.snapshots && choose(in, implementation, false) != Implementation::cuda) {
     return token_by_token(in, implementation);
   }
-  const FusedRecurrence* fused = fused_recurrence(in, implementation, needs_gradient(in));
-  return fused != nullptr ? run_fused(*fused, in) : run_composed(in, choose_form(implementation, in));
+  const Implementation chosen = choose(in, implementation, needs_gradient(in));
+  const FusedRecurrence* fused = fused_form(chosen);
+  return fused != nullptr ? run_fused(*fused, in) : run_composed(in, chosen);
 }
 
 RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implementation, RecurrenceKept* kept) {
   const at::NoGradGuard no_grad;
   check(in);
-  const FusedRecurrence* fused = fused_recurrence(in, implementation, kept != nullptr);
-  return fused != nullptr ? fused->forward(in, kept) : run_composed(in, choose_form(implementation, in));
+  const Implementation chosen = choose(in, implementation, kept != nullptr);
+  const FusedRecurrence* fused = fused_form(chosen);
+  return fused != nullptr ? fused->forward(in, kept) : run_composed(in, chosen);
 }
 
 std::vector<Implementation> recurrence_implementations() {

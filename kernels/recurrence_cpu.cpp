@@ -3,7 +3,7 @@
 
 #include "kernels/checks.h"
 #include "kernels/cpu/recurrence.h"
-#include "kernels/cpu_tensors.h"
+#include "kernels/kernel_tensors.h"
 #include "kernels/recurrence_fused.h"
 
 namespace klab::kernels {

@@ -2,8 +2,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/DeviceGuard.h>
 
-#include "kernels/cpu_tensors.h"
 #include "kernels/cuda/backend.h"
+#include "kernels/kernel_tensors.h"
 #include "kernels/recurrence_fused.h"
 
 namespace klab::kernels {
@@ -34,10 +34,6 @@ cuda::Problem problem(const RecurrenceInputs& in) {
   if (in.cu_seqlens.defined())
     p.sequences = {in.cu_seqlens.size(0) - 1, in.q.size(1), in.cu_seqlens.data_ptr<int64_t>()};
   return p;
-}
-
-Tensor workspace(size_t bytes, const Tensor& like) {
-  return at::empty({static_cast<int64_t>(bytes)}, like.options().dtype(at::kByte));
 }
 
 Tensor empty(at::IntArrayRef shape, const at::TensorOptions& options) { return at::empty(shape, options); }

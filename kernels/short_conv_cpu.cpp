@@ -3,7 +3,7 @@
 
 #include "kernels/checks.h"
 #include "kernels/cpu/short_conv.h"
-#include "kernels/cpu_tensors.h"
+#include "kernels/kernel_tensors.h"
 #include "kernels/short_conv_fused.h"
 
 namespace klab::kernels {

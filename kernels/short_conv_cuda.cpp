@@ -2,9 +2,9 @@
 #include <ATen/ATen.h>
 #include <c10/core/DeviceGuard.h>
 
-#include "kernels/cpu_tensors.h"
 #include "kernels/cuda/backend.h"
 #include "kernels/kernel_choice.h"
+#include "kernels/kernel_tensors.h"
 #include "kernels/short_conv_fused.h"
 
 namespace klab::kernels {
@@ -67,13 +67,12 @@ ShortConvInputs backward(const ShortConvInputs& in, const Tensor& d_y, const Ten
   d.x = at::empty(in.x.sizes(), in.x.options());
   if (in.initial_state.defined()) d.initial_state = at::empty(in.initial_state.sizes(), in.initial_state.options());
   const Tensor parameters = at::empty({p.W + 1, p.D}, in.x.options().dtype(at::kFloat));
-  const Tensor workspace =
-      at::empty({static_cast<int64_t>(cuda.short_conv_backward_workspace(p))}, in.x.options().dtype(at::kByte));
+  const Tensor space = workspace(cuda.short_conv_backward_workspace(p), in.x);
   const bool stateful = p.W > 1;
   cuda.short_conv_backward(
       p, flat_rows_of(d_y), stateful ? flat_rows_of(d_final_state) : Rows{},
       {mutable_flat_rows_of(d.x), stateful ? mutable_flat_rows_of(d.initial_state) : MutableRows{}, floats(parameters)},
-      workspace.data_ptr(), cuda.stream(in.x.device()));
+      space.data_ptr(), cuda.stream(in.x.device()));
   d.weight = parameters.narrow(0, 0, p.W).t().to(in.weight.scalar_type());
   if (in.bias.defined()) d.bias = parameters[p.W].to(in.bias.scalar_type());
   return d;

@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "kernels/cpu_tensors.h"
+#include "kernels/kernel_tensors.h"
 
 namespace klab::kernels {
 namespace {

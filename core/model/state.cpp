@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
-#include "kernels/cpu_tensors.h"
+#include "kernels/kernel_tensors.h"
 
 namespace klab {
 namespace {

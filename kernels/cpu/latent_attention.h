@@ -3,18 +3,9 @@
 
 #include <cstdint>
 
-#include "kernels/rows.h"
+#include "kernels/latent_problem.h"
 
 namespace klab::kernels::cpu {
-
-struct LatentProblem {
-  int64_t B = 0, T = 0, H = 0, S = 0;
-  int64_t width = 0, value_dim = 0;  ///< R + P and R
-  float scale = 1;
-  Rows q;         ///< [B, T, H, width]
-  Rows cache;     ///< [B, S, 1, width]
-  MutableRows o;  ///< [B, T, H, value_dim]
-};
 
 /// Floats that latent_attention() needs for what parts of the cache have given, before they are joined.
 int64_t latent_workspace(const LatentProblem& problem);

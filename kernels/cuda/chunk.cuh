@@ -110,6 +110,7 @@ struct Scratch {
   __device__ float* q_factor() const { return numbers() + Layout::kGroupWarps * 64; }  // scale, over |q|
   __device__ float* k_factor() const { return q_factor() + kChunk; }                   // 1, over |k|
   __device__ float* beta() const { return k_factor() + kChunk; }
+  __device__ Transfers* transfers() const { return reinterpret_cast<Transfers*>(base + Layout::kTransfers); }
 };
 
 // --- Loading ---
@@ -145,6 +146,50 @@ __device__ inline void fetch_rows(const Rows& rows, const Place& at, int head, i
     }
   }
 }
+
+// Whether rows of `width` numbers can come by bulk copies: they are as wide as in shared memory, and start on 16 bytes.
+__device__ __forceinline__ bool fits_bulk(const Rows& rows, const Place& at, int head, int width, int padded) {
+  const int element = rows.dtype == Dtype::float32 ? 4 : 2;
+  const auto from = reinterpret_cast<uintptr_t>(rows.data) + rows.offset(at.row, at.token, head) * element;
+  return width == padded && from % 16 == 0 && rows.token * element % 16 == 0;
+}
+
+// Whole chunks by the copy engine, a thread per row: what a warp would spend on addresses of 16 bytes each.
+template <class Operand, bool kDplr, int kWidth>
+struct Bulk {
+  using ScratchOf = Scratch<Operand, kDplr, kWidth>;
+
+  // The same for all chunks of a block.
+  static __device__ bool possible(const RecurrenceProblem& p, const Place& at) {
+    const int K = static_cast<int>(p.K), key_head = at.head / static_cast<int>(p.HV / p.H);
+    bool fits = fits_bulk(p.q, at, key_head, K, kWidth) && fits_bulk(p.k, at, key_head, K, kWidth);
+    if (kDplr) fits = fits && fits_bulk(p.a, at, at.head, K, kWidth) && fits_bulk(p.b, at, at.head, K, kWidth);
+    if (p.decay == Decay::channel) fits = fits && fits_bulk(p.g, at, at.head, K, kWidth);
+    return fits;
+  }
+
+  static __device__ void fetch(const RecurrenceProblem& p, const Place& at, int thread, const ScratchOf& scratch) {
+    const int key_head = at.head / static_cast<int>(p.HV / p.H);
+    const auto fetch = [&](const Rows& rows, int head, void* to) {
+      if (thread >= kChunk) return;
+      const int element = rows.dtype == Dtype::float32 ? 4 : 2;
+      copy_bulk(static_cast<unsigned char*>(to) + thread * kWidth * element,
+                static_cast<const unsigned char*>(rows.data) +
+                    (rows.offset(at.row, at.token, head) + thread * rows.token) * element,
+                kWidth * element, scratch.transfers());
+    };
+    if (thread == 0) {
+      int bytes = ScratchOf::Layout::kKinds * kWidth * static_cast<int>(sizeof(typename Operand::Element));
+      if (p.decay == Decay::channel) bytes += kWidth * (p.g.dtype == Dtype::float32 ? 4 : 2);
+      transfers_expect(scratch.transfers(), kChunk * bytes);
+    }
+    fetch(p.q, key_head, scratch.input(0));
+    fetch(p.k, key_head, scratch.input(1));
+    if (kDplr) fetch(p.a, at.head, scratch.input(2));
+    if (kDplr) fetch(p.b, at.head, scratch.input(3));
+    if (p.decay == Decay::channel) fetch(p.g, at.head, scratch.gates());
+  }
+};
 
 template <class Operand, bool kDplr, int kWidth>
 __device__ void fetch_chunk(const RecurrenceProblem& p, const Place& at, int thread,
@@ -425,6 +470,24 @@ struct Group {
   int thread;   // in the group
   int barrier;  // the group's own
   Scratch<Operand, kDplr, kWidth> scratch;
+  bool bulk = false;  // whole chunks come by bulk copies; those of part of a chunk never do
+  int loaded = 0;     // such chunks so far
+
+  // Before the first fetch; `at` is any chunk of this block.
+  __device__ void begin(const RecurrenceProblem& p, const Place& at) {
+    if (!Operand::kCoreMatrices) return;
+    if (thread == 0) transfers_begin(scratch.transfers());
+    bulk = Bulk<Operand, kDplr, kWidth>::possible(p, at);
+    synchronise();
+  }
+
+  __device__ void fetch(const RecurrenceProblem& p, const Place& at) const {
+    if (bulk && at.count == kChunk) {
+      Bulk<Operand, kDplr, kWidth>::fetch(p, at, thread, scratch);
+    } else {
+      fetch_chunk(p, at, thread, scratch);
+    }
+  }
 
   __device__ void synchronise() const {
     if (Layout::kGroupWarps == 1) {
@@ -435,14 +498,17 @@ struct Group {
   }
 
   // Waits for the chunk that was fetched, and asks for the next one (of no tokens: there is none).
-  __device__ void load(const RecurrenceProblem& p, const Place& at, const Place& next,
-                       Channels<Operand, kDplr>& c) const {
-    copies_wait<0>();
+  __device__ void load(const RecurrenceProblem& p, const Place& at, const Place& next, Channels<Operand, kDplr>& c) {
+    if (bulk && at.count == kChunk) {
+      transfers_wait(scratch.transfers(), loaded++);
+    } else {
+      copies_wait<0>();
+    }
     synchronise();
     make_decays(p, at, 2 * thread, scratch);
     load_channels(2 * thread, scratch, c);
     synchronise();
-    if (next.count > 0) fetch_chunk(p, next, thread, scratch);
+    if (next.count > 0) fetch(p, next);
   }
 
   // All that a chunk's tiles need of what its threads have to tell each other, `kAtOnce` levels at a time.

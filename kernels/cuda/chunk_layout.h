@@ -74,7 +74,8 @@ struct ChunkLayout {
   static constexpr size_t kDecays = kElement == sizeof(float) ? kGates : kGates + kChunk * kWidth * sizeof(float);
   static constexpr size_t kPairSums = kDecays + kChunk * kWidth * sizeof(float);  ///< float [kind, column, 16][17]
   static constexpr size_t kNumbers = kPairSums + 2 * kColumns * kChunk * kPairStride * sizeof(float);
-  static constexpr size_t kLevels0 = aligned(kNumbers + (kGroupWarps * 64 + 3 * kChunk) * sizeof(float));
+  static constexpr size_t kTransfers = kNumbers + (kGroupWarps * 64 + 3 * kChunk) * sizeof(float);  ///< of bulk copies
+  static constexpr size_t kLevels0 = aligned(kTransfers + sizeof(uint64_t));
   static constexpr int kLevelRows = 2 * kChunk;  ///< solve 8, query 8, k 8, and b 8 of DPLR
   static constexpr size_t kLevel = kLevelRows * kStride * kElement;
   static constexpr size_t scratch(int levels) { return aligned(kLevels0 + static_cast<size_t>(levels) * kLevel); }
@@ -92,6 +93,7 @@ struct ChunkLayout {
   static constexpr size_t kTotal = total(kGroups, kLevelsAtOnce);
   static_assert(kTotal <= kMostShared);
   static_assert(kStride * kElement % 16 == 0, "rows of matrices are loaded 16 bytes at a time");
+  static_assert(kTransfers % sizeof(uint64_t) == 0);
   static_assert(kEnds % 16 == 0 && kInverse % 16 == 0 && kPairs % 16 == 0 && kDecay % 16 == 0);
 };
 

@@ -5,21 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/rows.h"
+#include "kernels/latent_problem.h"
 
 namespace klab::kernels::cuda {
 
-constexpr int kWidestLatent = 512, kWidestLatentRow = 640;
-
-/// q, cache and o have one dtype.
-struct LatentProblem {
-  int64_t B = 0, T = 0, H = 0, S = 0;
-  int64_t width = 0, value_dim = 0;  ///< R + P up to kWidestLatentRow, R up to kWidestLatent
-  float scale = 1;
-  Rows q;         ///< [B, T, H, width]
-  Rows cache;     ///< [B, S, 1, width]
-  MutableRows o;  ///< [B, T, H, value_dim]
-};
+constexpr int kWidestLatent = 512, kWidestLatentRow = 640;  ///< of value_dim and width
 
 /// `workspace` as large as asked for below. The same bits in every run on one device.
 void latent_attention(const LatentProblem& problem, void* workspace, void* stream);

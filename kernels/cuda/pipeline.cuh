@@ -80,12 +80,15 @@ struct Pipeline {
   template <class Nth>
   static __device__ void produce(const Walk& walk, int chunks, int thread, const Nth& nth) {
     const int number = thread / Layout::kGroupThreads;
-    const Group<Operand, kDplr, kWidth> group{
+    Group<Operand, kDplr, kWidth> group{
         thread % Layout::kGroupThreads,
         1 + number,
         {shared_memory() + Layout::kGroups * Layout::kStage + number * Layout::kScratch}};
     Channels<Operand, kDplr> c;
-    if (number < chunks) fetch_chunk(walk.p, nth(number), group.thread, group.scratch);
+    if (number < chunks) {
+      group.begin(walk.p, nth(number));
+      group.fetch(walk.p, nth(number));
+    }
     for (int n = number; n < chunks; n += Layout::kGroups) {
       const Place at = nth(n);
       group.load(walk.p, at, nth(n + Layout::kGroups < chunks ? n + Layout::kGroups : -1), c);

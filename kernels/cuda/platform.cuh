@@ -194,6 +194,49 @@ __device__ __forceinline__ void copies_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+// --- Bulk copies (sm_90: the tensor memory accelerator)
+// ---------------------------------------------------------------
+
+/// Counts the bytes of one round of bulk copies after another. Lies in shared memory, aligned to 8 bytes.
+using Transfers = uint64_t;
+
+/// By one thread, before a barrier that all who use it pass.
+__device__ __forceinline__ void transfers_begin(Transfers* transfers) {
+#ifdef KLAB_WARPGROUPS
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(transfers)) : "memory");
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+}
+
+/// By one thread, once a round: so many bytes will come.
+__device__ __forceinline__ void transfers_expect(Transfers* transfers, int bytes) {
+#ifdef KLAB_WARPGROUPS
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(transfers)), "r"(bytes)
+               : "memory");
+#endif
+}
+
+/// `bytes` from global to shared memory by the copy engine: all three multiples of 16.
+__device__ __forceinline__ void copy_bulk(void* to_shared, const void* from_global, int bytes, Transfers* transfers) {
+#ifdef KLAB_WARPGROUPS
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(to_shared)),
+               "l"(from_global), "r"(bytes), "r"(shared_address(transfers))
+               : "memory");
+#endif
+}
+
+/// Waits until all bytes of round `round` (0, 1, ..; no later one has begun) are there.
+__device__ __forceinline__ void transfers_wait(Transfers* transfers, int round) {
+#ifdef KLAB_WARPGROUPS
+  asm volatile(
+      "{\n.reg .pred p;\nwaiting:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra waiting;\n}" ::"r"(
+          shared_address(transfers)),
+      "r"(round & 1)
+      : "memory");
+#endif
+}
+
 // --- Launches -------------------------------------------------------------------------------------------------------
 
 using Stream = cudaStream_t;

@@ -420,7 +420,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     const Problem& p = task.p;
     const ScratchOf scratch{shared_memory() + Memory::kScratch};
     const StageOf stage{shared_memory() + Memory::kStage};
-    const Group<Operand, kDplr, kWidth> group{thread(), 1, scratch};
+    Group<Operand, kDplr, kWidth> group{thread(), 1, scratch};
     const bool in_group = thread() < Layout::kGroupThreads;
     Channels<Operand, kDplr> c;
     clear(scratch);

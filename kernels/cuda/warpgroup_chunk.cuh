@@ -62,10 +62,10 @@ struct WarpgroupChunk : Pipeline<Operand, kDplr, kWidth> {
     warpgroup_begin();
 #pragma unroll
     for (int n = 0; n < kTiles / 2; ++n) multiply(reads, s[n], rows(stage, 16 * n));
-    warpgroup_commit();
-    Base::decay_state(state, stage.decay());  // meanwhile: the products read copies
-    warpgroup_wait<0>();
-    warpgroup_done(reads);
+    finish(reads);
+    // Not between the products and the wait for them, although they read copies: these registers were sums of products
+    // too, for which the compiler would wait, and then take products one at a time.
+    Base::decay_state(state, stage.decay());
 
     Tile solve[2] = {reads[0], reads[1]};
     o[0] = reads[2];

@@ -17,146 +17,53 @@ namespace klab::kernels::cuda::wgmma {
 template <int kTiles, bool kBfloat16, bool kAcross>
 struct Instruction;
 
-template <>
-struct Instruction<2, true, false> {
-  template <class Tile>
-  static __device__ __forceinline__ void run(Tile (&c)[2], const uint32_t (&a)[4], uint64_t b) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.eq.u32 p, 1, 1;\nwgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7"
-        "}, {%8, %9, %10, %11}, %12, p, 1, 1, 0;\n}"
-        : "+f"(c[0].c[0]), "+f"(c[0].c[1]), "+f"(c[0].c[2]), "+f"(c[0].c[3]), "+f"(c[1].c[0]), "+f"(c[1].c[1]),
-          "+f"(c[1].c[2]), "+f"(c[1].c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-  }
-};
-template <>
-struct Instruction<2, false, false> {
-  template <class Tile>
-  static __device__ __forceinline__ void run(Tile (&c)[2], const uint32_t (&a)[4], uint64_t b) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.eq.u32 p, 1, 1;\nwgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7"
-        "}, {%8, %9, %10, %11}, %12, p, 1, 1, 0;\n}"
-        : "+f"(c[0].c[0]), "+f"(c[0].c[1]), "+f"(c[0].c[2]), "+f"(c[0].c[3]), "+f"(c[1].c[0]), "+f"(c[1].c[1]),
-          "+f"(c[1].c[2]), "+f"(c[1].c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-  }
-};
-template <>
-struct Instruction<4, true, false> {
-  template <class Tile>
-  static __device__ __forceinline__ void run(Tile (&c)[4], const uint32_t (&a)[4], uint64_t b) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.eq.u32 p, 1, 1;\nwgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
-        "}, {%16, %17, %18, %19}, %20, p, 1, 1, 0;\n}"
-        : "+f"(c[0].c[0]), "+f"(c[0].c[1]), "+f"(c[0].c[2]), "+f"(c[0].c[3]), "+f"(c[1].c[0]), "+f"(c[1].c[1]),
-          "+f"(c[1].c[2]), "+f"(c[1].c[3]), "+f"(c[2].c[0]), "+f"(c[2].c[1]), "+f"(c[2].c[2]), "+f"(c[2].c[3]),
-          "+f"(c[3].c[0]), "+f"(c[3].c[1]), "+f"(c[3].c[2]), "+f"(c[3].c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-  }
-};
-template <>
-struct Instruction<4, false, false> {
-  template <class Tile>
-  static __device__ __forceinline__ void run(Tile (&c)[4], const uint32_t (&a)[4], uint64_t b) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.eq.u32 p, 1, 1;\nwgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
-        "}, {%16, %17, %18, %19}, %20, p, 1, 1, 0;\n}"
-        : "+f"(c[0].c[0]), "+f"(c[0].c[1]), "+f"(c[0].c[2]), "+f"(c[0].c[3]), "+f"(c[1].c[0]), "+f"(c[1].c[1]),
-          "+f"(c[1].c[2]), "+f"(c[1].c[3]), "+f"(c[2].c[0]), "+f"(c[2].c[1]), "+f"(c[2].c[2]), "+f"(c[2].c[3]),
-          "+f"(c[3].c[0]), "+f"(c[3].c[1]), "+f"(c[3].c[2]), "+f"(c[3].c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-  }
-};
-template <>
-struct Instruction<8, true, true> {
-  template <class Tile>
-  static __device__ __forceinline__ void run(Tile (&c)[8], const uint32_t (&a)[4], uint64_t b) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.eq.u32 p, 1, 1;\nwgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, "
-        "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-        "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1;\n}"
-        : "+f"(c[0].c[0]), "+f"(c[0].c[1]), "+f"(c[0].c[2]), "+f"(c[0].c[3]), "+f"(c[1].c[0]), "+f"(c[1].c[1]),
-          "+f"(c[1].c[2]), "+f"(c[1].c[3]), "+f"(c[2].c[0]), "+f"(c[2].c[1]), "+f"(c[2].c[2]), "+f"(c[2].c[3]),
-          "+f"(c[3].c[0]), "+f"(c[3].c[1]), "+f"(c[3].c[2]), "+f"(c[3].c[3]), "+f"(c[4].c[0]), "+f"(c[4].c[1]),
-          "+f"(c[4].c[2]), "+f"(c[4].c[3]), "+f"(c[5].c[0]), "+f"(c[5].c[1]), "+f"(c[5].c[2]), "+f"(c[5].c[3]),
-          "+f"(c[6].c[0]), "+f"(c[6].c[1]), "+f"(c[6].c[2]), "+f"(c[6].c[3]), "+f"(c[7].c[0]), "+f"(c[7].c[1]),
-          "+f"(c[7].c[2]), "+f"(c[7].c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-  }
-};
-template <>
-struct Instruction<8, false, true> {
-  template <class Tile>
-  static __device__ __forceinline__ void run(Tile (&c)[8], const uint32_t (&a)[4], uint64_t b) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.eq.u32 p, 1, 1;\nwgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, "
-        "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-        "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1;\n}"
-        : "+f"(c[0].c[0]), "+f"(c[0].c[1]), "+f"(c[0].c[2]), "+f"(c[0].c[3]), "+f"(c[1].c[0]), "+f"(c[1].c[1]),
-          "+f"(c[1].c[2]), "+f"(c[1].c[3]), "+f"(c[2].c[0]), "+f"(c[2].c[1]), "+f"(c[2].c[2]), "+f"(c[2].c[3]),
-          "+f"(c[3].c[0]), "+f"(c[3].c[1]), "+f"(c[3].c[2]), "+f"(c[3].c[3]), "+f"(c[4].c[0]), "+f"(c[4].c[1]),
-          "+f"(c[4].c[2]), "+f"(c[4].c[3]), "+f"(c[5].c[0]), "+f"(c[5].c[1]), "+f"(c[5].c[2]), "+f"(c[5].c[3]),
-          "+f"(c[6].c[0]), "+f"(c[6].c[1]), "+f"(c[6].c[2]), "+f"(c[6].c[3]), "+f"(c[7].c[0]), "+f"(c[7].c[1]),
-          "+f"(c[7].c[2]), "+f"(c[7].c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-  }
-};
-template <>
-struct Instruction<16, true, true> {
-  template <class Tile>
-  static __device__ __forceinline__ void run(Tile (&c)[16], const uint32_t (&a)[4], uint64_t b) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.eq.u32 p, 1, 1;\nwgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, "
-        "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, "
-        "%42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, "
-        "%62, %63"
-        "}, {%64, %65, %66, %67}, %68, p, 1, 1, 1;\n}"
-        : "+f"(c[0].c[0]), "+f"(c[0].c[1]), "+f"(c[0].c[2]), "+f"(c[0].c[3]), "+f"(c[1].c[0]), "+f"(c[1].c[1]),
-          "+f"(c[1].c[2]), "+f"(c[1].c[3]), "+f"(c[2].c[0]), "+f"(c[2].c[1]), "+f"(c[2].c[2]), "+f"(c[2].c[3]),
-          "+f"(c[3].c[0]), "+f"(c[3].c[1]), "+f"(c[3].c[2]), "+f"(c[3].c[3]), "+f"(c[4].c[0]), "+f"(c[4].c[1]),
-          "+f"(c[4].c[2]), "+f"(c[4].c[3]), "+f"(c[5].c[0]), "+f"(c[5].c[1]), "+f"(c[5].c[2]), "+f"(c[5].c[3]),
-          "+f"(c[6].c[0]), "+f"(c[6].c[1]), "+f"(c[6].c[2]), "+f"(c[6].c[3]), "+f"(c[7].c[0]), "+f"(c[7].c[1]),
-          "+f"(c[7].c[2]), "+f"(c[7].c[3]), "+f"(c[8].c[0]), "+f"(c[8].c[1]), "+f"(c[8].c[2]), "+f"(c[8].c[3]),
-          "+f"(c[9].c[0]), "+f"(c[9].c[1]), "+f"(c[9].c[2]), "+f"(c[9].c[3]), "+f"(c[10].c[0]), "+f"(c[10].c[1]),
-          "+f"(c[10].c[2]), "+f"(c[10].c[3]), "+f"(c[11].c[0]), "+f"(c[11].c[1]), "+f"(c[11].c[2]), "+f"(c[11].c[3]),
-          "+f"(c[12].c[0]), "+f"(c[12].c[1]), "+f"(c[12].c[2]), "+f"(c[12].c[3]), "+f"(c[13].c[0]), "+f"(c[13].c[1]),
-          "+f"(c[13].c[2]), "+f"(c[13].c[3]), "+f"(c[14].c[0]), "+f"(c[14].c[1]), "+f"(c[14].c[2]), "+f"(c[14].c[3]),
-          "+f"(c[15].c[0]), "+f"(c[15].c[1]), "+f"(c[15].c[2]), "+f"(c[15].c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-  }
-};
-template <>
-struct Instruction<16, false, true> {
-  template <class Tile>
-  static __device__ __forceinline__ void run(Tile (&c)[16], const uint32_t (&a)[4], uint64_t b) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.eq.u32 p, 1, 1;\nwgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, "
-        "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, "
-        "%42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, "
-        "%62, %63"
-        "}, {%64, %65, %66, %67}, %68, p, 1, 1, 1;\n}"
-        : "+f"(c[0].c[0]), "+f"(c[0].c[1]), "+f"(c[0].c[2]), "+f"(c[0].c[3]), "+f"(c[1].c[0]), "+f"(c[1].c[1]),
-          "+f"(c[1].c[2]), "+f"(c[1].c[3]), "+f"(c[2].c[0]), "+f"(c[2].c[1]), "+f"(c[2].c[2]), "+f"(c[2].c[3]),
-          "+f"(c[3].c[0]), "+f"(c[3].c[1]), "+f"(c[3].c[2]), "+f"(c[3].c[3]), "+f"(c[4].c[0]), "+f"(c[4].c[1]),
-          "+f"(c[4].c[2]), "+f"(c[4].c[3]), "+f"(c[5].c[0]), "+f"(c[5].c[1]), "+f"(c[5].c[2]), "+f"(c[5].c[3]),
-          "+f"(c[6].c[0]), "+f"(c[6].c[1]), "+f"(c[6].c[2]), "+f"(c[6].c[3]), "+f"(c[7].c[0]), "+f"(c[7].c[1]),
-          "+f"(c[7].c[2]), "+f"(c[7].c[3]), "+f"(c[8].c[0]), "+f"(c[8].c[1]), "+f"(c[8].c[2]), "+f"(c[8].c[3]),
-          "+f"(c[9].c[0]), "+f"(c[9].c[1]), "+f"(c[9].c[2]), "+f"(c[9].c[3]), "+f"(c[10].c[0]), "+f"(c[10].c[1]),
-          "+f"(c[10].c[2]), "+f"(c[10].c[3]), "+f"(c[11].c[0]), "+f"(c[11].c[1]), "+f"(c[11].c[2]), "+f"(c[11].c[3]),
-          "+f"(c[12].c[0]), "+f"(c[12].c[1]), "+f"(c[12].c[2]), "+f"(c[12].c[3]), "+f"(c[13].c[0]), "+f"(c[13].c[1]),
-          "+f"(c[13].c[2]), "+f"(c[13].c[3]), "+f"(c[14].c[0]), "+f"(c[14].c[1]), "+f"(c[14].c[2]), "+f"(c[14].c[3]),
-          "+f"(c[15].c[0]), "+f"(c[15].c[1]), "+f"(c[15].c[2]), "+f"(c[15].c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-  }
-};
+#define KLAB_TILE(n) "+f"(c[n].c[0]), "+f"(c[n].c[1]), "+f"(c[n].c[2]), "+f"(c[n].c[3])
+#define KLAB_TILES_2(n) KLAB_TILE(n), KLAB_TILE(n + 1)
+#define KLAB_TILES_4(n) KLAB_TILES_2(n), KLAB_TILES_2(n + 2)
+#define KLAB_TILES_8(n) KLAB_TILES_4(n), KLAB_TILES_4(n + 4)
+#define KLAB_TILES_16(n) KLAB_TILES_8(n), KLAB_TILES_8(n + 8)
+
+// Registers by their places among the operands: those of the sums, then four of a, then the descriptor of b.
+#define KLAB_SUMS_8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define KLAB_SUMS_16 KLAB_SUMS_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define KLAB_SUMS_32 KLAB_SUMS_16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define KLAB_SUMS_64                                                                   \
+  KLAB_SUMS_32                                                                         \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+
+#define KLAB_WGMMA(tiles, columns, bfloat16, format, across, transposed, sums, a0123, b_descriptor)                \
+  template <>                                                                                                      \
+  struct Instruction<tiles, bfloat16, across> {                                                                    \
+    template <class Tile>                                                                                          \
+    static __device__ __forceinline__ void run(Tile (&c)[tiles], const uint32_t (&a)[4], uint64_t b) {             \
+      asm volatile("{\n.reg .pred p;\nsetp.eq.u32 p, 1, 1;\nwgmma.mma_async.sync.aligned.m64n" columns             \
+                   "k16.f32." format "." format " {" sums "}, {" a0123 "}, " b_descriptor ", p, 1, 1, " transposed \
+                   ";\n}"                                                                                          \
+                   : KLAB_TILES_##tiles(0)                                                                         \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                          \
+    }                                                                                                              \
+  };
+#define KLAB_WGMMAS(tiles, columns, across, transposed, sums, a0123, b)        \
+  KLAB_WGMMA(tiles, columns, true, "bf16", across, transposed, sums, a0123, b) \
+  KLAB_WGMMA(tiles, columns, false, "f16", across, transposed, sums, a0123, b)
+
+KLAB_WGMMAS(2, "16", false, "0", KLAB_SUMS_8, "%8, %9, %10, %11", "%12")
+KLAB_WGMMAS(4, "32", false, "0", KLAB_SUMS_16, "%16, %17, %18, %19", "%20")
+KLAB_WGMMAS(8, "64", true, "1", KLAB_SUMS_32, "%32, %33, %34, %35", "%36")
+KLAB_WGMMAS(16, "128", true, "1", KLAB_SUMS_64, "%64, %65, %66, %67", "%68")
+
+#undef KLAB_WGMMAS
+#undef KLAB_WGMMA
+#undef KLAB_SUMS_64
+#undef KLAB_SUMS_32
+#undef KLAB_SUMS_16
+#undef KLAB_SUMS_8
+#undef KLAB_TILES_16
+#undef KLAB_TILES_8
+#undef KLAB_TILES_4
+#undef KLAB_TILES_2
+#undef KLAB_TILE
 
 }  // namespace klab::kernels::cuda::wgmma
 #endif

@@ -186,13 +186,40 @@ TEST_P(RecurrenceOnCuda, HopperTierGivesWhatThePortableOneDoes) {
     workload.initial_state = true;
     const NamedTensors x = copy_as(*GetParam(), GetParam()->inputs(workload, 5), at::kBFloat16, at::kCPU);
     const NamedTensors portable = GetParam()->run(Implementation::cuda, x);
-    const int64_t before = emulation::warpgroup_products();
+    const int64_t before = emulation::warpgroup_products(), bulk_before = emulation::bulk_copies();
     const Tier hopper("hopper");
     const NamedTensors actual = GetParam()->run(Implementation::cuda, x);
     EXPECT_GT(emulation::warpgroup_products(), before);
+    // Rows as wide as in shared memory come by bulk copies; others cannot.
+    EXPECT_EQ(emulation::bulk_copies() > bulk_before, K == 128);
     EXPECT_LT(relative_rms(find(actual, "o"), find(portable, "o")), 1e-3);
     EXPECT_LT(relative_rms(find(actual, "final_state"), find(portable, "final_state")), 1e-3);
   }
+}
+
+// Rows of g that do not start on 16 bytes cannot come in bulk; those of a view of a wider tensor can.
+TEST_F(Recurrence, BulkCopiesOnlyOfAlignedRows) {
+  const at::NoGradGuard no_grad;
+  const Tier hopper("hopper");
+  auto in = as_inputs(kda_inputs({.T = 40, .HV = 4, .K = 64, .V = 64}, at::kBFloat16));
+  const auto expected = kernels::recurrence(in, Implementation::cuda);
+  for (const int64_t first : {8, 1}) {
+    const at::Tensor wide = at::empty({1, 40, 4, 80}, in.g.options());
+    auto view = in;
+    view.g = wide.narrow(-1, first, 64).copy_(in.g);
+    const int64_t before = emulation::bulk_copies();
+    EXPECT_TRUE(at::equal(kernels::recurrence(view, Implementation::cuda).o, expected.o));
+    EXPECT_EQ(emulation::bulk_copies() > before, first == 8);
+  }
+}
+
+TEST_F(Recurrence, AMissingWaitForBulkCopiesIsNoticed) {
+  const at::NoGradGuard no_grad;
+  const Tier hopper("hopper");
+  const auto in = as_inputs(kda_inputs({.T = 40, .HV = 4, .K = 64, .V = 64}, at::kBFloat16));
+  const auto expected = kernels::recurrence(in, Implementation::cuda);
+  emulation::ignore_barrier(emulation::kTransfers);
+  EXPECT_FALSE(at::equal(kernels::recurrence(in, Implementation::cuda).o, expected.o));
 }
 
 TEST_F(Recurrence, UnknownTiersAreRefused) {

@@ -25,10 +25,10 @@ enum class Schedule { ascending, descending, shuffled };
 /// The schedule of the grids that follow; `seed` is that of `shuffled`.
 void set_schedule(Schedule schedule, uint64_t seed = 0);
 
-constexpr int kNoBarrier = -1, kWarpBarrier = -2;
+constexpr int kNoBarrier = -1, kWarpBarrier = -2, kTransfers = -3;
 
-/// Every barrier of that number (0: the block's; kWarpBarrier: those of warps) lets threads pass without waiting, so
-/// that a test can show that what it guards is noticed.
+/// Every barrier of that number (0: the block's; kWarpBarrier: those of warps; kTransfers: waits for bulk copies) lets
+/// threads pass without waiting, so that a test can show that what it guards is noticed.
 void ignore_barrier(int barrier);
 bool ignores_warp_barriers();
 
@@ -65,5 +65,13 @@ const void* meet(const char* name, const void* in, size_t bytes, Combine combine
 void copy_async(void* to, const void* from, size_t bytes);
 void commit_copies();
 void wait_for_copies(int pending_groups);
+
+/// Bulk copies are counted by a place in shared memory, in rounds: a round is over when all its bytes were announced
+/// (once) and copied. They land at the first wait, as copy_async's do.
+void begin_transfers(const void* counter);
+void expect_transfers(const void* counter, size_t bytes);
+void copy_bulk(void* to, const void* from, size_t bytes, const void* counter);
+void wait_for_transfers(const void* counter, int round);
+int64_t bulk_copies();
 
 }  // namespace klab::emulation

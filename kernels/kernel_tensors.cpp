@@ -1,4 +1,4 @@
-#include "kernels/cpu_tensors.h"
+#include "kernels/kernel_tensors.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -65,9 +65,13 @@ MutableRows mutable_rows_of(const Tensor& x) { return view_of<MutableRows>(x); }
 Rows flat_rows_of(const Tensor& x) { return flat_view_of<Rows>(x); }
 MutableRows mutable_flat_rows_of(const Tensor& x) { return flat_view_of<MutableRows>(x); }
 
+Tensor workspace(size_t bytes, const Tensor& like) {
+  return at::empty({static_cast<int64_t>(bytes)}, like.options().dtype(at::kByte));
+}
+
 Tensor empty_result(at::IntArrayRef shape, const at::TensorOptions& options) {
   const Tensor x = at::empty(shape, options);
-  cpu::advise_large_pages(x.data_ptr(), x.nbytes());
+  if (x.is_cpu()) cpu::advise_large_pages(x.data_ptr(), x.nbytes());
   return x;
 }
 

@@ -1,4 +1,4 @@
-// From tensors to what the CPU kernels take: rows, plain float arrays, memory for results.
+// From tensors to what the kernels take: rows, plain float arrays, memory for results.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -33,7 +33,10 @@ MutableRows mutable_rows_of(const at::Tensor& x);
 Rows flat_rows_of(const at::Tensor& x);
 MutableRows mutable_flat_rows_of(const at::Tensor& x);
 
-/// Memory for a result, in large pages where it is large.
+/// Bytes on the device of `like`, for what a CUDA kernel keeps while it runs.
+at::Tensor workspace(size_t bytes, const at::Tensor& like);
+
+/// Memory for a result, on the CPU in large pages where it is large.
 at::Tensor empty_result(at::IntArrayRef shape, const at::TensorOptions& options);
 at::Tensor empty_result_like(const at::Tensor& x);
 
