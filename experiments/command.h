@@ -41,6 +41,8 @@ Command model_command();
 Command plot_command();
 Command reproduce_command();
 Command resume_command();
+Command sweep_command();
+Command sweep_worker_command();
 Command tasks_command();
 Command train_command();
 

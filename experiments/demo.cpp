@@ -99,6 +99,7 @@ class Race {
       const std::lock_guard lock(mutex_);
       racer.status = status;
       if (evaluated) racer.history.push_back(status);
+      return Next::step;
     });
     const std::lock_guard lock(mutex_);
     racer.state = outcome == Outcome::success ? "solved" : "finished";

@@ -2,16 +2,48 @@
 
 #include <torch/torch.h>
 
-namespace klab {
+#include <algorithm>
 
-BatchSource batch_source(const RunConfig& config, Split split) {
-  const std::shared_ptr<const Task> task = config.task.make();
-  return [task, split, seed = config.train.seed, count = config.train.batch](int64_t index) {
-    const ExampleBatch examples = example_batch(*task, seed, split, index * count, count);
-    const auto tensor = [&](const std::vector<int64_t>& ids) {
-      return torch::tensor(ids, torch::kLong).view({examples.count, examples.length});
-    };
-    return Batch{tensor(examples.inputs), tensor(examples.labels)};
+#include "core/base/random.h"
+
+namespace klab {
+namespace {
+
+constexpr uint64_t kMixtureStream = 0x6d6978;  // apart from the streams of examples
+
+}  // namespace
+
+namespace {
+
+Batch as_batch(const ExampleBatch& examples) {
+  const auto tensor = [&](const std::vector<int64_t>& ids) {
+    return torch::tensor(ids, torch::kLong).view({examples.count, examples.length});
+  };
+  return {tensor(examples.inputs), tensor(examples.labels), tensor(examples.difficulty)};
+}
+
+}  // namespace
+
+BatchSource batch_source(const TaskConfig& config, int64_t seed, int64_t count, Split split) {
+  const std::shared_ptr<const Task> task = config.make();
+  return [task, split, seed, count](int64_t index) {
+    return as_batch(example_batch(*task, seed, split, index * count, count));
+  };
+}
+
+BatchSource training_source(const RunConfig& config) {
+  std::vector<BatchSource> sources{batch_source(config.task, config.train.seed, config.train.batch, Split::train)};
+  std::vector<int64_t> until{1};  // cumulated weights
+  for (const TaskVariant& variant : config.trained_variants()) {
+    sources.push_back(batch_source(variant.task, config.train.seed, config.train.batch, Split::train));
+    until.push_back(until.back() + variant.weight);
+  }
+  if (sources.size() == 1) return sources.front();
+  return [sources, until, seed = config.train.seed](int64_t index) {
+    Random random{static_cast<uint64_t>(seed), static_cast<uint64_t>(index), kMixtureStream};
+    const auto lot = static_cast<int64_t>(random.below(static_cast<uint64_t>(until.back())));
+    const auto chosen = std::upper_bound(until.begin(), until.end(), lot) - until.begin();
+    return sources[static_cast<size_t>(chosen)](index);
   };
 }
 
@@ -19,8 +51,9 @@ Decoder make_model(const RunConfig& config) { return Decoder(config.model, confi
 
 Trainer make_trainer(const RunConfig& config, const RunFolder& folder, const std::vector<std::string>& provenance,
                      bool resume, const torch::Device& device) {
-  return Trainer(make_model(config), config.train, batch_source(config, Split::train),
-                 batch_source(config, Split::test), folder, provenance, resume, device);
+  return Trainer(make_model(config), config.train, training_source(config),
+                 batch_source(config.task, config.train.seed, config.train.batch, Split::test), folder, provenance,
+                 resume, device);
 }
 
 }  // namespace klab

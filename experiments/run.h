@@ -8,8 +8,11 @@
 
 namespace klab {
 
-/// Batch number i of a split of the config's task: examples i * batch to (i + 1) * batch.
-BatchSource batch_source(const RunConfig& config, Split split);
+/// Batch number i of a split of the task: examples i * count to (i + 1) * count.
+BatchSource batch_source(const TaskConfig& task, int64_t seed, int64_t count, Split split);
+
+/// The batches that the config trains on: of its task, or of its mixture.
+BatchSource training_source(const RunConfig& config);
 
 /// The model of a config, parameters not yet drawn.
 Decoder make_model(const RunConfig& config);

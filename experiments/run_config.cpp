@@ -8,22 +8,97 @@
 
 namespace klab {
 
+namespace {
+
+// "length=128 mqar.pairs=8" over the task's own keys.
+TaskVariant variant_of(const RunConfig& base, const std::string& key, const std::string& text, bool weighted) {
+  TaskVariant variant{text, base.task};
+  std::vector<Assignment> assignments;
+  for (const std::string& word : split(text, ' ')) {
+    if (word.empty()) continue;
+    const size_t equals = word.find('=');
+    require(equals != std::string::npos && equals > 0, key, text, "must be words like length=128");
+    const std::string name = word.substr(0, equals), value = word.substr(equals + 1);
+    if (name == "weight" && weighted) {
+      require(!value.empty() && value.size() < 7 && value.find_first_not_of("0123456789") == std::string::npos &&
+                  std::stoll(value) > 0,
+              key, text, "must have a weight that is a whole number from 1 to 999999");
+      variant.weight = std::stoll(value);
+    } else {
+      assignments.push_back({"task." + name, value, fmt::format("{} '{}'", key, text)});
+    }
+  }
+  struct Root : Configurable {
+    TaskConfig& task;
+    explicit Root(TaskConfig& t) : task(t) {}
+    void visit(Fields& fields) override { fields.group("task", task); }
+  } root(variant.task);
+  assign(root, assignments);
+  variant.task.validate();
+  return variant;
+}
+
+std::vector<TaskVariant> variants_of(const RunConfig& base, const std::string& key,
+                                     const std::vector<std::string>& texts, bool weighted) {
+  std::vector<TaskVariant> all;
+  for (const std::string& text : texts) all.push_back(variant_of(base, key, text, weighted));
+  return all;
+}
+
+}  // namespace
+
+void MixtureConfig::visit(Fields& fields) {
+  fields("tasks", tasks,
+         "variants of the task to train on as well, each like \"length=128 mqar.pairs=8 weight=2\"; a batch is of one, "
+         "drawn by weight (1 where it is not said, and of the task itself)",
+         /*may_be_empty=*/true);
+}
+
+void TestConfig::visit(Fields& fields) {
+  fields("also", also, "variants of the task to test at the end, each like \"length=256\": evaluations.csv",
+         /*may_be_empty=*/true);
+  fields("examples", examples, "held-out sequences of each of them");
+}
+
+void TestConfig::validate() const {
+  require(examples >= 1, "test.examples", fmt::format("{}", examples), "must be at least 1");
+}
+
 void RunConfig::visit(Fields& fields) {
   fields.group("task", task);
   fields.group("model", model);
   fields.group("train", train);
+  fields.group("mixture", mixture);
+  fields.group("test", test);
+}
+
+std::vector<TaskVariant> RunConfig::trained_variants() const {
+  return variants_of(*this, "mixture.tasks", mixture.tasks, /*weighted=*/true);
+}
+
+std::vector<TaskVariant> RunConfig::tested_variants() const {
+  return variants_of(*this, "test.also", test.also, /*weighted=*/false);
 }
 
 void RunConfig::validate() const {
   task.validate();
   model.validate();
   train.validate();
-  const int64_t needed = task.make()->vocabulary();
+  test.validate();
+  const int64_t needed = task_vocabulary();
   require(vocabulary() >= needed, "model.vocab", fmt::format("{}", model.vocab),
           fmt::format("must be at least {}, the vocabulary of task {} (0: just that)", needed, task.name));
 }
 
-int64_t RunConfig::vocabulary() const { return model.vocab > 0 ? model.vocab : task.make()->vocabulary(); }
+int64_t RunConfig::task_vocabulary() const {
+  int64_t most = task.make()->vocabulary();
+  for (const std::vector<TaskVariant>& variants : {trained_variants(), tested_variants()}) {
+    for (const TaskVariant& variant : variants) most = std::max(most, variant.task.make()->vocabulary());
+  }
+  return most;
+}
+
+int64_t RunConfig::vocabulary() const { return model.vocab > 0 ? model.vocab : task_vocabulary(); }
 
 std::string RunConfig::run_name() {
   std::string pattern = join(model.pattern, "-");

@@ -11,6 +11,7 @@
 #include "core/io/checkpoint.h"
 #include "experiments/command.h"
 #include "experiments/device.h"
+#include "experiments/evaluations.h"
 #include "experiments/plot.h"
 #include "experiments/run.h"
 
@@ -54,9 +55,11 @@ int train_to_the_end(RunConfig& config, const RunFolder& folder, const Globals& 
         progress.note(fmt::format("step {:>6}  held-out loss {:.4f}  acc_tok {:.4f}  acc_seq {:.4f}", status.step,
                                   status.test.loss(), status.test.acc_tok(), status.test.acc_seq()));
       }
+      return Next::step;
     });
   }
   const TrainStatus& status = trainer.status();
+  write_evaluations(config, trainer, folder, provenance_lines);
   draw(folder, fmt::format("{}: {}", config.task.name, join(config.model.pattern, ", ")));
   fmt::print("{} after {} steps: held-out acc_seq {:.4f}, acc_tok {:.4f}, loss {:.4f}; best acc_seq {:.4f}\n",
              outcome == Outcome::success ? "success" : "done", status.step, status.test.acc_seq(),

@@ -2,18 +2,15 @@
 
 #include <fmt/format.h>
 #include <xxhash.h>
-#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <cmath>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/base/error.h"
-#include "core/base/file.h"
 #include "core/base/text.h"
 
 namespace klab {
@@ -54,11 +51,15 @@ std::string yaml_text(const std::string& text) {
   return plain && !is_yaml_word(text) ? text : nlohmann::json(text).dump();
 }
 
+}  // namespace
+
 std::string list_text(const std::vector<std::string>& items) {
   std::vector<std::string> texts;
   for (const std::string& item : items) texts.push_back(yaml_text(item));
   return "[" + join(texts) + "]";
 }
+
+namespace {
 
 // The item in JSON's quotes that begins at `at`; moves `at` behind it.
 std::string quoted_item(const std::string& text, size_t& at) {
@@ -163,13 +164,14 @@ void Fields::operator()(const std::string& name, std::string& value, const std::
       [&value] { return value; });
 }
 
-void Fields::operator()(const std::string& name, std::vector<std::string>& value, const std::string& help) {
+void Fields::operator()(const std::string& name, std::vector<std::string>& value, const std::string& help,
+                        bool may_be_empty) {
   add(
       name, "list of text", help,
-      [&value](const std::string& text) {
+      [&value, may_be_empty](const std::string& text) {
         check_utf8(text);
         std::vector<std::string> items = parse_list(text);
-        if (items.empty()) refuse("an empty list is not allowed here");
+        if (items.empty() && !may_be_empty) refuse("an empty list is not allowed here");
         value = std::move(items);
       },
       [&value] { return list_text(value); });
@@ -249,73 +251,6 @@ void assign(Configurable& config, const std::vector<Assignment>& assignments) {
   std::reverse(last.begin(), last.end());
   assign_in_turn(config, last);
 }
-
-namespace {
-
-void flatten(const YAML::Node& node, const std::string& prefix, const std::string& path, std::set<std::string>& seen,
-             std::vector<Assignment>& assignments) {
-  const auto origin = [&](const YAML::Node& at) { return fmt::format("{}, line {}", path, at.Mark().line + 1); };
-  // An alias can make a map hold itself.
-  if (std::count(prefix.begin(), prefix.end(), '.') > 20) {
-    refuse("{}: '{}' is nested too deeply", origin(node), prefix);
-  }
-  for (const auto& entry : node) {
-    if (!entry.first.IsScalar()) refuse("{}: a key must be a plain word", origin(entry.first));
-    const std::string key = prefix + entry.first.as<std::string>();
-    const YAML::Node& value = entry.second;
-    if (!seen.insert(key).second) refuse("{}: the key '{}' stands there twice", origin(entry.first), key);
-    if (value.IsMap() && value.size() > 0) {
-      flatten(value, key + ".", path, seen, assignments);
-    } else if (value.IsSequence()) {
-      std::vector<std::string> items;
-      for (const auto& item : value) {
-        if (!item.IsScalar()) refuse("{}: '{}' must be a list of plain values", origin(value), key);
-        items.push_back(item.as<std::string>());
-      }
-      assignments.push_back({key, list_text(items), origin(entry.first)});
-    } else if (value.IsScalar()) {
-      assignments.push_back({key, value.as<std::string>(), origin(entry.first)});
-    } else {
-      refuse("{}: '{}' has no value", origin(entry.first), key);
-    }
-  }
-}
-
-}  // namespace
-
-namespace {
-
-constexpr int kDeepestExtension = 8;
-
-std::vector<Assignment> read_yaml(const std::string& path, int depth) {
-  const std::string text = read_file(path);
-  std::vector<YAML::Node> documents;
-  try {
-    documents = YAML::LoadAll(text);
-  } catch (const YAML::Exception& error) {
-    refuse("{}, line {}: not valid YAML: {}", path, error.mark.line + 1, error.msg);
-  }
-  if (documents.size() > 1) refuse("{}: it holds more than one document ('---')", path);
-  std::vector<Assignment> assignments;
-  const YAML::Node root = documents.empty() ? YAML::Node() : documents.front();
-  if (root.IsNull()) return assignments;
-  if (!root.IsMap()) refuse("{}: a config file is a map of keys to values (train: {{lr: 3e-3}})", path);
-  std::set<std::string> seen;
-  flatten(root, "", path, seen, assignments);
-  const auto base = std::find_if(assignments.begin(), assignments.end(),
-                                 [](const Assignment& assignment) { return assignment.key == "extends"; });
-  if (base == assignments.end()) return assignments;
-  const std::filesystem::path other = std::filesystem::path(path).parent_path() / base->text;
-  if (depth == kDeepestExtension) refuse("{}: files that extend one another more than {} deep", base->origin, depth);
-  assignments.erase(base);
-  std::vector<Assignment> all = read_yaml(other.string(), depth + 1);
-  all.insert(all.end(), assignments.begin(), assignments.end());
-  return all;
-}
-
-}  // namespace
-
-std::vector<Assignment> read_yaml(const std::string& path) { return read_yaml(path, 0); }
 
 namespace {
 

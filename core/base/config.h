@@ -21,7 +21,8 @@ struct Configurable {
 };
 
 /// One field of a config, by its dotted key, as text. A list is written "[a, b]" or "a,b" and has at
-/// least one item; an item with a comma or outer blanks stands in double quotes.
+/// least one item, unless its field says otherwise ("[]"); an item with a comma or outer blanks stands in double
+/// quotes.
 struct Field {
   std::string key;
   std::string type;  ///< "integer", "number", "true or false", "text", "list of text", ...
@@ -39,7 +40,8 @@ class Fields {
   void operator()(const std::string& name, double& value, const std::string& help);
   void operator()(const std::string& name, bool& value, const std::string& help);
   void operator()(const std::string& name, std::string& value, const std::string& help);
-  void operator()(const std::string& name, std::vector<std::string>& value, const std::string& help);
+  void operator()(const std::string& name, std::vector<std::string>& value, const std::string& help,
+                  bool may_be_empty = false);
   /// One of `choices`, anything else is refused.
   void choice(const std::string& name, std::string& value, const std::vector<std::string>& choices,
               const std::string& help);
@@ -56,6 +58,9 @@ class Fields {
   std::string prefix_;
   std::vector<Field> fields_;
 };
+
+/// The text of a list field.
+std::string list_text(const std::vector<std::string>& items);
 
 /// One value that somebody asked for, and where.
 struct Assignment {

@@ -14,8 +14,9 @@
 namespace klab {
 
 struct Batch {
-  torch::Tensor inputs;  ///< [B, T] int64
-  torch::Tensor labels;  ///< [B, T] int64; negative where there is no target
+  torch::Tensor inputs;      ///< [B, T] int64
+  torch::Tensor labels;      ///< [B, T] int64; negative where there is no target
+  torch::Tensor difficulty = {};  ///< [B, T] int64, of each target by the task's measure; may be undefined
 };
 
 /// Batch number `index` of a stream: a pure function, so that a position in the data is one number.

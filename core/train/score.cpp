@@ -15,24 +15,59 @@ Score& Score::operator+=(const Score& other) {
   return *this;
 }
 
+namespace {
+
+// What a model says at the supervised positions of a batch.
+struct Answers {
+  Tensor where;   // positions of [B * T]
+  Tensor labels;  // [targets]
+  Tensor logits;  // [targets, vocabulary]
+  Tensor wrong() const { return logits.detach().argmax(-1).ne(labels).to(torch::kLong); }
+};
+
+Answers answers_of(Decoder& model, const Batch& batch) {
+  const int64_t B = batch.labels.size(0), T = batch.labels.size(1);
+  Answers answers;
+  answers.where = batch.labels.reshape({-1}).ge(0).nonzero().squeeze(-1);
+  answers.labels = batch.labels.reshape({-1}).index_select(0, answers.where);
+  const Tensor hidden = model->hidden(batch.inputs);  // [B, T, D]
+  answers.logits = model->head(hidden.reshape({B * T, -1}).index_select(0, answers.where)).to(torch::kFloat);
+  return answers;
+}
+
+}  // namespace
+
 Score score_batch(Decoder& model, const Batch& batch, Tensor* mean_loss) {
   const int64_t B = batch.labels.size(0), T = batch.labels.size(1);
-  const Tensor where = batch.labels.reshape({-1}).ge(0).nonzero().squeeze(-1);  // supervised positions of [B * T]
-  const Tensor labels = batch.labels.reshape({-1}).index_select(0, where);
-  const Tensor hidden = model->hidden(batch.inputs);  // [B, T, D]
-  const Tensor logits = model->head(hidden.reshape({B * T, -1}).index_select(0, where)).to(torch::kFloat);
-  const Tensor loss = torch::nn::functional::cross_entropy(logits, labels);
+  const Answers answers = answers_of(model, batch);
+  const Tensor loss = torch::nn::functional::cross_entropy(answers.logits, answers.labels);
   if (mean_loss != nullptr) *mean_loss = loss;
 
-  const Tensor wrong = logits.detach().argmax(-1).ne(labels).to(torch::kLong);
-  const Tensor wrong_in_row = torch::zeros({B}, wrong.options()).index_add_(0, where.div(T, "floor"), wrong);
+  const Tensor wrong = answers.wrong();
+  const Tensor wrong_in_row = torch::zeros({B}, wrong.options()).index_add_(0, answers.where.div(T, "floor"), wrong);
   Score score;
-  score.targets = labels.numel();
+  score.targets = answers.labels.numel();
   score.targets_right = score.targets - wrong.sum().item<int64_t>();
   score.sequences = B;
   score.sequences_right = B - wrong_in_row.ne(0).sum().item<int64_t>();
   score.loss_sum = loss.item<double>() * static_cast<double>(score.targets);
   return score;
+}
+
+std::map<int64_t, Score> score_by_difficulty(Decoder& model, const Batch& batch) {
+  const Answers answers = answers_of(model, batch);
+  const auto none = torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kNone);
+  const Tensor losses = torch::nn::functional::cross_entropy(answers.logits, answers.labels, none).to(torch::kCPU);
+  const Tensor wrong = answers.wrong().to(torch::kCPU);
+  const Tensor difficulty = batch.difficulty.reshape({-1}).index_select(0, answers.where).to(torch::kCPU);
+  std::map<int64_t, Score> scores;
+  for (int64_t i = 0; i < difficulty.numel(); ++i) {
+    Score& score = scores[difficulty.data_ptr<int64_t>()[i]];
+    ++score.targets;
+    score.targets_right += 1 - wrong.data_ptr<int64_t>()[i];
+    score.loss_sum += losses.data_ptr<float>()[i];
+  }
+  return scores;
 }
 
 }  // namespace klab

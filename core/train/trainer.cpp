@@ -23,7 +23,9 @@ const std::vector<std::string> kColumns = {
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-Batch on(const torch::Device& device, const Batch& batch) { return {batch.inputs.to(device), batch.labels.to(device)}; }
+Batch on(const torch::Device& device, const Batch& batch) {
+  return {batch.inputs.to(device), batch.labels.to(device), batch.difficulty};
+}
 
 // Scores go through a checkpoint as text that reads back to the same bits.
 std::string encode(const Score& score) {
@@ -124,9 +126,10 @@ void Trainer::save(const std::string& path) const {
 void Trainer::check_finite(double value, const char* what) const {
   if (std::isfinite(value)) return;
   const bool kept = !folder_.path.empty() && std::filesystem::exists(folder_.last());
-  fail("the {} became {} at step {}: the run diverged (learning rate {:.2g}). {} Try a smaller train.lr.", what, value,
-       status_.step + 1, status_.lr,
-       kept ? fmt::format("The last good checkpoint is kept in '{}'.", folder_.last()) : "There is no checkpoint yet.");
+  throw Diverged(fmt::format(
+      "the {} became {} at step {}: the run diverged (learning rate {:.2g}). {} Try a smaller train.lr.", what, value,
+      status_.step + 1, status_.lr,
+      kept ? fmt::format("The last good checkpoint is kept in '{}'.", folder_.last()) : "There is no checkpoint yet."));
 }
 
 void Trainer::train_step(const Batch& batch) {
@@ -164,7 +167,7 @@ void Trainer::write_rows() {
   row("test", status_.test);
 }
 
-Outcome Trainer::run(const std::function<void(const TrainStatus&, bool)>& watch) {
+Outcome Trainer::run(const std::function<Next(const TrainStatus&, bool)>& watch) {
   if (succeeded()) return Outcome::success;
   BatchStream stream(train_, status_.step);
   const double seconds_before = status_.seconds;
@@ -182,27 +185,30 @@ Outcome Trainer::run(const std::function<void(const TrainStatus&, bool)>& watch)
 
     const bool last = status_.step == config_.steps;
     const bool evaluated = last || status_.step % config_.eval_every == 0;
+    Next next{};
     if (evaluated) {
       const Clock::time_point evaluation = Clock::now();
       status_.test = evaluate();
       check_finite(status_.test.loss_sum, "held-out loss");
       evaluating += seconds_since(evaluation);
       write_rows();
-      watch(status_, true);
+      next = watch(status_, true);
       status_.train = {};
       if (better(status_.test, status_.best)) {
         status_.best = status_.test;
         save(folder_.best());
       }
     } else {
-      watch(status_, false);
+      next = watch(status_, false);
     }
     if (evaluated && succeeded()) {
       save(folder_.last());
       return Outcome::success;
     }
     const int signal = interrupt_requested();
-    if (last || signal != 0 || status_.step % config_.checkpoint_every == 0) save(folder_.last());
+    const bool stop = next == Next::stop && !last;
+    if (last || stop || signal != 0 || status_.step % config_.checkpoint_every == 0) save(folder_.last());
+    if (stop) return Outcome::stopped;
     if (signal != 0) throw Interrupted(signal, fmt::format("interrupted after step {}", status_.step));
   }
   return Outcome::steps_done;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/base/csv.h"
+#include "core/base/error.h"
 #include "core/io/checkpoint.h"
 #include "core/model/decoder.h"
 #include "core/train/score.h"
@@ -33,7 +34,15 @@ struct TrainStatus {
   double wait_share = 0;  ///< share of the time that training waited for data
 };
 
-enum class Outcome { steps_done, success };
+/// The loss or the gradients stopped being finite: what the run does with these numbers, every time.
+struct Diverged : Error {
+  using Error::Error;
+};
+
+enum class Outcome { steps_done, success, stopped };
+
+/// What who watches wants after a step.
+enum class Next { step, stop };
 
 class Trainer {
  public:
@@ -42,13 +51,14 @@ class Trainer {
   Trainer(Decoder model, const TrainConfig& config, BatchSource train, const BatchSource& test, RunFolder folder,
           const std::vector<std::string>& provenance, bool resume, torch::Device device);
 
-  /// Trains to the end. `watch` is called after every step, with `evaluated` when an evaluation came with it.
-  /// Throws Error when the loss or the gradients stop being finite (the last checkpoint stays as it was), and
-  /// Interrupted, after writing a checkpoint, when a signal asked to stop.
-  Outcome run(const std::function<void(const TrainStatus&, bool evaluated)>& watch);
+  /// Trains to the end, or until `watch`, which is called after every step, with `evaluated` when an evaluation came
+  /// with it, says to stop; a checkpoint is written then, from which the run can go on. Throws Diverged (the last
+  /// checkpoint stays as it was), and Interrupted, after writing a checkpoint, when a signal asked to stop.
+  Outcome run(const std::function<Next(const TrainStatus&, bool evaluated)>& watch);
 
   const TrainStatus& status() const { return status_; }
   Decoder& model() { return model_; }
+  const torch::Device& device() const { return device_; }
   Score evaluate();
 
  private:

@@ -1,0 +1,423 @@
+#include "experiments/sweep/plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "core/base/error.h"
+#include "core/base/json.h"
+#include "core/base/random.h"
+#include "core/base/text.h"
+#include "core/base/yaml.h"
+
+namespace klab {
+namespace {
+
+using Point = std::vector<Assignment>;
+
+constexpr size_t kMostRuns = 100000;
+
+struct Condition {
+  Point when, set;
+  std::vector<std::vector<Assignment>> axes;
+  bool skip = false;
+};
+
+// The parts of a sweep file, checked for shape.
+struct SweepFile {
+  Point base;
+  std::vector<std::vector<Assignment>> axes;  // one list per key, in the file's order
+  std::vector<Point> draws;                   // of `random`
+  std::vector<Assignment> seeds;
+  std::vector<Condition> conditions;
+  std::optional<Halving> halving;
+};
+
+class Reader {
+ public:
+  explicit Reader(const std::string& path) : path_(path) {}
+
+  SweepFile read() const {
+    const YAML::Node root = load_yaml(path_);
+    if (!root.IsMap()) refuse("{}: a sweep is a map with base, grid, seeds, random, conditions, halving", path_);
+    only_keys(root, {"base", "grid", "seeds", "random", "conditions", "halving"});
+    SweepFile file;
+    file.base = assignments_of(root["base"], path_);
+    file.axes = axes(root["grid"], "grid");
+    if (root["seeds"]) file.seeds = axis("train.seed", root["seeds"]);
+    file.draws = draws(root["random"]);
+    file.conditions = conditions(root["conditions"]);
+    file.halving = halving(root["halving"]);
+    return file;
+  }
+
+ private:
+  void only_keys(const YAML::Node& map, const std::vector<std::string>& known) const {
+    for (const auto& entry : map) {
+      const auto key = entry.first.as<std::string>();
+      if (std::find(known.begin(), known.end(), key) == known.end()) {
+        refuse("{}: unknown key '{}'{}. Known keys: {}", origin_of(entry.first, path_), key, did_you_mean(key, known),
+               join(known));
+      }
+    }
+  }
+
+  std::vector<Assignment> axis(const std::string& key, const YAML::Node& values) const {
+    if (!values.IsSequence() || values.size() == 0) {
+      refuse("{}: '{}' must be a list of values", origin_of(values, path_), key);
+    }
+    std::vector<Assignment> all;
+    for (const auto& value : values) all.push_back({key, field_text(value, key, path_), origin_of(value, path_)});
+    return all;
+  }
+
+  // Keys may be nested or dotted; a list is an axis.
+  void collect_axes(const YAML::Node& node, const std::string& prefix,
+                    std::vector<std::vector<Assignment>>& all) const {
+    for (const auto& entry : node) {
+      const std::string key = prefix + entry.first.as<std::string>();
+      if (entry.second.IsMap()) {
+        collect_axes(entry.second, key + ".", all);
+        continue;
+      }
+      for (const auto& earlier : all) {
+        if (earlier.front().key == key) refuse("{}: '{}' stands there twice", origin_of(entry.first, path_), key);
+      }
+      all.push_back(axis(key, entry.second));
+    }
+  }
+
+  std::vector<std::vector<Assignment>> axes(const YAML::Node& node, const char* name) const {
+    std::vector<std::vector<Assignment>> all;
+    if (!node || node.IsNull()) return all;
+    if (!node.IsMap()) refuse("{}: '{}' must be a map of keys to lists", origin_of(node, path_), name);
+    collect_axes(node, "", all);
+    return all;
+  }
+
+  std::pair<double, double> range(const YAML::Node& node, const std::string& key) const {
+    if (!node.IsSequence() || node.size() != 2) refuse("{}: '{}' must be [low, high]", origin_of(node, path_), key);
+    try {
+      const std::pair<double, double> ends{node[0].as<double>(), node[1].as<double>()};
+      if (ends.first < ends.second) return ends;
+    } catch (const YAML::Exception&) {
+    }
+    refuse("{}: '{}' must be [low, high], two numbers of which the first is smaller", origin_of(node, path_), key);
+  }
+
+  std::string draw(const YAML::Node& how, const std::string& key, Random& random) const {
+    if (how.IsSequence()) {  // a list alone is a choice
+      return field_text(how[random.below(how.size())], key, path_);
+    }
+    if (!how.IsMap() || how.size() != 1) {
+      refuse("{}: '{}' must be a list, or one of uniform, log_uniform, integer with [low, high]", origin_of(how, path_),
+             key);
+    }
+    only_keys(how, {"uniform", "log_uniform", "integer", "choice"});
+    const auto kind = how.begin()->first.as<std::string>();
+    const YAML::Node& of = how.begin()->second;
+    if (kind == "choice") return draw(of, key, random);
+    const auto [low, high] = range(of, key);
+    const double u = random.uniform();
+    if (kind == "integer") {
+      return fmt::format(
+          "{}", static_cast<int64_t>(low) + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low) + 1)));
+    }
+    if (kind == "uniform") return fmt::format("{:.6g}", low + u * (high - low));
+    if (low <= 0) refuse("{}: '{}': log_uniform needs positive ends", origin_of(of, path_), key);
+    return fmt::format("{:.4g}", std::exp(std::log(low) + u * (std::log(high) - std::log(low))));
+  }
+
+  int64_t whole(const YAML::Node& node, const std::string& key, int64_t least) const {
+    int64_t value = 0;
+    if (!node.IsScalar() || !YAML::convert<int64_t>::decode(node, value) || value < least) {
+      refuse("{}: '{}' must be a whole number of at least {}", origin_of(node, path_), key, least);
+    }
+    return value;
+  }
+
+  void collect_random(const YAML::Node& node, const std::string& prefix,
+                      std::vector<std::pair<std::string, YAML::Node>>& keys) const {
+    for (const auto& entry : node) {
+      const std::string key = prefix + entry.first.as<std::string>();
+      if (key == "runs" || key == "seed") continue;
+      const YAML::Node& how = entry.second;
+      const bool nested = how.IsMap() && how.size() > 0 && (how.begin()->second.IsMap() || how.size() > 1);
+      if (nested) {
+        collect_random(how, key + ".", keys);
+      } else {
+        keys.emplace_back(key, how);
+      }
+    }
+  }
+
+  std::vector<Point> draws(const YAML::Node& node) const {
+    if (!node || node.IsNull()) return {};
+    if (!node.IsMap() || !node["runs"]) {
+      refuse("{}: 'random' must be a map with `runs: N` and what to draw", origin_of(node, path_));
+    }
+    const int64_t runs = whole(node["runs"], "random.runs", 1);
+    const int64_t seed = node["seed"] ? whole(node["seed"], "random.seed", 0) : 0;
+    std::vector<std::pair<std::string, YAML::Node>> keys;
+    collect_random(node, "", keys);
+    std::vector<Point> all;
+    for (int64_t i = 0; i < runs; ++i) {
+      Random random{static_cast<uint64_t>(seed), static_cast<uint64_t>(i)};
+      Point& point = all.emplace_back();
+      for (const auto& [key, how] : keys) point.push_back({key, draw(how, key, random), origin_of(how, path_)});
+    }
+    return all;
+  }
+
+  std::vector<Condition> conditions(const YAML::Node& node) const {
+    std::vector<Condition> all;
+    if (!node || node.IsNull()) return all;
+    if (!node.IsSequence()) refuse("{}: 'conditions' must be a list of {{when, set}}", origin_of(node, path_));
+    for (const auto& item : node) {
+      if (!item.IsMap() || !item["when"]) refuse("{}: a condition needs `when`", origin_of(item, path_));
+      only_keys(item, {"when", "set", "grid", "skip"});
+      Condition condition;
+      condition.when = assignments_of(item["when"], path_);
+      condition.set = assignments_of(item["set"], path_);
+      condition.axes = axes(item["grid"], "grid");
+      condition.skip = item["skip"] && item["skip"].as<std::string>() == "true";
+      all.push_back(std::move(condition));
+    }
+    return all;
+  }
+
+  std::optional<Halving> halving(const YAML::Node& node) const {
+    if (!node || node.IsNull()) return {};
+    if (!node.IsMap() || !node["steps"]) {
+      refuse("{}: 'halving' needs `steps: [..]`, at which runs are held against one another", origin_of(node, path_));
+    }
+    only_keys(node, {"metric", "steps", "factor", "within"});
+    Halving halving;
+    if (node["metric"]) halving.metric = node["metric"].as<std::string>();
+    const std::vector<std::string> metrics = {"acc_seq", "acc_tok", "loss"};
+    if (std::find(metrics.begin(), metrics.end(), halving.metric) == metrics.end()) {
+      refuse("{}: halving.metric '{}' is not one of: {}", origin_of(node["metric"], path_), halving.metric,
+             join(metrics));
+    }
+    halving.larger_is_better = halving.metric != "loss";
+    if (node["factor"]) halving.factor = whole(node["factor"], "halving.factor", 2);
+    if (!node["steps"].IsSequence()) refuse("{}: 'halving.steps' must be a list", origin_of(node["steps"], path_));
+    for (const auto& step : node["steps"]) halving.steps.push_back(whole(step, "halving.steps", 1));
+    if (!std::is_sorted(halving.steps.begin(), halving.steps.end())) {
+      refuse("{}: 'halving.steps' must rise", origin_of(node["steps"], path_));
+    }
+    if (node["within"]) {
+      for (const auto& key : node["within"]) halving.within.push_back(key.as<std::string>());
+    }
+    return halving;
+  }
+
+  std::string path_;
+};
+
+// Every combination, the first axis slowest.
+std::vector<Point> product(std::vector<Point> points, const std::vector<Assignment>& axis) {
+  std::vector<Point> all;
+  if (points.size() * axis.size() > kMostRuns) refuse("a sweep of more than {} runs is surely a mistake", kMostRuns);
+  for (const Point& point : points) {
+    for (const Assignment& value : axis) {
+      all.push_back(point);
+      all.back().push_back(value);
+    }
+  }
+  return all;
+}
+
+RunConfig config_of(const Point& point) {
+  RunConfig config;
+  assign(config, with_public_config(point));
+  return config;
+}
+
+// Whether the config has these values, however they are written.
+bool fits(const RunConfig& config, const Point& when) {
+  RunConfig actual = config, wanted = config;
+  assign(wanted, when);
+  const Fields a = Fields::of(actual), b = Fields::of(wanted);
+  return std::all_of(when.begin(), when.end(), [&](const Assignment& one) {
+    const auto find = [&](const Fields& fields) {
+      for (const Field& field : fields.all()) {
+        if (field.key == one.key) return field.get();
+      }
+      return std::string();
+    };
+    return find(a) == find(b);
+  });
+}
+
+std::vector<Point> apply_condition(const Condition& condition, const std::vector<Point>& points) {
+  std::vector<Point> all;
+  for (const Point& point : points) {
+    if (!fits(config_of(point), condition.when)) {
+      all.push_back(point);
+    } else if (!condition.skip) {
+      std::vector<Point> changed{point};
+      changed[0].insert(changed[0].end(), condition.set.begin(), condition.set.end());
+      for (const auto& axis : condition.axes) changed = product(changed, axis);
+      all.insert(all.end(), changed.begin(), changed.end());
+    }
+  }
+  return all;
+}
+
+std::vector<Point> points_of(const SweepFile& file) {
+  std::vector<Point> points{file.base};
+  for (const auto& axis : file.axes) points = product(points, axis);
+  if (!file.draws.empty()) {
+    std::vector<Point> drawn;
+    for (const Point& point : points) {
+      for (const Point& draw : file.draws) {
+        drawn.push_back(point);
+        drawn.back().insert(drawn.back().end(), draw.begin(), draw.end());
+      }
+    }
+    points = std::move(drawn);
+  }
+  for (const Condition& condition : file.conditions) points = apply_condition(condition, points);
+  if (!file.seeds.empty()) points = product(points, file.seeds);
+  if (points.size() > kMostRuns) refuse("a sweep of more than {} runs is surely a mistake", kMostRuns);
+  return points;
+}
+
+// The config's fields by their keys.
+std::map<std::string, std::string> texts_of(RunConfig config) {
+  std::map<std::string, std::string> texts;
+  const Fields fields = Fields::of(config);
+  for (const Field& field : fields.all()) texts[field.key] = field.get();
+  return texts;
+}
+
+// The keys that the file varies and that differ between runs, in the file's order.
+std::vector<std::string> varied_keys(const std::vector<Point>& points,
+                                     const std::vector<std::map<std::string, std::string>>& texts) {
+  std::vector<std::string> keys;
+  for (const Point& point : points) {
+    for (const Assignment& given : point) {
+      if (std::find(keys.begin(), keys.end(), given.key) == keys.end()) keys.push_back(given.key);
+    }
+  }
+  std::erase_if(keys, [&](const std::string& key) {
+    std::set<std::string> values;
+    for (const auto& text : texts) {
+      const auto found = text.find(key);
+      values.insert(found == text.end() ? "" : found->second);
+    }
+    return values.size() < 2;
+  });
+  return keys;
+}
+
+void check(const Halving& halving, const RunConfig& config, const std::string& path) {
+  for (const int64_t step : halving.steps) {
+    if (step % config.train.eval_every != 0) {
+      refuse("{}: halving.steps: {} is no multiple of train.eval_every = {}, so nothing is known then", path, step,
+             config.train.eval_every);
+    }
+  }
+}
+
+void check_keys(const std::vector<std::string>& within, const std::map<std::string, std::string>& texts,
+                const std::string& path) {
+  std::vector<std::string> known;
+  for (const auto& [key, text] : texts) known.push_back(key);
+  for (const std::string& key : within) {
+    if (!texts.contains(key)) refuse("{}: halving.within: unknown key '{}'{}", path, key, did_you_mean(key, known));
+  }
+}
+
+}  // namespace
+
+size_t Plan::key(const std::string& wanted) const {
+  return static_cast<size_t>(std::find(keys.begin(), keys.end(), wanted) - keys.begin());
+}
+
+Sweep read_sweep(const std::string& path) {
+  const SweepFile file = Reader(path).read();
+  const std::vector<Point> points = points_of(file);
+  if (points.empty()) refuse("{}: its conditions skip every run", path);
+  Sweep sweep;
+  sweep.plan.name = std::filesystem::path(path).stem().string();
+  sweep.plan.halving = file.halving;
+  sweep.plan.asked = static_cast<int64_t>(points.size());
+  std::vector<std::map<std::string, std::string>> texts;
+  std::set<std::string> seen;
+  for (const Point& point : points) {
+    RunConfig config = make_run_config(point);
+    PlannedRun run;
+    run.id = config_hash(config);
+    if (!seen.insert(run.id).second) continue;
+    run.steps = config.train.steps;
+    run.tokens = static_cast<double>(config.train.steps * config.train.batch * config.task.length);
+    texts.push_back(texts_of(config));
+    if (file.halving) {
+      check(*file.halving, config, path);
+      check_keys(file.halving->within, texts.back(), path);
+      for (const std::string& key : file.halving->within) run.group += texts.back()[key] + "\n";
+    }
+    sweep.plan.runs.push_back(std::move(run));
+    sweep.configs.push_back(std::move(config));
+  }
+  sweep.plan.keys = varied_keys(points, texts);
+  for (size_t i = 0; i < sweep.plan.runs.size(); ++i) {
+    for (const std::string& key : sweep.plan.keys) sweep.plan.runs[i].values.push_back(texts[i][key]);
+  }
+  return sweep;
+}
+
+std::string to_text(const Plan& plan) {
+  nlohmann::ordered_json runs = nlohmann::ordered_json::array();
+  for (const PlannedRun& run : plan.runs) {
+    runs.push_back(
+        {{"id", run.id}, {"values", run.values}, {"group", run.group}, {"steps", run.steps}, {"tokens", run.tokens}});
+  }
+  nlohmann::ordered_json json{{"name", plan.name},       {"keys", plan.keys},  {"asked", plan.asked},
+                              {"threads", plan.threads}, {"halving", nullptr}, {"runs", runs}};
+  if (plan.halving) {
+    const Halving& h = *plan.halving;
+    json["halving"] = {{"metric", h.metric},
+                       {"larger_is_better", h.larger_is_better},
+                       {"factor", h.factor},
+                       {"steps", h.steps},
+                       {"within", h.within}};
+  }
+  return json.dump(1) + "\n";
+}
+
+Plan plan_of(const std::string& text, const std::string& origin) {
+  const nlohmann::ordered_json json = parse_json(text, origin);
+  try {
+    Plan plan;
+    json.at("name").get_to(plan.name);
+    json.at("keys").get_to(plan.keys);
+    json.at("asked").get_to(plan.asked);
+    json.at("threads").get_to(plan.threads);
+    if (const auto& h = json.at("halving"); !h.is_null()) {
+      Halving& halving = plan.halving.emplace();
+      h.at("metric").get_to(halving.metric);
+      h.at("larger_is_better").get_to(halving.larger_is_better);
+      h.at("factor").get_to(halving.factor);
+      h.at("steps").get_to(halving.steps);
+      h.at("within").get_to(halving.within);
+    }
+    for (const auto& item : json.at("runs")) {
+      PlannedRun& run = plan.runs.emplace_back();
+      item.at("id").get_to(run.id);
+      item.at("values").get_to(run.values);
+      item.at("group").get_to(run.group);
+      item.at("steps").get_to(run.steps);
+      item.at("tokens").get_to(run.tokens);
+    }
+    return plan;
+  } catch (const nlohmann::json::exception& error) {
+    fail("{} is no plan of a sweep: {}", origin, error.what());
+  }
+}
+
+}  // namespace klab

@@ -1,0 +1,106 @@
+// What a sweep leaves behind for people and plots.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "core/base/csv.h"
+#include "core/base/file.h"
+#include "core/base/text.h"
+#include "experiments/sweep/sweep.h"
+#include "experiments/table.h"
+
+namespace klab {
+namespace {
+
+CsvTable results_of(const SweepOutcome& outcome, const std::vector<std::string>& provenance) {
+  CsvTable table{provenance, {"run"}, {}};
+  table.columns.insert(table.columns.end(), outcome.plan.keys.begin(), outcome.plan.keys.end());
+  for (const char* column : {"state", "reason", "step", "loss", "acc_tok", "acc_seq", "best_loss", "best_acc_tok",
+                             "best_acc_seq", "parameters", "state_bytes", "tokens_per_second", "seconds"}) {
+    table.columns.emplace_back(column);
+  }
+  for (size_t i = 0; i < outcome.records.size(); ++i) {
+    const RunRecord& r = outcome.records[i];
+    std::vector<std::string> row{outcome.plan.runs[i].id};
+    row.insert(row.end(), outcome.plan.runs[i].values.begin(), outcome.plan.runs[i].values.end());
+    const auto score = [&](double x) { return r.evaluated ? fmt::format("{:.6f}", x) : std::string(); };
+    std::string reason = r.reason;
+    std::replace(reason.begin(), reason.end(), '\n', ' ');
+    for (const std::string& cell :
+         {to_string(r.state), reason, fmt::format("{}", r.step), score(r.loss), score(r.acc_tok), score(r.acc_seq),
+          score(r.best_loss), score(r.best_acc_tok), score(r.best_acc_seq), fmt::format("{}", r.parameters),
+          fmt::format("{}", r.state_bytes), fmt::format("{:.0f}", r.tokens_per_second),
+          fmt::format("{:.1f}", r.seconds)}) {
+      row.push_back(cell);
+    }
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+// The rows of a file that every run has, under the keys in which the runs differ; those for which `wanted` holds.
+template <class Wanted>
+CsvTable joined(const SweepFolder& folder, const SweepOutcome& outcome, const std::vector<std::string>& provenance,
+                const char* file, const Wanted& wanted) {
+  CsvTable all{provenance, {}, {}};
+  for (const PlannedRun& run : outcome.plan.runs) {
+    const std::string path = folder.run(run.id).path + "/" + file;
+    if (!std::filesystem::exists(path)) continue;
+    const CsvTable table = read_csv(path);
+    if (all.columns.empty()) {
+      all.columns = outcome.plan.keys;
+      all.columns.insert(all.columns.end(), table.columns.begin(), table.columns.end());
+    }
+    for (const auto& row : table.rows) {
+      if (!wanted(table, row)) continue;
+      std::vector<std::string> cells = run.values;
+      cells.insert(cells.end(), row.begin(), row.end());
+      all.rows.push_back(std::move(cells));
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+void write_results(const SweepFolder& folder, const SweepOutcome& outcome, const std::vector<std::string>& provenance) {
+  write_file(folder.results(), results_of(outcome, provenance).text());
+  const auto is_test = [](const CsvTable& table, const auto& row) { return row[table.column("split")] == "test"; };
+  const CsvTable curves = joined(folder, outcome, provenance, "metrics.csv", is_test);
+  if (!curves.rows.empty()) write_file(folder.curves(), curves.text());
+  const auto every = [](const CsvTable&, const auto&) { return true; };
+  const CsvTable evaluations = joined(folder, outcome, provenance, "evaluations.csv", every);
+  if (!evaluations.rows.empty()) write_file(folder.evaluations(), evaluations.text());
+}
+
+std::string table_of(const SweepOutcome& outcome, size_t most) {
+  std::vector<size_t> order;
+  for (size_t i = 0; i < outcome.records.size(); ++i) order.push_back(i);
+  if (order.size() > most) {  // then the best of them
+    std::stable_sort(order.begin(), order.end(), [&](size_t x, size_t y) {
+      const RunRecord &a = outcome.records[x], &b = outcome.records[y];
+      return std::tuple(a.evaluated, a.best_acc_seq, -a.best_loss) >
+             std::tuple(b.evaluated, b.best_acc_seq, -b.best_loss);
+    });
+    order.resize(most);
+  }
+  std::vector<std::string> headers;
+  for (const std::string& key : outcome.plan.keys) headers.push_back(key.substr(key.rfind('.') + 1));
+  for (const char* header : {"step", "loss", "acc_tok", "acc_seq", "best acc_seq", "state"})
+    headers.emplace_back(header);
+  std::vector<std::vector<std::string>> rows;
+  for (const size_t i : order) {
+    const RunRecord& r = outcome.records[i];
+    std::vector<std::string> row = outcome.plan.runs[i].values;
+    const auto score = [&](double x) { return r.evaluated ? fmt::format("{:.3f}", x) : std::string("-"); };
+    for (const std::string& cell : {fmt::format("{}", r.step), score(r.loss), score(r.acc_tok), score(r.acc_seq),
+                                    score(r.best_acc_seq), to_string(r.state)}) {
+      row.push_back(cell);
+    }
+    rows.push_back(std::move(row));
+  }
+  return format_table(headers, rows);
+}
+
+}  // namespace klab

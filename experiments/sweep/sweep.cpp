@@ -1,0 +1,212 @@
+#include "experiments/sweep/sweep.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <thread>
+
+#include "core/base/csv.h"
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/interrupt.h"
+#include "experiments/sweep/board.h"
+#include "experiments/sweep/launcher.h"
+
+namespace klab {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::milliseconds kLookEvery{100};
+constexpr int64_t kMostTasks = 1000;  // Slurm's MaxArraySize, where nobody raised it
+
+// That this process may use.
+int64_t cores() {
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return std::max(1u, std::thread::hardware_concurrency());
+  return CPU_COUNT(&set);
+}
+
+// One per run keeps all cores busy and none waiting for another: small models gain little from more. It may depend on
+// nothing but the sweep and the machine, because a run's bits depend on it.
+int64_t choose_threads(const SweepOptions& options, int64_t runs) {
+  if (options.threads > 0) return options.threads;
+  return options.launcher == "local" ? std::max<int64_t>(1, cores() / runs) : 1;
+}
+
+int64_t choose_workers(const SweepOptions& options, int64_t threads, int64_t left) {
+  const int64_t most = options.launcher == "local" ? std::max<int64_t>(1, cores() / threads) : kMostTasks;
+  return std::min(options.workers > 0 ? options.workers : most, left);
+}
+
+void check_threads(const SweepFolder& folder, const Plan& plan) {
+  if (!fs::exists(folder.plan())) return;
+  const Plan before = folder.read_plan();
+  if (before.threads == plan.threads) return;
+  refuse(
+      "'{}' holds a sweep whose runs take {} threads each, not {}: their bits depend on it. Give --threads {}, or "
+      "another --out",
+      folder.path(), before.threads, plan.threads, before.threads);
+}
+
+// Folders and configs of the runs, then the plan: workers find everything that it names.
+std::vector<RunRecord> prepare(const SweepFolder& folder, const Plan& plan, std::vector<RunConfig>& configs) {
+  std::vector<RunRecord> records;
+  for (size_t i = 0; i < plan.runs.size(); ++i) {
+    const std::string& id = plan.runs[i].id;
+    std::error_code error;
+    fs::create_directories(folder.run(id).path, error);
+    if (error) fail("cannot make the folder '{}': {}", folder.run(id).path, error.message());
+    if (!fs::exists(folder.config(id))) write_file(folder.config(id), to_yaml(configs[i]));
+    RunRecord record = folder.read(id);
+    if (record.state == RunState::failed) {  // for reasons that may have gone
+      record = {};
+      folder.write(id, record);
+    }
+    records.push_back(record);
+  }
+  const std::string text = to_text(plan);
+  if (!fs::exists(folder.plan()) || read_file(folder.plan()) != text) write_file(folder.plan(), text);
+  return records;
+}
+
+// Starts workers as long as there is something for them, and watches.
+class Conductor {
+ public:
+  Conductor(const SweepFolder& folder, const SweepOptions& options, SweepOutcome& outcome)
+      : folder_(folder),
+        options_(options),
+        outcome_(outcome),
+        board_(outcome.plan, outcome.records, options.quiet),
+        end_(Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(options.budget_hours * 3.6e6))) {
+    LauncherOptions how;
+    how.folder = options.out;
+    how.device = options.device;
+    how.threads = outcome.plan.threads;
+    how.slurm = options.slurm;
+    launcher_ = options.launcher == "slurm" ? slurm_launcher(how) : local_launcher(how);
+  }
+
+  void run() {
+    while (unfinished() > 0) {
+      const int64_t left = unfinished();
+      launcher_->start(choose_workers(options_, outcome_.plan.threads, left));
+      watch();
+      if (outcome_.out_of_time) return;
+      if (unfinished() == left) give_up();
+    }
+    board_.draw(outcome_.records, 0);
+  }
+
+ private:
+  int64_t unfinished() const {
+    return std::count_if(outcome_.records.begin(), outcome_.records.end(),
+                         [](const RunRecord& record) { return !is_over(record.state); });
+  }
+
+  void refresh() {
+    for (size_t i = 0; i < outcome_.records.size(); ++i) {
+      if (!is_over(outcome_.records[i].state)) outcome_.records[i] = folder_.read(outcome_.plan.runs[i].id);
+    }
+  }
+
+  void stop_for(int signal) {
+    launcher_->stop();
+    refresh();
+    throw Interrupted(signal, fmt::format("interrupted: {} of {} runs are left; the same command continues",
+                                          unfinished(), outcome_.records.size()));
+  }
+
+  // Until all workers are gone.
+  void watch() {
+    for (bool over = false; !over;) {
+      over = launcher_->alive() == 0;
+      hear(launcher_->look());
+      refresh();
+      board_.draw(outcome_.records, launcher_->alive());
+      if (const int signal = interrupt_requested()) stop_for(signal);
+      if (options_.budget_hours > 0 && Clock::now() > end_ && unfinished() > 0) {
+        launcher_->stop();
+        refresh();
+        outcome_.out_of_time = true;
+        return;
+      }
+      if (!over) std::this_thread::sleep_for(kLookEvery);
+    }
+  }
+
+  void hear(const WorkerNews& news) {
+    for (const std::string& line : news.lines) board_.note(line);
+    for (const WorkerNews::Loss& loss : news.losses) {
+      if (loss.run.empty()) fail("a worker could not begin: {}", loss.reason);
+      RunRecord record = folder_.read(loss.run);
+      record.state = RunState::failed;
+      record.reason = loss.reason;
+      folder_.write(loss.run, record);
+      if (launcher_->alive() < unfinished()) launcher_->start(1);
+    }
+    if (!news.folder_lost.empty()) {
+      launcher_->stop();
+      fail("{}. Nothing can be kept in '{}'; the same command continues when that is possible again", news.folder_lost,
+           folder_.path());
+    }
+  }
+
+  // Workers came and went, and nothing was finished.
+  void give_up() {
+    if (options_.launcher == "slurm") {
+      fail("the tasks of the job array ended before their runs did: see '{}/slurm-*.out'; the same command continues",
+           folder_.path());
+    }
+    fail("the workers ended before their runs did: is another process at work on '{}'?", folder_.path());
+  }
+
+  const SweepFolder& folder_;
+  const SweepOptions& options_;
+  SweepOutcome& outcome_;
+  SweepBoard board_;
+  Clock::time_point end_;
+  std::unique_ptr<Launcher> launcher_;
+};
+
+}  // namespace
+
+int64_t SweepOutcome::failures() const {
+  return std::count_if(records.begin(), records.end(), [](const RunRecord& record) {
+    return record.state == RunState::diverged || record.state == RunState::failed;
+  });
+}
+
+bool SweepOutcome::complete() const {
+  return std::all_of(records.begin(), records.end(), [](const RunRecord& record) { return is_over(record.state); });
+}
+
+SweepOutcome read_outcome(const SweepFolder& folder) {
+  if (!fs::exists(folder.plan())) refuse("'{}' is not the folder of a sweep: it has no plan.json", folder.path());
+  SweepOutcome outcome{folder.read_plan(), {}, false};
+  for (const PlannedRun& run : outcome.plan.runs) outcome.records.push_back(folder.read(run.id));
+  return outcome;
+}
+
+SweepOutcome run_sweep(Sweep sweep, const SweepOptions& options) {
+  const SweepFolder folder(options.out);
+  make_writable_folder(folder.path());
+  const auto lock = Lock::take(folder.path() + "/lock");
+  if (!lock) refuse("another call works on the sweep in '{}'", folder.path());
+  sweep.plan.threads = choose_threads(options, static_cast<int64_t>(sweep.plan.runs.size()));
+  check_threads(folder, sweep.plan);
+  SweepOutcome outcome{sweep.plan, prepare(folder, sweep.plan, sweep.configs), false};
+  const auto lines = provenance(options.command_line, static_cast<int>(sweep.plan.threads));
+  try {
+    Conductor(folder, options, outcome).run();
+  } catch (const Interrupted&) {
+    write_results(folder, outcome, lines);
+    throw;
+  }
+  write_results(folder, outcome, lines);
+  return outcome;
+}
+
+}  // namespace klab

@@ -1,0 +1,226 @@
+#include "experiments/sweep/worker.h"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <set>
+#include <thread>
+
+#include "core/base/csv.h"
+#include "core/base/interrupt.h"
+#include "core/model/accounting.h"
+#include "experiments/device.h"
+#include "experiments/evaluations.h"
+#include "experiments/run.h"
+#include "experiments/sweep/folder.h"
+#include "experiments/sweep/halving.h"
+
+namespace klab {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::milliseconds kStatusEvery{500}, kLookAgain{200};
+
+// What runs have reported to the halving, read from their metrics; what is known stays known.
+class ReportBook {
+ public:
+  ReportBook(const SweepFolder& folder, const Plan& plan) : folder_(folder), plan_(plan), book_(plan.runs.size()) {}
+
+  const std::vector<Reports>& up_to(size_t run) {
+    for (size_t i = 0; i <= run; ++i) {
+      if (plan_.runs[i].group == plan_.runs[run].group && !complete(book_[i])) read(i);
+    }
+    return book_;
+  }
+
+ private:
+  bool complete(const Reports& reports) const {
+    return reports.over || reports.values.size() == plan_.halving->steps.size();
+  }
+
+  void read(size_t i) {
+    const std::string& id = plan_.runs[i].id;
+    const RunState state = folder_.read(id).state;  // first: what comes later can only be more
+    const std::string path = folder_.run(id).metrics();
+    if (std::filesystem::exists(path)) {
+      const CsvTable table = read_csv(path);
+      const size_t step = table.column("step"), split = table.column("split"),
+                   metric = table.column(plan_.halving->metric);
+      std::vector<double> values;
+      for (const auto& row : table.rows) {
+        const auto& steps = plan_.halving->steps;
+        if (row[split] == "test" && values.size() < steps.size() && std::stoll(row[step]) == steps[values.size()]) {
+          values.push_back(std::stod(row[metric]));
+        }
+      }
+      book_[i].values = values;
+    }
+    book_[i].over = is_over(state);
+  }
+
+  const SweepFolder& folder_;
+  const Plan& plan_;
+  std::vector<Reports> book_;
+};
+
+class Worker {
+ public:
+  Worker(const SweepFolder& folder, torch::Device device, std::string command_line)
+      : folder_(folder),
+        device_(device),
+        command_line_(std::move(command_line)),
+        plan_(folder_.read_plan()),
+        reports_(folder_, plan_) {}
+
+  void work() {
+    for (;;) {
+      bool taken = false, parked = false;
+      for (size_t i = 0; i < plan_.runs.size(); ++i) {
+        if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted");
+        if (done_.contains(i)) continue;
+        const Turn turn = take(i);
+        taken = taken || turn == Turn::worked;
+        parked = parked || turn == Turn::parked;
+        if (turn == Turn::over || turn == Turn::worked) done_.insert(i);
+        if (turn == Turn::worked && plan_.halving) break;  // parked ones come first, in the plan's order
+      }
+      // Of what others hold they take care; what waits for others has to be looked at again.
+      if (!taken && !parked) return;
+      if (!taken) std::this_thread::sleep_for(kLookAgain);
+    }
+  }
+
+ private:
+  enum class Turn { over, busy, parked, worked };
+
+  Turn take(size_t i) {
+    const std::string& id = plan_.runs[i].id;
+    const RunRecord before = folder_.read(id);
+    if (is_over(before.state)) return Turn::over;
+    if (before.state == RunState::parked && verdict_at(i, before.step) == Verdict::wait) return Turn::parked;
+    const auto lock = Lock::take(folder_.run(id).path + "/lock");
+    if (!lock) return Turn::busy;
+    RunRecord record = folder_.read(id);
+    if (is_over(record.state)) return Turn::over;
+    fmt::print("{}{}\n", kBegin, id);
+    std::fflush(stdout);
+    try {
+      run(i, record);
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const Diverged& error) {
+      record.state = RunState::diverged;
+      record.reason = error.what();
+    } catch (const c10::Error& error) {
+      record.state = RunState::failed;
+      record.reason = error.what_without_backtrace();
+    } catch (const std::exception& error) {
+      record.state = RunState::failed;
+      record.reason = error.what();
+    }
+    try {
+      folder_.write(id, record);
+    } catch (const std::exception& error) {
+      throw FolderLost(record.reason.empty() ? error.what() : record.reason);
+    }
+    fmt::print("{}{}\n", kEnd, id);
+    std::fflush(stdout);
+    return record.state == RunState::parked ? Turn::parked : Turn::worked;
+  }
+
+  // What the halving says of a run that stands at `step`.
+  Verdict verdict_at(size_t i, int64_t step) {
+    if (!plan_.halving) return Verdict::go_on;
+    const auto& steps = plan_.halving->steps;
+    const auto rung = static_cast<size_t>(std::find(steps.begin(), steps.end(), step) - steps.begin());
+    if (rung == steps.size() || step >= plan_.runs[i].steps) return Verdict::go_on;
+    const std::vector<Reports>& reports = reports_.up_to(i);
+    return reports[i].values.size() <= rung ? Verdict::go_on : judge(plan_, reports, i, rung);
+  }
+
+  // Sets the state that a verdict means; false when the run goes on.
+  static bool ends(Verdict verdict, int64_t step, RunRecord& record) {
+    if (verdict == Verdict::go_on) return false;
+    record.state = verdict == Verdict::wait ? RunState::parked : RunState::stopped;
+    if (verdict == Verdict::stop) record.reason = fmt::format("behind others at step {}", step);
+    return true;
+  }
+
+  void run(size_t i, RunRecord& record) {
+    const PlannedRun& planned = plan_.runs[i];
+    const RunFolder folder = folder_.run(planned.id);
+    const RunConfig config = make_run_config(read_yaml(folder_.config(planned.id)));
+    const auto lines = provenance(command_line_, at::get_num_threads());
+    Trainer trainer = make_trainer(config, folder, lines, /*resume=*/true, device_);
+    const Accounting cost = account(trainer.model(), config.task.length);
+    record = {};
+    record.state = RunState::running;
+    record.parameters = cost.parameters;
+    record.state_bytes = cost.state_bytes;
+    record.set(trainer.status());
+    if (ends(verdict_at(i, record.step), record.step, record)) return;
+    folder_.write(planned.id, record);
+    Clock::time_point last = Clock::now();
+    trainer.run([&](const TrainStatus& status, bool evaluated) {
+      record.set(status);
+      if (evaluated && ends(verdict_at(i, status.step), status.step, record)) return Next::stop;
+      if (Clock::now() - last >= kStatusEvery) {
+        folder_.write(planned.id, record);
+        last = Clock::now();
+      }
+      return Next::step;
+    });
+    record.set(trainer.status());
+    if (record.state != RunState::running) return;
+    write_evaluations(config, trainer, folder, lines);
+    record.state = RunState::finished;
+  }
+
+  const SweepFolder& folder_;
+  torch::Device device_;
+  std::string command_line_;
+  Plan plan_;
+  ReportBook reports_;
+  std::set<size_t> done_;
+};
+
+// Ends with who started it, after the step that is under way: nobody is left to read what it does.
+void follow(int64_t parent) {
+  if (parent == 0) return;
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (::getppid() != parent) ::raise(SIGTERM);
+}
+
+int work(const std::string& path, int64_t parent, const Globals& globals) {
+  follow(parent);
+  const SweepFolder folder(path);
+  try {
+    Worker(folder, open_device(globals.device), globals.command_line).work();
+  } catch (const FolderLost& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return kFolderLost;
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command sweep_worker_command() {
+  return {"sweep-worker", "(what klab sweep starts to do its work)", "./klab sweep-worker sweeps/lr",
+          [](CLI::App& app, const Globals& globals) -> std::function<int()> {
+            auto path = std::make_shared<std::string>();
+            auto parent = std::make_shared<int64_t>(0);
+            app.group("");  // not for people
+            app.add_option("DIR", *path, "folder of the sweep")->required();
+            app.add_option("--parent", *parent, "process to end with");
+            return [path, parent, &globals] { return work(*path, *parent, globals); };
+          }};
+}
+
+}  // namespace klab
