@@ -1,11 +1,14 @@
 // The list of tasks. To add one: write tasks/NAME.h and tasks/NAME.cpp, which defines `TaskEntry
-// NAME_task()`, and add one line X(NAME) here. The order is that of `klab tasks --list`.
+// NAME_task()`, and add one line X(NAME) here; kindred tasks may share the files (the recalls are in tasks/recall.cpp).
+// The order is that of `klab tasks --list`.
 #include "tasks/task.h"
 
 #define KLAB_TASKS(X) \
   X(palindrome)       \
   X(mqar)             \
-  X(stack)
+  X(stack)            \
+  X(forgetting_mqar)  \
+  X(compositional_mqar)
 
 namespace klab {
 
