@@ -3,12 +3,15 @@
 // The order is that of `klab tasks --list`.
 #include "tasks/task.h"
 
-#define KLAB_TASKS(X) \
-  X(palindrome)       \
-  X(mqar)             \
-  X(stack)            \
-  X(forgetting_mqar)  \
-  X(compositional_mqar)
+#define KLAB_TASKS(X)   \
+  X(palindrome)         \
+  X(mqar)               \
+  X(stack)              \
+  X(forgetting_mqar)    \
+  X(compositional_mqar) \
+  X(in_context_recall)  \
+  X(fuzzy_recall)       \
+  X(noisy_recall)
 
 namespace klab {
 
