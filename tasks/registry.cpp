@@ -11,7 +11,10 @@
   X(compositional_mqar) \
   X(in_context_recall)  \
   X(fuzzy_recall)       \
-  X(noisy_recall)
+  X(noisy_recall)       \
+  X(selective_copy)     \
+  X(compression)        \
+  X(memorization)
 
 namespace klab {
 
