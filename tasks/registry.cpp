@@ -14,7 +14,8 @@
   X(noisy_recall)       \
   X(selective_copy)     \
   X(compression)        \
-  X(memorization)
+  X(memorization)       \
+  X(needle)
 
 namespace klab {
 
