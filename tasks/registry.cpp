@@ -15,7 +15,8 @@
   X(selective_copy)     \
   X(compression)        \
   X(memorization)       \
-  X(needle)
+  X(needle)             \
+  X(state_tracking)
 
 namespace klab {
 
