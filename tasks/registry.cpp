@@ -16,7 +16,9 @@
   X(compression)        \
   X(memorization)       \
   X(needle)             \
-  X(state_tracking)
+  X(state_tracking)     \
+  X(copy)               \
+  X(arithmetic)
 
 namespace klab {
 

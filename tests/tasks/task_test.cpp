@@ -10,10 +10,10 @@ namespace klab {
 namespace {
 
 TEST(Tasks, AreListedInOrder) {
-  EXPECT_EQ(tasks().names(),
-            (std::vector<std::string>{"palindrome", "mqar", "stack", "forgetting_mqar", "compositional_mqar",
-                                      "in_context_recall", "fuzzy_recall", "noisy_recall", "selective_copy",
-                                      "compression", "memorization", "needle", "state_tracking"}));
+  EXPECT_EQ(tasks().names(), (std::vector<std::string>{"palindrome", "mqar", "stack", "forgetting_mqar",
+                                                       "compositional_mqar", "in_context_recall", "fuzzy_recall",
+                                                       "noisy_recall", "selective_copy", "compression", "memorization",
+                                                       "needle", "state_tracking", "copy", "arithmetic"}));
   for (const TaskEntry& entry : tasks().entries()) EXPECT_FALSE(entry.summary.empty());
 }
 
