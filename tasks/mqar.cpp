@@ -2,27 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
-#include <numeric>
-
 #include "core/base/error.h"
 
 namespace klab {
 namespace {
-
-// The power law i^(a-1) of slots 1, 2, .. as integers, in units of 2^-24. pow() may differ in its last bit
-// (2^-53) from one maths library to the next; after rounding to so much coarser units the weights agree,
-// short of a value that lies within that last bit of a rounding edge, and all that follows is integer
-// arithmetic. The units are fine enough: the weight of slot 1000 is right to 0.003 %.
-std::vector<uint64_t> power_law(int64_t slots, double a) {
-  std::vector<uint64_t> weights;
-  for (int64_t i = 1; i <= slots; ++i) {
-    const auto weight = static_cast<uint64_t>(std::llround(std::pow(static_cast<double>(i), a - 1) * 0x1p24));
-    weights.push_back(std::max<uint64_t>(weight, 1));
-  }
-  return weights;
-}
 
 void check_protocol(const TaskShape& shape, const MqarOptions& options) {
   require(options.protocol == "report" || options.protocol == "zoology", "task.mqar.protocol", options.protocol,
@@ -59,9 +42,10 @@ void MqarOptions::visit(Fields& fields) {
 }
 
 Mqar::Mqar(const TaskShape& shape, const MqarOptions& options)
-    : shape_(shape), zoology_(options.protocol == "zoology"), pairs_(checked_pairs(shape, options)) {
-  if (zoology_) slot_weights_ = power_law((shape.length - 2 * pairs_) / 2, options.power_a);
-}
+    : shape_(shape),
+      zoology_(options.protocol == "zoology"),
+      pairs_(checked_pairs(shape, options)),
+      slots_(zoology_ ? (shape.length - 2 * pairs_) / 2 : 0, options.power_a) {}
 
 Example Mqar::generate(Random& random) const {
   const Pairs pairs = draw_pairs(random);
@@ -99,33 +83,11 @@ void Mqar::append_report_queries(Example& example, const Pairs& pairs, Random& r
   }
 }
 
-std::vector<int64_t> Mqar::draw_slots(Random& random) const {
-  std::vector<uint64_t> weights = slot_weights_;
-  uint64_t total = std::accumulate(weights.begin(), weights.end(), uint64_t{0});
-  std::vector<int64_t> pair_of_slot(weights.size(), -1);
-  for (int64_t pair = 0; pair < pairs_; ++pair) {
-    uint64_t rest = random.below(total);
-    size_t slot = 0;
-    while (rest >= weights[slot]) rest -= weights[slot++];
-    pair_of_slot[slot] = pair;
-    total -= weights[slot];
-    weights[slot] = 0;
-  }
-  return pair_of_slot;
-}
-
 void Mqar::append_zoology_queries(Example& example, const Pairs& pairs, Random& random) const {
   std::vector<bool> is_key(static_cast<size_t>(shape_.vocab), false);
   for (const int64_t key : pairs.keys) is_key[static_cast<size_t>(key)] = true;
-  // At least the values, half of the symbols, are no keys: the loop ends.
-  const auto append_filler = [&] {
-    uint64_t symbol = 0;
-    do {
-      symbol = random.below(is_key.size());
-    } while (is_key[symbol]);
-    example.append(static_cast<int64_t>(symbol));
-  };
-  for (const int64_t pair : draw_slots(random)) {
+  const auto append_filler = [&] { example.append(draw_unmarked(is_key, random)); };
+  for (const int64_t pair : slots_.draw(pairs_, random)) {
     if (pair >= 0) {
       append_query(example, pairs, pair);
     } else {

@@ -1,6 +1,7 @@
 // MQAR, multi-query associative recall: remember which value goes with which key, then answer queries.
 #pragma once
 
+#include "tasks/slots.h"
 #include "tasks/task.h"
 
 namespace klab {
@@ -40,8 +41,6 @@ class Mqar : public Task {
   int64_t half() const { return shape_.vocab / 2; }
   int64_t separator() const { return shape_.vocab; }
   Pairs draw_pairs(Random& random) const;
-  // For every slot the pair that is asked there, or -1.
-  std::vector<int64_t> draw_slots(Random& random) const;
   void append_query(Example& example, const Pairs& pairs, int64_t pair) const;
   void append_report_queries(Example& example, const Pairs& pairs, Random& random) const;
   void append_zoology_queries(Example& example, const Pairs& pairs, Random& random) const;
@@ -49,7 +48,7 @@ class Mqar : public Task {
   TaskShape shape_;
   bool zoology_;
   int64_t pairs_;
-  std::vector<uint64_t> slot_weights_;
+  PowerLawSlots slots_;  // of zoology's queries
 };
 
 }  // namespace klab

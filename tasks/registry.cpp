@@ -1,11 +1,24 @@
 // The list of tasks. To add one: write tasks/NAME.h and tasks/NAME.cpp, which defines `TaskEntry
-// NAME_task()`, and add one line X(NAME) here. The order is that of `klab tasks --list`.
+// NAME_task()`, and add one line X(NAME) here; kindred tasks may share the files (the recalls are in tasks/recall.cpp).
+// The order is that of `klab tasks --list`.
 #include "tasks/task.h"
 
-#define KLAB_TASKS(X) \
-  X(palindrome)       \
-  X(mqar)             \
-  X(stack)
+#define KLAB_TASKS(X)   \
+  X(palindrome)         \
+  X(mqar)               \
+  X(stack)              \
+  X(forgetting_mqar)    \
+  X(compositional_mqar) \
+  X(in_context_recall)  \
+  X(fuzzy_recall)       \
+  X(noisy_recall)       \
+  X(selective_copy)     \
+  X(compression)        \
+  X(memorization)       \
+  X(needle)             \
+  X(state_tracking)     \
+  X(copy)               \
+  X(arithmetic)
 
 namespace klab {
 

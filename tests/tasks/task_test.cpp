@@ -3,13 +3,17 @@
 
 #include <gtest/gtest.h>
 
+#include "core/base/text.h"
 #include "tasks/support.h"
 
 namespace klab {
 namespace {
 
 TEST(Tasks, AreListedInOrder) {
-  EXPECT_EQ(tasks().names(), (std::vector<std::string>{"palindrome", "mqar", "stack"}));
+  EXPECT_EQ(tasks().names(), (std::vector<std::string>{"palindrome", "mqar", "stack", "forgetting_mqar",
+                                                       "compositional_mqar", "in_context_recall", "fuzzy_recall",
+                                                       "noisy_recall", "selective_copy", "compression", "memorization",
+                                                       "needle", "state_tracking", "copy", "arithmetic"}));
   for (const TaskEntry& entry : tasks().entries()) EXPECT_FALSE(entry.summary.empty());
 }
 
@@ -31,7 +35,7 @@ TEST(TaskConfig, ShowsTheOptionsOfTheNamedTaskOnly) {
 }
 
 TEST(TaskConfig, RefusesUnknownNamesAndKeys) {
-  EXPECT_EQ(refusal({"task.name=mqra"}), "unknown task 'mqra'; did you mean 'mqar'? Known: palindrome, mqar, stack");
+  EXPECT_EQ(refusal({"task.name=mqra"}), "unknown task 'mqra'; did you mean 'mqar'? Known: " + join(tasks().names()));
   EXPECT_EQ(refusal({"task.mqar.pars=3"}),
             "command line: unknown key 'task.mqar.pars'; did you mean 'task.mqar.pairs'?");
   EXPECT_NE(refusal({"task.name=palindrome", "task.mqar.pairs=3"}).find("unknown key"), std::string::npos);

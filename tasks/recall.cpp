@@ -1,0 +1,149 @@
+#include "tasks/recall.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/base/error.h"
+
+namespace klab {
+namespace {
+
+// Far above what a model can be trained on.
+constexpr int64_t kLongestMotif = 1 << 12;
+constexpr int64_t kLargestNoise = 1 << 24;
+
+void require_motif(const std::string& key, int64_t tokens) {
+  require(tokens >= 1 && tokens <= kLongestMotif, key, fmt::format("{}", tokens),
+          fmt::format("must be between 1 and {}", kLongestMotif));
+}
+
+}  // namespace
+
+void FuzzyRecallOptions::visit(Fields& fields) {
+  fields("key_tokens", key_tokens, "symbols of the longest keys");
+  fields("value_tokens", value_tokens, "symbols of the longest values");
+  fields("longest_keys", longest_keys, "every key is as long as key_tokens says; else they are of any length up to it");
+}
+
+void NoisyRecallOptions::visit(Fields& fields) {
+  fields("noise", noise, "probability that noise stands in place of a pair");
+  fields("noise_vocab", noise_vocab, "symbols that are only noise, on top of task.vocab");
+}
+
+Recall::Recall(const TaskShape& shape, const InContextRecallOptions&) : Recall(shape, Rule{"in_context_recall"}) {}
+
+Recall::Recall(const TaskShape& shape, const FuzzyRecallOptions& options)
+    : Recall(shape, Rule{"fuzzy_recall", options.key_tokens, options.value_tokens, options.longest_keys}) {}
+
+Recall::Recall(const TaskShape& shape, const NoisyRecallOptions& options)
+    : Recall(shape, Rule{"noisy_recall", 1, 1, false, options.noise, options.noise_vocab}) {
+  require(options.noise >= 0 && options.noise < 1, "task.noisy_recall.noise", fmt::format("{}", options.noise),
+          "must be at least 0 and below 1: something must not be noise");
+  require(options.noise_vocab >= 1 && options.noise_vocab <= kLargestNoise, "task.noisy_recall.noise_vocab",
+          fmt::format("{}", options.noise_vocab), fmt::format("must be between 1 and {}", kLargestNoise));
+}
+
+Recall::Recall(const TaskShape& shape, Rule rule) : shape_(shape), rule_(std::move(rule)) {
+  require_motif(fmt::format("task.{}.key_tokens", rule_.task), rule_.key_tokens);
+  require_motif(fmt::format("task.{}.value_tokens", rule_.task), rule_.value_tokens);
+  require(shape.length >= 2 * longest_pair(), "task.length", fmt::format("{}", shape.length),
+          fmt::format("must be at least {} for {}: a key with its value, twice", 2 * longest_pair(), rule_.task));
+  const int64_t symbols = std::max<int64_t>({4, 2 * rule_.key_tokens, 2 * rule_.value_tokens});
+  require(shape.vocab >= symbols && shape.vocab % 2 == 0, "task.vocab", fmt::format("{}", shape.vocab),
+          fmt::format("must be even and at least {} for {}: the first half are for keys, the second for values",
+                      symbols, rule_.task));
+}
+
+int64_t Recall::draw_key_size(Random& random) const {
+  if (rule_.longest_keys) return rule_.key_tokens;
+  return 1 + static_cast<int64_t>(random.below(static_cast<uint64_t>(rule_.key_tokens)));
+}
+
+int64_t Recall::draw_value_size(Random& random) const {
+  return 1 + static_cast<int64_t>(random.below(static_cast<uint64_t>(rule_.value_tokens)));
+}
+
+Recall::Motif Recall::draw_motif(int64_t size, int64_t first_symbol, Random& random) const {
+  Motif motif;
+  while (static_cast<int64_t>(motif.size()) < size) {
+    const int64_t symbol = first_symbol + static_cast<int64_t>(random.below(static_cast<uint64_t>(half())));
+    if (std::find(motif.begin(), motif.end(), symbol) == motif.end()) motif.push_back(symbol);
+  }
+  return motif;
+}
+
+Example Recall::generate(Random& random) const {
+  Example example;
+  Memory memory;
+  // Room for the last pair, whichever it will be.
+  while (example.size() + 2 * longest_pair() <= shape_.length) {
+    // The last chance to store a pair is not left to noise.
+    const bool may_be_noise = !memory.empty() || example.size() + 3 * longest_pair() <= shape_.length;
+    if (rule_.noise > 0 && random.uniform() < rule_.noise && may_be_noise) {
+      append_noise(example, random);
+    } else {
+      append_pair(example, draw_motif(draw_key_size(random), 0, random), memory, random);
+    }
+  }
+  const auto last = std::next(memory.begin(), static_cast<int64_t>(random.below(memory.size())));
+  append_pair(example, last->first, memory, random);
+  while (example.size() < shape_.length) example.append(pad());
+  return example;
+}
+
+void Recall::append_noise(Example& example, Random& random) const {
+  for (int i = 0; i < 2; ++i) {
+    example.append(shape_.vocab + static_cast<int64_t>(random.below(static_cast<uint64_t>(rule_.noise_vocab))));
+  }
+}
+
+void Recall::append_pair(Example& example, const Motif& key, Memory& memory, Random& random) const {
+  const auto [found, is_new] = memory.try_emplace(key);
+  Entry& entry = found->second;
+  if (is_new) entry.value = draw_motif(draw_value_size(random), half(), random);
+  for (size_t i = 0; i + 1 < key.size(); ++i) example.append(key[i]);
+  const int64_t gap = example.size() - entry.position;
+  entry.position = example.size() + 1;
+  int64_t input = key.back();
+  for (const int64_t symbol : entry.value) {
+    if (is_new) {
+      example.append(input);
+    } else {
+      example.append(input, symbol, gap);
+    }
+    input = symbol;
+  }
+  example.append(input);
+}
+
+std::string Recall::token_name(int64_t id) const {
+  if (id < 0 || id > pad()) fail("{} has no token {}: the ids are 0 to {}", rule_.task, id, pad());
+  if (id == pad()) return "<pad>";
+  if (id >= shape_.vocab) return fmt::format("n{}", id - shape_.vocab);
+  return id < half() ? fmt::format("k{}", id) : fmt::format("v{}", id - half());
+}
+
+namespace {
+
+template <class Options>
+TaskEntry recall_task(const std::string& name, const std::string& summary) {
+  return {name, summary, [] { return std::make_unique<Options>(); },
+          [](const TaskShape& shape, const Configurable& options) {
+            return std::make_unique<Recall>(shape, dynamic_cast<const Options&>(options));
+          }};
+}
+
+}  // namespace
+
+TaskEntry in_context_recall_task() {
+  return recall_task<InContextRecallOptions>("in_context_recall", "recall the values of keys that come again (MAD)");
+}
+
+TaskEntry fuzzy_recall_task() {
+  return recall_task<FuzzyRecallOptions>("fuzzy_recall", "recall with keys and values of several symbols (MAD)");
+}
+
+TaskEntry noisy_recall_task() { return recall_task<NoisyRecallOptions>("noisy_recall", "recall between noise (MAD)"); }
+
+}  // namespace klab

@@ -1,0 +1,90 @@
+// The in-context recalls of MAD: a stream of keys with their values, in which keys come back.
+#pragma once
+
+#include <map>
+
+#include "tasks/task.h"
+
+namespace klab {
+
+/// In-context recall has no options.
+struct InContextRecallOptions : Configurable {
+  void visit(Fields&) override {}
+};
+
+struct FuzzyRecallOptions : Configurable {
+  int64_t key_tokens = 3;
+  int64_t value_tokens = 3;
+  bool longest_keys = false;
+
+  void visit(Fields& fields) override;
+};
+
+struct NoisyRecallOptions : Configurable {
+  double noise = 0.2;
+  int64_t noise_vocab = 16;
+
+  void visit(Fields& fields) override;
+};
+
+/// After Poli et al. 2024 (MAD, arXiv 2403.17844), in the form with many queries, which is that of its benchmark.
+/// Inputs key value key value ..: the key is drawn anew each time, and the first time that it comes its value is
+/// drawn too. Whenever it comes again its value is to be predicted, at the last token of the key and at each token
+/// of the value but the last; the value is fed. The last pair is one that has come before, so something is always
+/// asked. The gap is counted from where the value last stood. Keys are made of the first half of the symbols, values of
+/// the second half; two keys may have the same value. Lengths that the pairs do not fill end with <pad>.
+///
+/// - in_context_recall: keys and values are single symbols.
+/// - fuzzy_recall: keys and values are 1 .. key_tokens and 1 .. value_tokens symbols long, the number drawn
+///   uniformly, the symbols of one key or value all different. A key ends where a value begins.
+/// - noisy_recall: instead of a pair two symbols of a vocabulary of their own stand, with the given probability.
+///
+/// In the public code a training target stands at every position, most of them unpredictable; here, as in its
+/// tests, only where the answer is known. Its fuzzy recall is trained with keys of all lengths and tested with the
+/// longest only: longest_keys makes every key as long as they get. It also draws beforehand which pair ends the
+/// sequence; here that is drawn uniformly among the keys that came.
+class Recall : public Task {
+ public:
+  Recall(const TaskShape& shape, const InContextRecallOptions& options);
+  Recall(const TaskShape& shape, const FuzzyRecallOptions& options);
+  Recall(const TaskShape& shape, const NoisyRecallOptions& options);
+
+  int64_t vocabulary() const override { return pad() + 1; }
+  Example generate(Random& random) const override;
+  std::string token_name(int64_t id) const override;
+  std::string difficulty_name() const override { return "gap"; }
+
+ private:
+  // In what the three tasks differ.
+  struct Rule {
+    std::string task;
+    int64_t key_tokens = 1, value_tokens = 1;
+    bool longest_keys = false;
+    double noise = 0;
+    int64_t noise_vocab = 0;
+  };
+  // One or several symbols that are one key, or one value.
+  using Motif = std::vector<int64_t>;
+  // The value of a key, and where it last stood.
+  struct Entry {
+    Motif value;
+    int64_t position = 0;
+  };
+  using Memory = std::map<Motif, Entry>;
+
+  Recall(const TaskShape& shape, Rule rule);
+
+  int64_t half() const { return shape_.vocab / 2; }
+  int64_t pad() const { return shape_.vocab + rule_.noise_vocab; }
+  int64_t longest_pair() const { return rule_.key_tokens + rule_.value_tokens; }
+  int64_t draw_key_size(Random& random) const;
+  int64_t draw_value_size(Random& random) const;
+  Motif draw_motif(int64_t size, int64_t first_symbol, Random& random) const;
+  void append_pair(Example& example, const Motif& key, Memory& memory, Random& random) const;
+  void append_noise(Example& example, Random& random) const;
+
+  TaskShape shape_;
+  Rule rule_;
+};
+
+}  // namespace klab

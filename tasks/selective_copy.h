@@ -1,0 +1,36 @@
+// Selective copying: say a few symbols again that stood among blanks.
+#pragma once
+
+#include "tasks/task.h"
+
+namespace klab {
+
+struct SelectiveCopyOptions : Configurable {
+  int64_t items = 16;
+
+  void visit(Fields& fields) override;
+};
+
+/// After Poli et al. 2024 (MAD, arXiv 2403.17844). Inputs: symbols x1 .. xn, drawn with replacement, at positions
+/// drawn uniformly among blanks `_`; then <copy> and n blanks, the i-th of which is answered with x(i). The answers
+/// are not fed back, so the model has to know how many it has given. n is `items` at every length.
+///
+/// In the public code no blank comes after xn, and where the blanks stand does not depend on its seed.
+class SelectiveCopy : public Task {
+ public:
+  SelectiveCopy(const TaskShape& shape, const SelectiveCopyOptions& options);
+
+  int64_t vocabulary() const override { return shape_.vocab + 2; }
+  Example generate(Random& random) const override;
+  std::string token_name(int64_t id) const override;
+  std::string difficulty_name() const override { return "gap"; }
+
+ private:
+  int64_t blank() const { return shape_.vocab; }
+  int64_t copy() const { return shape_.vocab + 1; }
+
+  TaskShape shape_;
+  int64_t items_;
+};
+
+}  // namespace klab

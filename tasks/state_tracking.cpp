@@ -1,0 +1,68 @@
+#include "tasks/state_tracking.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/base/error.h"
+#include "core/base/text.h"
+
+namespace klab {
+namespace {
+
+Group checked_group(const std::string& name) {
+  const std::vector<std::string>& known = group_names();
+  require(std::find(known.begin(), known.end(), name) != known.end(), "task.state_tracking.group", name,
+          "must be one of: " + join(known));
+  return make_group(name);
+}
+
+// With fewer sequences than this a group's examples would be known by heart, and of the fewest none is a test sequence.
+constexpr int64_t kFewestSequences = 1000;
+
+// The smallest length at which there are so many.
+int64_t shortest(int64_t order) {
+  int64_t length = 0;
+  for (int64_t sequences = 1; sequences < kFewestSequences; sequences *= order) ++length;
+  return length;
+}
+
+}  // namespace
+
+void StateTrackingOptions::visit(Fields& fields) {
+  fields.choice("group", group, group_names(), "whose elements are multiplied; it gives the vocabulary");
+}
+
+StateTracking::StateTracking(const TaskShape& shape, const StateTrackingOptions& options)
+    : shape_(shape), group_(checked_group(options.group)) {
+  const int64_t least = shortest(group_.order());
+  require(shape.length >= least, "task.length", fmt::format("{}", shape.length),
+          fmt::format("must be at least {} for state_tracking with the group {}: it has {} elements, and below {} "
+                      "different sequences there is no telling training from test",
+                      least, options.group, group_.order(), kFewestSequences));
+}
+
+Example StateTracking::generate(Random& random) const {
+  Example example;
+  int64_t product = 0;
+  while (example.size() < shape_.length) {
+    const auto factor = static_cast<int64_t>(random.below(static_cast<uint64_t>(group_.order())));
+    product = group_.product(product, factor);
+    example.append(factor, product, example.size() + 1);
+  }
+  return example;
+}
+
+std::string StateTracking::token_name(int64_t id) const {
+  if (id < 0 || id >= vocabulary()) fail("state_tracking has no token {}: the ids are 0 to {}", id, vocabulary() - 1);
+  return group_.names[static_cast<size_t>(id)];
+}
+
+TaskEntry state_tracking_task() {
+  return {"state_tracking", "multiply the elements of a group", [] { return std::make_unique<StateTrackingOptions>(); },
+          [](const TaskShape& shape, const Configurable& options) {
+            return std::make_unique<StateTracking>(shape, dynamic_cast<const StateTrackingOptions&>(options));
+          }};
+}
+
+}  // namespace klab

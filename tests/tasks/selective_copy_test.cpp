@@ -1,0 +1,95 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tasks/support.h"
+
+namespace klab {
+namespace {
+
+const std::vector<std::string> kToy = {"task.name=selective_copy", "task.length=32", "task.vocab=8",
+                                       "task.selective_copy.items=5"};
+
+// Collects what is no blank before <copy> and hands it out again behind it.
+Expected replay(const std::vector<std::string>& words) {
+  std::vector<std::pair<std::string, int64_t>> symbols;
+  size_t answered = 0;
+  bool copying = false;
+  Expected expected;
+  for (int64_t i = 0; i < static_cast<int64_t>(words.size()); ++i) {
+    if (copying && answered < symbols.size()) {
+      EXPECT_EQ(words[i], "_") << "answers are not fed";
+      expected.ask(symbols[answered].first, i - symbols[answered].second);
+      ++answered;
+      continue;
+    }
+    expected.none();
+    if (words[i] == "<copy>") copying = true;
+    if (words[i][0] == 'x') symbols.emplace_back(words[i], i);
+  }
+  EXPECT_EQ(answered, symbols.size());
+  return expected;
+}
+
+TEST(SelectiveCopy, SaysTheSymbolsAgainAtTheEnd) {
+  // Length, items.
+  const int64_t shapes[][2] = {{4, 1}, {32, 5}, {32, 15}, {33, 15}, {256, 16}};
+  for (const auto& [length, items] : shapes) {
+    const auto task = make_task({"task.name=selective_copy", fmt::format("task.length={}", length), "task.vocab=8",
+                                 fmt::format("task.selective_copy.items={}", items)});
+    for (int64_t index = 0; index < 20; ++index) {
+      const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+      const auto words = printed_inputs(*task, drawn);
+      ASSERT_EQ(words[length - 1 - items], "<copy>");
+      expect_example(*task, drawn, length, replay(words));
+      EXPECT_EQ(std::count_if(words.begin(), words.end(), [](const std::string& word) { return word[0] == 'x'; }),
+                items);
+    }
+  }
+}
+
+TEST(SelectiveCopy, SymbolsStandAnywhere) {
+  const auto task = make_task(kToy);
+  std::vector<int64_t> counts(32 - 1 - 5, 0);
+  for (int64_t index = 0; index < 1000; ++index) {
+    const auto words = printed_inputs(*task, example(*task, 2, Split::train, index));
+    for (size_t i = 0; i < counts.size(); ++i) counts[i] += words[i] != "_";
+  }
+  const double share = 5.0 / static_cast<double>(counts.size());
+  for (const int64_t count : counts) EXPECT_NEAR(count, 1000 * share, 5 * std::sqrt(1000 * share * (1 - share)));
+}
+
+TEST(SelectiveCopy, IsTheSameOnEveryMachine) {
+  EXPECT_EQ(golden(*make_task(kToy), 5), golden(*make_task(kToy), 5));
+  EXPECT_NE(golden(*make_task(kToy), 5), golden(*make_task(kToy), 6));
+  EXPECT_EQ(golden(*make_task(kToy), 5), 0x2d30bbee98e40458u);
+}
+
+TEST(SelectiveCopy, TrainAndTestShareNoSequence) {
+  expect_disjoint_splits(
+      *make_task({"task.name=selective_copy", "task.length=6", "task.vocab=6", "task.selective_copy.items=2"}));
+}
+
+TEST(SelectiveCopy, NamesItsTokens) {
+  const auto task = make_task(kToy);
+  expect_distinct_names(*task);
+  EXPECT_EQ(task->vocabulary(), 8 + 2);
+  EXPECT_EQ(task->token_name(7), "x7");
+  EXPECT_EQ(task->difficulty_name(), "gap");
+}
+
+TEST(SelectiveCopy, RefusesWhatDoesNotFit) {
+  EXPECT_EQ(refusal({"task.name=selective_copy", "task.length=3"}),
+            "task.length = 3 must be at least 4 for selective_copy: a symbol, a blank, <copy>, the answer");
+  EXPECT_EQ(refusal({"task.name=selective_copy", "task.length=32"}),
+            "task.selective_copy.items = 16 must be between 1 and 15, as many as fit twice, with <copy> and a blank, "
+            "into task.length = 32");
+  EXPECT_NE(refusal({"task.name=selective_copy", "task.selective_copy.items=0"}).find("must be between 1 and 31"),
+            std::string::npos);
+  EXPECT_NE(refusal({"task.name=selective_copy", "task.vocab=1"}).find("task.vocab = 1 must be at least 2"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace klab
