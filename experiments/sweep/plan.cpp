@@ -25,6 +25,14 @@ struct Condition {
   bool skip = false;
 };
 
+// What a map has under a key; undefined (false) when it has nothing.
+YAML::Node child(const YAML::Node& map, const std::string& key) {
+  for (const auto& entry : map) {
+    if (entry.first.IsScalar() && entry.first.Scalar() == key) return entry.second;
+  }
+  return YAML::Node(YAML::NodeType::Undefined);
+}
+
 // The parts of a sweep file, checked for shape.
 struct SweepFile {
   Point base;
@@ -44,12 +52,12 @@ class Reader {
     if (!root.IsMap()) refuse("{}: a sweep is a map with base, grid, seeds, random, conditions, halving", path_);
     only_keys(root, {"base", "grid", "seeds", "random", "conditions", "halving"});
     SweepFile file;
-    file.base = assignments_of(root["base"], path_);
-    file.axes = axes(root["grid"], "grid");
-    if (root["seeds"]) file.seeds = axis("train.seed", root["seeds"]);
-    file.draws = draws(root["random"]);
-    file.conditions = conditions(root["conditions"]);
-    file.halving = halving(root["halving"]);
+    file.base = assignments_of(child(root, "base"), path_);
+    file.axes = axes(child(root, "grid"), "grid");
+    if (child(root, "seeds")) file.seeds = axis("train.seed", child(root, "seeds"));
+    file.draws = draws(child(root, "random"));
+    file.conditions = conditions(child(root, "conditions"));
+    file.halving = halving(child(root, "halving"));
     return file;
   }
 
@@ -117,7 +125,7 @@ class Reader {
     }
     only_keys(how, {"uniform", "log_uniform", "integer", "choice"});
     const auto kind = how.begin()->first.as<std::string>();
-    const YAML::Node& of = how.begin()->second;
+    const YAML::Node of = how.begin()->second;  // a copy: the iterator gives a temporary
     if (kind == "choice") return draw(of, key, random);
     const auto [low, high] = range(of, key);
     const double u = random.uniform();
@@ -143,7 +151,7 @@ class Reader {
     for (const auto& entry : node) {
       const std::string key = prefix + entry.first.as<std::string>();
       if (key == "runs" || key == "seed") continue;
-      const YAML::Node& how = entry.second;
+      const YAML::Node how = entry.second;
       const bool nested = how.IsMap() && how.size() > 0 && (how.begin()->second.IsMap() || how.size() > 1);
       if (nested) {
         collect_random(how, key + ".", keys);
@@ -155,11 +163,11 @@ class Reader {
 
   std::vector<Point> draws(const YAML::Node& node) const {
     if (!node || node.IsNull()) return {};
-    if (!node.IsMap() || !node["runs"]) {
+    if (!node.IsMap() || !child(node, "runs")) {
       refuse("{}: 'random' must be a map with `runs: N` and what to draw", origin_of(node, path_));
     }
-    const int64_t runs = whole(node["runs"], "random.runs", 1);
-    const int64_t seed = node["seed"] ? whole(node["seed"], "random.seed", 0) : 0;
+    const int64_t runs = whole(child(node, "runs"), "random.runs", 1);
+    const int64_t seed = child(node, "seed") ? whole(child(node, "seed"), "random.seed", 0) : 0;
     std::vector<std::pair<std::string, YAML::Node>> keys;
     collect_random(node, "", keys);
     std::vector<Point> all;
@@ -176,13 +184,13 @@ class Reader {
     if (!node || node.IsNull()) return all;
     if (!node.IsSequence()) refuse("{}: 'conditions' must be a list of {{when, set}}", origin_of(node, path_));
     for (const auto& item : node) {
-      if (!item.IsMap() || !item["when"]) refuse("{}: a condition needs `when`", origin_of(item, path_));
+      if (!item.IsMap() || !child(item, "when")) refuse("{}: a condition needs `when`", origin_of(item, path_));
       only_keys(item, {"when", "set", "grid", "skip"});
       Condition condition;
-      condition.when = assignments_of(item["when"], path_);
-      condition.set = assignments_of(item["set"], path_);
-      condition.axes = axes(item["grid"], "grid");
-      condition.skip = item["skip"] && item["skip"].as<std::string>() == "true";
+      condition.when = assignments_of(child(item, "when"), path_);
+      condition.set = assignments_of(child(item, "set"), path_);
+      condition.axes = axes(child(item, "grid"), "grid");
+      condition.skip = child(item, "skip") && child(item, "skip").as<std::string>() == "true";
       all.push_back(std::move(condition));
     }
     return all;
@@ -190,26 +198,27 @@ class Reader {
 
   std::optional<Halving> halving(const YAML::Node& node) const {
     if (!node || node.IsNull()) return {};
-    if (!node.IsMap() || !node["steps"]) {
+    if (!node.IsMap() || !child(node, "steps")) {
       refuse("{}: 'halving' needs `steps: [..]`, at which runs are held against one another", origin_of(node, path_));
     }
     only_keys(node, {"metric", "steps", "factor", "within"});
     Halving halving;
-    if (node["metric"]) halving.metric = node["metric"].as<std::string>();
+    if (child(node, "metric")) halving.metric = child(node, "metric").as<std::string>();
     const std::vector<std::string> metrics = {"acc_seq", "acc_tok", "loss"};
     if (std::find(metrics.begin(), metrics.end(), halving.metric) == metrics.end()) {
-      refuse("{}: halving.metric '{}' is not one of: {}", origin_of(node["metric"], path_), halving.metric,
+      refuse("{}: halving.metric '{}' is not one of: {}", origin_of(child(node, "metric"), path_), halving.metric,
              join(metrics));
     }
     halving.larger_is_better = halving.metric != "loss";
-    if (node["factor"]) halving.factor = whole(node["factor"], "halving.factor", 2);
-    if (!node["steps"].IsSequence()) refuse("{}: 'halving.steps' must be a list", origin_of(node["steps"], path_));
-    for (const auto& step : node["steps"]) halving.steps.push_back(whole(step, "halving.steps", 1));
+    if (child(node, "factor")) halving.factor = whole(child(node, "factor"), "halving.factor", 2);
+    if (!child(node, "steps").IsSequence())
+      refuse("{}: 'halving.steps' must be a list", origin_of(child(node, "steps"), path_));
+    for (const auto& step : child(node, "steps")) halving.steps.push_back(whole(step, "halving.steps", 1));
     if (!std::is_sorted(halving.steps.begin(), halving.steps.end())) {
-      refuse("{}: 'halving.steps' must rise", origin_of(node["steps"], path_));
+      refuse("{}: 'halving.steps' must rise", origin_of(child(node, "steps"), path_));
     }
-    if (node["within"]) {
-      for (const auto& key : node["within"]) halving.within.push_back(key.as<std::string>());
+    if (child(node, "within")) {
+      for (const auto& key : child(node, "within")) halving.within.push_back(key.as<std::string>());
     }
     return halving;
   }
