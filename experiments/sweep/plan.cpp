@@ -341,6 +341,17 @@ void check_keys(const std::vector<std::string>& within, const std::map<std::stri
   }
 }
 
+// By id, which is as good as by lot. Along a rising axis each run would look better than those before it, and halving
+// would stop none.
+void shuffle(Sweep& sweep) {
+  std::vector<PlannedRun> runs = sweep.plan.runs;
+  std::sort(runs.begin(), runs.end(), [](const PlannedRun& a, const PlannedRun& b) { return a.id < b.id; });
+  std::vector<RunConfig> configs;
+  for (const PlannedRun& run : runs) configs.push_back(sweep.configs[static_cast<size_t>(run.place)]);
+  sweep.plan.runs = std::move(runs);
+  sweep.configs = std::move(configs);
+}
+
 }  // namespace
 
 size_t Plan::key(const std::string& wanted) const {
@@ -375,16 +386,29 @@ Sweep read_sweep(const std::string& path) {
   }
   sweep.plan.keys = varied_keys(points, texts);
   for (size_t i = 0; i < sweep.plan.runs.size(); ++i) {
-    for (const std::string& key : sweep.plan.keys) sweep.plan.runs[i].values.push_back(texts[i][key]);
+    PlannedRun& run = sweep.plan.runs[i];
+    run.place = static_cast<int64_t>(i);
+    for (const std::string& key : sweep.plan.keys) run.values.push_back(texts[i][key]);
   }
+  if (sweep.plan.halving) shuffle(sweep);
   return sweep;
+}
+
+std::vector<size_t> Plan::in_file_order() const {
+  std::vector<size_t> order(runs.size());
+  for (size_t i = 0; i < runs.size(); ++i) order[static_cast<size_t>(runs[i].place)] = i;
+  return order;
 }
 
 std::string to_text(const Plan& plan) {
   nlohmann::ordered_json runs = nlohmann::ordered_json::array();
   for (const PlannedRun& run : plan.runs) {
-    runs.push_back(
-        {{"id", run.id}, {"values", run.values}, {"group", run.group}, {"steps", run.steps}, {"tokens", run.tokens}});
+    runs.push_back({{"id", run.id},
+                    {"values", run.values},
+                    {"group", run.group},
+                    {"place", run.place},
+                    {"steps", run.steps},
+                    {"tokens", run.tokens}});
   }
   nlohmann::ordered_json json{{"name", plan.name},       {"keys", plan.keys},  {"asked", plan.asked},
                               {"threads", plan.threads}, {"halving", nullptr}, {"runs", runs}};
@@ -420,6 +444,7 @@ Plan plan_of(const std::string& text, const std::string& origin) {
       item.at("id").get_to(run.id);
       item.at("values").get_to(run.values);
       item.at("group").get_to(run.group);
+      item.at("place").get_to(run.place);
       item.at("steps").get_to(run.steps);
       item.at("tokens").get_to(run.tokens);
     }

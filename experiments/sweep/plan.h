@@ -24,6 +24,7 @@ struct PlannedRun {
   std::string id;                   ///< hash of the whole config, and the name of the run's folder
   std::vector<std::string> values;  ///< of Plan::keys
   std::string group;                ///< runs of one group are held against one another
+  int64_t place = 0;                ///< among the runs as the file names them
   int64_t steps = 0;
   double tokens = 0;  ///< of all steps
 };
@@ -32,12 +33,13 @@ struct PlannedRun {
 struct Plan {
   std::string name;               ///< of the sweep's file, without folder and ending
   std::vector<std::string> keys;  ///< in which the runs differ
-  std::vector<PlannedRun> runs;   ///< distinct; in the order in which they are started
+  std::vector<PlannedRun> runs;   ///< distinct; in the order in which they are started: by id where there is halving
   int64_t asked = 0;              ///< runs that the file names, identical ones included
   int64_t threads = 1;            ///< of each run; part of what makes its bits
   std::optional<Halving> halving;
 
   size_t key(const std::string& wanted) const;  ///< position; keys.size() when runs do not differ in it
+  std::vector<size_t> in_file_order() const;    ///< positions of the runs
 };
 
 struct Sweep {

@@ -20,7 +20,7 @@ CsvTable results_of(const SweepOutcome& outcome, const std::vector<std::string>&
                              "best_acc_seq", "parameters", "state_bytes", "tokens_per_second", "seconds"}) {
     table.columns.emplace_back(column);
   }
-  for (size_t i = 0; i < outcome.records.size(); ++i) {
+  for (const size_t i : outcome.plan.in_file_order()) {
     const RunRecord& r = outcome.records[i];
     std::vector<std::string> row{outcome.plan.runs[i].id};
     row.insert(row.end(), outcome.plan.runs[i].values.begin(), outcome.plan.runs[i].values.end());
@@ -44,7 +44,8 @@ template <class Wanted>
 CsvTable joined(const SweepFolder& folder, const SweepOutcome& outcome, const std::vector<std::string>& provenance,
                 const char* file, const Wanted& wanted) {
   CsvTable all{provenance, {}, {}};
-  for (const PlannedRun& run : outcome.plan.runs) {
+  for (const size_t i : outcome.plan.in_file_order()) {
+    const PlannedRun& run = outcome.plan.runs[i];
     const std::string path = folder.run(run.id).path + "/" + file;
     if (!std::filesystem::exists(path)) continue;
     const CsvTable table = read_csv(path);
@@ -75,8 +76,7 @@ void write_results(const SweepFolder& folder, const SweepOutcome& outcome, const
 }
 
 std::string table_of(const SweepOutcome& outcome, size_t most) {
-  std::vector<size_t> order;
-  for (size_t i = 0; i < outcome.records.size(); ++i) order.push_back(i);
+  std::vector<size_t> order = outcome.plan.in_file_order();
   if (order.size() > most) {  // then the best of them
     std::stable_sort(order.begin(), order.end(), [&](size_t x, size_t y) {
       const RunRecord &a = outcome.records[x], &b = outcome.records[y];
