@@ -252,16 +252,14 @@ int bench(const Options& options, const Globals& globals) {
 Command bench_command() {
   return {"bench", "time every operator, beside this machine's ceilings in the same run",
           "./klab bench --operator recurrence/channel --threads 2",
-          [](CLI::App& app, const Globals& globals) -> std::function<int()> {
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             app.add_option("--operator", options->filter, "only operators whose name contains this");
             app.add_option("--implementation", options->implementation, "only this one")
-                ->check(CLI::IsMember({"reference", "composed", "chunk", "cpu", "cuda"}));
+                .one_of({"reference", "composed", "chunk", "cpu", "cuda"});
             app.add_option("--shape", options->shape, "only shapes whose name contains this: T=1024, T=8192, decode");
-            app.add_option("--dtype", options->dtype, "of the inputs")
-                ->check(CLI::IsMember(kDtypeNames))
-                ->capture_default_str();
-            app.add_option("--seconds", options->seconds, "time spent on each")->check(CLI::Range(0.01, 600.0));
+            app.add_option("--dtype", options->dtype, "of the inputs").one_of(kDtypeNames).show_default();
+            app.add_option("--seconds", options->seconds, "time spent on each").between(0.01, 600.0);
             app.add_flag("--backward", options->backward, "forward and backward pass together");
             return [options, &globals] { return bench(*options, globals); };
           }};

@@ -91,13 +91,12 @@ int run(const Options& options, const Globals& globals) {
 Command chat_command() {
   return {"chat", "a conversation with a public Kimi Linear Instruct checkpoint",
           "./klab chat --model Kimi-Linear-48B-A3B-Instruct --temperature 0.6",
-          [](CLI::App& app, const Globals& globals) -> std::function<int()> {
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             options->answer.max_new_tokens = 2048;
             add_public_model_options(app, options->model);
             add_answer_options(app, options->answer);
-            app.add_option("--system", options->system, "what the model is told first; empty: nothing")
-                ->capture_default_str();
+            app.add_option("--system", options->system, "what the model is told first; empty: nothing").show_default();
             return [options, &globals] { return run(*options, globals); };
           }};
 }

@@ -90,14 +90,14 @@ int check(Options options, const Globals& globals) {
 
 Command check_command() {
   return {"check", "every operator x implementation x dtype x shape against its definition", "./klab check --quick",
-          [](CLI::App& app, const Globals& globals) -> std::function<int()> {
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             app.add_option("--operator", options->filter.operators, "only operators whose name contains this");
             app.add_option("--implementation", options->filter.implementation, "only this one")
-                ->check(CLI::IsMember({"reference", "composed", "chunk", "cpu", "cuda"}));
+                .one_of({"reference", "composed", "chunk", "cpu", "cuda"});
             app.add_option("--dtype", options->dtypes, "only these: float64, float32, bfloat16, float16")
-                ->delimiter(',')
-                ->check(CLI::IsMember({"float64", "float32", "bfloat16", "float16"}));
+                .comma_separated()
+                .one_of({"float64", "float32", "bfloat16", "float16"});
             app.add_flag("--quick", options->filter.quick, "only the small shapes");
             app.add_flag("--failures", options->failures_only, "print only what is wrong");
             return [options, &globals] { return check(*options, globals); };

@@ -1,13 +1,13 @@
 // What a subcommand of klab is.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "core/base/config.h"
+#include "experiments/command_options.h"
 
 namespace klab {
 
@@ -26,13 +26,15 @@ struct Command {
   std::string summary;
   std::string example;
   /// Adds the command's own options to `app` and returns what runs it; the result is the exit code.
-  std::function<std::function<int()>(CLI::App& app, const Globals& globals)> set_up;
+  std::function<std::function<int()>(CommandOptions& app, const Globals& globals)> set_up;
 };
 
 // One per file of experiments/, listed in main.cpp.
 Command bench_command();
+Command capacity_command();
 Command chat_command();
 Command check_command();
+Command compare_command();
 Command demo_command();
 Command export_command();
 Command generate_command();
@@ -48,6 +50,6 @@ Command train_command();
 
 /// Adds every key of a run config to `app` as a flag of the same dotted name; what is given on the command line is
 /// appended to `assignments`.
-void add_run_flags(CLI::App& app, std::vector<Assignment>& assignments);
+void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments);
 
 }  // namespace klab

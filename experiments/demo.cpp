@@ -282,9 +282,9 @@ int demo(int64_t steps, const Globals& globals) {
 
 Command demo_command() {
   return {"demo", "KDA, Gated DeltaNet and Mamba2 race on a recall task", "./klab demo",
-          [](CLI::App& app, const Globals& globals) -> std::function<int()> {
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto steps = std::make_shared<int64_t>(0);
-            app.add_option("--steps", *steps, "stop every run after this many steps")->check(CLI::PositiveNumber);
+            app.add_option("--steps", *steps, "stop every run after this many steps").positive();
             return [steps, &globals] { return demo(*steps, globals); };
           }};
 }

@@ -56,18 +56,19 @@ int run(const Options& options, const Globals& globals) {
 
 Command export_command() {
   return {"export", "write a trained Kimi-shaped model as config.json and safetensors",
-          "./klab export runs/first --out exported", [](CLI::App& app, const Globals& globals) -> std::function<int()> {
+          "./klab export runs/first --out exported",
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<Options>();
-            app.add_option("RUNDIR", options->run, "folder of the run")->required();
+            app.add_option("RUNDIR", options->run, "folder of the run").required();
             app.add_option("--checkpoint", options->checkpoint, "which of the run's checkpoints")
-                ->check(CLI::IsMember({"last", "best"}))
-                ->capture_default_str();
+                .one_of({"last", "best"})
+                .show_default();
             app.add_option("--dtype", options->dtype, "of the weights; rates of the decay stay float32")
-                ->check(CLI::IsMember(kDtypeNames))
-                ->capture_default_str();
+                .one_of(kDtypeNames)
+                .show_default();
             app.add_option("--shard-gigabytes", options->shard_gigabytes, "largest file; more weights make several")
-                ->check(CLI::PositiveNumber)
-                ->capture_default_str();
+                .positive()
+                .show_default();
             return [options, &globals] { return run(*options, globals); };
           }};
 }

@@ -113,16 +113,14 @@ int run(const Options& options, const Globals& globals) {
 Command generate_command() {
   return {"generate", "answers of a public Kimi Linear checkpoint to prompts",
           "./klab generate --model Kimi-Linear-48B-A3B-Instruct --chat --prompt \"Is 123 a prime?\"",
-          [](CLI::App& app, const Globals& globals) -> std::function<int()> {
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             add_public_model_options(app, options->model);
             add_answer_options(app, options->answer);
-            app.add_option("--prompt", options->prompts, "text; several times for a batch")
-                ->type_size(1)
-                ->allow_extra_args(false);
+            app.add_option("--prompt", options->prompts, "text; several times for a batch").one_each();
             app.add_option("--tokens", options->tokens, "token ids: 5,17,3 or, for a batch, 5,17,3;8,9");
             app.add_flag("--chat", options->chat, "the prompt is a user's message in the chat template");
-            app.add_option("--system", options->system, "system message of --chat; empty: none")->capture_default_str();
+            app.add_option("--system", options->system, "system message of --chat; empty: none").show_default();
             app.add_flag("--json", options->json, "tokens, text and speed as one JSON object");
             return [options, &globals] { return run(*options, globals); };
           }};

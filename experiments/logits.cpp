@@ -87,7 +87,7 @@ int run(const Options& options, const Globals& globals) {
 Command logits_command() {
   return {"logits", "logits of a public Kimi Linear checkpoint at every position",
           "./klab logits --model Kimi-Linear-48B-A3B-Base --tokens 5,17,3 --out logits.safetensors",
-          [](CLI::App& app, const Globals& globals) -> std::function<int()> {
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             add_public_model_options(app, options->model);
             app.add_option("--tokens", options->tokens, "token ids: 5,17,3 or, for several sequences, 5,17,3;8,9,2");

@@ -3,6 +3,8 @@
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
+
 #include "core/base/error.h"
 #include "core/base/interrupt.h"
 #include "core/base/text.h"
@@ -16,9 +18,10 @@ namespace {
 constexpr int kFailed = 1, kBadUsage = 2, kSignalled = 128;
 
 std::vector<Command> commands() {
-  return {demo_command(),   train_command(), resume_command(), sweep_command(),  sweep_worker_command(),
-          export_command(), tasks_command(), model_command(),  logits_command(), generate_command(),
-          chat_command(),   plot_command(),  check_command(),  bench_command(),  reproduce_command()};
+  return {demo_command(),    train_command(),    resume_command(),   sweep_command(),     sweep_worker_command(),
+          compare_command(), capacity_command(), plot_command(),     reproduce_command(), tasks_command(),
+          model_command(),   logits_command(),   generate_command(), chat_command(),      export_command(),
+          check_command(),   bench_command()};
 }
 
 std::string command_line(int argc, char** argv) {
@@ -74,7 +77,8 @@ int run(int argc, char** argv) {
   for (const Command& command : commands()) {
     CLI::App* sub = app.add_subcommand(command.name, command.summary)->fallthrough();
     sub->footer("Example:\n  " + command.example);
-    const std::function<int()> body = command.set_up(*sub, globals);
+    CommandOptions options(*sub);
+    const std::function<int()> body = command.set_up(options, globals);
     sub->callback([&action, body] { action = body; });
   }
   try {

@@ -123,20 +123,19 @@ int show(const Options& options) {
 Command model_command() {
   return {"model", "parameters, activated parameters, state and cache bytes, FLOPs of a config",
           "./klab model --model.pattern kda,mamba2 --model.width 256 --model.head_dim 128 --length 1024",
-          [](CLI::App& app, const Globals&) -> std::function<int()> {
+          [](CommandOptions& app, const Globals&) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             app.add_option(
                 "CONFIG", options->config,
                 "YAML file, run folder, public config.json or its folder, or kimi-linear-48b; flags override it");
             app.add_flag("--json", options->json, "machine-readable");
             app.add_flag("--list", options->list, "only the names of all mixers, one a line");
-            app.add_option("--length", options->length, "tokens of a sequence (default: task.length)")
-                ->check(CLI::PositiveNumber);
-            app.add_option("--batch", options->batch, "sequences")->check(CLI::PositiveNumber)->capture_default_str();
+            app.add_option("--length", options->length, "tokens of a sequence (default: task.length)").positive();
+            app.add_option("--batch", options->batch, "sequences").positive().show_default();
             app.add_option("--dtype", options->dtype,
                            "of parameters, activations and caches; recurrent memories are float32")
-                ->check(CLI::IsMember(kDtypeNames))
-                ->capture_default_str();
+                .one_of(kDtypeNames)
+                .show_default();
             add_run_flags(app, options->flags);
             return [options] { return options->list ? list() : show(*options); };
           }};

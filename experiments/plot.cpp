@@ -5,6 +5,7 @@
 #include "core/base/error.h"
 #include "experiments/gnuplot.h"
 #include "experiments/plot_data.h"
+#include "experiments/plot_heat.h"
 #include "experiments/plot_picture.h"
 #include "experiments/plot_script.h"
 
@@ -36,6 +37,7 @@ void plot(const PlotOptions& options) {
   const std::string terminal = terminal_for(options.out);
   check(options);
   const PlotData data = read_plot_data(options);
+  if (!options.heat.empty()) return run_gnuplot(heat_script(data, options, terminal), options.out);
   const Picture picture = compose_picture(data, choose_columns(data, options), options);
   run_gnuplot(gnuplot_script(picture, options, terminal), options.out);
 }

@@ -1,6 +1,7 @@
 // Draws CSV results as PNG or SVG through gnuplot.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,13 @@ struct PlotOptions {
   std::string y;
   /// Which rows, where there is a column `split`. "": test when there is such a row. "all": every row.
   std::string split;
+  /// "task.name=mqar": only rows with that cell; all of them must hold.
+  std::vector<std::string> where;
+  /// A column drawn as colour over x and y (both then by name): a heat map for each group, rows that share a place
+  /// averaged.
+  std::string heat;
+  /// Numbers along x make bars too.
+  bool bars = false;
   /// Columns that name a curve, "mixer,lr"; `run` is the file's folder. "": those that vary. "none": one
   /// curve. Rows that share curve and x (seeds) become their mean in a band from the lowest to the highest.
   std::string group_by;
@@ -27,7 +35,7 @@ struct PlotOptions {
   /// x is also logarithmic where its values are few and grow by factors (lr, length).
   bool log_x = false, log_y = false;
   /// Pixels; text and lines grow with them.
-  int width = 1200, height = 750;
+  int64_t width = 1200, height = 750;
   double font_scale = 1.0;
 };
 

@@ -31,6 +31,15 @@ std::vector<std::string> PlotData::values(size_t column) const {
   return found;
 }
 
+std::vector<std::string> PlotData::ordered_values(size_t column) const {
+  std::vector<std::string> all = values(column);
+  if (is_numeric(column)) {
+    std::stable_sort(all.begin(), all.end(),
+                     [](const auto& a, const auto& b) { return parse_number(a) < parse_number(b); });
+  }
+  return all;
+}
+
 bool PlotData::is_numeric(size_t column) const {
   bool any = false;
   for (const std::string& value : values(column)) {
@@ -100,6 +109,17 @@ PlotData read_files(const std::vector<std::string>& files) {
   return data;
 }
 
+void keep_rows(PlotData& data, size_t column, const std::string& wanted) {
+  PlotData kept;
+  kept.table.columns = data.table.columns;
+  for (size_t row = 0; row < data.sources.size(); ++row) {
+    if (data.cell(row, column) != wanted) continue;
+    kept.table.rows.push_back(data.table.rows[row]);
+    kept.sources.push_back(data.sources[row]);
+  }
+  data = std::move(kept);
+}
+
 // A run trains and is tested at the same steps; what it learned shows on the held-out rows.
 void keep_split(PlotData& data, std::string wanted) {
   if (!data.table.has("split")) {
@@ -114,14 +134,20 @@ void keep_split(PlotData& data, std::string wanted) {
   if (!has(wanted.c_str())) {
     refuse("split = {}: no row is of that split. Splits: {}, all", wanted, join(splits));
   }
-  PlotData kept;
-  kept.table.columns = data.table.columns;
-  for (size_t row = 0; row < data.sources.size(); ++row) {
-    if (data.cell(row, column) != wanted) continue;
-    kept.table.rows.push_back(data.table.rows[row]);
-    kept.sources.push_back(data.sources[row]);
+  keep_rows(data, column, wanted);
+}
+
+// "column=value"; a list of one is also found by its item.
+void keep_where(PlotData& data, const std::string& condition) {
+  const size_t equals = condition.find('=');
+  if (equals == std::string::npos) refuse("where = {}: must be column=value", condition);
+  const size_t column = data.table.column(condition.substr(0, equals));
+  const std::string wanted = condition.substr(equals + 1);
+  const std::vector<std::string> values = data.values(column);
+  for (const std::string& cell : {wanted, "[" + wanted + "]"}) {
+    if (std::find(values.begin(), values.end(), cell) != values.end()) return keep_rows(data, column, cell);
   }
-  data = std::move(kept);
+  refuse("where = {}: no row has that. There are: {}", condition, join(values));
 }
 
 size_t choose_y(const PlotData& data, const std::string& wanted) {
@@ -200,6 +226,7 @@ std::vector<size_t> choose_groups(const PlotData& data, const PlotColumns& colum
 PlotData read_plot_data(const PlotOptions& options) {
   PlotData data = read_files(options.files);
   keep_split(data, options.split);
+  for (const std::string& condition : options.where) keep_where(data, condition);
   return data;
 }
 

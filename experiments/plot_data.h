@@ -26,6 +26,8 @@ struct PlotData {
 
   /// The distinct cells of a column, in the order in which they appear.
   std::vector<std::string> values(size_t column) const;
+  /// The same in the order of their numbers, where they are numbers.
+  std::vector<std::string> ordered_values(size_t column) const;
   bool varies(size_t column) const { return values(column).size() > 1; }
   /// Whether every cell that is not empty is a number, and there is one.
   bool is_numeric(size_t column) const;

@@ -45,7 +45,9 @@ std::string column_name(const std::string& column) {
   return name;
 }
 
-std::string value_name(const std::string& value) {
+// "[kda]", a list of one, is kda.
+std::string value_name(std::string value) {
+  if (value.size() > 2 && value.front() == '[' && value.back() == ']') value = value.substr(1, value.size() - 2);
   const auto known = kMixerNames.find(value);
   return known != kMixerNames.end() ? known->second : value;
 }
@@ -224,8 +226,8 @@ Picture compose_picture(const PlotData& data, const PlotColumns& columns, const 
   Picture picture;
   // The first cell decides. When it is a number and a later one is not, that is no axis of names: the later
   // cell will be reported.
-  picture.bars = !parse_number(data.cell(0, columns.x));
-  const std::vector<std::string> names = picture.bars ? data.values(columns.x) : std::vector<std::string>();
+  picture.bars = options.bars || !parse_number(data.cell(0, columns.x));
+  const std::vector<std::string> names = picture.bars ? data.ordered_values(columns.x) : std::vector<std::string>();
   if (names.size() > kMostNames) {
     refuse("x = {} holds {} different texts; along x go numbers or at most {} names", x, names.size(), kMostNames);
   }

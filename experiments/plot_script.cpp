@@ -13,22 +13,6 @@ namespace {
 
 constexpr size_t kMarks = 9;  // point marks along a curve with many points
 
-// A gnuplot string. Backticks would run a command. Single quotes would need no escapes but for themselves, and
-// gnuplot 5.4 misreads a doubled one at the beginning. The terminal is set to noenhanced, so there is no markup.
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '`') {
-      out += "\\140";
-    } else if (c == '"' || c == '\\') {
-      out += {'\\', c};
-    } else {
-      out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return out + "\"";
-}
-
 // Colours of Okabe and Ito, which the colour-blind tell apart; grey stands for their yellow, faint on white.
 constexpr std::array kColours = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
                                  "#E69F00", "#56B4E9", "#000000", "#808080"};
@@ -70,7 +54,7 @@ std::string line_elements(const Picture& picture) {
         fmt::format("$c{} every {}::{} using 1:2 with points {} {} notitle, \\\n", i, step, first, colour(i), mark(i));
     if (!curve.name.empty()) {
       keys += fmt::format("keyentry with linespoints {} {} {} title {}, \\\n", colour(i), dash(i), mark(i),
-                          quoted(curve.name));
+                          gnuplot_text(curve.name));
     }
   }
   return bands + lines + marks + keys;
@@ -84,7 +68,7 @@ std::string bar_elements(const Picture& picture) {
     const std::string& name = picture.curves[i].name;
     out += fmt::format("$c{} using ($1+{}):2:({}) with boxes {} lw 1.5 fs {} border {} {}, \\\n", i, shift,
                        0.92 * width, colour(i), kFills[i % kFills.size()], colour(i),
-                       name.empty() ? "notitle" : "title " + quoted(name));
+                       name.empty() ? "notitle" : "title " + gnuplot_text(name));
     if (picture.bands) {
       out += fmt::format(
           "$c{} using ($1+{}):3:(0):($4-$3) with vectors heads size screen 0.004,90 lc rgb '#000000' lw 1.8 "
@@ -151,9 +135,9 @@ std::string key_lines(const Picture& picture, const Room& room) {
   const std::string place = key_place(picture, room);
   std::string out = place.rfind("outside", 0) == 0 ? "" : "set rmargin 4\n";
   // A legend below starts right under the label, which is given an empty line to keep its distance.
-  if (place.rfind("below", 0) == 0) out += "set xlabel " + quoted(picture.x.label) + ".\"\\n\"\n";
+  if (place.rfind("below", 0) == 0) out += "set xlabel " + gnuplot_text(picture.x.label) + ".\"\\n\"\n";
   out += "set key " + place + " Left reverse samplen 3.5 spacing 1.25";
-  if (!picture.key_title.empty()) out += " title " + quoted(picture.key_title) + " left";
+  if (!picture.key_title.empty()) out += " title " + gnuplot_text(picture.key_title) + " left";
   return out + "\n";
 }
 
@@ -161,7 +145,7 @@ std::string tic_lines(const PlotAxis& axis, const std::string& name, const Room&
   std::vector<std::string> tics;
   size_t letters = 0;
   for (const auto& [label, at] : axis.tics) {
-    std::string text = quoted(label);
+    std::string text = gnuplot_text(label);
     // A percent sign in a tic's label would start a number format.
     for (size_t i = 0; (i = text.find('%', i)) != std::string::npos; i += 2) text.insert(i, 1, '%');
     tics.push_back(fmt::format("{} {}", text, at * axis.scale));
@@ -173,7 +157,7 @@ std::string tic_lines(const PlotAxis& axis, const std::string& name, const Room&
 
 std::string axis_lines(const PlotAxis& axis, const std::string& name, const Room& room) {
   std::string out =
-      fmt::format("set {0}label {1}\nset {0}range [{2}:{3}]\nset format {0} '{4}'\n", name, quoted(axis.label),
+      fmt::format("set {0}label {1}\nset {0}range [{2}:{3}]\nset format {0} '{4}'\n", name, gnuplot_text(axis.label),
                   axis.low * axis.scale, axis.high * axis.scale, axis.percent ? "%.0f %%" : "%g");
   if (axis.log) out += fmt::format("set logscale {}\n", name);
   if (axis.percent) out += fmt::format("set {}tics 0,20,100\n", name);
@@ -184,14 +168,30 @@ std::string frame_lines(const Picture& picture, const PlotOptions& options, doub
   std::string out = "set border 3 lw 1.4 lc rgb '#404040'\nset tics nomirror out textcolor rgb '#000000'\n";
   out += "set grid ytics lt 1 dt solid lc rgb '#dcdcdc' lw 1\n";
   if (!picture.bars) out += "set grid xtics\n";
-  if (!options.title.empty()) out += "set title " + quoted(options.title) + "\n";
+  if (!options.title.empty()) out += "set title " + gnuplot_text(options.title) + "\n";
   if (picture.caption.empty()) return out;
   out += fmt::format("set label {} at graph 1, graph 1 right offset 0,0.8 font ',{:.1f}' tc rgb '#404040'\n",
-                     quoted(picture.caption), 0.8 * size);
+                     gnuplot_text(picture.caption), 0.8 * size);
   return out + (options.title.empty() ? "set tmargin 2.2\n" : "set title offset 0,0.8\n");
 }
 
 }  // namespace
+
+// A gnuplot string. Backticks would run a command. Single quotes would need no escapes but for themselves, and
+// gnuplot 5.4 misreads a doubled one at the beginning. The terminal is set to noenhanced, so there is no markup.
+std::string gnuplot_text(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '`') {
+      out += "\\140";
+    } else if (c == '"' || c == '\\') {
+      out += {'\\', c};
+    } else {
+      out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+    }
+  }
+  return out + "\"";
+}
 
 std::string gnuplot_script(const Picture& picture, const PlotOptions& options, const std::string& terminal) {
   const double zoom = std::min(options.width / 1200.0, options.height / 750.0), thick = std::sqrt(zoom);

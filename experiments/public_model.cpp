@@ -32,35 +32,31 @@ size_t unfinished(const std::string& text) {
 
 }  // namespace
 
-void add_public_model_options(CLI::App& app, PublicModelOptions& options) {
+void add_public_model_options(CommandOptions& app, PublicModelOptions& options) {
   app.add_option("--model", options.model, "folder with config.json, safetensors and perhaps tiktoken.model")
-      ->required();
+      .required();
   app.add_option("--dtype", options.dtype,
                  "of the matrices: auto (as in the file), float32, bfloat16, float16, or int8 (weights in eight bits "
                  "with a scale per row)")
-      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16", "int8"}))
-      ->capture_default_str();
+      .one_of({"auto", "float32", "bfloat16", "float16", "int8"})
+      .show_default();
   app.add_option("--weights", options.weights,
                  "load (into memory), or map (matrices are read from the files when they are used: for models larger "
                  "than memory)")
-      ->check(CLI::IsMember({"load", "map"}))
-      ->capture_default_str();
+      .one_of({"load", "map"})
+      .show_default();
   app.add_option("--chunk", options.chunk, "tokens of a prompt that are read at once; bounds memory")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
+      .between(1, 1 << 20)
+      .show_default();
 }
 
-void add_answer_options(CLI::App& app, AnswerOptions& options) {
-  app.add_option("--max-new-tokens", options.max_new_tokens, "longest answer")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  app.add_option("--temperature", options.sampling.temperature, "0: always the most probable token")
-      ->capture_default_str();
-  app.add_option("--top-k", options.sampling.top_k, "draw among so many most probable tokens; 0: all")
-      ->capture_default_str();
+void add_answer_options(CommandOptions& app, AnswerOptions& options) {
+  app.add_option("--max-new-tokens", options.max_new_tokens, "longest answer").not_negative().show_default();
+  app.add_option("--temperature", options.sampling.temperature, "0: always the most probable token").show_default();
+  app.add_option("--top-k", options.sampling.top_k, "draw among so many most probable tokens; 0: all").show_default();
   app.add_option("--top-p", options.sampling.top_p, "and among the fewest that make up this probability")
-      ->capture_default_str();
-  app.add_option("--stop", options.stop, "token ids that end an answer, besides the model's own")->delimiter(',');
+      .show_default();
+  app.add_option("--stop", options.stop, "token ids that end an answer, besides the model's own").comma_separated();
   app.add_flag("--ignore-eos", options.ignore_eos, "the model's own stop tokens do not end an answer");
 }
 

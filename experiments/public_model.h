@@ -19,7 +19,7 @@ struct PublicModelOptions {
   int64_t chunk = 2048;
 };
 
-void add_public_model_options(CLI::App& app, PublicModelOptions& options);
+void add_public_model_options(CommandOptions& app, PublicModelOptions& options);
 
 /// How tokens are drawn, and when an answer ends.
 struct AnswerOptions {
@@ -29,7 +29,7 @@ struct AnswerOptions {
   bool ignore_eos = false;
 };
 
-void add_answer_options(CLI::App& app, AnswerOptions& options);
+void add_answer_options(CommandOptions& app, AnswerOptions& options);
 
 /// With the model's own stop tokens, unless they are to be ignored.
 GenerationOptions generation_options(const AnswerOptions& answer, const PublicModelOptions& model,

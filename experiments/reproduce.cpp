@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <memory>
 
+#include "core/base/error.h"
 #include "core/base/registry.h"
 #include "experiments/command.h"
 
@@ -12,18 +14,24 @@ namespace klab {
 namespace {
 
 const Registry<Reproduction>& reproductions() {
-  static const Registry<Reproduction> all("figure", {fig1_reproduction(), fig7_reproduction()});
+  static const Registry<Reproduction> all(
+      "figure", {fig1_reproduction(), fig2_reproduction(), fig4_reproduction(), fig7_reproduction(),
+                 table5_reproduction(), complexity_reproduction()});
   return all;
 }
 
 int list() {
-  for (const Reproduction& one : reproductions().entries()) fmt::print("{:8} {}\n", one.name, one.claim);
+  for (const Reproduction& one : reproductions().entries()) fmt::print("{:11} {}\n", one.name, one.claim);
   return 0;
 }
 
 int run(const std::vector<std::string>& names, ReproduceOptions options, const Globals& globals) {
   if (names.empty()) return list();
-  for (const std::string& name : names) reproductions().at(name);  // refused before anything runs
+  for (const std::string& name : names) {  // refused before anything runs
+    if (options.scale != "paper" || reproductions().at(name).has_paper_scale) continue;
+    refuse("{} has no scale `paper`: it extrapolates to the report's sizes from what is measured", name);
+  }
+  options.device = globals.device;
   options.quiet = globals.quiet;
   options.command_line = globals.command_line;
   for (const std::string& name : names) {
@@ -38,18 +46,20 @@ int run(const std::vector<std::string>& names, ReproduceOptions options, const G
 
 Command reproduce_command() {
   return {"reproduce", "measure a figure or table of the report again; without a name: list them",
-          "./klab reproduce fig1 fig7", [](CLI::App& app, const Globals& globals) -> std::function<int()> {
+          "./klab reproduce fig4 --scale small --budget 2",
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<ReproduceOptions>();
             auto names = std::make_shared<std::vector<std::string>>();
             app.add_option("NAME", *names, "what to reproduce");
             app.add_option("--scale", options->scale,
-                           "small: real widths and fewer layers; smoke: small widths too, for a test in a minute")
-                ->check(CLI::IsMember({"smoke", "small"}))
-                ->capture_default_str();
+                           "paper: the report's setting, for a GPU; small: what two cores can do in about two hours; "
+                           "smoke: that it works, in a minute")
+                .one_of({"smoke", "small", "paper"})
+                .show_default();
             app.add_option("--budget", options->budget_hours,
-                           "hours that the measurements may take; longer ones are left out")
-                ->check(CLI::PositiveNumber)
-                ->capture_default_str();
+                           "hours that each may take; then what is there is shown, and runs can be continued")
+                .positive()
+                .show_default();
             app.add_flag("--redraw", options->redraw,
                          "draw and conclude again from the measured.csv of an earlier call");
             return [options, names, &globals] { return run(*names, *options, globals); };

@@ -12,6 +12,7 @@ struct ReproduceOptions {
   std::string out;           ///< folder for what a figure makes: CSV, pictures, a page
   std::string command_line;  ///< for their headers
   double budget_hours = 0.5;
+  std::string device = "cpu";
   bool redraw = false;  ///< from what was measured before
   bool quiet = false;
 };
@@ -21,10 +22,15 @@ struct Reproduction {
   std::string name;
   std::string claim;
   std::function<void(const ReproduceOptions&)> run;
+  bool has_paper_scale = true;
 };
 
 // One per figure or table, listed in reproduce.cpp.
+Reproduction complexity_reproduction();
 Reproduction fig1_reproduction();
+Reproduction fig2_reproduction();
+Reproduction fig4_reproduction();
 Reproduction fig7_reproduction();
+Reproduction table5_reproduction();
 
 }  // namespace klab

@@ -1,28 +1,23 @@
+#include <fmt/format.h>
+
 #include "experiments/command.h"
 #include "experiments/run_config.h"
 
 namespace klab {
 
-void add_run_flags(CLI::App& app, std::vector<Assignment>& assignments) {
-  app.add_option_function<std::string>(
-         "--model.config",
-         [&assignments](const std::string& text) {
-           assignments.push_back({"model.config", text, "command line"});
-         },
-         "a public config.json, a folder with one, or kimi-linear-48b, in the place of the model keys that it says; "
-         "flags behind it override them")
-      ->type_name("")
-      ->group("Config: model");
+void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments) {
+  const auto assign_to = [&assignments](const std::string& key) {
+    return [&assignments, key](const std::string& text) { assignments.push_back({key, text, "command line"}); };
+  };
+  app.add_function(
+      "--model.config", assign_to("model.config"),
+      "a public config.json, a folder with one, or kimi-linear-48b, in the place of the model keys that it says; "
+      "flags behind it override them",
+      "Config: model");
   for (const Field& field : all_run_fields()) {
-    const std::string help = fmt::format("{} [{}] ({})", field.help, field.get(), field.type);
-    app.add_option_function<std::string>(
-           "--" + field.key,
-           [&assignments, key = field.key](const std::string& text) {
-             assignments.push_back({key, text, "command line"});
-           },
-           help)
-        ->type_name("")
-        ->group("Config: " + field.key.substr(0, field.key.find('.')));
+    app.add_function("--" + field.key, assign_to(field.key),
+                     fmt::format("{} [{}] ({})", field.help, field.get(), field.type),
+                     "Config: " + field.key.substr(0, field.key.find('.')));
   }
 }
 

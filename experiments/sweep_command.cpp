@@ -5,6 +5,7 @@
 #include "core/base/text.h"
 #include "experiments/command.h"
 #include "experiments/sweep/sweep.h"
+#include "experiments/sweep/sweep_file.h"
 
 namespace klab {
 namespace {
@@ -51,17 +52,17 @@ int sweep(const std::string& file, SweepOptions options, const Globals& globals)
 Command sweep_command() {
   return {"sweep", "many runs from one file: a grid or random draws over any config keys",
           "./klab sweep experiments/sweeps/learning_rates.yaml --out sweeps/lr",
-          [](CLI::App& app, const Globals& globals) -> std::function<int()> {
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<SweepOptions>();
             auto file = std::make_shared<std::string>();
             auto slurm = std::make_shared<std::string>();
-            app.add_option("FILE", *file, "YAML with base, grid, seeds, random, conditions, halving")->required();
+            app.add_option("FILE", *file, "YAML with base, grid, seeds, random, conditions, halving").required();
             app.add_option("--launcher", options->launcher, "local: processes of this machine; slurm: a job array")
-                ->check(CLI::IsMember({"local", "slurm"}))
-                ->capture_default_str();
+                .one_of({"local", "slurm"})
+                .show_default();
             app.add_option("--workers", options->workers,
                            "runs side by side (default: cores over threads per run; Slurm: one task per run)")
-                ->check(CLI::PositiveNumber);
+                .positive();
             app.add_option("--slurm", *slurm, "words for sbatch, \"--partition=gpu --gres=gpu:1\"");
             return [options, file, slurm, &globals] {
               for (const std::string& word : split(*slurm, ' ')) {

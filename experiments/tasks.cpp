@@ -70,7 +70,7 @@ int list(bool names_only) {
     if (names_only) {
       fmt::print("{}\n", entry.name);
     } else {
-      fmt::print("{:<12} {}\n", entry.name, entry.summary);
+      fmt::print("{:<18} {}\n", entry.name, entry.summary);
     }
   }
   return 0;
@@ -80,7 +80,7 @@ int list(bool names_only) {
 
 Command tasks_command() {
   return {"tasks", "print examples of a task, tokens over labels", "./klab tasks palindrome --task.length 17 --count 2",
-          [](CLI::App& app, const Globals& globals) -> std::function<int()> {
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             struct Options {
               std::string name, split = "train";
               int64_t count = 3;
@@ -89,8 +89,8 @@ Command tasks_command() {
             };
             auto options = std::make_shared<Options>();
             app.add_option("NAME", options->name, "task; without one, all are listed");
-            app.add_option("--count", options->count, "examples")->check(CLI::PositiveNumber)->capture_default_str();
-            app.add_option("--split", options->split, "train or test")->check(CLI::IsMember({"train", "test"}));
+            app.add_option("--count", options->count, "examples").positive().show_default();
+            app.add_option("--split", options->split, "train or test").one_of({"train", "test"});
             app.add_flag("--list", options->list, "only the names, one a line");
             add_run_flags(app, options->flags);
             return [options, &globals] {

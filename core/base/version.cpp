@@ -2,7 +2,10 @@
 
 #include <array>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
+
+#include "core/base/error.h"
 
 namespace klab {
 
@@ -19,6 +22,13 @@ std::string commit() {
     return text;
   }();
   return answer;
+}
+
+std::string source_folder() {
+  if (!std::filesystem::exists(KLAB_SOURCE_DIR "/experiments")) {
+    fail("the sources that this program was built from are no longer in '{}'", KLAB_SOURCE_DIR);
+  }
+  return KLAB_SOURCE_DIR;
 }
 
 }  // namespace klab

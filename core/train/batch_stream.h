@@ -14,8 +14,8 @@
 namespace klab {
 
 struct Batch {
-  torch::Tensor inputs;      ///< [B, T] int64
-  torch::Tensor labels;      ///< [B, T] int64; negative where there is no target
+  torch::Tensor inputs;           ///< [B, T] int64
+  torch::Tensor labels;           ///< [B, T] int64; negative where there is no target
   torch::Tensor difficulty = {};  ///< [B, T] int64, of each target by the task's measure; may be undefined
 };
 

@@ -7,21 +7,9 @@
 
 #include "core/model/decoder.h"
 #include "core/train/batch_stream.h"
+#include "core/train/status.h"
 
 namespace klab {
-
-/// Sums over batches; the shares are what tables show.
-struct Score {
-  double loss_sum = 0;  ///< cross-entropy in nats, over targets
-  int64_t targets = 0, targets_right = 0, sequences = 0, sequences_right = 0;
-
-  double loss() const { return loss_sum / static_cast<double>(targets); }
-  double acc_tok() const { return static_cast<double>(targets_right) / static_cast<double>(targets); }
-  /// Share of sequences with every target right.
-  double acc_seq() const { return static_cast<double>(sequences_right) / static_cast<double>(sequences); }
-
-  Score& operator+=(const Score& other);
-};
 
 /// Runs the model on a batch. The head works on supervised positions alone. `mean_loss` (may be null) receives the
 /// differentiable mean loss over targets.

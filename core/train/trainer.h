@@ -10,29 +10,10 @@
 #include "core/io/checkpoint.h"
 #include "core/model/decoder.h"
 #include "core/train/score.h"
+#include "core/train/status.h"
 #include "core/train/train_config.h"
 
 namespace klab {
-
-/// Where a run keeps its files: metrics.csv and checkpoint/{last,best}.safetensors. An empty path keeps nothing.
-struct RunFolder {
-  std::string path;
-
-  std::string metrics() const { return path + "/metrics.csv"; }
-  std::string last() const { return path + "/checkpoint/last.safetensors"; }
-  std::string best() const { return path + "/checkpoint/best.safetensors"; }
-};
-
-/// What happened so far, for whoever watches.
-struct TrainStatus {
-  int64_t step = 0;
-  Score train;       ///< since the last evaluation
-  Score test, best;  ///< the last and the best evaluation; `targets` is 0 before the first
-  double lr = 0, grad_norm = 0;
-  double seconds = 0;  ///< of training, over all sittings
-  double tokens_per_second = 0;
-  double wait_share = 0;  ///< share of the time that training waited for data
-};
 
 /// The loss or the gradients stopped being finite: what the run does with these numbers, every time.
 struct Diverged : Error {

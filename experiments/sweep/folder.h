@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "core/train/trainer.h"
+#include "core/train/status.h"
 #include "experiments/sweep/plan.h"
 
 namespace klab {

@@ -1,12 +1,10 @@
-// What a sweep is made of: the file that people write, and the plan that its workers read.
+// What a sweep is made of: the plan that its workers read.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "experiments/run_config.h"
 
 namespace klab {
 
@@ -41,24 +39,6 @@ struct Plan {
   size_t key(const std::string& wanted) const;  ///< position; keys.size() when runs do not differ in it
   std::vector<size_t> in_file_order() const;    ///< positions of the runs
 };
-
-struct Sweep {
-  Plan plan;
-  std::vector<RunConfig> configs;  ///< of plan.runs
-};
-
-/// Reads a sweep file:
-///
-///     base: {..}                      config keys that all runs share; may say `extends: other.yaml`
-///     grid: {key: [value, ..], ..}    every combination
-///     seeds: [1, 2, 3]                the same as an innermost axis train.seed
-///     random: {runs: 20, seed: 1, key: {log_uniform: [1e-4, 1e-2]}, ..}     also uniform, integer, choice; the same
-///                                     draws for every point of the grid
-///     conditions: [{when: {key: value}, set: {..}, grid: {..}, skip: true}, ..]   for the runs that `when` fits
-///     halving: {metric: acc_seq, steps: [500, 1000], factor: 3, within: [model.pattern]}
-///
-/// Throws UsageError, with file and line, for whatever makes no sense, a run's config included.
-Sweep read_sweep(const std::string& path);
 
 /// The plan as JSON, and back. Throws Error for a text that is no plan.
 std::string to_text(const Plan& plan);

@@ -13,6 +13,7 @@
 #include "core/base/interrupt.h"
 #include "experiments/sweep/board.h"
 #include "experiments/sweep/launcher.h"
+#include "experiments/sweep/sweep_file.h"
 
 namespace klab {
 namespace {

@@ -9,6 +9,8 @@
 
 namespace klab {
 
+struct Sweep;  // sweep_file.h
+
 struct SweepOptions {
   std::string out;
   std::string launcher = "local";  ///< or "slurm"

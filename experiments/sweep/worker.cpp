@@ -213,11 +213,11 @@ int work(const std::string& path, int64_t parent, const Globals& globals) {
 
 Command sweep_worker_command() {
   return {"sweep-worker", "(what klab sweep starts to do its work)", "./klab sweep-worker sweeps/lr",
-          [](CLI::App& app, const Globals& globals) -> std::function<int()> {
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto path = std::make_shared<std::string>();
             auto parent = std::make_shared<int64_t>(0);
-            app.group("");  // not for people
-            app.add_option("DIR", *path, "folder of the sweep")->required();
+            app.hide();
+            app.add_option("DIR", *path, "folder of the sweep").required();
             app.add_option("--parent", *parent, "process to end with");
             return [path, parent, &globals] { return work(*path, *parent, globals); };
           }};

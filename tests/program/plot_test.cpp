@@ -115,6 +115,30 @@ TEST_F(Plot, TextsAlongXAreBars) {
 }
 
 // Names are text to gnuplot, never commands, markup or formats.
+TEST_F(Plot, NumbersAlongXMakeBarsWhenAsked) {
+  const std::string csv = "length,mixer,acc_seq\n64,kda,1\n64,gdn,0.5\n32,kda,1\n32,gdn,1\n";
+  const std::string bars = draw(csv, {"--x", "length", "--bars"}), lines = draw(csv, {"--x", "length"});
+  EXPECT_NE(bars, lines);
+  EXPECT_LT(bars.find(">32<"), bars.find(">64<")) << "bars stand in the order of their numbers";
+}
+
+TEST_F(Plot, WhereKeepsRows) {
+  const std::string csv = "step,task,loss\n1,[a],1\n2,[a],2\n1,[b],30\n2,[b],40\n";
+  EXPECT_FALSE(holds(draw(csv, {"--where", "task=a", "--group-by", "task"}), ">b<"));
+  expect_refused(csv, 2, "where = task=c: no row has that. There are: [a], [b]", {"--where", "task=c"});
+  expect_refused(csv, 2, "must be column=value", {"--where", "task"});
+}
+
+TEST_F(Plot, HeatMaps) {
+  const std::string csv =
+      "length,depth,model,acc\n32,0,x,0.25\n32,0,x,0.75\n64,0,x,1\n32,1,y,0\n64,1,y,0.125\n64,all,y,0.3\n";
+  const std::string svg =
+      draw(csv, {"--heat", "acc", "--x", "length", "--y", "depth", "--group-by", "model", "--where", "depth=0"});
+  EXPECT_TRUE(holds(svg, "0.5")) << "rows that share a place are averaged";
+  EXPECT_TRUE(holds(draw(csv, {"--heat", "acc", "--x", "length", "--y", "depth", "--group-by", "model"}), "0.12"));
+  expect_refused(csv, 2, "heat = acc: say --x and --y too", {"--heat", "acc"});
+}
+
 TEST_F(Plot, HostileNames) {
   const std::string touch = "touch " + path("pwned");
   for (const std::string& title : std::vector<std::string>{

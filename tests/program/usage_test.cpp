@@ -84,7 +84,7 @@ TEST_F(Usage, EveryCommandHasHelpWithAnExample) {
 
 TEST_F(Usage, ListsPrintOneNameALine) {
   EXPECT_EQ(klab({"model", "--list"}).out.substr(0, 15), "kda\ngdn\nmamba2\n");
-  EXPECT_EQ(klab({"tasks", "--list"}).out, "palindrome\nmqar\nstack\n");
+  EXPECT_EQ(klab({"tasks", "--list"}).out.substr(0, 22), "palindrome\nmqar\nstack\n");
 }
 
 TEST_F(Usage, ModelPrintsItsCostsAsJson) {

@@ -1,0 +1,27 @@
+// Means over seeds, and how sure one can be of them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace klab {
+
+/// A mean and the half-width of its 95 % interval.
+struct Estimate {
+  double mean = 0;
+  double half_width = 0;  ///< infinite for a single value
+  int64_t count = 0;
+  double low() const { return mean - half_width; }
+  double high() const { return mean + half_width; }
+};
+
+/// Student's interval of the mean of independent values.
+Estimate estimate(const std::vector<double>& values);
+
+/// Of the mean of x minus the mean of y, which may spread differently (Welch 1947).
+Estimate estimate_difference(const std::vector<double>& x, const std::vector<double>& y);
+
+/// The 97.5 % quantile of Student's t; `freedom` > 0 need not be whole.
+double t_quantile(double freedom);
+
+}  // namespace klab

@@ -1,0 +1,424 @@
+#include "experiments/sweep/sweep_file.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "core/base/error.h"
+#include "core/base/random.h"
+#include "core/base/text.h"
+#include "core/base/yaml.h"
+
+namespace klab {
+namespace {
+
+using Point = std::vector<Assignment>;
+
+constexpr size_t kMostRuns = 100000;
+
+struct Condition {
+  Point when, set;
+  std::vector<std::vector<Assignment>> axes;
+  bool skip = false;
+};
+
+// What a map has under a key; undefined (false) when it has nothing.
+YAML::Node child(const YAML::Node& map, const std::string& key) {
+  for (const auto& entry : map) {
+    if (entry.first.IsScalar() && entry.first.Scalar() == key) return entry.second;
+  }
+  return YAML::Node(YAML::NodeType::Undefined);
+}
+
+// The parts of a sweep file, checked for shape.
+struct SweepFile {
+  Point base;
+  std::vector<std::vector<Assignment>> axes;  // one list per key, in the file's order
+  std::vector<Point> draws;                   // of `random`
+  std::vector<Assignment> seeds;
+  std::vector<Condition> conditions;
+  std::optional<Halving> halving;
+};
+
+class Reader {
+ public:
+  explicit Reader(const std::string& path) : path_(path) {}
+
+  SweepFile read() const {
+    const YAML::Node root = load_yaml(path_);
+    if (!root.IsMap()) refuse("{}: a sweep is a map with base, grid, seeds, random, conditions, halving", path_);
+    only_keys(root, {"base", "grid", "seeds", "random", "conditions", "halving"});
+    SweepFile file;
+    file.base = assignments_of(child(root, "base"), path_);
+    file.axes = axes(child(root, "grid"), "grid");
+    if (child(root, "seeds")) file.seeds = axis("train.seed", child(root, "seeds"));
+    file.draws = draws(child(root, "random"));
+    file.conditions = conditions(child(root, "conditions"));
+    file.halving = halving(child(root, "halving"));
+    return file;
+  }
+
+ private:
+  void only_keys(const YAML::Node& map, const std::vector<std::string>& known) const {
+    for (const auto& entry : map) {
+      const auto key = entry.first.as<std::string>();
+      if (std::find(known.begin(), known.end(), key) == known.end()) {
+        refuse("{}: unknown key '{}'{}. Known keys: {}", origin_of(entry.first, path_), key, did_you_mean(key, known),
+               join(known));
+      }
+    }
+  }
+
+  std::vector<Assignment> axis(const std::string& key, const YAML::Node& values) const {
+    if (!values.IsSequence() || values.size() == 0) {
+      refuse("{}: '{}' must be a list of values", origin_of(values, path_), key);
+    }
+    std::vector<Assignment> all;
+    for (const auto& value : values) all.push_back({key, field_text(value, key, path_), origin_of(value, path_)});
+    return all;
+  }
+
+  // Keys may be nested or dotted; a list is an axis.
+  void collect_axes(const YAML::Node& node, const std::string& prefix,
+                    std::vector<std::vector<Assignment>>& all) const {
+    for (const auto& entry : node) {
+      const std::string key = prefix + entry.first.as<std::string>();
+      if (entry.second.IsMap()) {
+        collect_axes(entry.second, key + ".", all);
+        continue;
+      }
+      for (const auto& earlier : all) {
+        if (earlier.front().key == key) refuse("{}: '{}' stands there twice", origin_of(entry.first, path_), key);
+      }
+      all.push_back(axis(key, entry.second));
+    }
+  }
+
+  std::vector<std::vector<Assignment>> axes(const YAML::Node& node, const char* name) const {
+    std::vector<std::vector<Assignment>> all;
+    if (!node || node.IsNull()) return all;
+    if (!node.IsMap()) refuse("{}: '{}' must be a map of keys to lists", origin_of(node, path_), name);
+    collect_axes(node, "", all);
+    return all;
+  }
+
+  std::pair<double, double> range(const YAML::Node& node, const std::string& key) const {
+    if (!node.IsSequence() || node.size() != 2) refuse("{}: '{}' must be [low, high]", origin_of(node, path_), key);
+    try {
+      const std::pair<double, double> ends{node[0].as<double>(), node[1].as<double>()};
+      if (ends.first < ends.second) return ends;
+    } catch (const YAML::Exception&) {
+    }
+    refuse("{}: '{}' must be [low, high], two numbers of which the first is smaller", origin_of(node, path_), key);
+  }
+
+  std::string draw(const YAML::Node& how, const std::string& key, Random& random) const {
+    if (how.IsSequence()) {  // a list alone is a choice
+      return field_text(how[random.below(how.size())], key, path_);
+    }
+    if (!how.IsMap() || how.size() != 1) {
+      refuse("{}: '{}' must be a list, or one of uniform, log_uniform, integer with [low, high]", origin_of(how, path_),
+             key);
+    }
+    only_keys(how, {"uniform", "log_uniform", "integer", "choice"});
+    const auto kind = how.begin()->first.as<std::string>();
+    const YAML::Node of = how.begin()->second;  // a copy: the iterator gives a temporary
+    if (kind == "choice") return draw(of, key, random);
+    const auto [low, high] = range(of, key);
+    const double u = random.uniform();
+    if (kind == "integer") {
+      return fmt::format(
+          "{}", static_cast<int64_t>(low) + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low) + 1)));
+    }
+    if (kind == "uniform") return fmt::format("{:.6g}", low + u * (high - low));
+    if (low <= 0) refuse("{}: '{}': log_uniform needs positive ends", origin_of(of, path_), key);
+    return fmt::format("{:.4g}", std::exp(std::log(low) + u * (std::log(high) - std::log(low))));
+  }
+
+  int64_t whole(const YAML::Node& node, const std::string& key, int64_t least) const {
+    int64_t value = 0;
+    if (!node.IsScalar() || !YAML::convert<int64_t>::decode(node, value) || value < least) {
+      refuse("{}: '{}' must be a whole number of at least {}", origin_of(node, path_), key, least);
+    }
+    return value;
+  }
+
+  void collect_random(const YAML::Node& node, const std::string& prefix,
+                      std::vector<std::pair<std::string, YAML::Node>>& keys) const {
+    for (const auto& entry : node) {
+      const std::string key = prefix + entry.first.as<std::string>();
+      if (key == "runs" || key == "seed") continue;
+      const YAML::Node how = entry.second;
+      const bool nested = how.IsMap() && how.size() > 0 && (how.begin()->second.IsMap() || how.size() > 1);
+      if (nested) {
+        collect_random(how, key + ".", keys);
+      } else {
+        keys.emplace_back(key, how);
+      }
+    }
+  }
+
+  std::vector<Point> draws(const YAML::Node& node) const {
+    if (!node || node.IsNull()) return {};
+    if (!node.IsMap() || !child(node, "runs")) {
+      refuse("{}: 'random' must be a map with `runs: N` and what to draw", origin_of(node, path_));
+    }
+    const int64_t runs = whole(child(node, "runs"), "random.runs", 1);
+    const int64_t seed = child(node, "seed") ? whole(child(node, "seed"), "random.seed", 0) : 0;
+    std::vector<std::pair<std::string, YAML::Node>> keys;
+    collect_random(node, "", keys);
+    std::vector<Point> all;
+    for (int64_t i = 0; i < runs; ++i) {
+      Random random{static_cast<uint64_t>(seed), static_cast<uint64_t>(i)};
+      Point& point = all.emplace_back();
+      for (const auto& [key, how] : keys) point.push_back({key, draw(how, key, random), origin_of(how, path_)});
+    }
+    return all;
+  }
+
+  std::vector<Condition> conditions(const YAML::Node& node) const {
+    std::vector<Condition> all;
+    if (!node || node.IsNull()) return all;
+    if (!node.IsSequence()) refuse("{}: 'conditions' must be a list of {{when, set}}", origin_of(node, path_));
+    for (const auto& item : node) {
+      if (!item.IsMap() || !child(item, "when")) refuse("{}: a condition needs `when`", origin_of(item, path_));
+      only_keys(item, {"when", "set", "grid", "skip"});
+      Condition condition;
+      condition.when = assignments_of(child(item, "when"), path_);
+      condition.set = assignments_of(child(item, "set"), path_);
+      condition.axes = axes(child(item, "grid"), "grid");
+      condition.skip = child(item, "skip") && child(item, "skip").as<std::string>() == "true";
+      all.push_back(std::move(condition));
+    }
+    return all;
+  }
+
+  std::optional<Halving> halving(const YAML::Node& node) const {
+    if (!node || node.IsNull()) return {};
+    if (!node.IsMap() || !child(node, "steps")) {
+      refuse("{}: 'halving' needs `steps: [..]`, at which runs are held against one another", origin_of(node, path_));
+    }
+    only_keys(node, {"metric", "steps", "factor", "within"});
+    Halving halving;
+    if (child(node, "metric")) halving.metric = child(node, "metric").as<std::string>();
+    const std::vector<std::string> metrics = {"acc_seq", "acc_tok", "loss"};
+    if (std::find(metrics.begin(), metrics.end(), halving.metric) == metrics.end()) {
+      refuse("{}: halving.metric '{}' is not one of: {}", origin_of(child(node, "metric"), path_), halving.metric,
+             join(metrics));
+    }
+    halving.larger_is_better = halving.metric != "loss";
+    if (child(node, "factor")) halving.factor = whole(child(node, "factor"), "halving.factor", 2);
+    if (!child(node, "steps").IsSequence())
+      refuse("{}: 'halving.steps' must be a list", origin_of(child(node, "steps"), path_));
+    for (const auto& step : child(node, "steps")) halving.steps.push_back(whole(step, "halving.steps", 1));
+    if (!std::is_sorted(halving.steps.begin(), halving.steps.end())) {
+      refuse("{}: 'halving.steps' must rise", origin_of(child(node, "steps"), path_));
+    }
+    if (child(node, "within")) {
+      for (const auto& key : child(node, "within")) halving.within.push_back(key.as<std::string>());
+    }
+    return halving;
+  }
+
+  std::string path_;
+};
+
+// Every combination, the first axis slowest.
+std::vector<Point> product(std::vector<Point> points, const std::vector<Assignment>& axis) {
+  std::vector<Point> all;
+  if (points.size() * axis.size() > kMostRuns) refuse("a sweep of more than {} runs is surely a mistake", kMostRuns);
+  for (const Point& point : points) {
+    for (const Assignment& value : axis) {
+      all.push_back(point);
+      all.back().push_back(value);
+    }
+  }
+  return all;
+}
+
+RunConfig config_of(const Point& point) {
+  RunConfig config;
+  assign(config, with_public_config(point));
+  return config;
+}
+
+// Whether the config has these values, however they are written.
+bool fits(const RunConfig& config, const Point& when) {
+  RunConfig actual = config, wanted = config;
+  assign(wanted, when);
+  const Fields a = Fields::of(actual), b = Fields::of(wanted);
+  return std::all_of(when.begin(), when.end(), [&](const Assignment& one) {
+    const auto find = [&](const Fields& fields) {
+      for (const Field& field : fields.all()) {
+        if (field.key == one.key) return field.get();
+      }
+      return std::string();
+    };
+    return find(a) == find(b);
+  });
+}
+
+std::vector<Point> apply_condition(const Condition& condition, const std::vector<Point>& points) {
+  std::vector<Point> all;
+  for (const Point& point : points) {
+    if (!fits(config_of(point), condition.when)) {
+      all.push_back(point);
+    } else if (!condition.skip) {
+      std::vector<Point> changed{point};
+      changed[0].insert(changed[0].end(), condition.set.begin(), condition.set.end());
+      for (const auto& axis : condition.axes) changed = product(changed, axis);
+      all.insert(all.end(), changed.begin(), changed.end());
+    }
+  }
+  return all;
+}
+
+std::vector<Point> points_of(const SweepFile& file) {
+  std::vector<Point> points{file.base};
+  for (const auto& axis : file.axes) points = product(points, axis);
+  if (!file.draws.empty()) {
+    std::vector<Point> drawn;
+    for (const Point& point : points) {
+      for (const Point& draw : file.draws) {
+        drawn.push_back(point);
+        drawn.back().insert(drawn.back().end(), draw.begin(), draw.end());
+      }
+    }
+    points = std::move(drawn);
+  }
+  for (const Condition& condition : file.conditions) points = apply_condition(condition, points);
+  if (!file.seeds.empty()) points = product(points, file.seeds);
+  if (points.size() > kMostRuns) refuse("a sweep of more than {} runs is surely a mistake", kMostRuns);
+  return points;
+}
+
+// The config's fields by their keys.
+std::map<std::string, std::string> texts_of(RunConfig config) {
+  std::map<std::string, std::string> texts;
+  const Fields fields = Fields::of(config);
+  for (const Field& field : fields.all()) texts[field.key] = field.get();
+  return texts;
+}
+
+// The keys in which the runs differ, those that the file names first and in its order.
+std::vector<std::string> varied_keys(const std::vector<std::string>& named,
+                                     const std::vector<std::map<std::string, std::string>>& texts) {
+  std::vector<std::string> keys = named;
+  for (const auto& text : texts) {
+    for (const auto& [key, value] : text) {
+      if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+    }
+  }
+  std::erase_if(keys, [&](const std::string& key) {
+    std::set<std::string> values;
+    for (const auto& text : texts) {
+      const auto found = text.find(key);
+      // Options that only some runs have follow from their names.
+      const bool named_one = std::find(named.begin(), named.end(), key) != named.end();
+      if (found != text.end() || named_one) values.insert(found == text.end() ? "" : found->second);
+    }
+    return values.size() < 2;
+  });
+  return keys;
+}
+
+std::vector<std::string> named_keys(const std::vector<Point>& points) {
+  std::vector<std::string> keys;
+  for (const Point& point : points) {
+    for (const Assignment& given : point) {
+      if (std::find(keys.begin(), keys.end(), given.key) == keys.end()) keys.push_back(given.key);
+    }
+  }
+  return keys;
+}
+
+// Distinct runs under the keys in which they differ; `texts` receives the fields of each.
+Sweep distinct(const std::string& name, const std::vector<RunConfig>& configs, const std::vector<std::string>& named,
+               const std::vector<std::string>& shown, std::vector<std::map<std::string, std::string>>& texts) {
+  Sweep sweep;
+  sweep.plan.name = name;
+  sweep.plan.asked = static_cast<int64_t>(configs.size());
+  std::set<std::string> seen;
+  for (RunConfig config : configs) {
+    PlannedRun run;
+    run.id = config_hash(config);
+    if (!seen.insert(run.id).second) continue;
+    run.place = static_cast<int64_t>(sweep.plan.runs.size());
+    run.steps = config.train.steps;
+    run.tokens = static_cast<double>(config.train.steps * config.train.batch * config.task.length);
+    texts.push_back(texts_of(config));
+    sweep.plan.runs.push_back(std::move(run));
+    sweep.configs.push_back(std::move(config));
+  }
+  sweep.plan.keys = shown;
+  for (const std::string& key : varied_keys(named, texts)) {
+    if (std::find(shown.begin(), shown.end(), key) == shown.end()) sweep.plan.keys.push_back(key);
+  }
+  for (size_t i = 0; i < sweep.plan.runs.size(); ++i) {
+    for (const std::string& key : sweep.plan.keys) {
+      const auto found = texts[i].find(key);
+      sweep.plan.runs[i].values.push_back(found == texts[i].end() ? "" : found->second);
+    }
+  }
+  return sweep;
+}
+
+void check(const Halving& halving, const RunConfig& config, const std::string& path) {
+  for (const int64_t step : halving.steps) {
+    if (step % config.train.eval_every != 0) {
+      refuse("{}: halving.steps: {} is no multiple of train.eval_every = {}, so nothing is known then", path, step,
+             config.train.eval_every);
+    }
+  }
+}
+
+void check_keys(const std::vector<std::string>& within, const std::map<std::string, std::string>& texts,
+                const std::string& path) {
+  std::vector<std::string> known;
+  for (const auto& [key, text] : texts) known.push_back(key);
+  for (const std::string& key : within) {
+    if (!texts.contains(key)) refuse("{}: halving.within: unknown key '{}'{}", path, key, did_you_mean(key, known));
+  }
+}
+
+// By id, which is as good as by lot. Along a rising axis each run would look better than those before it, and halving
+// would stop none.
+void shuffle(Sweep& sweep) {
+  std::vector<PlannedRun> runs = sweep.plan.runs;
+  std::sort(runs.begin(), runs.end(), [](const PlannedRun& a, const PlannedRun& b) { return a.id < b.id; });
+  std::vector<RunConfig> configs;
+  for (const PlannedRun& run : runs) configs.push_back(sweep.configs[static_cast<size_t>(run.place)]);
+  sweep.plan.runs = std::move(runs);
+  sweep.configs = std::move(configs);
+}
+
+}  // namespace
+
+Sweep make_sweep(const std::string& name, const std::vector<RunConfig>& configs,
+                 const std::vector<std::string>& shown) {
+  std::vector<std::map<std::string, std::string>> texts;
+  return distinct(name, configs, {}, shown, texts);
+}
+
+Sweep read_sweep(const std::string& path) {
+  const SweepFile file = Reader(path).read();
+  const std::vector<Point> points = points_of(file);
+  if (points.empty()) refuse("{}: its conditions skip every run", path);
+  std::vector<RunConfig> configs;
+  for (const Point& point : points) configs.push_back(make_run_config(point));
+  std::vector<std::map<std::string, std::string>> texts;
+  Sweep sweep = distinct(std::filesystem::path(path).stem().string(), configs, named_keys(points), {}, texts);
+  if (!file.halving) return sweep;
+  sweep.plan.halving = file.halving;
+  for (size_t i = 0; i < sweep.configs.size(); ++i) {
+    check(*file.halving, sweep.configs[i], path);
+    check_keys(file.halving->within, texts[i], path);
+    for (const std::string& key : file.halving->within) sweep.plan.runs[i].group += texts[i][key] + "\n";
+  }
+  shuffle(sweep);
+  return sweep;
+}
+
+}  // namespace klab
