@@ -21,6 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kLookEvery{100};
+constexpr int kMostStillborn = 5;
 constexpr int64_t kMostTasks = 1000;  // Slurm's MaxArraySize, where nobody raised it
 
 // That this process may use.
@@ -141,7 +142,11 @@ class Conductor {
   void hear(const WorkerNews& news) {
     for (const std::string& line : news.lines) board_.note(line);
     for (const WorkerNews::Loss& loss : news.losses) {
-      if (loss.run.empty()) fail("a worker could not begin: {}", loss.reason);
+      if (loss.run.empty()) {
+        if (++stillborn_ > kMostStillborn) fail("workers end before they begin: {}", loss.reason);
+        launcher_->start(1);
+        continue;
+      }
       RunRecord record = folder_.read(loss.run);
       record.state = RunState::failed;
       record.reason = loss.reason;
@@ -170,6 +175,7 @@ class Conductor {
   SweepBoard board_;
   Clock::time_point end_;
   std::unique_ptr<Launcher> launcher_;
+  int stillborn_ = 0;  // workers that ended before they took a run
 };
 
 }  // namespace

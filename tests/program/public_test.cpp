@@ -77,19 +77,5 @@ TEST_F(PublicModel, NamesTheBuiltInOne) {
   EXPECT_EQ(json::parse(run.out)["parameters"], 49'122'681'728);
 }
 
-class ReproduceProgram : public ProgramTest {};
-
-TEST_F(ReproduceProgram, MakesItsPageCurvesAndNumbers) {
-  const Finished run = klab({"reproduce", "fig1", "fig7", "--scale", "smoke", "--out", path("out")});
-  ASSERT_EQ(run.status, 0) << run.err;
-  for (const char* file :
-       {"fig1/measured.csv", "fig1/extrapolated.csv", "fig1/page.md", "fig1/tpot.png", "fig7/measured.csv",
-        "fig7/page.md", "fig7/prefill.png", "fig7/decode.png", "fig7/ratio.png"}) {
-    EXPECT_TRUE(std::filesystem::exists(path("out") + "/" + file)) << file;
-  }
-  EXPECT_NE(read_file(path("out") + "/fig7/extrapolated.csv").find("EXTRAPOLATED"), std::string::npos);
-  EXPECT_EQ(klab({"reproduce", "fig99"}).status, 2);
-}
-
 }  // namespace
 }  // namespace klab

@@ -21,6 +21,18 @@ class ReproduceProgram : public ProgramTest {
 
 bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
+TEST_F(ReproduceProgram, Figures1And7MakeTheirPagesCurvesAndNumbers) {
+  const Finished run = klab({"reproduce", "fig1", "fig7", "--scale", "smoke", "--out", path("out")});
+  ASSERT_EQ(run.status, 0) << run.err;
+  for (const char* file :
+       {"fig1/measured.csv", "fig1/extrapolated.csv", "fig1/page.md", "fig1/tpot.png", "fig7/measured.csv",
+        "fig7/page.md", "fig7/prefill.png", "fig7/decode.png", "fig7/ratio.png"}) {
+    EXPECT_TRUE(fs::exists(path("out") + "/" + file)) << file;
+  }
+  EXPECT_TRUE(holds(read_file(path("out") + "/fig7/extrapolated.csv"), "EXTRAPOLATED"));
+  EXPECT_EQ(klab({"reproduce", "fig99"}).status, 2);
+}
+
 TEST_F(ReproduceProgram, Figure4ComparesMixersOnFreshSeeds) {
   const std::string page = reproduce("fig4");
   EXPECT_TRUE(holds(page, "| palindrome | 16 (512) |")) << page;
