@@ -19,6 +19,18 @@ size_t place_of(const std::vector<std::string>& values, const std::string& value
   return static_cast<size_t>(std::find(values.begin(), values.end(), value) - values.begin());
 }
 
+// Along an axis: numbers in their order; among numbers a word ("all") is no place.
+std::vector<std::string> places(const PlotData& data, size_t column) {
+  std::vector<std::string> values = data.values(column);
+  const auto is_number = [](const std::string& text) { return parse_number(text).has_value(); };
+  if (std::any_of(values.begin(), values.end(), is_number)) {
+    std::erase_if(values, [&](const std::string& text) { return !is_number(text); });
+    std::stable_sort(values.begin(), values.end(),
+                     [](const auto& a, const auto& b) { return parse_number(a) < parse_number(b); });
+  }
+  return values;
+}
+
 struct Cell {
   double sum = 0;
   int64_t count = 0;
@@ -42,16 +54,17 @@ Heat collect(const PlotData& data, const PlotOptions& options) {
   if (options.group_by != "none") {
     for (const std::string& name : split(options.group_by, ',')) groups.push_back(data.table.column(name));
   }
-  Heat heat{data.ordered_values(x), data.ordered_values(y), {}};
+  Heat heat{places(data, x), places(data, y), {}};
   for (size_t row = 0; row < data.sources.size(); ++row) {
     const auto value = parse_number(data.cell(row, z));
-    if (!value) continue;  // a row about something else, such as a sum over all places
+    const size_t at_x = place_of(heat.xs, data.cell(row, x)), at_y = place_of(heat.ys, data.cell(row, y));
+    if (!value || at_x == heat.xs.size() || at_y == heat.ys.size()) continue;
     std::vector<std::string> names;
     for (const size_t group : groups) names.push_back(data.cell(row, group));
     const std::string name = join(names);
     auto panel = std::find_if(heat.panels.begin(), heat.panels.end(), [&](const Panel& p) { return p.name == name; });
     if (panel == heat.panels.end()) panel = heat.panels.insert(heat.panels.end(), {name, {}});
-    Cell& cell = panel->cells[{place_of(heat.xs, data.cell(row, x)), place_of(heat.ys, data.cell(row, y))}];
+    Cell& cell = panel->cells[{at_x, at_y}];
     cell.sum += *value;
     ++cell.count;
   }

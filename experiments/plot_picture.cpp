@@ -25,6 +25,8 @@ const std::map<std::string, std::string> kColumnNames = {
     {"loss", "cross-entropy loss (nats)"},
     {"acc_seq", "sequences fully right"},
     {"acc_tok", "tokens right"},
+    {"best_acc_seq", "sequences fully right, best evaluation"},
+    {"best_acc_tok", "tokens right, best evaluation"},
     {"lr", "learning rate"},
     {"length", "sequence length"},
     {"width", "model width"},
@@ -243,7 +245,7 @@ Picture compose_picture(const PlotData& data, const PlotColumns& columns, const 
         picture.curves.size(), kMostCurves);
   }
   set_words(picture, data, columns);
-  set_axes(picture, names, last_part(y).rfind("acc", 0) == 0);
+  set_axes(picture, names, last_part(y).find("acc_") != std::string::npos);
   return picture;
 }
 
