@@ -32,11 +32,6 @@ std::string text_of(const Estimate& e, const char* plus_minus) {
   return fmt::format("{:.3f} {} {:.3f}", e.mean, plus_minus, e.half_width);
 }
 
-std::string plain_list(const std::string& text) {
-  if (text.size() < 2 || text.front() != '[' || text.back() != ']') return text;
-  return text.substr(1, text.size() - 2);
-}
-
 Table table_of(const std::vector<RunGroup>& groups, const std::vector<std::string>& keys,
                const std::vector<std::string>& metrics, const std::string& format) {
   Table table;
@@ -49,7 +44,7 @@ Table table_of(const std::vector<RunGroup>& groups, const std::vector<std::strin
   for (const char* column : {"parameters", "state_bytes", "tokens_per_second"}) table.columns.emplace_back(column);
   for (const RunGroup& group : groups) {
     std::vector<std::string> row;
-    for (const std::string& value : group.values) row.push_back(format == "csv" ? value : plain_list(value));
+    for (const std::string& value : group.values) row.push_back(format == "csv" ? value : bare_list(value));
     row.push_back(fmt::format("{}", group.runs.size()));
     for (const std::string& metric : metrics) {
       const Estimate e = estimate(group.metric(metric));

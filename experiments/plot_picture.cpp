@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/text.h"
 #include "experiments/plot.h"
+#include "experiments/table.h"
 
 namespace klab {
 
@@ -48,8 +49,8 @@ std::string column_name(const std::string& column) {
 }
 
 // "[kda]", a list of one, is kda.
-std::string value_name(std::string value) {
-  if (value.size() > 2 && value.front() == '[' && value.back() == ']') value = value.substr(1, value.size() - 2);
+std::string value_name(const std::string& cell) {
+  const std::string value = bare_list(cell);
   const auto known = kMixerNames.find(value);
   return known != kMixerNames.end() ? known->second : value;
 }

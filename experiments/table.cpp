@@ -38,4 +38,9 @@ std::string format_table(const std::vector<std::string>& headers, const std::vec
   return out;
 }
 
+std::string bare_list(const std::string& text) {
+  if (text.size() < 2 || text.front() != '[' || text.back() != ']') return text;
+  return text.substr(1, text.size() - 2);
+}
+
 }  // namespace klab

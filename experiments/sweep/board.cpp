@@ -50,7 +50,7 @@ std::string SweepBoard::name_of(size_t run) const {
   std::vector<std::string> words;
   for (size_t k = 0; k < plan_.keys.size(); ++k) {
     const std::string& key = plan_.keys[k];
-    words.push_back(key.substr(key.rfind('.') + 1) + "=" + plan_.runs[run].values[k]);
+    words.push_back(key.substr(key.rfind('.') + 1) + "=" + bare_list(plan_.runs[run].values[k]));
   }
   return words.empty() ? plan_.runs[run].id : join(words, " ");
 }

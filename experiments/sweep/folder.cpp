@@ -70,7 +70,9 @@ RunRecord SweepFolder::read(const std::string& id) const {
   const std::string path = run(id).path + "/status.json";
   RunRecord r;
   if (!std::filesystem::exists(path)) return r;
-  const auto json = parse_json(read_file(path), path);
+  const std::string text = read_file(path);
+  if (text.empty()) return r;  // a power cut took what was written in a hurry; checkpoint and metrics know better
+  const auto json = parse_json(text, path);
   try {
     r.state = run_state_of(json.at("state").get<std::string>());
     json.at("reason").get_to(r.reason);

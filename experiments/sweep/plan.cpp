@@ -1,15 +1,9 @@
 #include "experiments/sweep/plan.h"
 
-#include <algorithm>
-
 #include "core/base/error.h"
 #include "core/base/json.h"
 
 namespace klab {
-
-size_t Plan::key(const std::string& wanted) const {
-  return static_cast<size_t>(std::find(keys.begin(), keys.end(), wanted) - keys.begin());
-}
 
 std::vector<size_t> Plan::in_file_order() const {
   std::vector<size_t> order(runs.size());

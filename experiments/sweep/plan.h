@@ -36,8 +36,8 @@ struct Plan {
   int64_t threads = 1;            ///< of each run; part of what makes its bits
   std::optional<Halving> halving;
 
-  size_t key(const std::string& wanted) const;  ///< position; keys.size() when runs do not differ in it
-  std::vector<size_t> in_file_order() const;    ///< positions of the runs
+  /// Positions of the runs.
+  std::vector<size_t> in_file_order() const;
 };
 
 /// The plan as JSON, and back. Throws Error for a text that is no plan.

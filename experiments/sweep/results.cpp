@@ -92,7 +92,8 @@ std::string table_of(const SweepOutcome& outcome, size_t most) {
   std::vector<std::vector<std::string>> rows;
   for (const size_t i : order) {
     const RunRecord& r = outcome.records[i];
-    std::vector<std::string> row = outcome.plan.runs[i].values;
+    std::vector<std::string> row;
+    for (const std::string& value : outcome.plan.runs[i].values) row.push_back(bare_list(value));
     const auto score = [&](double x) { return r.evaluated ? fmt::format("{:.3f}", x) : std::string("-"); };
     for (const std::string& cell : {fmt::format("{}", r.step), score(r.loss), score(r.acc_tok), score(r.acc_seq),
                                     score(r.best_acc_seq), to_string(r.state)}) {
