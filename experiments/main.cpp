@@ -16,9 +16,10 @@ namespace {
 constexpr int kFailed = 1, kBadUsage = 2, kSignalled = 128;
 
 std::vector<Command> commands() {
-  return {demo_command(),   train_command(), resume_command(), sweep_command(),  sweep_worker_command(),
-          export_command(), tasks_command(), model_command(),  logits_command(), generate_command(),
-          chat_command(),   plot_command(),  check_command(),  bench_command(),  reproduce_command()};
+  return {demo_command(),         train_command(),   resume_command(),   sweep_command(),
+          sweep_worker_command(), inspect_command(), export_command(),   tasks_command(),
+          model_command(),        logits_command(),  generate_command(), chat_command(),
+          plot_command(),         check_command(),   bench_command(),    reproduce_command()};
 }
 
 std::string command_line(int argc, char** argv) {

@@ -13,7 +13,12 @@ void add_run_flags(CLI::App& app, std::vector<Assignment>& assignments) {
          "flags behind it override them")
       ->type_name("")
       ->group("Config: model");
+  add_run_flags(app, assignments, "");
+}
+
+void add_run_flags(CLI::App& app, std::vector<Assignment>& assignments, const std::string& prefix) {
   for (const Field& field : all_run_fields()) {
+    if (field.key.rfind(prefix, 0) != 0) continue;
     const std::string help = fmt::format("{} [{}] ({})", field.help, field.get(), field.type);
     app.add_option_function<std::string>(
            "--" + field.key,
