@@ -15,14 +15,17 @@ h1 { font-size: 1.6rem; line-height: 1.2; }
 h2 { font-size: 1.3rem; margin-top: 2.5rem; border-bottom: 2px solid #0072b2; padding-bottom: 0.2rem; }
 p, li { max-width: 48rem; }
 code { font-family: ui-monospace, monospace; font-size: 0.9em; overflow-wrap: anywhere; }
-figure { margin: 1rem 0; }
+figure { margin: 1rem 0; max-width: 48rem; }
 figure img { max-width: 100%; height: auto; border: 1px solid #dddddd; }
+figure.wide { max-width: none; overflow-x: auto; grid-column: 1 / -1; }
+figure.wide img { min-width: 44rem; }
 figcaption { color: #444444; font-size: 0.9rem; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1rem; }
 .figures figure { margin: 0; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.2rem 0.7rem; border-bottom: 1px solid #dddddd; text-align: left; white-space: nowrap; }
+th, td { padding: 0.2rem 0.7rem; border-bottom: 1px solid #dddddd; text-align: left; vertical-align: top; }
+td { overflow-wrap: break-word; }
 th { background: #f2f2f2; }
 .how { background: #eef5fa; border-left: 4px solid #0072b2; padding: 0.1rem 1rem; margin: 1rem 0; }
 )";
@@ -67,10 +70,10 @@ std::string html_table(const std::vector<std::string>& headers, const std::vecto
   return out + "</tbody></table></div>\n";
 }
 
-std::string html_figure(const std::string& png, const std::string& alt, const std::string& caption) {
+std::string html_figure(const std::string& png, const std::string& alt, const std::string& caption, bool wide) {
   return fmt::format(
-      "<figure><img src=\"data:image/png;base64,{}\" alt=\"{}\">\n<figcaption>{}</figcaption></figure>\n",
-      base64(read_file(png)), html_text(alt), html_text(caption));
+      "<figure{}><img src=\"data:image/png;base64,{}\" alt=\"{}\">\n<figcaption>{}</figcaption></figure>\n",
+      wide ? " class=\"wide\"" : "", base64(read_file(png)), html_text(alt), html_text(caption));
 }
 
 std::string html_page(const std::string& title, const std::string& body) {

@@ -16,8 +16,9 @@ std::string base64(std::string_view bytes);
 /// A table with a header row; the cells are texts, escaped here. It scrolls by itself where the screen is narrow.
 std::string html_table(const std::vector<std::string>& headers, const std::vector<std::vector<std::string>>& rows);
 
-/// A PNG file within the page, over its caption (text).
-std::string html_figure(const std::string& png, const std::string& alt, const std::string& caption);
+/// A PNG file within the page, over its caption (text). A `wide` one has a row for itself, and scrolls rather than
+/// shrink to what nobody can read.
+std::string html_figure(const std::string& png, const std::string& alt, const std::string& caption, bool wide = false);
 
 /// The whole page around `body`.
 std::string html_page(const std::string& title, const std::string& body);

@@ -261,7 +261,8 @@ std::vector<DrawnPicture> draw_weights(const MixerView& view, const Inspection& 
     const char* kind = view.linear ? "implicit attention" : "softmax weights";
     pages.push_back({fmt::format("weights_{}{}.png", view.stem(), number), fmt::format("{}, {}", view.title(), kind),
                      fmt::format("Heat maps of the {} of heads {} to {}: {} by {} tokens", kind, first,
-                                 first + count - 1, found.shown_tokens, found.shown_tokens)});
+                                 first + count - 1, found.shown_tokens, found.shown_tokens),
+                     count > 1});
     draw_weights_page(view, found, first, count, pages.back().title, folder + "/" + pages.back().file);
   }
   return pages;

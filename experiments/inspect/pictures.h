@@ -12,7 +12,8 @@ namespace klab {
 struct DrawnPicture {
   std::string file;  ///< its name there
   std::string title;
-  std::string alt;  ///< what it shows, for who cannot see it
+  std::string alt;    ///< what it shows, for who cannot see it
+  bool wide = false;  ///< too much in a row for half of a page
 };
 
 /// Half-lives of one linear mixer, heads x channels sorted, or a bar per head where each has one decay. Without a

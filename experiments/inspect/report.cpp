@@ -21,7 +21,7 @@ std::string number_of_tokens(double count) {
 }
 
 std::string figure(const DrawnPicture& drawn, const std::string& folder) {
-  return html_figure(folder + "/" + drawn.file, drawn.alt, drawn.title + " (" + drawn.file + ")");
+  return html_figure(folder + "/" + drawn.file, drawn.alt, drawn.title + " (" + drawn.file + ")", drawn.wide);
 }
 
 // How to read a section, in paragraphs of HTML.
@@ -109,6 +109,7 @@ std::string half_life_section(const Inspection& found, const std::string& folder
        "beyond the length of the input is as good as no decay. Steps that keep nothing at all (hard resets) are "
        "counted "
        "apart. What the delta rule erases on purpose, when it writes to an old key, is not decay and not shown here."});
+  out += "<div class=\"figures\">\n";
   for (const MixerView& view : found.mixers) {
     if (!view.linear) continue;
     const DrawnPicture drawn = draw_half_lives(view, folder);
@@ -116,6 +117,7 @@ std::string half_life_section(const Inspection& found, const std::string& folder
                ? fmt::format("<p>{}: nothing fades, the half-life is infinite.</p>\n", html_text(view.title()))
                : figure(drawn, folder);
   }
+  out += "</div>\n";
   return out + html_table({"mixer", "head", "channels", "shortest", "middle", "longest (tokens)", "hard resets"},
                           half_life_rows(found));
 }
@@ -178,7 +180,7 @@ std::string example_section(const Inspection& found) {
                     drawn.predicted_names[i], answer.predicted == answer.label ? "right" : "wrong",
                     percent(answer.probability)});
   }
-  out += html_table({"position", "token", "target", "the model says", "", "probability of the target"}, rows);
+  out += html_table({"position", "token", "target", "the model says", "that is", "probability of the target"}, rows);
   if (drawn.answers.size() > kMostRows) {
     out += fmt::format("<p>These are the first {} of {} targets; example.csv has all.</p>\n", kMostRows,
                        drawn.answers.size());
