@@ -38,6 +38,7 @@ Command compare_command();
 Command demo_command();
 Command export_command();
 Command generate_command();
+Command inspect_command();
 Command logits_command();
 Command model_command();
 Command plot_command();
@@ -49,7 +50,8 @@ Command tasks_command();
 Command train_command();
 
 /// Adds every key of a run config to `app` as a flag of the same dotted name; what is given on the command line is
-/// appended to `assignments`.
+/// appended to `assignments`. The second: only keys that begin with `prefix` ("task.").
 void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments);
+void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments, const std::string& prefix);
 
 }  // namespace klab

@@ -15,9 +15,19 @@ namespace {
 
 constexpr int64_t kFewDifficulties = 16;
 
-Evaluation evaluate(const TaskVariant& variant, const RunConfig& config, Decoder& model, const torch::Device& device) {
+}  // namespace
+
+int64_t slice_of(int64_t difficulty, int64_t hardest) {
+  if (hardest < kFewDifficulties || difficulty <= 1) return difficulty;
+  int64_t low = 1;
+  while (2 * low <= difficulty) low *= 2;
+  return low;
+}
+
+Evaluation evaluate_variant(const TaskVariant& variant, const RunConfig& config, Decoder& model,
+                            const torch::Device& device, Split split) {
   Evaluation result{variant.text, variant.task.length, variant.task.make()->difficulty_name(), {}, {}};
-  const BatchSource source = batch_source(variant.task, config.train.seed, config.train.batch, Split::test);
+  const BatchSource source = batch_source(variant.task, config.train.seed, config.train.batch, split);
   std::map<int64_t, Score> by_difficulty;
   for (int64_t i = 0; i * config.train.batch < config.test.examples; ++i) {
     if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted while testing variants");
@@ -33,19 +43,11 @@ Evaluation evaluate(const TaskVariant& variant, const RunConfig& config, Decoder
   return result;
 }
 
-}  // namespace
-
-int64_t slice_of(int64_t difficulty, int64_t hardest) {
-  if (hardest < kFewDifficulties || difficulty <= 1) return difficulty;
-  int64_t low = 1;
-  while (2 * low <= difficulty) low *= 2;
-  return low;
-}
-
 std::vector<Evaluation> evaluate_variants(const RunConfig& config, Decoder& model, const torch::Device& device) {
   const torch::NoGradGuard no_grad;
-  std::vector<Evaluation> all{evaluate({"", config.task}, config, model, device)};
-  for (const TaskVariant& variant : config.tested_variants()) all.push_back(evaluate(variant, config, model, device));
+  std::vector<Evaluation> all{evaluate_variant({"", config.task}, config, model, device)};
+  for (const TaskVariant& variant : config.tested_variants())
+    all.push_back(evaluate_variant(variant, config, model, device));
   return all;
 }
 

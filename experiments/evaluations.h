@@ -22,6 +22,10 @@ struct Evaluation {
 /// Difficulties as they are where there are few, else the powers of two at or below them.
 int64_t slice_of(int64_t difficulty, int64_t hardest);
 
+/// The model on `test.examples` sequences of one variant, rounded up to batches of `train.batch`.
+Evaluation evaluate_variant(const TaskVariant& variant, const RunConfig& config, Decoder& model,
+                            const torch::Device& device, Split split = Split::test);
+
 /// The model on `examples` held-out sequences of the task itself and of every variant of test.also.
 std::vector<Evaluation> evaluate_variants(const RunConfig& config, Decoder& model, const torch::Device& device);
 

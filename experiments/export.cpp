@@ -5,7 +5,6 @@
 #include <filesystem>
 
 #include "core/base/error.h"
-#include "core/io/checkpoint.h"
 #include "core/kimi/checkpoint.h"
 #include "experiments/command.h"
 #include "experiments/dtype.h"
@@ -22,18 +21,6 @@ struct Options {
   std::string run, checkpoint = "last", dtype = "float32";
   double shard_gigabytes = 5;
 };
-
-void load_parameters(const std::string& path, const Decoder& model) {
-  const torch::NoGradGuard no_grad;
-  const Checkpoint checkpoint = load_checkpoint(path);
-  for (auto& item : model->named_parameters()) {
-    const torch::Tensor& stored = checkpoint.tensor("model." + item.key());
-    if (stored.sizes() != item.value().sizes()) {
-      fail("{}: tensor 'model.{}' has another shape than the model of config.yaml", path, item.key());
-    }
-    item.value().copy_(stored);
-  }
-}
 
 int run(const Options& options, const Globals& globals) {
   if (globals.out.empty()) refuse("--out is missing: the folder for config.json and the weights");

@@ -56,6 +56,24 @@ int spawn(const std::string& script, const std::string& image, const std::string
 
 }  // namespace
 
+// Backticks would run a command. Single quotes would need no escapes but for themselves, and gnuplot 5.4 misreads a
+// doubled one at the beginning.
+std::string gnuplot_text(const std::string& text, bool tic) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '`') {
+      out += "\\140";
+    } else if (c == '"' || c == '\\') {
+      out += {'\\', c};
+    } else if (c == '%' && tic) {
+      out += "%%";
+    } else {
+      out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+    }
+  }
+  return out + "\"";
+}
+
 void run_gnuplot(const std::string& script, const std::string& out) {
   make_writable_folder(fs::absolute(out).parent_path().string());
   const std::string beside = fmt::format("{}.tmp.{}", out, ::getpid());

@@ -8,7 +8,7 @@ namespace klab {
 
 kernels::RecurrenceInputs operator_inputs(const std::string& mixer, const OperatorShape& s) {
   torch::manual_seed(1);
-  const auto draw = [&](std::vector<int64_t> sizes) {
+  const auto draw = [&](const std::vector<int64_t>& sizes) {
     return torch::randn(sizes, torch::TensorOptions().device(s.options.device()));
   };
   const auto unit = [&] {

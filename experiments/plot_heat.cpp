@@ -8,7 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/text.h"
-#include "experiments/plot_script.h"
+#include "experiments/gnuplot.h"
 
 namespace klab {
 namespace {
@@ -92,7 +92,8 @@ Heat collect(const PlotData& data, const PlotOptions& options) {
 std::string tics(const std::vector<std::string>& values, const char* axis) {
   const size_t step = std::max<size_t>(1, values.size() / 16);
   std::vector<std::string> all;
-  for (size_t i = 0; i < values.size(); i += step) all.push_back(fmt::format("{} {}", gnuplot_text(values[i]), i));
+  for (size_t i = 0; i < values.size(); i += step)
+    all.push_back(fmt::format("{} {}", gnuplot_text(values[i], /*tic=*/true), i));
   return fmt::format("set {}tics ({})\n", axis, join(all));
 }
 

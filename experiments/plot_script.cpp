@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/base/text.h"
+#include "experiments/gnuplot.h"
 
 namespace klab {
 namespace {
@@ -176,22 +177,6 @@ std::string frame_lines(const Picture& picture, const PlotOptions& options, doub
 }
 
 }  // namespace
-
-// A gnuplot string. Backticks would run a command. Single quotes would need no escapes but for themselves, and
-// gnuplot 5.4 misreads a doubled one at the beginning. The terminal is set to noenhanced, so there is no markup.
-std::string gnuplot_text(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '`') {
-      out += "\\140";
-    } else if (c == '"' || c == '\\') {
-      out += {'\\', c};
-    } else {
-      out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return out + "\"";
-}
 
 std::string gnuplot_script(const Picture& picture, const PlotOptions& options, const std::string& terminal) {
   const double zoom = std::min(options.width / 1200.0, options.height / 750.0), thick = std::sqrt(zoom);

@@ -11,7 +11,4 @@ namespace klab {
 /// A script for run_gnuplot; `terminal` is gnuplot's word for the format of the picture.
 std::string gnuplot_script(const Picture& picture, const PlotOptions& options, const std::string& terminal);
 
-/// A text as a gnuplot string, which cannot be anything else in a script.
-std::string gnuplot_text(const std::string& text);
-
 }  // namespace klab

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "core/base/error.h"
 #include "core/base/random.h"
+#include "core/io/checkpoint.h"
 
 namespace klab {
 namespace {
@@ -48,6 +50,30 @@ BatchSource training_source(const RunConfig& config) {
 }
 
 Decoder make_model(const RunConfig& config) { return Decoder(config.model, config.vocabulary()); }
+
+int64_t load_parameters(const std::string& path, const Decoder& model) {
+  const torch::NoGradGuard no_grad;
+  const Checkpoint checkpoint = load_checkpoint(path);
+  const auto parameters = model->named_parameters();
+  for (const auto& item : parameters) {
+    const auto stored = checkpoint.tensors.find("model." + item.key());
+    if (stored == checkpoint.tensors.end()) {
+      fail("{}: there is no tensor 'model.{}': the checkpoint is of another model than that of config.yaml", path,
+           item.key());
+    }
+    if (stored->second.sizes() != item.value().sizes()) {
+      fail("{}: tensor 'model.{}' has another shape than the model of config.yaml", path, item.key());
+    }
+  }
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    if (name.rfind("model.", 0) == 0 && !parameters.contains(name.substr(6))) {
+      fail("{}: the model of config.yaml has no place for tensor '{}' (of another number of layers, or another mixer?)",
+           path, name);
+    }
+  }
+  for (const auto& item : parameters) torch::Tensor(item.value()).copy_(checkpoint.tensor("model." + item.key()));
+  return std::stoll(checkpoint.field("step"));
+}
 
 Trainer make_trainer(const RunConfig& config, const RunFolder& folder, const std::vector<std::string>& provenance,
                      bool resume, const torch::Device& device) {

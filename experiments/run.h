@@ -17,6 +17,10 @@ BatchSource training_source(const RunConfig& config);
 /// The model of a config, parameters not yet drawn.
 Decoder make_model(const RunConfig& config);
 
+/// Gives the model the parameters of a run's checkpoint, and returns its training step. Throws Error, before anything
+/// is changed, when the file is damaged or of another model.
+int64_t load_parameters(const std::string& path, const Decoder& model);
+
 Trainer make_trainer(const RunConfig& config, const RunFolder& folder, const std::vector<std::string>& provenance,
                      bool resume, const torch::Device& device);
 

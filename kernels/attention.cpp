@@ -48,12 +48,11 @@ Tensor forgotten(const Tensor& g, int64_t first) {
   return at::cat({back, -after.cumsum(2)}, 2);  // keys after p: what their own gate takes away again
 }
 
-// Weights of the queries [first, first + count) over the first `keys` keys, written out.
-Tensor written_out(const AttentionInputs& in, int64_t first, int64_t count) {
+// Weights of the queries [first, first + count) over the keys up to the last of them, written out: [B, H, count, keys].
+Tensor weights_of(const AttentionInputs& in, int64_t first, int64_t count) {
   const int64_t T = in.q.size(1), H = in.q.size(2), position = in.k.size(1) - T + first, keys = position + count;
   const Tensor q = heads_first(in.q.narrow(1, first, count)) * scale_of(in);
   const Tensor k = heads_first(per_query_head(in.k.narrow(1, 0, keys), H));
-  const Tensor v = heads_first(per_query_head(in.v.narrow(1, 0, keys), H));
   Tensor logits = q.matmul(k.transpose(2, 3));  // [B, H, count, keys]
   if (in.g.defined()) {
     // Relative to the block's first query: row t adds what the gates between it and that query take.
@@ -61,8 +60,13 @@ Tensor written_out(const AttentionInputs& in, int64_t first, int64_t count) {
     logits = logits + from_first.unsqueeze(2) - from_first.narrow(2, position, count).unsqueeze(3);
   }
   const Tensor later = at::ones({count, keys}, in.q.options().dtype(at::kBool)).triu(position + 1);
-  const Tensor weights = logits.masked_fill(later, -std::numeric_limits<double>::infinity()).softmax(-1);
-  return heads_first(weights.matmul(v));
+  return logits.masked_fill(later, -std::numeric_limits<double>::infinity()).softmax(-1);
+}
+
+// Outputs of the queries [first, first + count): [B, count, H, V].
+Tensor written_out(const AttentionInputs& in, int64_t first, int64_t count) {
+  const Tensor weights = weights_of(in, first, count);
+  return heads_first(weights.matmul(heads_first(per_query_head(in.v.narrow(1, 0, weights.size(3)), in.q.size(2)))));
 }
 
 // In blocks of queries; gradients too are summed over blocks before they are rounded.
@@ -131,6 +135,12 @@ PartialAttention join(const PartialAttention& one, const PartialAttention& other
     return part.o * (part.lse - lse).exp().unsqueeze(-1);  // in the dtype of lse, or wider
   };
   return {(weighted(one) + weighted(other)).to(one.o.scalar_type()), lse};
+}
+
+Tensor attention_weights(const AttentionInputs& in) {
+  check(in);
+  const at::ScalarType wide = accumulation_type(in.q.scalar_type());
+  return weights_of({in.q.to(wide), in.k.to(wide), in.v, in.g, in.scale}, 0, in.q.size(1));
 }
 
 Tensor attention(const AttentionInputs& in, Implementation implementation) {

@@ -28,6 +28,10 @@ struct AttentionInputs {
 /// c10::NotImplementedError for other implementations.
 at::Tensor attention(const AttentionInputs& inputs, Implementation implementation = Implementation::automatic);
 
+/// The weights that attention() gives to the keys, [B, H, T, S]: zero where j > p, every row sums to 1. Written out, in
+/// float32 (float64 for float64); takes memory for all of them at once. Does not look at v.
+at::Tensor attention_weights(const AttentionInputs& inputs);
+
 /// Attention to some of the keys, not yet joined with the others: what comes out, and log sum exp of the logits.
 struct PartialAttention {
   at::Tensor o;    ///< [B, T, H, V]

@@ -63,21 +63,6 @@ void check(const RecurrenceInputs& in, int64_t sequences) {
                     ": allow_neg_eigval doubles the sigmoid of beta and needs beta_sigmoid");
 }
 
-// The inputs after what a layer does to its projections, composed of ATen operators, in the accumulation dtype; as
-// often differentiable as those are.
-RecurrenceInputs activated(RecurrenceInputs in) {
-  const at::ScalarType wide = accumulation_type(in.v.scalar_type());
-  if (in.qk_l2norm) {
-    in.q = l2norm(in.q.to(wide), kL2Eps, Implementation::reference);
-    in.k = l2norm(in.k.to(wide), kL2Eps, Implementation::reference);
-  }
-  if (in.gate) {
-    in.g = kda_gate(in.g.to(wide), in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound, Implementation::reference);
-  }
-  if (in.beta_sigmoid) in.beta = (in.allow_neg_eigval ? 2.0 : 1.0) * at::sigmoid(in.beta.to(wide));
-  return in;
-}
-
 // Packed [1, T, ...] as padded [N, longest, ...]. Padding is zeros: k = v = beta = g = 0 leaves the state as it was.
 // Memory grows with N x longest; the fused kernels walk the offsets instead.
 at::Tensor unpack(const at::Tensor& x, const std::vector<int64_t>& offsets, int64_t longest) {
@@ -201,6 +186,21 @@ Decay RecurrenceInputs::decay() const {
 Update RecurrenceInputs::update() const {
   if (a.defined()) return Update::dplr;
   return beta.defined() ? Update::delta : Update::accumulate;
+}
+
+RecurrenceInputs activated(RecurrenceInputs in) {
+  const at::ScalarType wide = accumulation_type(in.v.scalar_type());
+  if (in.qk_l2norm) {
+    in.q = l2norm(in.q.to(wide), kL2Eps, Implementation::reference);
+    in.k = l2norm(in.k.to(wide), kL2Eps, Implementation::reference);
+  }
+  if (in.gate) {
+    in.g = kda_gate(in.g.to(wide), in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound, Implementation::reference);
+  }
+  if (in.beta_sigmoid) in.beta = (in.allow_neg_eigval ? 2.0 : 1.0) * at::sigmoid(in.beta.to(wide));
+  in.qk_l2norm = in.beta_sigmoid = in.allow_neg_eigval = false;
+  in.gate = std::nullopt;
+  return in;
 }
 
 const FusedRecurrence* fused_recurrence(const RecurrenceInputs& in, Implementation wanted, bool with_backward) {

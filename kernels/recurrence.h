@@ -47,6 +47,10 @@ struct RecurrenceInputs {
   Update update() const;  ///< from which of beta, a, b are defined
 };
 
+/// The same inputs after what a layer does to its projections first: q and k normed, g a log-decay, beta in its range,
+/// and those switches off. Composed of ATen operators, in the accumulation dtype; as often differentiable as those are.
+RecurrenceInputs activated(RecurrenceInputs inputs);
+
 struct RecurrenceOutputs {
   at::Tensor o;            ///< [B, T, HV, V], dtype of v
   at::Tensor final_state;  ///< [N, HV, K, V], float32 (float64 when the inputs are)

@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include "core/model/mixer_probe.h"
 #include "kernels/attention.h"
 #include "kernels/rotary.h"
 #include "mixers/registry.h"
@@ -60,7 +61,7 @@ Tensor Attention::mix(const Tensor& x, const Sequences& sequences, State* state)
   };
   std::vector<Tensor> parts;
   for (const Span& span : all) {
-    parts.push_back(kernels::attention({span.of(q), keys(span, k, "k"), keys(span, v, "v"), keys(span, g, "g")}));
+    parts.push_back(attention({span.of(q), keys(span, k, "k"), keys(span, v, "v"), keys(span, g, "g")}, probe_));
   }
   return o_proj_->forward(join_spans(all, parts).reshape({B, T, heads_ * head_dim_}));
 }

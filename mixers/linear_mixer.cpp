@@ -85,7 +85,7 @@ Tensor LinearMixer::mix(const Tensor& x, const Sequences& sequences, State* stat
   in.k = convolved(k_proj_, k_conv_, x, sequences, state, "k_conv").view({B, T, heads_, key_dim_});
   in.v = by_value_head(convolved(v_proj_, v_conv_, x, sequences, state, "v_conv"));
   complete(in, x, sequences, state);
-  return output(remember(in, sequences, state), x);
+  return output(remember(in, sequences, state, probe_), x);
 }
 
 Tensor LinearMixer::output(const Tensor& o, const Tensor& x) const {
@@ -129,13 +129,14 @@ void ChannelDecayOptions::visit(Fields& fields) {
   fields("lower_bound", lower_bound, "smallest log-decay of the bounded gate, in [-5, 0); 0: the softplus gate");
 }
 
-Tensor remember(kernels::RecurrenceInputs in, const Sequences& sequences, State* state) {
+Tensor remember(kernels::RecurrenceInputs in, const Sequences& sequences, State* state, const MixerProbe* probe) {
   in.cu_seqlens = sequences.cu_seqlens;
   if (state != nullptr) {
     in.initial_state = state->tensors.at("memory");
     in.overwrite_state = !torch::GradMode::is_enabled();
   }
   const kernels::RecurrenceOutputs out = kernels::recurrence(in);
+  if (probe != nullptr && probe->recurrence) probe->recurrence(in, out.o);
   if (state != nullptr) state->tensors.at("memory") = out.final_state;
   return out.o;
 }

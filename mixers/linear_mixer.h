@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/model/layers.h"
+#include "core/model/mixer_probe.h"
 #include "core/model/token_mixer.h"
 #include "kernels/recurrence.h"
 
@@ -92,8 +93,9 @@ class LinearMixer : public TokenMixer {
   torch::Tensor o_norm_;                                            // [V] for every head, or [HV * V]
 };
 
-/// Runs the recurrence from the tensor `memory` of the state, if there is one, and leaves it there.
-torch::Tensor remember(kernels::RecurrenceInputs in, const Sequences& sequences, State* state);
+/// Runs the recurrence from the tensor `memory` of the state, if there is one, and leaves it there. What went in and
+/// came out is shown to `probe`, unless that is null.
+torch::Tensor remember(kernels::RecurrenceInputs in, const Sequences& sequences, State* state, const MixerProbe* probe);
 
 /// A memory of zeros [N, HV, K, V], float32, or float64 for a model in float64 (`like` is one of its parameters).
 torch::Tensor empty_memory(int64_t sequences, int64_t value_heads, int64_t key_dim, int64_t value_dim,

@@ -65,7 +65,7 @@ Tensor Mamba2::mix(const Tensor& x, const Sequences& sequences, State* state) {
   in.v = input * dt.unsqueeze(-1);
   in.g = -dt * torch::exp(A_log_);
   in.scale = 1.0;
-  const Tensor o = remember(in, sequences, state);
+  const Tensor o = remember(in, sequences, state, probe_);
 
   // The norm is of each group of heads apart.
   const auto by_group = [&](const Tensor& y) { return y.reshape({B, T, groups_, inner / groups_}); };

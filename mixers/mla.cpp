@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include "core/model/mixer_probe.h"
 #include "kernels/attention.h"
 #include "kernels/latent_attention.h"
 #include "kernels/rotary.h"
@@ -94,7 +95,7 @@ Tensor Mla::mix(const Tensor& x, const Sequences& sequences, State* state) {
     const Tensor queries = span.of(q),
                  keys = state == nullptr ? span.of(rows) : span.cached(state->caches.at("latent"));
     if (state == nullptr || torch::GradMode::is_enabled() || span.past == 0) {
-      parts.push_back(kernels::attention(expand(queries, keys)));
+      parts.push_back(attention(expand(queries, keys), probe_));
     } else {
       parts.push_back(span.tokens <= kAbsorbedTokens ? absorbed(queries, keys) : over_past(queries, keys));
     }

@@ -102,7 +102,7 @@ Tensor Rwkv7::mix(const Tensor& x, const Sequences& sequences, State* state) {
   in.a = -direction;
   in.b = direction * heads(a);
   in.scale = 1.0;
-  const Tensor o = remember(in, sequences, state).to(wide);  // [B, T, H, K]
+  const Tensor o = remember(in, sequences, state, probe_).to(wide);  // [B, T, H, K]
 
   const Tensor centred = o - o.mean(-1, /*keepdim=*/true);
   const double eps = norm_eps_ * static_cast<double>(head_dim_);

@@ -16,6 +16,7 @@ class HeadwiseMixer : public TokenMixer {
   double flops(int64_t tokens) const override;
   double decode_flops(int64_t tokens) const override;
   void initialise(const at::Generator& generator) override;
+  const std::vector<std::shared_ptr<TokenMixer>>& kinds() const { return kinds_; }
 
  protected:
   torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) override;

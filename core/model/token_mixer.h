@@ -14,6 +14,8 @@
 
 namespace klab {
 
+struct MixerProbe;  // mixer_probe.h
+
 class TokenMixer : public torch::nn::Module {
  public:
   /// x [B, T, D] to [B, T, D]. Without a state: training, every sequence starts from nothing. With one: continues it
@@ -38,12 +40,18 @@ class TokenMixer : public torch::nn::Module {
   /// Draws the parameters that have a rule of their own (decay rates); all others have been drawn by then.
   virtual void initialise(const at::Generator&) {}
 
+  /// From now on `probe`, which must outlive that, is shown what goes through the mixer's kernel; null: nothing is. A
+  /// mixer that is made of others has none: its parts do.
+  void watch(const MixerProbe* probe) { probe_ = probe; }
+
  protected:
   /// What forward() does; state->lengths are still those before x, forward() counts them up.
   virtual torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) = 0;
 
   /// Gives `state` its tensors [N, ..], caches [N, 0, ..] and parts for N = `sequences`. Nothing by default.
   virtual void add_state(State&, int64_t /*sequences*/, const torch::Device&) const {}
+
+  const MixerProbe* probe_ = nullptr;
 };
 
 /// What every mixer can be sized by.

@@ -10,7 +10,7 @@
 namespace klab {
 namespace {
 
-constexpr int64_t kReportedCapacity = 2 * 2 * 128;  // layers x heads x key width
+constexpr int64_t kReportedCapacity = int64_t{2} * 2 * 128;  // layers x heads x key width
 const std::vector<std::string> kMixers = {"kda", "gdn", "mamba2"};
 
 // Percent of sequences right at 256, 512, 1024 and 2048 tokens, read off the report's figure.
@@ -59,22 +59,25 @@ struct Counts {
 };
 
 std::vector<std::string> page_of(const Study& study, const ReproduceOptions& options) {
-  std::vector<std::string> lines = {
-      "# Figure 4: synthetic tasks at the edge of memory",
-      "",
+  const std::string claim =
       "Claim: KDA holds at least as much as Gated DeltaNet, and both far more than Mamba2, as lengths approach what "
-      "layers x heads x key width can hold.",
-      "",
-      fmt::format("Command: `{}`", options.command_line),
-      "",
+      "layers x heads x key width can hold.";
+  const std::string how =
       "Percent of held-out sequences with every target right, the best evaluation of a run; mean and 95 % interval "
       "over "
       "fresh seeds at the learning rate that one other seed chose. In brackets what the report shows at the length "
       "that "
-      "fills its memory as much.",
-      "",
-      "| task | length (stands for) | KDA | GDN | Mamba2 | KDA - GDN | GDN - Mamba2 |",
-      "|---|---|---|---|---|---|---|"};
+      "fills its memory as much.";
+  std::vector<std::string> lines = {"# Figure 4: synthetic tasks at the edge of memory",
+                                    "",
+                                    claim,
+                                    "",
+                                    fmt::format("Command: `{}`", options.command_line),
+                                    "",
+                                    how,
+                                    "",
+                                    "| task | length (stands for) | KDA | GDN | Mamba2 | KDA - GDN | GDN - Mamba2 |",
+                                    "|---|---|---|---|---|---|---|"};
   Counts first, second;
   for (const std::string& task : values_of_key(study.search, "task.name")) {
     for (const std::string& length : values_of_key(study.search, "task.length")) {

@@ -226,7 +226,7 @@ class Reader {
 };
 
 // Every combination, the first axis slowest.
-std::vector<Point> product(std::vector<Point> points, const std::vector<Assignment>& axis) {
+std::vector<Point> product(const std::vector<Point>& points, const std::vector<Assignment>& axis) {
   std::vector<Point> all;
   if (points.size() * axis.size() > kMostRuns) refuse("a sweep of more than {} runs is surely a mistake", kMostRuns);
   for (const Point& point : points) {

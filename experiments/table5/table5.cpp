@@ -49,12 +49,14 @@ Results read_results(const std::string& file) {
 }
 
 std::vector<std::string> page_of(const Results& results, const Study& study, const ReproduceOptions& options) {
+  const std::string claim =
+      "Claim: a KDA hybrid whose attention has no positions carries to longer sequences than one with rotary "
+      "positions, "
+      "than attention alone, and than a GDN hybrid.";
   std::vector<std::string> lines = {
       "# Table 5: positions",
       "",
-      "Claim: a KDA hybrid whose attention has no positions carries to longer sequences than one with rotary "
-      "positions, "
-      "than attention alone, and than a GDN hybrid.",
+      claim,
       "",
       fmt::format("Command: `{}`", options.command_line),
       "",

@@ -194,6 +194,19 @@ TEST(LatentAttention, RowsMayBeAnywhereInMemory) {
   EXPECT_TRUE(torch::equal(Latent{in.q, shifted, 24}.run(), expected));
 }
 
+// Plain loops over v = identity give the weights themselves.
+TEST(AttentionWeights, AreThoseOfPlainLoops) {
+  constexpr int64_t B = 2, T = 5, S = 8, H = 4, HK = 2, K = 3;
+  for (const bool gated : {false, true}) {
+    kernels::AttentionInputs in{drawn({B, T, H, K}, 1), drawn({B, S, HK, K}, 2), {}, {}, 0.7};
+    in.v = torch::eye(S, at::kDouble).view({1, S, 1, S}).expand({B, S, HK, S}).contiguous();
+    if (gated) in.g = -drawn({B, S, H}, 3).abs();
+    const Tensor weights = kernels::attention_weights(in);  // [B, H, T, S]
+    EXPECT_TRUE(at::allclose(weights, plain_loops(in, 0.7).transpose(1, 2), 0, 1e-12)) << "gated: " << gated;
+    EXPECT_EQ(weights.triu(S - T + 1).abs().max().item<double>(), 0);
+  }
+}
+
 TEST(LatentAttention, StaysFiniteOnHugeLogitsAndShowsNaN) {
   Latent in = latent(1, 1, 2, 200, 16, 4);
   in.q = in.q * 1e4;

@@ -1,0 +1,80 @@
+#include "core/inspect/recurrence_view.h"
+
+#include <torch/torch.h>
+
+#include "core/base/error.h"
+
+namespace klab {
+namespace {
+
+using kernels::RecurrenceInputs;
+using torch::Tensor;
+
+constexpr int64_t kBlock = 256;  // columns of V that the kernels take at once
+
+// Activated, without a state, all in the dtype of the sums.
+RecurrenceInputs from_nothing(const RecurrenceInputs& given) {
+  if (given.cu_seqlens.defined()) refuse("only whole sequences can be looked into, one per row, not packed ones");
+  RecurrenceInputs in = kernels::activated(given);
+  in.initial_state = Tensor();
+  in.overwrite_state = in.snapshots = false;
+  const auto dtype = in.v.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat;
+  for (Tensor* x : {&in.q, &in.k, &in.v, &in.g, &in.beta, &in.a, &in.b}) {
+    if (x->defined()) *x = x->to(dtype);
+  }
+  return in;
+}
+
+}  // namespace
+
+RecurrenceInputs tokens_between(RecurrenceInputs in, int64_t first, int64_t count) {
+  for (Tensor* x : {&in.q, &in.k, &in.v, &in.g, &in.beta, &in.a, &in.b}) {
+    if (x->defined()) *x = x->narrow(1, first, count);
+  }
+  return in;
+}
+
+Tensor implicit_attention(const RecurrenceInputs& given) {
+  const torch::NoGradGuard no_grad;
+  const RecurrenceInputs in = from_nothing(given);
+  const int64_t B = in.v.size(0), T = in.v.size(1), HV = in.v.size(2);
+  Tensor A = torch::zeros({B, HV, T, T}, in.v.options());
+  for (int64_t first = 0; first < T; first += kBlock) {
+    // While v is zero the state stays zero: the tokens before the block have no part in it.
+    const int64_t rest = T - first, columns = std::min(kBlock, rest);
+    RecurrenceInputs block = tokens_between(in, first, rest);
+    const Tensor identity = torch::eye(rest, columns, in.v.options());
+    block.v = identity.view({1, rest, 1, columns}).expand({B, rest, HV, columns}).contiguous();
+    const Tensor o = kernels::recurrence(block).o;  // [B, rest, HV, columns]
+    A.narrow(2, first, rest).narrow(3, first, columns).copy_(o.transpose(1, 2));
+  }
+  return A;
+}
+
+Tensor states_after(const RecurrenceInputs& given, const std::vector<int64_t>& tokens) {
+  const torch::NoGradGuard no_grad;
+  RecurrenceInputs in = from_nothing(given);
+  std::vector<Tensor> states;
+  int64_t done = 0;
+  for (const int64_t count : tokens) {
+    if (count <= done || count > in.v.size(1)) {
+      refuse("the state after {} tokens: the numbers of tokens must rise and lie in 1..{}", count, in.v.size(1));
+    }
+    states.push_back(kernels::recurrence(tokens_between(in, done, count - done)).final_state);
+    in.initial_state = states.back();
+    done = count;
+  }
+  if (states.empty()) refuse("the numbers of tokens after which the state is wanted are missing");
+  return torch::stack(states);
+}
+
+Tensor effective_rank(const Tensor& matrices) {
+  const torch::NoGradGuard no_grad;
+  const Tensor values = torch::linalg_svdvals(matrices.to(torch::kCPU, torch::kDouble));  // [.., min(K, V)]
+  const Tensor sum = values.sum(-1, /*keepdim=*/true), nothing = sum.eq(0);
+  const Tensor shares = values / sum.masked_fill(nothing, 1);
+  const Tensor entropy = -torch::xlogy(shares, shares).sum(-1);
+  return entropy.exp().masked_fill(nothing.squeeze(-1), 0);
+}
+
+}  // namespace klab

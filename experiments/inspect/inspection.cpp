@@ -1,0 +1,272 @@
+#include "experiments/inspect/inspection.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <deque>
+#include <filesystem>
+
+#include "core/base/error.h"
+#include "core/base/interrupt.h"
+#include "core/inspect/recurrence_view.h"
+#include "core/model/headwise.h"
+#include "core/model/mixer_probe.h"
+#include "core/model/pattern.h"
+#include "experiments/run.h"
+
+namespace klab {
+namespace {
+
+namespace fs = std::filesystem;
+using torch::Tensor;
+
+constexpr int64_t kRankTokens = 48;   // states along a sequence whose rank is taken
+constexpr int64_t kRankExamples = 8;  // sequences that their curves are of
+
+void stop_when_asked() {
+  if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted while looking into the model");
+}
+
+RunConfig run_config(const InspectOptions& options) {
+  const fs::path yaml = fs::path(options.run) / "config.yaml";
+  if (!fs::exists(yaml)) refuse("'{}' is not a run folder: it has no config.yaml", options.run);
+  return make_run_config(read_yaml(yaml.string()));
+}
+
+std::string checkpoint_path(const InspectOptions& options) {
+  const RunFolder folder{options.run};
+  const std::string path = options.checkpoint == "best" ? folder.best() : folder.last();
+  if (!fs::exists(path)) {
+    refuse(
+        "'{}' has no checkpoint yet: there is no {}; a run writes it every train.checkpoint_every steps and at its end "
+        "(klab resume {})",
+        options.run, path, options.run);
+  }
+  return path;
+}
+
+// The run's task with the keys that were given set otherwise.
+TaskConfig looked_at(const RunConfig& config, const InspectOptions& options, int64_t vocabulary) {
+  struct Root : Configurable {
+    TaskConfig task;
+    void visit(Fields& fields) override { fields.group("task", task); }
+  } root;
+  root.task = config.task;
+  assign(root, options.task);
+  root.task.validate();
+  const int64_t needed = root.task.make()->vocabulary();
+  if (needed > vocabulary) {
+    refuse("the task has {} tokens, but the model was trained with {}: choose a smaller task.vocab", needed,
+           vocabulary);
+  }
+  return root.task;
+}
+
+Split split_of(const Inspection& found) { return found.options.split == "train" ? Split::train : Split::test; }
+
+int64_t seed_of(const Inspection& found) { return found.options.seed.value_or(found.config.train.seed); }
+
+struct Watched {
+  MixerView view;
+  TokenMixer* mixer;
+};
+
+std::vector<Watched> mixers_of(const RunConfig& config, const Decoder& model) {
+  std::vector<Watched> all;
+  const std::vector<std::string> items = config.model.layer_mixers();
+  for (size_t layer = 0; layer < items.size(); ++layer) {
+    const std::vector<HeadShare> shares = parse_heads(items[layer]);
+    TokenMixer* const whole = model->layers()[layer]->mixer().get();
+    const auto* mixture = dynamic_cast<const HeadwiseMixer*>(whole);
+    for (size_t part = 0; part < shares.size(); ++part) {
+      MixerView view{static_cast<int64_t>(layer), mixture != nullptr ? static_cast<int64_t>(part) : -1,
+                     shares[part].mixer};
+      all.push_back({view, mixture != nullptr ? mixture->kinds()[part].get() : whole});
+    }
+  }
+  return all;
+}
+
+// While it lives, every mixer is watched by a probe of its own.
+class Watch {
+ public:
+  template <class MakeProbe>
+  Watch(std::vector<Watched>& mixers, MakeProbe make_probe) : mixers_(mixers) {
+    for (Watched& watched : mixers_) watched.mixer->watch(&probes_.emplace_back(make_probe(watched.view)));
+  }
+  ~Watch() {
+    for (Watched& watched : mixers_) watched.mixer->watch(nullptr);
+  }
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+
+ private:
+  std::vector<Watched>& mixers_;
+  std::deque<MixerProbe> probes_;  // whose addresses stay
+};
+
+// How far weights [1, H, W, W] times values [1, W, H, V] are from the outputs [1, W, H, V].
+double unexplained(const Tensor& weights, const Tensor& v, const Tensor& o) {
+  const Tensor wide = o.to(weights.scalar_type());
+  const Tensor product = weights.matmul(v.to(weights.scalar_type()).transpose(1, 2)).transpose(1, 2);
+  const double largest = wide.abs().max().item<double>();
+  return (product - wide).abs().max().item<double>() / std::max(largest, 1e-30);
+}
+
+void keep(MixerView& view, const Tensor& weights, const Tensor& v, const Tensor& o) {
+  stop_when_asked();
+  view.unexplained = unexplained(weights, v, o);
+  view.weights = weights.squeeze(0).cpu();
+}
+
+// Shows the weights of the first `tokens` tokens, which no later token changes.
+MixerProbe weights_probe(MixerView& view, int64_t tokens) {
+  MixerProbe probe;
+  probe.recurrence = [&view, tokens](const kernels::RecurrenceInputs& in, const Tensor& o) {
+    view.linear = true;
+    const kernels::RecurrenceInputs first = tokens_between(in, 0, tokens);
+    keep(view, implicit_attention(first), first.v, o.narrow(1, 0, tokens));
+  };
+  probe.attention = [&view, tokens](const kernels::AttentionInputs& in, const Tensor& o) {
+    const auto first = [&](const Tensor& x) { return x.defined() ? x.narrow(1, 0, tokens) : x; };
+    const kernels::AttentionInputs shown{first(in.q), first(in.k), first(in.v), first(in.g), in.scale};
+    const Tensor v = shown.v.repeat_interleave(o.size(2) / shown.v.size(2), 2);
+    keep(view, kernels::attention_weights(shown), v, first(o));
+  };
+  return probe;
+}
+
+Tensor as_row(const std::vector<int64_t>& ids, const torch::Device& device) {
+  return torch::tensor(ids, torch::kLong).unsqueeze(0).to(device);
+}
+
+// Without targets.
+Example given_tokens(const std::vector<int64_t>& tokens, int64_t vocabulary) {
+  Example given;
+  for (const int64_t id : tokens) {
+    if (id < 0 || id >= vocabulary)
+      refuse("--tokens: {} is not in the vocabulary of the model, 0..{}", id, vocabulary - 1);
+    given.append(id);
+  }
+  if (given.size() < 2) refuse("--tokens: there is nothing to see in less than two tokens; write 5,17,3");
+  return given;
+}
+
+// A model may have more tokens than the task that it is shown.
+std::string name_of(const Task& task, int64_t id) {
+  return id < task.vocabulary() ? task.token_name(id) : fmt::format("#{}", id);
+}
+
+DrawnExample named(const Example& example, const Task& task) {
+  DrawnExample drawn{example.inputs, example.labels, {}, {}, {}, {}};
+  for (const int64_t id : drawn.inputs) drawn.names.push_back(name_of(task, id));
+  for (const int64_t id : drawn.labels) drawn.target_names.push_back(id < 0 ? "" : name_of(task, id));
+  return drawn;
+}
+
+// What the model says at the supervised positions; `logits` [T, vocabulary].
+void answer(DrawnExample& drawn, const Tensor& logits, const Task& task) {
+  const Tensor shares = logits.to(torch::kCPU, torch::kDouble).softmax(-1);
+  for (int64_t t = 0; t < shares.size(0); ++t) {
+    const int64_t label = drawn.labels[static_cast<size_t>(t)];
+    if (label < 0) continue;
+    const auto predicted = shares[t].argmax().item<int64_t>();
+    drawn.answers.push_back({t, label, predicted, shares[t][label].item<double>()});
+    drawn.predicted_names.push_back(name_of(task, predicted));
+  }
+}
+
+void look_at_example(Inspection& found, std::vector<Watched>& mixers, Decoder& model) {
+  const auto task = found.task.make();
+  const Example drawn = found.options.tokens.empty()
+                            ? example(*task, seed_of(found), split_of(found), found.options.index)
+                            : given_tokens(found.options.tokens, model->vocabulary());
+  found.drawn = named(drawn, *task);
+  found.shown_tokens = std::min(found.options.most_tokens, drawn.size());
+  const Watch watch(mixers, [&](MixerView& view) { return weights_probe(view, found.shown_tokens); });
+  const Tensor hidden = model->hidden(as_row(drawn.inputs, model->device()));
+  answer(found.drawn, model->head(hidden.squeeze(0)), *task);
+}
+
+// 1 to T, evenly spaced where that is more than `most`.
+std::vector<int64_t> numbers_of_tokens(int64_t T, int64_t most) {
+  const int64_t n = std::min(T, most);
+  std::vector<int64_t> all;
+  for (int64_t i = 1; i <= n; ++i) all.push_back((i * T + n / 2) / n);
+  return all;
+}
+
+MixerProbe rank_probe(MixerView& view, const std::vector<int64_t>& tokens) {
+  MixerProbe probe;
+  probe.recurrence = [&view, &tokens](const kernels::RecurrenceInputs& in, const Tensor&) {
+    stop_when_asked();
+    view.ranks = effective_rank(states_after(in, tokens)).permute({1, 2, 0});  // from [P, E, HV]
+  };
+  return probe;
+}
+
+void look_at_states(Inspection& found, std::vector<Watched>& mixers, Decoder& model) {
+  const int64_t count = std::min(found.options.examples, kRankExamples);
+  const Batch batch = batch_source(found.task, seed_of(found), count, split_of(found))(0);
+  found.rank_tokens = numbers_of_tokens(batch.inputs.size(1), kRankTokens);
+  const Watch watch(mixers, [&](MixerView& view) { return rank_probe(view, found.rank_tokens); });
+  model->hidden(batch.inputs.to(model->device()));
+}
+
+// Half-lives and accuracy over many examples.
+void look_at_many(Inspection& found, std::vector<Watched>& mixers, Decoder& model) {
+  RunConfig config = found.config;
+  config.train.seed = seed_of(found);
+  config.test.examples = found.options.examples;
+  config.train.batch = std::min(config.train.batch, found.options.examples);
+  std::deque<DecayMeter> meters;
+  {
+    const Watch watch(mixers, [&](MixerView&) {
+      MixerProbe probe;
+      probe.recurrence = [&meter = meters.emplace_back()](const kernels::RecurrenceInputs& in, const Tensor&) {
+        meter.add(in);
+      };
+      return probe;
+    });
+    found.accuracy = evaluate_variant({"", found.task}, config, model, model->device(), split_of(found));
+  }
+  for (size_t i = 0; i < mixers.size(); ++i) {
+    if (mixers[i].view.linear) mixers[i].view.decays = meters[i].decays();
+  }
+}
+
+}  // namespace
+
+std::string MixerView::title() const {
+  return part < 0 ? fmt::format("layer {}: {}", layer, mixer)
+                  : fmt::format("layer {}, heads of kind {}: {}", layer, part, mixer);
+}
+
+std::string MixerView::stem() const {
+  return part < 0 ? fmt::format("layer{}_{}", layer, mixer) : fmt::format("layer{}_{}_{}", layer, part, mixer);
+}
+
+bool Inspection::any_linear() const {
+  return std::any_of(mixers.begin(), mixers.end(), [](const MixerView& view) { return view.linear; });
+}
+
+Inspection inspect(const InspectOptions& options) {
+  const torch::NoGradGuard no_grad;
+  Inspection found;
+  found.options = options;
+  found.config = run_config(options);
+  const std::string checkpoint = checkpoint_path(options);
+  Decoder model = make_model(found.config);
+  found.step = load_parameters(checkpoint, model);
+  model->to(options.device);
+  for (const auto& parameter : model->parameters()) found.parameters += parameter.numel();
+  found.task = looked_at(found.config, options, model->vocabulary());
+  std::vector<Watched> mixers = mixers_of(found.config, model);
+  look_at_example(found, mixers, model);
+  look_at_states(found, mixers, model);
+  look_at_many(found, mixers, model);
+  for (Watched& watched : mixers) found.mixers.push_back(std::move(watched.view));
+  return found;
+}
+
+}  // namespace klab

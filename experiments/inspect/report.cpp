@@ -1,0 +1,248 @@
+#include "experiments/inspect/report.h"
+
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "core/base/text.h"
+#include "experiments/inspect/html.h"
+#include "experiments/inspect/pictures.h"
+
+namespace klab {
+namespace {
+
+using torch::Tensor;
+
+std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
+
+std::string number_of_tokens(double count) {
+  if (std::isinf(count)) return "never fades";
+  return count >= 1e5 ? fmt::format("{:.1e}", count) : fmt::format("{:.3g}", count);
+}
+
+std::string figure(const DrawnPicture& drawn, const std::string& folder) {
+  return html_figure(folder + "/" + drawn.file, drawn.alt, drawn.title + " (" + drawn.file + ")", drawn.wide);
+}
+
+// How to read a section, in paragraphs of HTML.
+std::string how_to_read(const std::vector<std::string>& paragraphs) {
+  std::string out = "<div class=\"how\">\n";
+  for (const std::string& paragraph : paragraphs) out += "<p>" + paragraph + "</p>\n";
+  return out + "</div>\n";
+}
+
+// What was looked at otherwise than trained: "length 64 (trained: 32)".
+std::string with_trained(const std::string& name, const std::string& now, const std::string& trained) {
+  return now == trained ? fmt::format("{} {}", name, now) : fmt::format("{} {} (trained: {})", name, now, trained);
+}
+
+std::string input_text(const Inspection& found) {
+  const TaskConfig &now = found.task, &trained = found.config.task;
+  return join({with_trained("task", now.name, trained.name),
+               with_trained("length", fmt::format("{}", now.length), fmt::format("{}", trained.length)),
+               with_trained("vocab", fmt::format("{}", now.vocab), fmt::format("{}", trained.vocab))}) +
+         (found.options.split == "train" ? "; examples that were trained on" : "; held-out examples") +
+         (found.options.seed ? fmt::format(", drawn by seed {}", *found.options.seed) : "");
+}
+
+std::string header(const Inspection& found, const std::vector<std::string>& provenance) {
+  const ModelConfig& model = found.config.model;
+  const Score& score = found.accuracy.all;
+  std::string out = fmt::format("<h1>Inside {}</h1>\n", html_text(found.options.run));
+  std::vector<std::vector<std::string>> rows = {
+      {"layers", join(model.layer_mixers())},
+      {"model", fmt::format("width {}, {} heads of {}, {} parameters", model.width, model.heads, model.head_dim,
+                            short_count(static_cast<double>(found.parameters)))},
+      {"trained",
+       fmt::format("{} steps of {} sequences, learning rate {}, seed {}; the {} checkpoint", found.step,
+                   found.config.train.batch, found.config.train.lr, found.config.train.seed, found.options.checkpoint)},
+      {"input", input_text(found)},
+      {"accuracy",
+       fmt::format("{} of {} targets right, {} of {} sequences fully right; loss {:.4f}", percent(score.acc_tok()),
+                   score.targets, percent(score.acc_seq()), score.sequences, score.loss())}};
+  for (const std::string& line : provenance) {
+    const size_t colon = line.find(": ");
+    if (colon == std::string::npos) {
+      rows.push_back({"made by", line});
+    } else {
+      rows.push_back({line.substr(0, colon), line.substr(colon + 2)});
+    }
+  }
+  out += html_table({"run", found.options.run}, rows);
+  out +=
+      "<p>A token mixer is the part of a layer that carries information from token to token. This page looks at what "
+      "each of them does on this input: how long it remembers, which tokens it reads, how much it holds, and where "
+      "the model fails.</p>\n";
+  return out;
+}
+
+// --- Half-lives ------------------------------------------------------------------------------------------------
+
+std::vector<std::vector<std::string>> half_life_rows(const Inspection& found) {
+  std::vector<std::vector<std::string>> rows;
+  for (const MixerView& view : found.mixers) {
+    if (!view.linear) continue;
+    const Tensor sorted = std::get<0>(view.decays.half_life.sort(1));
+    const int64_t channels = sorted.size(1);
+    for (int64_t head = 0; head < sorted.size(0); ++head) {
+      const auto at = [&](int64_t channel) { return number_of_tokens(sorted[head][channel].item<double>()); };
+      const auto resets = view.decays.resets[head].mean().item<double>();
+      rows.push_back({view.title(), fmt::format("{}", head), channels > 1 ? fmt::format("{}", channels) : "one for all",
+                      at(0), at(channels / 2), at(channels - 1), resets > 0 ? percent(resets) : "none"});
+    }
+  }
+  return rows;
+}
+
+std::string half_life_section(const Inspection& found, const std::string& folder) {
+  std::string out = "<h2>How long does the state last?</h2>\n";
+  if (!found.any_linear()) return out + "<p>No layer has a recurrent state: all keep every token.</p>\n";
+  out += how_to_read(
+      {"A linear layer keeps one matrix per head instead of all past tokens. A gate lets it fade at every token. The "
+       "half-life is the number of tokens until half of it is left: ln 2 / &minus;g, with g the mean over tokens and "
+       "examples of the logarithm of what a step keeps. KDA and its kin have a gate for every channel (row) of the "
+       "matrix; Gated DeltaNet, Mamba2 and RetNet one for the whole head; some have none.",
+       "In the pictures each row is a head, its channels sorted from short to long; yellow forgets within a few "
+       "tokens, "
+       "violet keeps for long, black never fades. A head with both has a short and a long memory at once. A half-life "
+       "far "
+       "beyond the length of the input is as good as no decay. Steps that keep nothing at all (hard resets) are "
+       "counted "
+       "apart. What the delta rule erases on purpose, when it writes to an old key, is not decay and not shown here."});
+  out += "<div class=\"figures\">\n";
+  for (const MixerView& view : found.mixers) {
+    if (!view.linear) continue;
+    const DrawnPicture drawn = draw_half_lives(view, folder);
+    out += drawn.file.empty()
+               ? fmt::format("<p>{}: nothing fades, the half-life is infinite.</p>\n", html_text(view.title()))
+               : figure(drawn, folder);
+  }
+  out += "</div>\n";
+  return out + html_table({"mixer", "head", "channels", "shortest", "middle", "longest (tokens)", "hard resets"},
+                          half_life_rows(found));
+}
+
+// --- Weights ---------------------------------------------------------------------------------------------------
+
+std::string weights_section(const Inspection& found, const std::string& folder) {
+  const auto all = static_cast<int64_t>(found.drawn.inputs.size());
+  std::string out = "<h2>Which tokens does each token read?</h2>\n";
+  out += how_to_read(
+      {"Softmax attention gives every earlier token a weight; the weights of a row sum to 1. A linear layer has no "
+       "such "
+       "matrix, but its output too is a weighted sum of the earlier tokens' values, o<sub>t</sub> = &Sigma; "
+       "A<sub>ts</sub> v<sub>s</sub>, and the weights A follow from its gates, keys and queries alone. So the two can "
+       "be "
+       "laid side by side.",
+       "Each row is a token that reads, each column a token that is read; the grey triangle is the future. "
+       "Blue adds what stands there, orange takes it away (softmax cannot), white does not look. Rows of linear layers "
+       "are drawn as shares of the sum of their absolute weights, because the output is normed behind; "
+       "the CSV files have the weights as they are. A bright spot in the row of a question, at the token that holds "
+       "the "
+       "answer, means that this head answers it; a diagonal passes on the token itself, one beside it the token "
+       "before. "
+       "Short convolutions, which many linear layers have before the recurrence, let a value hold a little of "
+       "its last few neighbours, so the spot may stand a token or so away."});
+  if (found.shown_tokens < all) {
+    out += fmt::format("<p>Shown are the first {} of the example's {} tokens; --most-tokens shows more.</p>\n",
+                       found.shown_tokens, all);
+  }
+  out += "<div class=\"figures\">\n";
+  for (const MixerView& view : found.mixers) {
+    for (const DrawnPicture& drawn : draw_weights(view, found, folder)) out += figure(drawn, folder);
+  }
+  out +=
+      "</div>\n<p>The matrices are checked: weights times values must give what the layer computed. Largest "
+      "difference, as a share of the largest output:</p>\n";
+  std::vector<std::vector<std::string>> rows;
+  for (const MixerView& view : found.mixers) {
+    rows.push_back(
+        {view.title(), view.linear ? "implicit attention" : "softmax", fmt::format("{:.1e}", view.unexplained)});
+  }
+  return out + html_table({"mixer", "weights", "difference"}, rows);
+}
+
+std::string example_section(const Inspection& found) {
+  const DrawnExample& drawn = found.drawn;
+  std::string out = "<h2>The example that is drawn</h2>\n";
+  const std::string which = found.options.tokens.empty()
+                                ? fmt::format("Example {} of the {} split", found.options.index, found.options.split)
+                                : "The tokens that were given, without targets";
+  out += fmt::format("<p>{}, {} tokens:</p>\n<p><code>{}</code></p>\n", html_text(which), drawn.inputs.size(),
+                     html_text(join(drawn.names, " ")));
+  if (drawn.answers.empty()) return out;
+  std::vector<std::vector<std::string>> rows;
+  constexpr size_t kMostRows = 64;
+  for (size_t i = 0; i < std::min(drawn.answers.size(), kMostRows); ++i) {
+    const Answer& answer = drawn.answers[i];
+    const auto at = static_cast<size_t>(answer.position);
+    rows.push_back({fmt::format("{}", answer.position), drawn.names[at], drawn.target_names[at],
+                    drawn.predicted_names[i], answer.predicted == answer.label ? "right" : "wrong",
+                    percent(answer.probability)});
+  }
+  out += html_table({"position", "token", "target", "the model says", "that is", "probability of the target"}, rows);
+  if (drawn.answers.size() > kMostRows) {
+    out += fmt::format("<p>These are the first {} of {} targets; example.csv has all.</p>\n", kMostRows,
+                       drawn.answers.size());
+  }
+  return out;
+}
+
+// --- States and accuracy ---------------------------------------------------------------------------------------
+
+std::string rank_section(const Inspection& found, const std::string& folder) {
+  if (!found.any_linear()) return "";
+  std::string out = "<h2>How much does the state hold?</h2>\n";
+  out += how_to_read(
+      {"The state of a head is a matrix from keys to values. Its effective rank is the number of directions that it "
+       "really uses: exp of the entropy of its singular values, as shares of their sum. One stored pair is a rank of "
+       "1; "
+       "n equally strong pairs with keys at right angles are a rank of n; the most is the smaller side of the matrix.",
+       "A curve that rises while things are told and then stays keeps them apart. One that levels off early is full or "
+       "forgets as fast as it learns; one near 1 is governed by a single direction."});
+  out += "<div class=\"figures\">\n";
+  for (const MixerView& view : found.mixers) {
+    if (view.linear) out += figure(draw_ranks(view, found, folder), folder);
+  }
+  return out + "</div>\n";
+}
+
+std::string accuracy_section(const Inspection& found, const std::string& folder) {
+  const Evaluation& of = found.accuracy;
+  std::string out = "<h2>Where does the model fail?</h2>\n";
+  out += how_to_read({fmt::format(
+      "Every target has a difficulty by the task's own measure, here: {}. Bars show the share of right answers among "
+      "the "
+      "targets of that difficulty. Where there are many difficulties, those from one power of two to the next stand "
+      "together under the smallest.",
+      html_text(of.measure))});
+  const DrawnPicture drawn = draw_accuracy(of, folder);
+  if (!drawn.file.empty()) out += figure(drawn, folder);
+  std::vector<std::vector<std::string>> rows;
+  const auto row = [&](const std::string& difficulty, const Score& score) {
+    rows.push_back(
+        {difficulty, fmt::format("{}", score.targets), percent(score.acc_tok()), fmt::format("{:.4f}", score.loss())});
+  };
+  for (const auto& [difficulty, score] : of.slices) row(fmt::format("{}", difficulty), score);
+  row("all", of.all);
+  return out + html_table({of.measure, "targets", "right", "loss"}, rows);
+}
+
+std::string files_section(const std::vector<NamedTable>& tables) {
+  std::string out =
+      "<h2>The numbers</h2>\n<p>Beside this page lie the pictures, and the numbers behind them as CSV:</p>\n<ul>\n";
+  for (const NamedTable& table : tables) out += fmt::format("<li><code>{}</code></li>\n", html_text(table.file));
+  return out + "</ul>\n";
+}
+
+}  // namespace
+
+std::string inspection_report(const Inspection& found, const std::vector<NamedTable>& tables,
+                              const std::vector<std::string>& provenance, const std::string& folder) {
+  return html_page("Inside " + found.options.run, header(found, provenance) + example_section(found) +
+                                                      weights_section(found, folder) +
+                                                      half_life_section(found, folder) + rank_section(found, folder) +
+                                                      accuracy_section(found, folder) + files_section(tables));
+}
+
+}  // namespace klab

@@ -1,0 +1,21 @@
+// The numbers behind the pictures of klab inspect, as CSV.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/base/csv.h"
+#include "experiments/inspect/inspection.h"
+
+namespace klab {
+
+/// A file for the output folder.
+struct NamedTable {
+  std::string file;
+  CsvTable table;
+};
+
+/// half_life.csv, effective_rank.csv (where there are linear mixers), weights_<mixer>.csv, accuracy.csv, example.csv.
+std::vector<NamedTable> inspection_tables(const Inspection& found, const std::vector<std::string>& provenance);
+
+}  // namespace klab
