@@ -32,10 +32,11 @@ double crossing(double width) { return kda_flops(1, width) / (2 * width); }
 struct Setting {
   int64_t shortest, longest, heads, width;
   at::ScalarType dtype;
+  double seconds = 0.5;  // for each time
 };
 
 Setting setting_of(const std::string& scale) {
-  if (scale == "smoke") return {64, 256, 2, 64, at::kFloat};
+  if (scale == "smoke") return {64, 256, 2, 64, at::kFloat, 0.02};
   if (scale == "small") return {128, 16384, 8, 128, at::kFloat};
   return {128, 131072, 16, 128, at::kBFloat16};
 }
@@ -53,13 +54,13 @@ std::vector<Point> measure(const ReproduceOptions& options, const Setting& s) {
   for (int64_t tokens = s.shortest; tokens <= s.longest && Clock::now() < end; tokens *= 2) {
     const auto in = operator_inputs("kda", {tokens, s.heads, s.width, torch::dtype(s.dtype).device(device)});
     Point& point = points.emplace_back(Point{tokens, 0, 0});
-    point.kda = median_seconds([&] { kernels::recurrence(in); }, in.q);
+    point.kda = median_seconds([&] { kernels::recurrence(in); }, in.q, s.seconds);
     kernels::AttentionInputs attention;
     attention.q = in.q;
     attention.k = in.k;
     attention.v = in.v;
     attention.scale = 1 / std::sqrt(static_cast<double>(s.width));
-    point.attention = median_seconds([&] { kernels::attention(attention); }, in.q);
+    point.attention = median_seconds([&] { kernels::attention(attention); }, in.q, s.seconds);
     if (!options.quiet) {
       fmt::print(stderr, "{} tokens: KDA {:.3f} ms, attention {:.3f} ms\n", tokens, 1e3 * point.kda,
                  1e3 * point.attention);

@@ -130,7 +130,8 @@ TEST_F(SweepTest, ADeadWorkerCostsItsRunAlone) {
   const std::string sweep = file("seeds: [1, 2, 3]\n", 1500), out = path("out");
   const std::string command = fmt::format(
       "{} sweep {} --out {} --threads 1 --workers 1 2> {} & sweep=$!; for i in $(seq 100); do sleep 0.1; "
-      "ls {}/*/status.json >/dev/null 2>&1 && pkill -KILL -P $sweep && break; done; wait $sweep",
+      "ls {}/*/status.json >/dev/null 2>&1 || continue; for stat in /proc/[0-9]*/stat; do read -r pid _ _ parent _ "
+      "<$stat; [ \"$parent\" = $sweep ] && kill -KILL $pid; done; break; done; wait $sweep",
       KLAB_PROGRAM, sweep, out, path("err"), out);
   const int status = std::system(fmt::format("bash -c '{}'", command).c_str());
   EXPECT_EQ(WEXITSTATUS(status), 1);

@@ -216,8 +216,8 @@ TEST(Yaml, AKeyStandsOnce) {
 }
 
 TEST(Yaml, WhatIsNoConfigIsRefused) {
-  EXPECT_CONTAINS(yaml_refusal("- a\n- b\n"), "a config file is a map");
-  EXPECT_CONTAINS(yaml_refusal("just words\n"), "a config file is a map");
+  EXPECT_CONTAINS(yaml_refusal("- a\n- b\n"), "a config is a map");
+  EXPECT_CONTAINS(yaml_refusal("just words\n"), "a config is a map");
   EXPECT_CONTAINS(yaml_refusal("a: [1\n"), "not valid YAML");
   EXPECT_CONTAINS(yaml_refusal("label:\n"), "'label' has no value");
   EXPECT_CONTAINS(yaml_refusal("pattern: [[a], b]\n"), "must be a list of plain values");
