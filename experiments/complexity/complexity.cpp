@@ -111,6 +111,21 @@ void write(const std::vector<Point>& points, const Setting& s, const ReproduceOp
   }
 }
 
+std::string conclusion(const std::vector<Point>& points, double width) {
+  if (points.front().attention >= points.front().kda) {
+    return fmt::format(
+        "Attention takes longer than KDA from {} tokens on, the shortest length tried: per operation it is "
+        "the slower of the two here.",
+        points.front().tokens);
+  }
+  const double crossed = measured_crossing(points);
+  if (crossed == 0) return "Attention's time does not overtake KDA's within these lengths.";
+  return fmt::format(
+      "Attention's time overtakes KDA's at about {:.0f} tokens, {:.1f} times the length at which its "
+      "operations do.",
+      crossed, crossed / crossing(width));
+}
+
 std::vector<std::string> page_of(const std::vector<Point>& points, const Setting& s, const ReproduceOptions& options) {
   const auto width = static_cast<double>(s.width);
   const std::string claim =
@@ -137,13 +152,7 @@ std::vector<std::string> page_of(const std::vector<Point>& points, const Setting
                                 each * point.attention, point.attention / point.kda,
                                 attention_flops(tokens, width) / kda_flops(tokens, width)));
   }
-  const double crossed = measured_crossing(points);
-  lines.insert(
-      lines.end(),
-      {"", crossed > 0 ? fmt::format("Attention's time overtakes KDA's at about {:.0f} tokens, {:.1f} times the length "
-                                     "at which its operations do: its products run closer to the machine's peak.",
-                                     crossed, crossed / crossing(width))
-                       : std::string("Attention's time does not overtake KDA's within these lengths.")});
+  lines.insert(lines.end(), {"", conclusion(points, width)});
   return lines;
 }
 
