@@ -83,6 +83,16 @@ void expect_disjoint_splits(const Task& task) {
   }
 }
 
+void expect_every_symbol(const Task& task) {
+  std::vector<int64_t> counts(8, 0);
+  for (int64_t index = 0; index < 200; ++index) {
+    const Example drawn = example(task, 3, Split::train, index);
+    for (int64_t i = 0; i < 16; ++i) ++counts[drawn.inputs[i]];
+  }
+  // 3200 draws: 400 each, with a standard deviation of 19.
+  for (const int64_t count : counts) EXPECT_NEAR(count, 400, 5 * 19);
+}
+
 void expect_distinct_names(const Task& task) {
   std::set<std::string> names;
   for (int64_t id = 0; id < task.vocabulary(); ++id) names.insert(task.token_name(id));

@@ -54,6 +54,9 @@ uint64_t golden(const Task& task, int64_t seed);
 /// each of them, within itself, repeats sequences across seeds.
 void expect_disjoint_splits(const Task& task);
 
+/// For tasks that begin with 16 symbols out of 8: each of them is drawn as often as the others.
+void expect_every_symbol(const Task& task);
+
 /// Every id has a name of its own, and there is none outside the vocabulary.
 void expect_distinct_names(const Task& task);
 
