@@ -11,19 +11,6 @@
 #include "experiments/run.h"
 
 namespace klab {
-namespace {
-
-constexpr int64_t kFewDifficulties = 16;
-
-}  // namespace
-
-int64_t slice_of(int64_t difficulty, int64_t hardest) {
-  if (hardest < kFewDifficulties || difficulty <= 1) return difficulty;
-  int64_t low = 1;
-  while (2 * low <= difficulty) low *= 2;
-  return low;
-}
-
 Evaluation evaluate_variant(const TaskVariant& variant, const RunConfig& config, Decoder& model,
                             const torch::Device& device, Split split) {
   Evaluation result{variant.text, variant.task.length, variant.task.make()->difficulty_name(), {}, {}};
@@ -33,8 +20,7 @@ Evaluation evaluate_variant(const TaskVariant& variant, const RunConfig& config,
     if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted while testing variants");
     const Batch batch = source(i);
     const Batch there{batch.inputs.to(device), batch.labels.to(device), batch.difficulty.to(device)};
-    result.all += score_batch(model, there, nullptr);
-    for (const auto& [difficulty, score] : score_by_difficulty(model, there)) by_difficulty[difficulty] += score;
+    result.all += score_batch(model, there, nullptr, &by_difficulty);
   }
   const int64_t hardest = by_difficulty.empty() ? 0 : by_difficulty.rbegin()->first;
   std::map<int64_t, Score> slices;

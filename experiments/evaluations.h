@@ -19,9 +19,6 @@ struct Evaluation {
   std::vector<std::pair<int64_t, Score>> slices;  ///< by difficulty, rising; of targets, not sequences
 };
 
-/// Difficulties as they are where there are few, else the powers of two at or below them.
-int64_t slice_of(int64_t difficulty, int64_t hardest);
-
 /// The model on `test.examples` sequences of one variant, rounded up to batches of `train.batch`.
 Evaluation evaluate_variant(const TaskVariant& variant, const RunConfig& config, Decoder& model,
                             const torch::Device& device, Split split = Split::test);

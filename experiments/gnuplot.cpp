@@ -1,19 +1,13 @@
 #include "experiments/gnuplot.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
-
-extern char** environ;
+#include "experiments/process.h"
 
 namespace klab {
 namespace {
@@ -28,31 +22,6 @@ struct Temporary {
   Temporary& operator=(const Temporary&) = delete;
   const std::string path;
 };
-
-// Runs gnuplot without a shell and without the user's own settings; returns its wait status. It reads and
-// writes open files, for it would take a name that begins with '|' or '<' for a command.
-int spawn(const std::string& script, const std::string& image, const std::string& log) {
-  constexpr int kFresh = O_WRONLY | O_CREAT | O_TRUNC;
-  posix_spawn_file_actions_t files;
-  posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_addopen(&files, STDIN_FILENO, script.c_str(), O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, image.c_str(), kFresh, 0666);
-  posix_spawn_file_actions_addopen(&files, STDERR_FILENO, log.c_str(), kFresh, 0600);
-  std::string program = "gnuplot", defaults = "--default-settings";
-  char* const arguments[] = {program.data(), defaults.data(), nullptr};
-  pid_t child = 0;
-  const int error = ::posix_spawnp(&child, "gnuplot", &files, nullptr, arguments, environ);
-  posix_spawn_file_actions_destroy(&files);
-  if (error == ENOENT) {
-    fail("gnuplot, which draws the pictures, is not installed: apt-get install gnuplot-nox (or gnuplot)");
-  }
-  if (error != 0) fail("cannot start gnuplot: {}", std::strerror(error));
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) fail("lost sight of gnuplot: {}", std::strerror(errno));
-  }
-  return status;
-}
 
 }  // namespace
 
@@ -74,16 +43,18 @@ std::string gnuplot_text(const std::string& text, bool tic) {
   return out + "\"";
 }
 
+// Without the user's own settings. It reads and writes open files, for it would take a name that begins with '|' or '<'
+// for a command.
 void run_gnuplot(const std::string& script, const std::string& out) {
+  if (!has_program("gnuplot")) {
+    fail("gnuplot, which draws the pictures, is not installed: apt-get install gnuplot-nox (or gnuplot)");
+  }
   make_writable_folder(fs::absolute(out).parent_path().string());
   const std::string beside = fmt::format("{}.tmp.{}", out, ::getpid());
-  const Temporary image(beside), commands(beside + ".gp"), log(beside + ".log");
+  const Temporary image(beside), commands(beside + ".gp");
   write_file(commands.path, script);
-  const int status = spawn(commands.path, image.path, log.path);
-  if (status != 0 || fs::file_size(image.path) == 0) {
-    const std::string words = read_file(log.path);
-    fail("gnuplot could not draw '{}': {}", out, words.empty() ? "it gave no reason" : words);
-  }
+  const std::string words = output_of({"gnuplot", "--default-settings"}, {commands.path, image.path});
+  if (fs::file_size(image.path) == 0) fail("gnuplot drew nothing into '{}': {}", out, words);
   std::error_code error;
   fs::rename(image.path, out, error);
   if (error) fail("cannot rename to '{}': {}", out, error.message());

@@ -20,6 +20,9 @@ std::string terminal_for(const std::string& out) {
 }
 
 void check(const PlotOptions& options) {
+  if (!options.fit.empty() && (options.bars || !options.heat.empty())) {
+    refuse("fit = {}: a line needs points, not bars or a heat map", options.fit);
+  }
   if (options.width < 200 || options.width > 10000) {
     refuse("width = {} must lie in 200 to 10000 pixels", options.width);
   }
@@ -33,13 +36,21 @@ void check(const PlotOptions& options) {
 
 }  // namespace
 
-void plot(const PlotOptions& options) {
+std::vector<std::string> plot(const PlotOptions& options) {
   const std::string terminal = terminal_for(options.out);
   check(options);
   const PlotData data = read_plot_data(options);
-  if (!options.heat.empty()) return run_gnuplot(heat_script(data, options, terminal), options.out);
+  if (!options.heat.empty()) {
+    run_gnuplot(heat_script(data, options, terminal), options.out);
+    return {};
+  }
   const Picture picture = compose_picture(data, choose_columns(data, options), options);
   run_gnuplot(gnuplot_script(picture, options, terminal), options.out);
+  std::vector<std::string> fits;
+  for (const PlotCurve& curve : picture.curves) {
+    if (curve.fit) fits.push_back(curve.name);
+  }
+  return fits;
 }
 
 }  // namespace klab

@@ -24,6 +24,8 @@ struct PlotOptions {
   std::string heat;
   /// Numbers along x make bars too.
   bool bars = false;
+  /// "power": through the points of each group the line factor x^exponent, both axes logarithmic.
+  std::string fit;
   /// Columns that name a curve, "mixer,lr"; `run` is the file's folder. "": those that vary. "none": one
   /// curve. Rows that share curve and x (seeds) become their mean in a band from the lowest to the highest.
   std::string group_by;
@@ -39,9 +41,9 @@ struct PlotOptions {
   double font_scale = 1.0;
 };
 
-/// Draws; `out` holds the whole new picture or what it held before. Throws UsageError for options and columns
-/// that make no sense, and Error, naming file and row, for cells that are no finite numbers, and when gnuplot
-/// is missing or fails.
-void plot(const PlotOptions& options);
+/// Draws, and returns a line of text for each fit; `out` holds the whole new picture or what it held before. Throws
+/// UsageError for options and columns that make no sense, and Error, naming file and row, for cells that are no finite
+/// numbers, and when gnuplot is missing or fails.
+std::vector<std::string> plot(const PlotOptions& options);
 
 }  // namespace klab

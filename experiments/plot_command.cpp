@@ -23,6 +23,8 @@ Command plot_command() {
         app.add_option("--where", options->where, "only rows with that cell: column=value; may be repeated").one_each();
         app.add_option("--heat", options->heat,
                        "column drawn as colour over --x and --y: a heat map for each --group-by");
+        app.add_option("--fit", options->fit, "power: a line factor x^exponent through each curve, printed too")
+            .one_of({"power"});
         app.add_flag("--bars", options->bars, "bars, also where x is a number");
         app.add_option("--title", options->title, "title");
         app.add_option("--x-label", options->x_label, "label of the x axis");
@@ -37,7 +39,7 @@ Command plot_command() {
           for (std::string& file : options->files) {
             if (std::filesystem::is_directory(file)) file += "/metrics.csv";
           }
-          plot(*options);
+          for (const std::string& fit : plot(*options)) fmt::print("{}\n", fit);
           fmt::print("{}\n", options->out);
           return 0;
         };

@@ -31,12 +31,14 @@ std::vector<std::string> PlotData::values(size_t column) const {
   return found;
 }
 
+void sort_as_numbers(std::vector<std::string>& texts) {
+  std::stable_sort(texts.begin(), texts.end(),
+                   [](const auto& a, const auto& b) { return parse_number(a) < parse_number(b); });
+}
+
 std::vector<std::string> PlotData::ordered_values(size_t column) const {
   std::vector<std::string> all = values(column);
-  if (is_numeric(column)) {
-    std::stable_sort(all.begin(), all.end(),
-                     [](const auto& a, const auto& b) { return parse_number(a) < parse_number(b); });
-  }
+  if (is_numeric(column)) sort_as_numbers(all);
   return all;
 }
 

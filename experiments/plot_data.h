@@ -50,6 +50,9 @@ std::string last_part(const std::string& column);
 /// The whole text as a number. "nan" is one, so that it is reported, not taken for a name.
 std::optional<double> parse_number(const std::string& text);
 
+/// Texts that are numbers, into the order of the numbers.
+void sort_as_numbers(std::vector<std::string>& texts);
+
 /// The rows of the wanted split. Several files get a column `run`. Throws Error for a file without rows.
 PlotData read_plot_data(const PlotOptions& options);
 

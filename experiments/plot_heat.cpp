@@ -25,8 +25,7 @@ std::vector<std::string> places(const PlotData& data, size_t column) {
   const auto is_number = [](const std::string& text) { return parse_number(text).has_value(); };
   if (std::any_of(values.begin(), values.end(), is_number)) {
     std::erase_if(values, [&](const std::string& text) { return !is_number(text); });
-    std::stable_sort(values.begin(), values.end(),
-                     [](const auto& a, const auto& b) { return parse_number(a) < parse_number(b); });
+    sort_as_numbers(values);
   }
   return values;
 }

@@ -119,6 +119,17 @@ std::vector<PlotCurve> gather(const PlotData& data, const PlotColumns& columns, 
   return curves;
 }
 
+// Through the means over seeds.
+void fit(PlotCurve& curve) {
+  std::vector<std::pair<double, double>> points;
+  for (const auto& [x, point] : curve.points) points.emplace_back(x, point.mean());
+  if (points.size() < 2) refuse("fit: '{}' has one point, and a line needs two", curve.name);
+  curve.fit = fit_power_law(points);
+  std::string text = fmt::format("{:.5g} x^{:.4f}", curve.fit->factor, curve.fit->exponent);
+  if (std::isfinite(curve.fit->half_width)) text += fmt::format(" ± {:.4f}", curve.fit->half_width);
+  curve.name = curve.name.empty() ? text : curve.name + ": " + text;
+}
+
 // Few values that grow by factors (1e-4, 3e-4, 1e-3 or 64, 128, 256, ...) belong on a logarithmic axis.
 bool is_geometric(const std::set<double>& at) {
   if (at.size() < 3 || at.size() > 12 || *at.begin() <= 0 || *at.rbegin() < 8 * *at.begin()) return false;
@@ -234,8 +245,9 @@ Picture compose_picture(const PlotData& data, const PlotColumns& columns, const 
   if (names.size() > kMostNames) {
     refuse("x = {} holds {} different texts; along x go numbers or at most {} names", x, names.size(), kMostNames);
   }
-  picture.x.log = options.log_x && !picture.bars;
-  picture.y.log = options.log_y;
+  if (picture.bars && !options.fit.empty()) refuse("fit = {}: {} holds names, not numbers", options.fit, x);
+  picture.x.log = (options.log_x && !picture.bars) || !options.fit.empty();
+  picture.y.log = options.log_y || !options.fit.empty();
   picture.x.label = options.x_label.empty() ? column_name(x) : options.x_label;
   picture.y.label = options.y_label.empty() ? column_name(y) : options.y_label;
   picture.curves = gather(data, columns, names, picture.x.log, picture.y.log);
@@ -245,6 +257,7 @@ Picture compose_picture(const PlotData& data, const PlotColumns& columns, const 
         "curve with group_by",
         picture.curves.size(), kMostCurves);
   }
+  if (!options.fit.empty()) std::for_each(picture.curves.begin(), picture.curves.end(), fit);
   set_words(picture, data, columns);
   set_axes(picture, names, last_part(y).find("acc_") != std::string::npos);
   return picture;

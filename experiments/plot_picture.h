@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "experiments/plot_data.h"
+#include "experiments/statistics.h"
 
 namespace klab {
 
@@ -29,6 +31,7 @@ struct PlotPoint {
 struct PlotCurve {
   std::string name;
   std::map<double, PlotPoint> points;  ///< by x; bars stand at 0, 1, 2, ...
+  std::optional<PowerLaw> fit;         ///< drawn in the place of a line from point to point
 };
 
 struct PlotAxis {

@@ -39,6 +39,15 @@ std::string block(size_t i, const Picture& picture) {
   return out + "EOD\n";
 }
 
+// The ends of a fit: in log-log it is straight.
+std::string fit_block(size_t i, const Picture& picture) {
+  std::string out = fmt::format("$f{} << EOD\n", i);
+  for (const double x : {picture.x.low, picture.x.high}) {
+    out += fmt::format("{} {}\n", x * picture.x.scale, picture.curves[i].fit->at(x) * picture.y.scale);
+  }
+  return out + "EOD\n";
+}
+
 std::string line_elements(const Picture& picture) {
   std::string bands, lines, marks, keys;
   const size_t n = picture.curves.size();
@@ -50,7 +59,8 @@ std::string line_elements(const Picture& picture) {
       bands += fmt::format("$c{} using 1:3:4 with filledcurves {} fs transparent solid 0.16 noborder notitle, \\\n", i,
                            colour(i));
     }
-    lines += fmt::format("$c{} using 1:2 with lines {} {} notitle, \\\n", i, colour(i), dash(i));
+    lines +=
+        fmt::format("${}{} using 1:2 with lines {} {} notitle, \\\n", curve.fit ? 'f' : 'c', i, colour(i), dash(i));
     marks +=
         fmt::format("$c{} every {}::{} using 1:2 with points {} {} notitle, \\\n", i, step, first, colour(i), mark(i));
     if (!curve.name.empty()) {
@@ -191,7 +201,10 @@ std::string gnuplot_script(const Picture& picture, const PlotOptions& options, c
   out += fmt::format("marks = {}\n", 1.3 * thick);
   out += frame_lines(picture, options, size);
   out += axis_lines(picture.x, "x", room) + axis_lines(picture.y, "y", room) + key_lines(picture, room);
-  for (size_t i = 0; i < picture.curves.size(); ++i) out += block(i, picture);
+  for (size_t i = 0; i < picture.curves.size(); ++i) {
+    out += block(i, picture);
+    if (picture.curves[i].fit) out += fit_block(i, picture);
+  }
   std::string elements = picture.bars ? bar_elements(picture) : line_elements(picture);
   elements.resize(elements.rfind(','));
   return out + "plot " + elements + "\n";

@@ -22,13 +22,19 @@ extern char** environ;
 
 namespace klab {
 
-Process::Process(const std::vector<std::string>& words) {
+Process::Process(const std::vector<std::string>& words, const Redirection& redirection) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail("cannot make a pipe: {}", std::strerror(errno));
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&files, ends[1], STDOUT_FILENO);
+  const std::string& input = redirection.input.empty() ? "/dev/null" : redirection.input;
+  posix_spawn_file_actions_addopen(&files, STDIN_FILENO, input.c_str(), O_RDONLY, 0);
+  if (redirection.output.empty()) {
+    posix_spawn_file_actions_adddup2(&files, ends[1], STDOUT_FILENO);
+  } else {
+    constexpr int kFresh = O_WRONLY | O_CREAT | O_TRUNC;
+    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, redirection.output.c_str(), kFresh, 0666);
+  }
   posix_spawn_file_actions_adddup2(&files, ends[1], STDERR_FILENO);
   std::vector<std::string> copies = words;
   std::vector<char*> arguments;
@@ -96,8 +102,8 @@ void Process::signal(int number) const {
   if (!ended_) ::kill(id_, number);
 }
 
-std::string output_of(const std::vector<std::string>& words) {
-  Process process(words);
+std::string output_of(const std::vector<std::string>& words, const Redirection& files) {
+  Process process(words, files);
   std::vector<std::string> all;
   for (bool over = false; !over;) {
     over = process.ended();

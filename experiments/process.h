@@ -8,11 +8,16 @@
 
 namespace klab {
 
-/// A running program. Its standard output and standard error come through one pipe; standard input is empty.
+/// Files in the place of a program's standard input (else empty) and standard output (else the pipe).
+struct Redirection {
+  std::string input, output;
+};
+
+/// A running program. What it writes comes through one pipe, standard error included.
 class Process {
  public:
   /// `words[0]` is looked for on the PATH. Throws Error that names it when it cannot be started.
-  explicit Process(const std::vector<std::string>& words);
+  explicit Process(const std::vector<std::string>& words, const Redirection& files = {});
   Process(Process&& other) noexcept;
   Process& operator=(Process&&) = delete;
   ~Process();  ///< kills it when it still runs
@@ -36,8 +41,8 @@ class Process {
   std::string pending_;
 };
 
-/// Runs a program to its end; returns what it wrote. Throws Error, in the program's words, when it fails.
-std::string output_of(const std::vector<std::string>& words);
+/// Runs a program to its end; returns what it wrote to the pipe. Throws Error, in the program's words, when it fails.
+std::string output_of(const std::vector<std::string>& words, const Redirection& files = {});
 
 /// Whether there is such a program on the PATH.
 bool has_program(const std::string& name);

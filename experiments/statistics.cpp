@@ -67,4 +67,28 @@ Estimate estimate_difference(const std::vector<double>& x, const std::vector<dou
   return result;
 }
 
+double PowerLaw::at(double x) const { return factor * std::pow(x, exponent); }
+
+PowerLaw fit_power_law(const std::vector<std::pair<double, double>>& points) {
+  const auto n = static_cast<double>(points.size());
+  double mean_x = 0, mean_y = 0;
+  for (const auto& [x, y] : points) {
+    mean_x += std::log(x) / n;
+    mean_y += std::log(y) / n;
+  }
+  double xx = 0, xy = 0;
+  for (const auto& [x, y] : points) {
+    xx += (std::log(x) - mean_x) * (std::log(x) - mean_x);
+    xy += (std::log(x) - mean_x) * (std::log(y) - mean_y);
+  }
+  PowerLaw law;
+  law.exponent = xy / xx;
+  law.factor = std::exp(mean_y - law.exponent * mean_x);
+  double rest = 0;
+  for (const auto& [x, y] : points) rest += std::pow(std::log(y) - std::log(law.at(x)), 2);
+  law.half_width =
+      points.size() > 2 ? t_quantile(n - 2) * std::sqrt(rest / (n - 2) / xx) : std::numeric_limits<double>::infinity();
+  return law;
+}
+
 }  // namespace klab

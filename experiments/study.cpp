@@ -53,24 +53,13 @@ std::vector<RunSummary> evaluated(const SweepFolder& folder, const SweepOutcome&
   return runs;
 }
 
-// Of each cell the run with the best metric; loss decides between equals.
+// Of each cell the run with the best metric.
 std::vector<RunSummary> best_of_cells(const std::vector<RunSummary>& runs, const StudyPlan& plan) {
+  std::vector<std::string> keys = plan.cells;
+  keys.emplace_back("train.lr");
   std::vector<RunSummary> best;
-  const double sign = larger_is_better(plan.metric) ? 1 : -1;
-  const auto score = [&](const RunSummary& run) {
-    return std::pair(sign * metric_of(run.record, plan.metric), -run.record.best_loss);
-  };
-  for (const RunSummary& run : runs) {
-    const auto same_cell = [&](const RunSummary& other) {
-      return std::all_of(plan.cells.begin(), plan.cells.end(),
-                         [&](const std::string& key) { return other.config.at(key) == run.config.at(key); });
-    };
-    const auto at = std::find_if(best.begin(), best.end(), same_cell);
-    if (at == best.end()) {
-      best.push_back(run);
-    } else if (score(run) > score(*at)) {
-      *at = run;
-    }
+  for (const RunGroup& group : best_over(grouped(runs, keys), keys, "train.lr", plan.metric)) {
+    best.push_back(*group.runs.front());
   }
   return best;
 }

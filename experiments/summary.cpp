@@ -128,6 +128,7 @@ std::vector<RunGroup> best_over(const std::vector<RunGroup>& groups, const std::
   if (place == keys.size()) return groups;
   std::vector<std::pair<std::vector<std::string>, RunGroup>> best;  // by the other keys
   const double sign = larger_is_better(metric) ? 1 : -1;
+  const std::string tie = metric.starts_with("best_") ? "best_loss" : "loss";  // decides between equals
   for (const RunGroup& group : groups) {
     std::vector<std::string> rest = group.values;
     rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(place));
@@ -136,10 +137,8 @@ std::vector<RunGroup> best_over(const std::vector<RunGroup>& groups, const std::
       best.emplace_back(rest, group);
       continue;
     }
-    const auto score = [&](const RunGroup& g, const char* name) { return estimate(g.metric(name)).mean; };
-    const auto key = [&](const RunGroup& g) {  // loss decides between equals
-      return std::pair(sign * score(g, metric.c_str()), -score(g, "loss"));
-    };
+    const auto score = [&](const RunGroup& g, const std::string& name) { return estimate(g.metric(name)).mean; };
+    const auto key = [&](const RunGroup& g) { return std::pair(sign * score(g, metric), -score(g, tie)); };
     if (key(group) > key(at->second)) at->second = group;
   }
   std::vector<RunGroup> all;
@@ -166,7 +165,5 @@ double metric_of(const RunRecord& record, const std::string& name) {
   }
   refuse("'{}' is no metric of a run{}. Known: {}", name, did_you_mean(name, names), join(names));
 }
-
-bool larger_is_better(const std::string& metric) { return metric.find("acc") != std::string::npos; }
 
 }  // namespace klab

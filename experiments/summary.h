@@ -38,12 +38,12 @@ struct RunGroup {
 /// In the order in which they first appear.
 std::vector<RunGroup> grouped(const std::vector<RunSummary>& runs, const std::vector<std::string>& keys);
 
-/// Of the groups that differ in `over` alone (one of `keys`) the one with the best mean of the metric.
+/// Of the groups that differ in `over` alone (one of `keys`) the one with the best mean of the metric;
+/// loss decides between equals.
 std::vector<RunGroup> best_over(const std::vector<RunGroup>& groups, const std::vector<std::string>& keys,
                                 const std::string& over, const std::string& metric);
 
 /// A number of a record by its column in results.csv; throws UsageError for a name that is none.
 double metric_of(const RunRecord& record, const std::string& name);
-bool larger_is_better(const std::string& metric);
 
 }  // namespace klab

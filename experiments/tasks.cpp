@@ -13,14 +13,6 @@ namespace {
 
 constexpr size_t kLineWidth = 110;
 
-// Difficulty in powers of two: "8-15".
-std::string slice(int64_t difficulty) {
-  if (difficulty <= 1) return fmt::format("{}", difficulty);
-  int64_t low = 1;
-  while (2 * low <= difficulty) low *= 2;
-  return fmt::format("{}-{}", low, 2 * low - 1);
-}
-
 void print_example(const Task& task, const Example& example, int64_t number) {
   int64_t hardest = 0, targets = 0;
   for (size_t t = 0; t < example.inputs.size(); ++t) {
@@ -29,7 +21,7 @@ void print_example(const Task& task, const Example& example, int64_t number) {
     hardest = std::max(hardest, example.difficulty[t]);
   }
   fmt::print("example {}: {} targets, hardest {} {} (slice {})\n", number, targets, task.difficulty_name(), hardest,
-             slice(hardest));
+             slice_of(hardest, hardest));
   std::string tokens, labels, difficulties;
   const auto flush = [&] {
     fmt::print("  tokens  {}\n  labels  {}\n  {:<7} {}\n\n", tokens, labels, task.difficulty_name(), difficulties);

@@ -11,6 +11,8 @@ namespace {
 // Far above what a model can be trained on; below it no count of tokens or weights overflows.
 constexpr int64_t kLargest = int64_t{1} << 24;
 
+constexpr int64_t kFewDifficulties = 16;
+
 // One sequence in eight belongs to the test split: a test stream costs eight draws for each of its examples.
 constexpr uint64_t kTestShare = 8;
 // That all of them miss an existing test share of 1/8 has probability (7/8)^10000, below 1e-500.
@@ -44,6 +46,13 @@ void Example::append(int64_t input, int64_t label, int64_t how_hard) {
   inputs.push_back(input);
   labels.push_back(label);
   difficulty.push_back(how_hard);
+}
+
+int64_t slice_of(int64_t difficulty, int64_t hardest) {
+  if (hardest < kFewDifficulties || difficulty <= 1) return difficulty;
+  int64_t low = 1;
+  while (2 * low <= difficulty) low *= 2;
+  return low;
 }
 
 TaskConfig::TaskConfig(const TaskConfig& other) : Configurable(other) { *this = other; }

@@ -30,6 +30,9 @@ struct Example {
   void append(int64_t input, int64_t label, int64_t how_hard);
 };
 
+/// Difficulties as they are where there are few, else the powers of two at or below them: slices to average over.
+int64_t slice_of(int64_t difficulty, int64_t hardest);
+
 /// What every task can be sized by.
 struct TaskShape {
   int64_t length;  ///< tokens of a sequence

@@ -35,13 +35,27 @@ Answers answers_of(Decoder& model, const Batch& batch) {
   return answers;
 }
 
+void add_by_difficulty(const Answers& answers, const Batch& batch, std::map<int64_t, Score>& scores) {
+  const auto none = torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kNone);
+  const Tensor losses = torch::nn::functional::cross_entropy(answers.logits, answers.labels, none).to(torch::kCPU);
+  const Tensor wrong = answers.wrong().to(torch::kCPU);
+  const Tensor difficulty = batch.difficulty.reshape({-1}).index_select(0, answers.where).to(torch::kCPU);
+  for (int64_t i = 0; i < difficulty.numel(); ++i) {
+    Score& score = scores[difficulty.data_ptr<int64_t>()[i]];
+    ++score.targets;
+    score.targets_right += 1 - wrong.data_ptr<int64_t>()[i];
+    score.loss_sum += losses.data_ptr<float>()[i];
+  }
+}
+
 }  // namespace
 
-Score score_batch(Decoder& model, const Batch& batch, Tensor* mean_loss) {
+Score score_batch(Decoder& model, const Batch& batch, Tensor* mean_loss, std::map<int64_t, Score>* by_difficulty) {
   const int64_t B = batch.labels.size(0), T = batch.labels.size(1);
   const Answers answers = answers_of(model, batch);
   const Tensor loss = torch::nn::functional::cross_entropy(answers.logits, answers.labels);
   if (mean_loss != nullptr) *mean_loss = loss;
+  if (by_difficulty != nullptr) add_by_difficulty(answers, batch, *by_difficulty);
 
   const Tensor wrong = answers.wrong();
   const Tensor wrong_in_row = torch::zeros({B}, wrong.options()).index_add_(0, answers.where.div(T, "floor"), wrong);
@@ -52,22 +66,6 @@ Score score_batch(Decoder& model, const Batch& batch, Tensor* mean_loss) {
   score.sequences_right = B - wrong_in_row.ne(0).sum().item<int64_t>();
   score.loss_sum = loss.item<double>() * static_cast<double>(score.targets);
   return score;
-}
-
-std::map<int64_t, Score> score_by_difficulty(Decoder& model, const Batch& batch) {
-  const Answers answers = answers_of(model, batch);
-  const auto none = torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kNone);
-  const Tensor losses = torch::nn::functional::cross_entropy(answers.logits, answers.labels, none).to(torch::kCPU);
-  const Tensor wrong = answers.wrong().to(torch::kCPU);
-  const Tensor difficulty = batch.difficulty.reshape({-1}).index_select(0, answers.where).to(torch::kCPU);
-  std::map<int64_t, Score> scores;
-  for (int64_t i = 0; i < difficulty.numel(); ++i) {
-    Score& score = scores[difficulty.data_ptr<int64_t>()[i]];
-    ++score.targets;
-    score.targets_right += 1 - wrong.data_ptr<int64_t>()[i];
-    score.loss_sum += losses.data_ptr<float>()[i];
-  }
-  return scores;
 }
 
 }  // namespace klab

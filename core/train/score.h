@@ -12,10 +12,9 @@
 namespace klab {
 
 /// Runs the model on a batch. The head works on supervised positions alone. `mean_loss` (may be null) receives the
-/// differentiable mean loss over targets.
-Score score_batch(Decoder& model, const Batch& batch, torch::Tensor* mean_loss);
-
-/// Scores of targets alone (no sequences), by their difficulty.
-std::map<int64_t, Score> score_by_difficulty(Decoder& model, const Batch& batch);
+/// differentiable mean loss over targets, `by_difficulty` (may be null) is added the scores of targets alone (no
+/// sequences) under their difficulty.
+Score score_batch(Decoder& model, const Batch& batch, torch::Tensor* mean_loss,
+                  std::map<int64_t, Score>* by_difficulty = nullptr);
 
 }  // namespace klab

@@ -21,20 +21,8 @@ constexpr std::array<const char*, 7> kStates = {"waiting", "running",  "parked",
                                                 "stopped", "diverged", "failed"};
 
 std::string text_of(const RunRecord& r) {
-  const nlohmann::ordered_json json{{"state", to_string(r.state)},
-                                    {"reason", r.reason},
-                                    {"step", r.step},
-                                    {"evaluated", r.evaluated},
-                                    {"loss", r.loss},
-                                    {"acc_tok", r.acc_tok},
-                                    {"acc_seq", r.acc_seq},
-                                    {"best_loss", r.best_loss},
-                                    {"best_acc_tok", r.best_acc_tok},
-                                    {"best_acc_seq", r.best_acc_seq},
-                                    {"parameters", r.parameters},
-                                    {"state_bytes", r.state_bytes},
-                                    {"tokens_per_second", r.tokens_per_second},
-                                    {"seconds", r.seconds}};
+  nlohmann::ordered_json json{{"state", to_string(r.state)}};
+  json.update(to_object(r));
   return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
@@ -75,19 +63,7 @@ RunRecord SweepFolder::read(const std::string& id) const {
   const auto json = parse_json(text, path);
   try {
     r.state = run_state_of(json.at("state").get<std::string>());
-    json.at("reason").get_to(r.reason);
-    json.at("step").get_to(r.step);
-    json.at("evaluated").get_to(r.evaluated);
-    json.at("loss").get_to(r.loss);
-    json.at("acc_tok").get_to(r.acc_tok);
-    json.at("acc_seq").get_to(r.acc_seq);
-    json.at("best_loss").get_to(r.best_loss);
-    json.at("best_acc_tok").get_to(r.best_acc_tok);
-    json.at("best_acc_seq").get_to(r.best_acc_seq);
-    json.at("parameters").get_to(r.parameters);
-    json.at("state_bytes").get_to(r.state_bytes);
-    json.at("tokens_per_second").get_to(r.tokens_per_second);
-    json.at("seconds").get_to(r.seconds);
+    from_object(json, r);
   } catch (const nlohmann::json::exception& error) {
     fail("{}: not the status of a run: {}", path, error.what());
   }

@@ -38,6 +38,23 @@ struct RunRecord {
   double tokens_per_second = 0, seconds = 0;
 
   void set(const TrainStatus& status);
+
+  template <class Self, class Visit>  // but for the state, which is a word
+  static void each_field(Self& self, const Visit& visit) {
+    visit("reason", self.reason);
+    visit("step", self.step);
+    visit("evaluated", self.evaluated);
+    visit("loss", self.loss);
+    visit("acc_tok", self.acc_tok);
+    visit("acc_seq", self.acc_seq);
+    visit("best_loss", self.best_loss);
+    visit("best_acc_tok", self.best_acc_tok);
+    visit("best_acc_seq", self.best_acc_seq);
+    visit("parameters", self.parameters);
+    visit("state_bytes", self.state_bytes);
+    visit("tokens_per_second", self.tokens_per_second);
+    visit("seconds", self.seconds);
+  }
 };
 
 class SweepFolder {

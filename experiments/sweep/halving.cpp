@@ -14,7 +14,7 @@ Verdict judge(const Plan& plan, const std::vector<Reports>& reports, size_t run,
     }
     ++count;
     const double other = reports[i].values[rung];
-    ahead += halving.larger_is_better ? other > own : other < own;
+    ahead += larger_is_better(halving.metric) ? other > own : other < own;
   }
   const int64_t survivors = (count + halving.factor - 1) / halving.factor;
   return ahead < survivors ? Verdict::go_on : Verdict::stop;

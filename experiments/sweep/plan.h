@@ -12,10 +12,17 @@ namespace klab {
 /// before it in the plan and got so far. The verdicts do not depend on who was faster, so a sweep has one outcome.
 struct Halving {
   std::string metric = "acc_seq";  ///< a column of metrics.csv, on the held-out stream
-  bool larger_is_better = true;
   int64_t factor = 3;
   std::vector<int64_t> steps;       ///< rising
   std::vector<std::string> within;  ///< only runs that agree in these keys are held against one another
+
+  template <class Self, class Visit>
+  static void each_field(Self& self, const Visit& visit) {
+    visit("metric", self.metric);
+    visit("factor", self.factor);
+    visit("steps", self.steps);
+    visit("within", self.within);
+  }
 };
 
 struct PlannedRun {
@@ -25,6 +32,16 @@ struct PlannedRun {
   int64_t place = 0;                ///< among the runs as the file names them
   int64_t steps = 0;
   double tokens = 0;  ///< of all steps
+
+  template <class Self, class Visit>
+  static void each_field(Self& self, const Visit& visit) {
+    visit("id", self.id);
+    visit("values", self.values);
+    visit("group", self.group);
+    visit("place", self.place);
+    visit("steps", self.steps);
+    visit("tokens", self.tokens);
+  }
 };
 
 /// Everything about a sweep but the configs, which stand in the runs' folders.
@@ -38,7 +55,18 @@ struct Plan {
 
   /// Positions of the runs.
   std::vector<size_t> in_file_order() const;
+
+  template <class Self, class Visit>  // but for runs and halving, which are records themselves
+  static void each_field(Self& self, const Visit& visit) {
+    visit("name", self.name);
+    visit("keys", self.keys);
+    visit("asked", self.asked);
+    visit("threads", self.threads);
+  }
 };
+
+/// Of a metric of runs: accuracies, not losses.
+bool larger_is_better(const std::string& metric);
 
 /// The plan as JSON, and back. Throws Error for a text that is no plan.
 std::string to_text(const Plan& plan);

@@ -208,7 +208,6 @@ class Reader {
       refuse("{}: halving.metric '{}' is not one of: {}", origin_of(child(node, "metric"), path_), halving.metric,
              join(metrics));
     }
-    halving.larger_is_better = halving.metric != "loss";
     if (child(node, "factor")) halving.factor = whole(child(node, "factor"), "halving.factor", 2);
     if (!child(node, "steps").IsSequence())
       refuse("{}: 'halving.steps' must be a list", origin_of(child(node, "steps"), path_));

@@ -114,6 +114,28 @@ TEST_F(Plot, TextsAlongXAreBars) {
   EXPECT_TRUE(holds(svg, "mean of 2 seeds, whiskers from lowest to highest"));
 }
 
+// The points of the report's figure 5, to whose fits it gives 2.3092 C^-0.0536 and 2.2879 C^-0.0527.
+TEST_F(Plot, PowerLawsThroughTheReportsPoints) {
+  const std::string csv =
+      "model,compute,loss\nMLA,1.70,2.250\nMLA,3.50,2.152\nMLA,6.45,2.088\nMLA,9.39,2.051\nMLA,14.6,2.002\n"
+      "hybrid,1.76,2.226\nhybrid,3.64,2.131\nhybrid,6.76,2.067\nhybrid,9.87,2.031\nhybrid,15.4,1.983\n";
+  write_file(path("points.csv"), csv);
+  const Finished run = klab({"plot", path("points.csv"), "--x", "compute", "--fit", "power", "--out", path("a.svg")});
+  ASSERT_EQ(run.status, 0) << run.err;
+  EXPECT_TRUE(holds(run.out, "MLA: 2.3093 x^-0.0535 ± 0.0050\n")) << run.out;
+  EXPECT_TRUE(holds(run.out, "hybrid: 2.288 x^-0.0526 ± 0.0046\n")) << run.out;
+  EXPECT_TRUE(holds(read_file(path("a.svg")), "MLA: 2.3093 x^-0.0535"));
+}
+
+TEST_F(Plot, PowerLawsNeedPoints) {
+  const std::vector<std::string> fit = {"--x", "n", "--y", "loss", "--fit", "power"};
+  expect_refused("n,loss\n1,2\n", 2, "has one point, and a line needs two", fit);
+  expect_refused("n,loss\n1,2\n2,0\n", 1, "row 2: loss = 0 has no place on a logarithmic axis", fit);
+  expect_refused("n,loss\na,2\nb,1\n", 2, "fit = power: n holds names, not numbers", fit);
+  expect_refused("n,loss\n1,2\n2,1\n", 2, "a line needs points, not bars",
+                 {"--x", "n", "--y", "loss", "--fit", "power", "--bars"});
+}
+
 // Names are text to gnuplot, never commands, markup or formats.
 TEST_F(Plot, NumbersAlongXMakeBarsWhenAsked) {
   const std::string csv = "length,mixer,acc_seq\n64,kda,1\n64,gdn,0.5\n32,kda,1\n32,gdn,1\n";
