@@ -168,6 +168,29 @@ void shrink(PlotAxis& axis) {
   axis.scale = millions ? 1e-6 : 1e-3;
 }
 
+// 1, 2, 5, 10, ..; within a narrow range, where these are too few, round numbers at equal steps. Over many powers of
+// ten gnuplot's own are good.
+void set_log_tics(PlotAxis& axis) {
+  constexpr double kWide = 200;
+  constexpr size_t kFewest = 4;
+  const double span = axis.high - axis.low;
+  if (axis.high / axis.low > kWide) return;
+  const auto mark = [&](double value) {
+    if (value >= axis.low && value <= axis.high) axis.tics.emplace_back(tic_text(value), value);
+  };
+  for (double power = std::pow(10, std::floor(std::log10(axis.low))); power <= axis.high; power *= 10) {
+    for (const double digit : {1, 2, 5}) mark(digit * power);
+  }
+  if (axis.tics.size() >= kFewest) return;
+  axis.tics.clear();
+  double step = std::pow(10, std::floor(std::log10(span)));
+  for (const double finer : {2.0, 2.5, 2.0}) {  // 1, 0.5, 0.2, 0.1
+    if (span / step >= kFewest) break;
+    step /= finer;
+  }
+  for (double i = std::ceil(axis.low / step); i * step <= axis.high; ++i) mark(i * step);
+}
+
 void set_x_axis(PlotAxis& axis, const std::set<double>& at) {
   const bool geometric = is_geometric(at);
   axis.log = axis.log || geometric;
@@ -175,6 +198,7 @@ void set_x_axis(PlotAxis& axis, const std::set<double>& at) {
     for (const double x : at) axis.tics.emplace_back(tic_text(x), x);
   }
   widen(axis, 0.02);
+  if (axis.log && axis.tics.empty()) set_log_tics(axis);
   shrink(axis);
 }
 
@@ -194,6 +218,7 @@ void set_y_axis(PlotAxis& axis, bool bars, bool share) {
   }
   if (bars && !axis.log) axis.include(0);  // a bar's length is its value
   widen(axis, 0.05);
+  if (axis.log) set_log_tics(axis);
   shrink(axis);
 }
 
