@@ -163,6 +163,7 @@ void write(const Findings& findings, const std::string& mixer, const std::string
 
 int capacity(const CapacityOptions& options, const Globals& globals) {
   mixers().at(options.mixer);  // refused before anything runs
+  if (globals.seed) refuse("--seed does not go with capacity: say --seeds {}", *globals.seed);
   const std::string out = globals.out.empty() ? "runs/capacity-" + options.mixer : globals.out;
   SweepOptions how;
   how.out = out + "/runs";

@@ -28,10 +28,14 @@ int list() {
 int run(const std::vector<std::string>& names, ReproduceOptions options, const Globals& globals) {
   if (names.empty()) return list();
   for (const std::string& name : names) {  // refused before anything runs
-    if (options.scale != "paper" || reproductions().at(name).has_paper_scale) continue;
-    refuse("{} has no scale `paper`: it extrapolates to the report's sizes from what is measured", name);
+    const Reproduction& one = reproductions().at(name);
+    if (options.scale == "paper" && !one.has_paper_scale) {
+      refuse("{} has no scale `paper`: it extrapolates to the report's sizes from what is measured", name);
+    }
+    if (globals.seed && !one.has_seeds) refuse("--seed does not go with {}: it trains nothing", name);
   }
   options.device = globals.device;
+  options.seed = globals.seed;
   options.quiet = globals.quiet;
   options.command_line = globals.command_line;
   for (const std::string& name : names) {

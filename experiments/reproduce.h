@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,8 @@ struct ReproduceOptions {
   std::string command_line;  ///< for their headers
   double budget_hours = 0.5;
   std::string device = "cpu";
-  bool redraw = false;  ///< from what was measured before
+  std::optional<int64_t> seed;  ///< of the search for learning rates; those behind it measure
+  bool redraw = false;          ///< from what was measured before
   bool quiet = false;
 };
 
@@ -23,6 +25,7 @@ struct Reproduction {
   std::string claim;
   std::function<void(const ReproduceOptions&)> run;
   bool has_paper_scale = true;
+  bool has_seeds = false;  ///< it trains models
 };
 
 // One per figure or table, listed in reproduce.cpp.

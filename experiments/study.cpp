@@ -92,7 +92,9 @@ Study run_study(const StudyPlan& plan, const ReproduceOptions& options) {
   make_writable_folder(options.out);
   Study study;
   const std::string file = fmt::format("{}/experiments/{}/{}.yaml", source_folder(), plan.figure, options.scale);
-  SweepOutcome found = conduct(read_sweep(file), search.path(), kSearchShare * options.budget_hours, options);
+  std::vector<Assignment> seed;
+  if (options.seed) seed.push_back({"train.seed", fmt::format("{}", *options.seed), "--seed"});
+  SweepOutcome found = conduct(read_sweep(file, seed), search.path(), kSearchShare * options.budget_hours, options);
   study.search = evaluated(search, found);
   if (study.search.empty()) fail("no run of {} got as far as an evaluation: give it a larger --budget", plan.figure);
   const double hours = std::chrono::duration<double>(Clock::now() - begin).count() / 3600;

@@ -26,12 +26,10 @@ using Clock = std::chrono::steady_clock;
 const std::vector<std::string> kKeys = {"model.pattern", "train.lr"};
 
 Sweep line_up(int64_t steps, const Globals& globals) {
-  std::vector<RunConfig> configs = read_sweep(source_folder() + "/experiments/demo/demo.yaml").configs;
-  for (RunConfig& config : configs) {
-    if (steps > 0) config.train.steps = steps;
-    if (globals.seed) config.train.seed = *globals.seed;
-  }
-  return make_sweep("demo", configs, kKeys);
+  std::vector<Assignment> overrides;
+  if (steps > 0) overrides.push_back({"train.steps", fmt::format("{}", steps), "--steps"});
+  if (globals.seed) overrides.push_back({"train.seed", fmt::format("{}", *globals.seed), "--seed"});
+  return read_sweep(source_folder() + "/experiments/demo/demo.yaml", overrides);
 }
 
 // A demo that was interrupted goes on; one that came to its end is a new race.

@@ -144,7 +144,8 @@ void run(const ReproduceOptions& options) {
 }  // namespace
 
 Reproduction fig4_reproduction() {
-  return {"fig4", "KDA holds as much as GDN or more, both far more than Mamba2, near a full memory", run};
+  return {"fig4", "KDA holds as much as GDN or more, both far more than Mamba2, near a full memory", run,
+          /*has_paper_scale=*/true, /*has_seeds=*/true};
 }
 
 }  // namespace klab

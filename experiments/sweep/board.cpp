@@ -49,8 +49,9 @@ SweepBoard::SweepBoard(const Plan& plan, const std::vector<RunRecord>& before, b
 std::string SweepBoard::name_of(size_t run) const {
   std::vector<std::string> words;
   for (size_t k = 0; k < plan_.keys.size(); ++k) {
-    const std::string& key = plan_.keys[k];
-    words.push_back(key.substr(key.rfind('.') + 1) + "=" + bare_list(plan_.runs[run].values[k]));
+    const std::string &key = plan_.keys[k], &value = plan_.runs[run].values[k];
+    if (value.empty()) continue;  // an option that this run does not have
+    words.push_back(key.substr(key.rfind('.') + 1) + "=" + bare_list(value));
   }
   return words.empty() ? plan_.runs[run].id : join(words, " ");
 }

@@ -401,9 +401,10 @@ Sweep make_sweep(const std::string& name, const std::vector<RunConfig>& configs,
   return distinct(name, configs, {}, shown, texts);
 }
 
-Sweep read_sweep(const std::string& path) {
+Sweep read_sweep(const std::string& path, const std::vector<Assignment>& overrides) {
   const SweepFile file = Reader(path).read();
-  const std::vector<Point> points = points_of(file);
+  std::vector<Point> points = points_of(file);
+  for (Point& point : points) point.insert(point.end(), overrides.begin(), overrides.end());
   if (points.empty()) refuse("{}: its conditions skip every run", path);
   std::vector<RunConfig> configs;
   for (const Point& point : points) configs.push_back(make_run_config(point));

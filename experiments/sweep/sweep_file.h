@@ -29,7 +29,8 @@ Sweep make_sweep(const std::string& name, const std::vector<RunConfig>& configs,
 ///     conditions: [{when: {key: value}, set: {..}, grid: {..}, skip: true}, ..]   for the runs that `when` fits
 ///     halving: {metric: acc_seq, steps: [500, 1000], factor: 3, within: [model.pattern]}
 ///
-/// Throws UsageError, with file and line, for whatever makes no sense, a run's config included.
-Sweep read_sweep(const std::string& path);
+/// `overrides` hold for every run, whatever the file says. Throws UsageError, with file and line, for whatever makes no
+/// sense, a run's config included.
+Sweep read_sweep(const std::string& path, const std::vector<Assignment>& overrides = {});
 
 }  // namespace klab

@@ -120,7 +120,8 @@ void run(const ReproduceOptions& options) {
 }  // namespace
 
 Reproduction table5_reproduction() {
-  return {"table5", "hybrids without positions in their attention carry furthest beyond the trained length", run};
+  return {"table5", "hybrids without positions in their attention carry furthest beyond the trained length", run,
+          /*has_paper_scale=*/true, /*has_seeds=*/true};
 }
 
 }  // namespace klab
