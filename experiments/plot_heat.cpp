@@ -9,6 +9,7 @@
 #include "core/base/error.h"
 #include "core/base/text.h"
 #include "experiments/gnuplot.h"
+#include "experiments/plot_picture.h"
 
 namespace klab {
 namespace {
@@ -59,7 +60,7 @@ Heat collect(const PlotData& data, const PlotOptions& options) {
     const size_t at_x = place_of(heat.xs, data.cell(row, x)), at_y = place_of(heat.ys, data.cell(row, y));
     if (!value || at_x == heat.xs.size() || at_y == heat.ys.size()) continue;
     std::vector<std::string> names;
-    for (const size_t group : groups) names.push_back(data.cell(row, group));
+    for (const size_t group : groups) names.push_back(value_name(data.cell(row, group)));
     const std::string name = join(names);
     auto panel = std::find_if(heat.panels.begin(), heat.panels.end(), [&](const Panel& p) { return p.name == name; });
     if (panel == heat.panels.end()) panel = heat.panels.insert(heat.panels.end(), {name, {}});
@@ -97,10 +98,7 @@ std::string tics(const std::vector<std::string>& values, const char* axis) {
 }
 
 std::string label_of(const std::string& given, const std::string& column) {
-  if (!given.empty()) return given;
-  std::string words = last_part(column);
-  std::replace(words.begin(), words.end(), '_', ' ');
-  return words;
+  return given.empty() ? column_name(column) : given;
 }
 
 }  // namespace
@@ -116,7 +114,7 @@ std::string heat_script(const PlotData& data, const PlotOptions& options, const 
   // Dark for little, bright for much, told apart in grey too.
   out += "set palette defined (0 '#30123b', 0.25 '#2c6fbb', 0.5 '#35b779', 0.75 '#c8d849', 1 '#fdf6b0')\n";
   out += fmt::format("set cbrange [{}:{}]\nset cblabel {}\nunset key\nset tics out nomirror\n", heat.low, heat.high,
-                     gnuplot_text(label_of("", options.heat)));
+                     gnuplot_text(column_name(options.heat)));
   out += fmt::format("set xrange [-0.5:{}]\nset yrange [-0.5:{}]\n", static_cast<double>(heat.xs.size()) - 0.5,
                      static_cast<double>(heat.ys.size()) - 0.5);
   out += tics(heat.xs, "x") + tics(heat.ys, "y");

@@ -41,6 +41,8 @@ const std::map<std::string, std::string> kColumnNames = {
 
 const std::map<std::string, std::string> kMixerNames = {{"kda", "KDA"}, {"gdn", "GDN"}, {"mamba2", "Mamba-2"}};
 
+}  // namespace
+
 std::string column_name(const std::string& column) {
   std::string name = last_part(column);
   if (const auto known = kColumnNames.find(name); known != kColumnNames.end()) return known->second;
@@ -48,12 +50,13 @@ std::string column_name(const std::string& column) {
   return name;
 }
 
-// "[kda]", a list of one, is kda.
 std::string value_name(const std::string& cell) {
   const std::string value = bare_list(cell);
   const auto known = kMixerNames.find(value);
   return known != kMixerNames.end() ? known->second : value;
 }
+
+namespace {
 
 double finite(const PlotData& data, size_t row, size_t column, bool log) {
   const PlotData::Source& source = data.sources[row];

@@ -57,6 +57,10 @@ struct Picture {
   bool bands = false;  ///< points stand for several rows
 };
 
+/// A column in plain words, "tokens right" for acc_tok; a cell as people write it, "KDA" for [kda].
+std::string column_name(const std::string& column);
+std::string value_name(const std::string& cell);
+
 /// Throws Error, naming file and row, for a cell that has no place on its axis.
 Picture compose_picture(const PlotData& data, const PlotColumns& columns, const PlotOptions& options);
 
