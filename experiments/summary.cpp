@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Neither says what was compared: the seed makes the spread, the others follow from it or do not touch the result.
+// It says nothing of what was compared: it makes the spread.
 bool is_seed(const std::string& key) { return key == "train.seed"; }
 
 // From metrics.csv, for runs without a status of their own.
