@@ -53,6 +53,25 @@ SweepOutcome race(Sweep sweep, const std::string& folder, const Globals& globals
   return outcome;
 }
 
+// Of each mixer the run that answered most; of equals the one that got there first.
+std::vector<RunGroup> best_of_each(const std::vector<RunSummary>& runs) {
+  const auto score = [](const RunGroup& run) {
+    const RunRecord& record = run.runs.front()->record;
+    return std::tuple(record.best_acc_seq, -record.step, -record.best_loss);
+  };
+  std::vector<RunGroup> best;
+  for (const RunGroup& run : grouped(runs, kKeys)) {
+    const auto at =
+        std::find_if(best.begin(), best.end(), [&](const RunGroup& one) { return one.values[0] == run.values[0]; });
+    if (at == best.end()) {
+      best.push_back(run);
+    } else if (score(run) > score(*at)) {
+      *at = run;
+    }
+  }
+  return best;
+}
+
 // The rows of one file that belong to these runs.
 CsvTable rows_of(CsvTable table, const std::vector<RunGroup>& runs) {
   std::erase_if(table.rows, [&](const std::vector<std::string>& row) {
@@ -98,7 +117,7 @@ int demo(int64_t steps, const Globals& globals) {
   const SweepOutcome outcome = race(sweep, runs.path(), globals);
 
   const std::vector<RunSummary> all = summarise_all({runs.path()});
-  const std::vector<RunGroup> best = best_over(grouped(all, kKeys), kKeys, "train.lr", "best_acc_seq");
+  const std::vector<RunGroup> best = best_of_each(all);
   const CsvTable curves = read_csv(runs.curves());
   write_file(folder + "/all_runs.csv", curves.text());
   write_file(folder + "/demo.csv", rows_of(curves, best).text());
