@@ -49,6 +49,18 @@ TEST_F(ReproduceProgram, Figure4ComparesMixersOnFreshSeeds) {
   EXPECT_EQ(fs::last_write_time(path("out/fig4/runs-smoke/seeds/plan.json")), before);
 }
 
+TEST_F(ReproduceProgram, OtherSeedsOnRequest) {
+  reproduce("fig4", {"--seed", "10"});
+  const CsvTable results = read_csv(path("out/fig4/results.csv"));
+  for (const auto& row : results.rows) {
+    const std::string& seed = row[results.column("train.seed")];
+    EXPECT_TRUE(seed == "11" || seed == "12") << seed;
+  }
+  const Finished refused = klab({"reproduce", "fig2", "--seed", "10", "--out", path("other")});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_TRUE(holds(refused.err, "--seed does not go with fig2")) << refused.err;
+}
+
 TEST_F(ReproduceProgram, WhenTheTimeIsUpThePageSaysSo) {
   const Finished run =
       klab({"reproduce", "fig4", "--scale", "small", "--budget", "0.002", "--out", path("out"), "--quiet"});
