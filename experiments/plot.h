@@ -27,7 +27,8 @@ struct PlotOptions {
   /// "power": through the points of each group the line factor x^exponent, both axes logarithmic.
   std::string fit;
   /// Columns that name a curve, "mixer,lr"; `run` is the file's folder. "": those that vary. "none": one
-  /// curve. Rows that share curve and x (seeds) become their mean in a band from the lowest to the highest.
+  /// curve. Rows that share curve and x (seeds) become their mean in a band from the lowest to the highest; over
+  /// steps, a seed whose run ended stays at its last value.
   std::string group_by;
   /// The picture; .png or .svg says the format.
   std::string out;

@@ -100,10 +100,36 @@ std::vector<double> curve_rank(const PlotData& data, size_t row, const std::vect
   return rank;
 }
 
+// The runs of one curve, told apart by their seeds: what each said last.
+struct Endings {
+  std::map<std::string, std::pair<double, double>> last;  // x and y, by seed
+  bool mixed = false;                                     // a seed stands for several runs
+
+  void add(const std::string& seed, double x, double y) {
+    const auto [at, fresh] = last.try_emplace(seed, x, y);
+    mixed = mixed || (!fresh && x <= at->second.first);
+    at->second = {x, y};
+  }
+};
+
+// A run that solved its task early says no more, and a mean over the others alone would fall for it.
+bool hold_last_values(PlotCurve& curve, const Endings& endings) {
+  bool any = false;
+  for (auto& [x, point] : curve.points) {
+    for (const auto& [seed, ending] : endings.last) {
+      if (endings.mixed || x <= ending.first) continue;
+      point.add(ending.second);
+      any = true;
+    }
+  }
+  return any;
+}
+
 // The curves in the order of the legend. Where x holds names, a row's x is the place of its name.
 std::vector<PlotCurve> gather(const PlotData& data, const PlotColumns& columns, const std::vector<std::string>& names,
-                              bool log_x, bool log_y) {
+                              bool log_x, bool log_y, bool* held) {
   std::map<std::string, PlotCurve> by_key;
+  std::map<std::string, Endings> endings;
   std::vector<std::pair<std::vector<double>, std::string>> order;
   for (size_t row = 0; row < data.sources.size(); ++row) {
     const std::string key = data.key(row, columns.groups);
@@ -114,7 +140,12 @@ std::vector<PlotCurve> gather(const PlotData& data, const PlotColumns& columns, 
     }
     const auto name = std::find(names.begin(), names.end(), data.cell(row, columns.x));
     const double x = names.empty() ? finite(data, row, columns.x, log_x) : static_cast<double>(name - names.begin());
-    curve->second.points[x].add(finite(data, row, columns.y, log_y));
+    const double y = finite(data, row, columns.y, log_y);
+    curve->second.points[x].add(y);
+    if (columns.seed) endings[key].add(data.cell(row, *columns.seed), x, y);
+  }
+  if (last_part(data.name(columns.x)) == "step") {
+    for (auto& [key, curve] : by_key) *held = hold_last_values(curve, endings[key]) || *held;
   }
   std::sort(order.begin(), order.end());
   std::vector<PlotCurve> curves;
@@ -278,7 +309,8 @@ Picture compose_picture(const PlotData& data, const PlotColumns& columns, const 
   picture.y.log = options.log_y || !options.fit.empty();
   picture.x.label = options.x_label.empty() ? column_name(x) : options.x_label;
   picture.y.label = options.y_label.empty() ? column_name(y) : options.y_label;
-  picture.curves = gather(data, columns, names, picture.x.log, picture.y.log);
+  bool held = false;
+  picture.curves = gather(data, columns, names, picture.x.log, picture.y.log, &held);
   if (picture.curves.size() > kMostCurves) {
     refuse(
         "{} curves cannot be told apart in one picture (at most {}); choose the columns that name a "
@@ -287,6 +319,7 @@ Picture compose_picture(const PlotData& data, const PlotColumns& columns, const 
   }
   if (!options.fit.empty()) std::for_each(picture.curves.begin(), picture.curves.end(), fit);
   set_words(picture, data, columns);
+  if (held) picture.caption += "; runs that ended stay at their last value";
   set_axes(picture, names, last_part(y).find("acc_") != std::string::npos);
   return picture;
 }

@@ -114,6 +114,13 @@ TEST_F(Plot, TextsAlongXAreBars) {
   EXPECT_TRUE(holds(svg, "mean of 2 seeds, whiskers from lowest to highest"));
 }
 
+TEST_F(Plot, RunsThatEndedStayAtTheirLastValue) {
+  const std::string svg = draw("step,seed,acc_seq\n1,1,0.5\n2,1,1\n1,2,0\n2,2,0\n3,2,0\n", {"--y", "acc_seq"});
+  EXPECT_TRUE(holds(svg, "runs that ended stay at their last value"));
+  const std::string all = draw("step,seed,acc_seq\n1,1,0.5\n2,1,1\n1,2,0\n2,2,0\n", {"--y", "acc_seq"});
+  EXPECT_FALSE(holds(all, "runs that ended"));
+}
+
 // The points of the report's figure 5, to whose fits it gives 2.3092 C^-0.0536 and 2.2879 C^-0.0527.
 TEST_F(Plot, PowerLawsThroughTheReportsPoints) {
   const std::string csv =
