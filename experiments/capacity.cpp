@@ -173,11 +173,7 @@ int capacity(const CapacityOptions& options, const Globals& globals) {
   how.command_line = globals.command_line;
   how.budget_hours = options.budget_hours;
   const SweepOutcome outcome = run_sweep(make_sweep("capacity-" + options.mixer, configs_of(options)), how);
-  const SweepFolder folder(how.out);
-  std::vector<RunSummary> runs;
-  for (size_t i = 0; i < outcome.records.size(); ++i) {
-    if (outcome.records[i].evaluated) runs.push_back(summarise(folder.run(outcome.plan.runs[i].id).path));
-  }
+  const std::vector<RunSummary> runs = summarise_sweep(SweepFolder(how.out));
   if (runs.empty()) fail("no run got as far as an evaluation: give it a larger --budget");
   write(analyse(runs), options.mixer, out, globals);
   if (outcome.out_of_time) fmt::print("the time was up: the same command continues\n");

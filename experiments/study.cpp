@@ -45,14 +45,6 @@ SweepOutcome conduct(Sweep sweep, const std::string& folder, double hours, const
   return outcome;
 }
 
-std::vector<RunSummary> evaluated(const SweepFolder& folder, const SweepOutcome& outcome) {
-  std::vector<RunSummary> runs;
-  for (const size_t i : outcome.plan.in_file_order()) {
-    if (outcome.records[i].evaluated) runs.push_back(summarise(folder.run(outcome.plan.runs[i].id).path));
-  }
-  return runs;
-}
-
 // Of each cell the run with the best metric.
 std::vector<RunSummary> best_of_cells(const std::vector<RunSummary>& runs, const StudyPlan& plan) {
   std::vector<std::string> keys = plan.cells;
@@ -95,7 +87,7 @@ Study run_study(const StudyPlan& plan, const ReproduceOptions& options) {
   std::vector<Assignment> seed;
   if (options.seed) seed.push_back({"train.seed", fmt::format("{}", *options.seed), "--seed"});
   SweepOutcome found = conduct(read_sweep(file, seed), search.path(), kSearchShare * options.budget_hours, options);
-  study.search = evaluated(search, found);
+  study.search = summarise_sweep(search);
   if (study.search.empty()) fail("no run of {} got as far as an evaluation: give it a larger --budget", plan.figure);
   const double hours = std::chrono::duration<double>(Clock::now() - begin).count() / 3600;
   // While the search goes on, what is best may still change.
@@ -103,7 +95,7 @@ Study run_study(const StudyPlan& plan, const ReproduceOptions& options) {
   if (!found.out_of_time) {
     const SweepOutcome again = conduct(fresh_seeds(best_of_cells(study.search, plan), plan), seeds.path(),
                                        std::max(options.budget_hours - hours, 1e-3), options);
-    study.measured = evaluated(seeds, again);
+    study.measured = summarise_sweep(seeds);
     study.out_of_time = again.out_of_time;
     keep(seeds.results(), options.out + "/results.csv");
     keep(seeds.curves(), options.out + "/curves.csv");

@@ -68,6 +68,16 @@ RunSummary summarise(const std::string& folder) {
   return run;
 }
 
+std::vector<RunSummary> summarise_sweep(const SweepFolder& sweep) {
+  const Plan plan = sweep.read_plan();
+  std::vector<RunSummary> runs;
+  for (const size_t i : plan.in_file_order()) {
+    const std::string& id = plan.runs[i].id;
+    if (sweep.read(id).evaluated) runs.push_back(summarise(sweep.run(id).path));
+  }
+  return runs;
+}
+
 std::vector<RunSummary> summarise_all(const std::vector<std::string>& folders) {
   std::vector<RunSummary> all;
   for (std::string folder : folders) {
@@ -77,10 +87,7 @@ std::vector<RunSummary> summarise_all(const std::vector<std::string>& folders) {
       all.push_back(summarise(folder));
       continue;
     }
-    const Plan plan = sweep.read_plan();
-    for (const size_t i : plan.in_file_order()) {
-      if (sweep.read(plan.runs[i].id).evaluated) all.push_back(summarise(sweep.run(plan.runs[i].id).path));
-    }
+    for (RunSummary& run : summarise_sweep(sweep)) all.push_back(std::move(run));
   }
   if (all.empty()) refuse("there is no run to compare in {}", join(folders));
   return all;

@@ -21,6 +21,9 @@ struct RunSummary {
 /// it has not been evaluated yet.
 RunSummary summarise(const std::string& folder);
 
+/// The runs of a sweep that were evaluated, in the order of its file.
+std::vector<RunSummary> summarise_sweep(const SweepFolder& sweep);
+
 /// The runs in these folders, each of a run or of a sweep (of which those that were evaluated count).
 std::vector<RunSummary> summarise_all(const std::vector<std::string>& folders);
 

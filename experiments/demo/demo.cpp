@@ -39,18 +39,17 @@ void clear_track(const SweepFolder& runs) {
   if (before.plan.name == "demo" && before.complete()) std::filesystem::remove_all(runs.path());
 }
 
-SweepOutcome race(Sweep sweep, const std::string& folder, const Globals& globals) {
+void race(Sweep sweep, const std::string& folder, const Globals& globals) {
   SweepOptions options;
   options.out = folder;
   options.workers = globals.threads;
   options.threads = 1;  // models this small run faster side by side than on more threads each
   options.command_line = globals.command_line;
   options.quiet = globals.quiet;
-  SweepOutcome outcome = run_sweep(std::move(sweep), options);
+  const SweepOutcome outcome = run_sweep(std::move(sweep), options);
   for (const RunRecord& record : outcome.records) {
     if (record.state == RunState::failed) fail("a run failed: {}", record.reason);
   }
-  return outcome;
 }
 
 // Of each mixer the run that answered most; of equals the one that got there first.
@@ -114,9 +113,9 @@ int demo(int64_t steps, const Globals& globals) {
   const Sweep sweep = line_up(steps, globals);
   introduce(sweep.configs.front());
   const Clock::time_point begin = Clock::now();
-  const SweepOutcome outcome = race(sweep, runs.path(), globals);
+  race(sweep, runs.path(), globals);
 
-  const std::vector<RunSummary> all = summarise_all({runs.path()});
+  const std::vector<RunSummary> all = summarise_sweep(runs);
   const std::vector<RunGroup> best = best_of_each(all);
   const CsvTable curves = read_csv(runs.curves());
   write_file(folder + "/all_runs.csv", curves.text());
