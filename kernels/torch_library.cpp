@@ -9,12 +9,12 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/library.h>
 
-#include "kernels/checks.h"
-#include "kernels/latent_attention.h"
-#include "kernels/norms.h"
-#include "kernels/recurrence.h"
-#include "kernels/recurrence_fused.h"
-#include "kernels/short_conv.h"
+#include "kernels/common/checks.h"
+#include "kernels/attention/latent_attention.h"
+#include "kernels/norms/norms.h"
+#include "kernels/recurrence/recurrence.h"
+#include "kernels/recurrence/recurrence_fused.h"
+#include "kernels/short_conv/short_conv.h"
 
 namespace klab::kernels {
 namespace {
@@ -104,12 +104,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> recurrence_op(KLAB_RECURRENCE_ARGUMEN
 }
 
 // (o, the state after each token).
-std::tuple<Tensor, Tensor> recurrence_states_op(KLAB_RECURRENCE_ARGUMENTS) {
+std::tuple<Tensor, Tensor> recurrence_all_states_op(KLAB_RECURRENCE_ARGUMENTS) {
   const at::NoGradGuard no_grad;
   RecurrenceInputs in = KLAB_RECURRENCE_INPUTS;
-  in.snapshots = true;
+  in.output_all_states = true;
   const RecurrenceOutputs out = recurrence(in, implementation_of(implementation));
-  return {out.o, out.snapshots};
+  return {out.o, out.all_states};
 }
 
 // Gradients for q, k, v, g, beta, a, b, initial_state, A_log, dt_bias; empty where an input is absent.
@@ -217,7 +217,7 @@ TORCH_LIBRARY(klab, m) {
   };
   const std::string recurrence = kRecurrenceSchema, conv = kShortConvSchema, norm = kGatedRmsNormSchema;
   define("recurrence", recurrence + ", bool keep", "(Tensor o, Tensor final_state, Tensor corrections, Tensor states)");
-  define("recurrence_states", recurrence, "(Tensor o, Tensor states)");
+  define("recurrence_all_states", recurrence, "(Tensor o, Tensor states)");
   define("recurrence_backward", "Tensor d_o, Tensor d_final_state, Tensor corrections, Tensor states, " + recurrence,
          "Tensor[]");
   define("short_conv", conv, "(Tensor y, Tensor final_state)");
@@ -232,7 +232,7 @@ namespace {
 
 void implement(torch::Library& m) {
   m.impl("recurrence", recurrence_op);
-  m.impl("recurrence_states", recurrence_states_op);
+  m.impl("recurrence_all_states", recurrence_all_states_op);
   m.impl("recurrence_backward", recurrence_backward_op);
   m.impl("short_conv", short_conv_op);
   m.impl("short_conv_backward", short_conv_backward_op);

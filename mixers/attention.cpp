@@ -1,10 +1,10 @@
 #include "mixers/attention.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include "core/model/mixer_probe.h"
-#include "kernels/attention.h"
-#include "kernels/rotary.h"
+#include "kernels/attention/attention.h"
+#include "kernels/attention/rotary.h"
 #include "mixers/registry.h"
 
 namespace klab {

@@ -19,7 +19,7 @@ class Comba : public LinearMixer {
   void initialise(const at::Generator& generator) override { decay_.initialise(generator); }
 
  protected:
-  void complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+  void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
                 const State* state) const override;
 
  private:

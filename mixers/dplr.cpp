@@ -1,9 +1,9 @@
 #include "mixers/dplr.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
-#include "kernels/checks.h"
-#include "kernels/norms.h"
+#include "kernels/common/checks.h"
+#include "kernels/norms/norms.h"
 #include "mixers/registry.h"
 
 namespace klab {
@@ -22,7 +22,7 @@ void Dplr::initialise(const at::Generator& generator) {
   read_proj_->weight.copy_(write_proj_->weight);
 }
 
-void Dplr::complete(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences&, const State*) const {
+void Dplr::fill_inputs(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences&, const State*) const {
   const auto wide = kernels::accumulation_type(x.scalar_type());
   const auto direction = [&](const Linear& projection) {
     return kernels::l2norm(by_value_head(projection->forward(x)).to(wide));

@@ -1,8 +1,8 @@
 #include "mixers/fox.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
-#include "kernels/checks.h"
+#include "kernels/common/checks.h"
 #include "mixers/registry.h"
 
 namespace klab {

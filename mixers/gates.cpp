@@ -1,13 +1,13 @@
 #include "mixers/gates.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cmath>
 
 #include "core/base/config.h"
-#include "kernels/checks.h"
-#include "kernels/kda_gate.h"
+#include "kernels/common/checks.h"
+#include "kernels/kda_gate/kda_gate.h"
 
 namespace klab {
 namespace {

@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "core/model/layers.h"
-#include "kernels/recurrence.h"
+#include "kernels/recurrence/recurrence.h"
 
 namespace klab {
 
@@ -43,7 +43,7 @@ class HeadDecay {
 };
 
 /// One log-decay per channel, KDA's: -exp(A_log[h]) softplus(W_up W_down x + dt_bias), [B, T, heads, K]; with a lower
-/// bound, kernels/kda_gate.h. The rank is K, or full.
+/// bound, kernels/kda_gate/kda_gate.h. The rank is K, or full.
 class ChannelDecay {
  public:
   ChannelDecay(torch::nn::Module& owner, int64_t width, int64_t heads, int64_t K, bool full_rank, double lower_bound);

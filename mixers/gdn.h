@@ -17,7 +17,7 @@ class GatedDeltaNet : public LinearMixer {
   void initialise(const at::Generator& generator) override { decay_.initialise(generator); }
 
  protected:
-  void complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+  void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
                 const State* state) const override;
 
  private:

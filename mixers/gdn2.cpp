@@ -1,9 +1,9 @@
 #include "mixers/gdn2.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
-#include "kernels/checks.h"
-#include "kernels/norms.h"
+#include "kernels/common/checks.h"
+#include "kernels/norms/norms.h"
 #include "mixers/registry.h"
 
 namespace klab {
@@ -17,7 +17,7 @@ Gdn2::Gdn2(const MixerShape& shape, const Options& options)
       b_proj_(register_module("b_proj", Linear(width_, value_heads_ * key_dim_))),
       w_proj_(register_module("w_proj", Linear(width_, value_heads_ * value_dim_))) {}
 
-void Gdn2::complete(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences&, const State*) const {
+void Gdn2::fill_inputs(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences&, const State*) const {
   const auto wide = kernels::accumulation_type(x.scalar_type());
   const Tensor k = for_value_heads(kernels::l2norm(in.k.to(wide)));  // [B, T, HV, K]
   const Tensor b = torch::sigmoid(by_value_head(b_proj_->forward(x)).to(wide));

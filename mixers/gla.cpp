@@ -1,8 +1,8 @@
 #include "mixers/gla.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
-#include "kernels/checks.h"
+#include "kernels/common/checks.h"
 #include "mixers/registry.h"
 
 namespace klab {
@@ -22,7 +22,7 @@ Gla::Gla(const MixerShape& shape, const Options& options)
   require(gate_divisor_ > 0, "gate_divisor", fmt::format("{}", gate_divisor_), "must be positive");
 }
 
-void Gla::complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences&, const State*) const {
+void Gla::fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences&, const State*) const {
   const torch::Tensor raw = gk_b_proj_->forward(gk_a_proj_->forward(x));
   in.g = by_value_head(torch::log_sigmoid(raw.to(kernels::accumulation_type(raw.scalar_type()))) / gate_divisor_);
 }

@@ -1,8 +1,8 @@
 #include "mixers/hgrn2.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
-#include "kernels/checks.h"
+#include "kernels/common/checks.h"
 #include "mixers/registry.h"
 
 namespace klab {
@@ -25,7 +25,7 @@ Hgrn2::Hgrn2(const MixerShape& shape, const Options& options)
   require(options.output_gate == "none", "output_gate", options.output_gate, "must be none");
 }
 
-void Hgrn2::complete(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences&, const State*) const {
+void Hgrn2::fill_inputs(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences&, const State*) const {
   // What k_proj gives is the raw forget gate.
   const Tensor raw = in.k.to(kernels::accumulation_type(x.scalar_type()));
   in.q = torch::silu(in.q);

@@ -21,7 +21,7 @@ class Hgrn2 : public LinearMixer {
   Hgrn2(const MixerShape& shape, const Options& options);
 
  protected:
-  void complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+  void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
                 const State* state) const override;
 
  private:

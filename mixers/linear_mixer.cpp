@@ -1,10 +1,10 @@
 #include "mixers/linear_mixer.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
-#include "kernels/checks.h"
-#include "kernels/norms.h"
-#include "kernels/recurrence_cost.h"
+#include "kernels/common/checks.h"
+#include "kernels/norms/norms.h"
+#include "kernels/recurrence/recurrence_cost.h"
 
 namespace klab {
 namespace {
@@ -41,10 +41,10 @@ LinearMixer::LinearMixer(const MixerShape& shape, const LinearOptions& options, 
   require(options.value_heads >= 0 && value_heads_ % heads_ == 0, "value_heads", fmt::format("{}", options.value_heads),
           fmt::format("must be a multiple of the {} heads", heads_));
   for (const auto& [key, given] : {std::pair{"key_dim", options.key_dim}, {"value_dim", options.value_dim}}) {
-    require(given >= 0 && given <= kWidestHead, key, fmt::format("{}", given),
-            fmt::format("must lie in 0..{}, the kernels' limit (0: model.head_dim)", kWidestHead));
-    require(given > 0 || shape.head_dim <= kWidestHead, "model.head_dim", fmt::format("{}", shape.head_dim),
-            fmt::format("must be at most {}, the kernels' limit", kWidestHead));
+    require(given >= 0 && given <= kernels::kMaxHeadDim, key, fmt::format("{}", given),
+            fmt::format("must lie in 0..{}, the kernels' limit (0: model.head_dim)", kernels::kMaxHeadDim));
+    require(given > 0 || shape.head_dim <= kernels::kMaxHeadDim, "model.head_dim", fmt::format("{}", shape.head_dim),
+            fmt::format("must be at most {}, the kernels' limit", kernels::kMaxHeadDim));
   }
   require(options.conv_taps >= 2, "conv_taps", fmt::format("{}", options.conv_taps), "must be at least 2");
   if (short_conv_) {
@@ -84,8 +84,8 @@ Tensor LinearMixer::mix(const Tensor& x, const Sequences& sequences, State* stat
   in.q = convolved(q_proj_, q_conv_, x, sequences, state, "q_conv").view({B, T, heads_, key_dim_});
   in.k = convolved(k_proj_, k_conv_, x, sequences, state, "k_conv").view({B, T, heads_, key_dim_});
   in.v = by_value_head(convolved(v_proj_, v_conv_, x, sequences, state, "v_conv"));
-  complete(in, x, sequences, state);
-  return output(remember(in, sequences, state, probe_), x);
+  fill_inputs(in, x, sequences, state);
+  return output(run_recurrence(in, sequences, state, probe_), x);
 }
 
 Tensor LinearMixer::output(const Tensor& o, const Tensor& x) const {
@@ -129,7 +129,7 @@ void ChannelDecayOptions::visit(Fields& fields) {
   fields("lower_bound", lower_bound, "smallest log-decay of the bounded gate, in [-5, 0); 0: the softplus gate");
 }
 
-Tensor remember(kernels::RecurrenceInputs in, const Sequences& sequences, State* state, const MixerProbe* probe) {
+Tensor run_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences, State* state, const MixerProbe* probe) {
   in.cu_seqlens = sequences.cu_seqlens;
   if (state != nullptr) {
     in.initial_state = state->tensors.at("memory");

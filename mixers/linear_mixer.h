@@ -9,7 +9,8 @@
 #include "core/model/layers.h"
 #include "core/model/mixer_probe.h"
 #include "core/model/token_mixer.h"
-#include "kernels/recurrence.h"
+#include "kernels/common/rows.h"
+#include "kernels/recurrence/recurrence.h"
 
 namespace klab {
 
@@ -38,9 +39,6 @@ struct ChannelDecayOptions : DeltaOptions {
   void visit(Fields& fields) override;
 };
 
-/// The widest key or value head that the kernels take.
-constexpr int64_t kWidestHead = 256;
-
 /// A width or count of the options, where 0 stands for another.
 constexpr int64_t or_default(int64_t value, int64_t otherwise) { return value > 0 ? value : otherwise; }
 
@@ -63,7 +61,7 @@ class LinearMixer : public TokenMixer {
   LinearMixer(const MixerShape& shape, const LinearOptions& options, const LinearTraits& traits);
 
   /// Completes what q [B, T, H, K], k and v [B, T, HV, V] are already in: decay, beta, vectors of the update.
-  virtual void complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+  virtual void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
                         const State* state) const = 0;
 
   torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) final;
@@ -95,7 +93,7 @@ class LinearMixer : public TokenMixer {
 
 /// Runs the recurrence from the tensor `memory` of the state, if there is one, and leaves it there. What went in and
 /// came out is shown to `probe`, unless that is null.
-torch::Tensor remember(kernels::RecurrenceInputs in, const Sequences& sequences, State* state, const MixerProbe* probe);
+torch::Tensor run_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences, State* state, const MixerProbe* probe);
 
 /// A memory of zeros [N, HV, K, V], float32, or float64 for a model in float64 (`like` is one of its parameters).
 torch::Tensor empty_memory(int64_t sequences, int64_t value_heads, int64_t key_dim, int64_t value_dim,

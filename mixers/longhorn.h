@@ -17,7 +17,7 @@ class Longhorn : public LinearMixer {
   Longhorn(const MixerShape& shape, const Options& options);
 
  protected:
-  void complete(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+  void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
                 const State* state) const override;
 
  private:

@@ -1,9 +1,9 @@
 #include "mixers/mamba2.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
-#include "kernels/norms.h"
-#include "kernels/recurrence_cost.h"
+#include "kernels/norms/norms.h"
+#include "kernels/recurrence/recurrence_cost.h"
 #include "mixers/gates.h"
 #include "mixers/linear_mixer.h"
 #include "mixers/registry.h"
@@ -39,9 +39,9 @@ Mamba2::Mamba2(const MixerShape& shape, const Options& options)
       norm_(register_parameter("norm", new_parameter({heads_ * head_dim_}, 1))) {
   require(groups_ >= 1 && heads_ % groups_ == 0, "groups", fmt::format("{}", groups_),
           fmt::format("must divide model.heads = {}", heads_));
-  require(head_dim_ <= kWidestHead, "model.head_dim", fmt::format("{}", head_dim_),
+  require(head_dim_ <= kernels::kMaxHeadDim, "model.head_dim", fmt::format("{}", head_dim_),
           "must be at most 256, the kernels' limit");
-  require(options.state >= 0 && state_dim_ <= kWidestHead, "state", fmt::format("{}", options.state),
+  require(options.state >= 0 && state_dim_ <= kernels::kMaxHeadDim, "state", fmt::format("{}", options.state),
           "must lie in 0..256");
 }
 
@@ -65,7 +65,7 @@ Tensor Mamba2::mix(const Tensor& x, const Sequences& sequences, State* state) {
   in.v = input * dt.unsqueeze(-1);
   in.g = -dt * torch::exp(A_log_);
   in.scale = 1.0;
-  const Tensor o = remember(in, sequences, state, probe_);
+  const Tensor o = run_recurrence(in, sequences, state, probe_);
 
   // The norm is of each group of heads apart.
   const auto by_group = [&](const Tensor& y) { return y.reshape({B, T, groups_, inner / groups_}); };

@@ -1,11 +1,11 @@
 #include "mixers/mla.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include "core/model/mixer_probe.h"
-#include "kernels/attention.h"
-#include "kernels/latent_attention.h"
-#include "kernels/rotary.h"
+#include "kernels/attention/attention.h"
+#include "kernels/attention/latent_attention.h"
+#include "kernels/attention/rotary.h"
 #include "mixers/registry.h"
 
 namespace klab {

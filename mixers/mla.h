@@ -3,7 +3,7 @@
 
 #include "core/model/layers.h"
 #include "core/model/token_mixer.h"
-#include "kernels/attention.h"
+#include "kernels/attention/attention.h"
 
 namespace klab {
 

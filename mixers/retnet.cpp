@@ -1,9 +1,9 @@
 #include "mixers/retnet.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
-#include "kernels/checks.h"
-#include "kernels/rotary.h"
+#include "kernels/common/checks.h"
+#include "kernels/attention/rotary.h"
 #include "mixers/registry.h"
 
 namespace klab {
@@ -22,7 +22,7 @@ RetNet::RetNet(const MixerShape& shape, const Options& options)
   require(rope_base_ > 0, "rope_base", fmt::format("{}", rope_base_), "must be positive");
 }
 
-void RetNet::complete(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences& sequences,
+void RetNet::fill_inputs(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences& sequences,
                       const State* state) const {
   const int64_t B = x.size(0), T = x.size(1);
   const Tensor at = positions(sequences, B, T, state, x.device());

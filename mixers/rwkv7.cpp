@@ -1,12 +1,12 @@
 #include "mixers/rwkv7.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
-#include "kernels/checks.h"
-#include "kernels/norms.h"
-#include "kernels/recurrence.h"
-#include "kernels/recurrence_cost.h"
-#include "kernels/short_conv.h"
+#include "kernels/common/checks.h"
+#include "kernels/norms/norms.h"
+#include "kernels/recurrence/recurrence.h"
+#include "kernels/recurrence/recurrence_cost.h"
+#include "kernels/short_conv/short_conv.h"
 #include "mixers/linear_mixer.h"
 #include "mixers/registry.h"
 
@@ -44,7 +44,7 @@ Rwkv7::Rwkv7(const MixerShape& shape, const Options& options)
                                    std::pair{"gate_rank", options.gate_rank}}) {
     require(value >= 1, key, fmt::format("{}", value), "must be at least 1");
   }
-  require(head_dim_ <= kWidestHead, "model.head_dim", fmt::format("{}", head_dim_),
+  require(head_dim_ <= kernels::kMaxHeadDim, "model.head_dim", fmt::format("{}", head_dim_),
           "must be at most 256, the kernels' limit");
   for (const auto& [name, blend] :
        {std::pair{"x_r", &x_r_}, {"x_w", &x_w_}, {"x_k", &x_k_}, {"x_v", &x_v_}, {"x_a", &x_a_}, {"x_g", &x_g_}}) {
@@ -102,7 +102,7 @@ Tensor Rwkv7::mix(const Tensor& x, const Sequences& sequences, State* state) {
   in.a = -direction;
   in.b = direction * heads(a);
   in.scale = 1.0;
-  const Tensor o = remember(in, sequences, state, probe_).to(wide);  // [B, T, H, K]
+  const Tensor o = run_recurrence(in, sequences, state, probe_).to(wide);  // [B, T, H, K]
 
   const Tensor centred = o - o.mean(-1, /*keepdim=*/true);
   const double eps = norm_eps_ * static_cast<double>(head_dim_);

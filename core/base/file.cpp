@@ -66,7 +66,7 @@ NewFile::~NewFile() {
 
 void NewFile::write(std::string_view content) { write_all(descriptor_, content, temporary_); }
 
-void NewFile::keep() {
+void NewFile::commit() {
   if (::fsync(descriptor_) != 0) fail("cannot sync '{}': {}", temporary_, reason());
   if (::close(std::exchange(descriptor_, -1)) != 0) fail("cannot close '{}': {}", temporary_, reason());
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot rename to '{}': {}", path_, reason());
@@ -78,7 +78,7 @@ void NewFile::keep() {
 void write_file(const std::string& path, std::string_view content) {
   NewFile file(path);
   file.write(content);
-  file.keep();
+  file.commit();
 }
 
 MappedFile::MappedFile(const std::string& path) {
@@ -98,7 +98,7 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<char*>(data_), size_);
 }
 
-void MappedFile::forget(size_t begin, size_t end) const {
+void MappedFile::release_pages(size_t begin, size_t end) const {
   // Whole pages within only: the others hold bytes of a neighbour.
   const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   begin = (begin + page - 1) / page * page;

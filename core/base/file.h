@@ -15,7 +15,7 @@ class NewFile {
  public:
   /// Opens a temporary name beside `path`. Throws Error that names the path and the reason, as all members do.
   explicit NewFile(std::string path);
-  /// Without keep() before: nothing is left behind.
+  /// Without commit() before: nothing is left behind.
   ~NewFile();
   NewFile(const NewFile&) = delete;
   NewFile& operator=(const NewFile&) = delete;
@@ -23,7 +23,7 @@ class NewFile {
   void write(std::string_view content);
 
   /// Syncs, and renames to `path`, which held its old content until now.
-  void keep();
+  void commit();
 
  private:
   std::string path_, temporary_;
@@ -46,7 +46,7 @@ class MappedFile {
   std::string_view bytes() const { return {data_, size_}; }
 
   /// Says that these bytes will not be needed soon, so that the memory can go to others.
-  void forget(size_t begin, size_t end) const;
+  void release_pages(size_t begin, size_t end) const;
 
  private:
   const char* data_ = nullptr;

@@ -2,8 +2,8 @@
 #include <ATen/ATen.h>
 
 #include "core/check/inputs.h"
-#include "kernels/attention.h"
-#include "kernels/latent_attention.h"
+#include "kernels/attention/attention.h"
+#include "kernels/attention/latent_attention.h"
 
 namespace klab {
 namespace {

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/implementation.h"
+#include "kernels/common/implementation.h"
 
 namespace klab {
 

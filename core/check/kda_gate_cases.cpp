@@ -1,4 +1,4 @@
-#include "kernels/kda_gate.h"
+#include "kernels/kda_gate/kda_gate.h"
 
 #include <ATen/ATen.h>
 

@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "core/check/inputs.h"
-#include "kernels/norms.h"
+#include "kernels/norms/norms.h"
 
 namespace klab {
 namespace {

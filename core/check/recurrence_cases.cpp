@@ -2,8 +2,8 @@
 #include <ATen/ATen.h>
 
 #include "core/check/inputs.h"
-#include "kernels/recurrence.h"
-#include "kernels/recurrence_cost.h"
+#include "kernels/recurrence/recurrence.h"
+#include "kernels/recurrence/recurrence_cost.h"
 
 namespace klab {
 namespace {

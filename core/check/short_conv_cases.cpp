@@ -1,7 +1,7 @@
 #include <ATen/ATen.h>
 
 #include "core/check/inputs.h"
-#include "kernels/short_conv.h"
+#include "kernels/short_conv/short_conv.h"
 
 namespace klab {
 namespace {

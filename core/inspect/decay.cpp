@@ -1,6 +1,6 @@
 #include "core/inspect/decay.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cmath>
 

@@ -3,7 +3,7 @@
 
 #include <torch/types.h>
 
-#include "kernels/recurrence.h"
+#include "kernels/recurrence/recurrence.h"
 
 namespace klab {
 

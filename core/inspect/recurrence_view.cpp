@@ -1,6 +1,6 @@
 #include "core/inspect/recurrence_view.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include "core/base/error.h"
 
@@ -17,7 +17,7 @@ RecurrenceInputs from_nothing(const RecurrenceInputs& given) {
   if (given.cu_seqlens.defined()) refuse("only whole sequences can be looked into, one per row, not packed ones");
   RecurrenceInputs in = kernels::activated(given);
   in.initial_state = Tensor();
-  in.overwrite_state = in.snapshots = false;
+  in.overwrite_state = in.output_all_states = false;
   const auto dtype = in.v.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat;
   for (Tensor* x : {&in.q, &in.k, &in.v, &in.g, &in.beta, &in.a, &in.b}) {
     if (x->defined()) *x = x->to(dtype);

@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "kernels/recurrence.h"
+#include "kernels/recurrence/recurrence.h"
 
 namespace klab {
 

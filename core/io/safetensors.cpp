@@ -188,9 +188,9 @@ at::Tensor SafetensorsFile::tensor(const std::string& name) const {
   return at::from_blob(const_cast<char*>(begin), entry.shape, keep_alive, at::TensorOptions(entry.dtype));
 }
 
-void SafetensorsFile::forget(const std::string& name) const {
+void SafetensorsFile::release_pages(const std::string& name) const {
   const TensorEntry& entry = at(name);
-  file_->forget(data_ + entry.begin, data_ + entry.end);
+  file_->release_pages(data_ + entry.begin, data_ + entry.end);
 }
 
 SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<TensorEntry> entries,
@@ -211,11 +211,11 @@ void SafetensorsWriter::write(const std::string& name, const at::Tensor& piece) 
   written_ += plain.nbytes();
 }
 
-void SafetensorsWriter::keep() {
+void SafetensorsWriter::commit() {
   for (const TensorEntry& entry : entries_) {
     if (written_ < entry.end) fail("tensor '{}' is not complete", entry.name);
   }
-  file_.keep();
+  file_.commit();
 }
 
 std::string encode_safetensors(const Safetensors& content) {

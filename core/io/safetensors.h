@@ -34,7 +34,7 @@ class SafetensorsFile {
   at::Tensor tensor(const std::string& name) const;
 
   /// Says that this tensor's bytes will not be needed soon.
-  void forget(const std::string& name) const;
+  void release_pages(const std::string& name) const;
 
  private:
   const TensorEntry& at(const std::string& name) const;
@@ -46,7 +46,7 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-/// Writes a file whose tensors need not be in memory at the same time. Nothing is there until keep().
+/// Writes a file whose tensors need not be in memory at the same time. Nothing is there until commit().
 class SafetensorsWriter {
  public:
   /// The tensors' names, dtypes and shapes, in the order in which they will come. Throws Error that names a tensor
@@ -58,7 +58,7 @@ class SafetensorsWriter {
   void write(const std::string& name, const at::Tensor& piece);
 
   /// Throws Error that names the tensor which is not complete.
-  void keep();
+  void commit();
 
  private:
   std::vector<TensorEntry> entries_;

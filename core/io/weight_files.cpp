@@ -111,7 +111,7 @@ void write_weight_files(const std::string& folder, const std::vector<TensorEntry
       file.write(entry.name, tensor(entry.name));
       index["weight_map"][entry.name] = name_of(i);
     }
-    file.keep();
+    file.commit();
   }
   if (shards.size() > 1) write_file((fs::path(folder) / kIndex).string(), index.dump(2) + "\n");
 }

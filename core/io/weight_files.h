@@ -22,9 +22,9 @@ class WeightFiles {
   /// By name; offsets are those of the file that holds the tensor.
   const std::map<std::string, TensorEntry>& entries() const { return entries_; }
 
-  /// As SafetensorsFile::tensor() and ::forget().
+  /// As SafetensorsFile::tensor() and ::release_pages().
   at::Tensor tensor(const std::string& name) const { return file_of(name).tensor(name); }
-  void forget(const std::string& name) const { file_of(name).forget(name); }
+  void release_pages(const std::string& name) const { file_of(name).release_pages(name); }
 
   /// The bytes of all tensors.
   uint64_t bytes() const;

@@ -1,13 +1,13 @@
 #include "core/model/feed_forward.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <limits>
 
-#include "kernels/checks.h"
-#include "kernels/experts.h"
-#include "kernels/linear.h"
+#include "kernels/common/checks.h"
+#include "kernels/linear/experts.h"
+#include "kernels/linear/linear.h"
 
 namespace klab {
 namespace {

@@ -1,7 +1,7 @@
 #include "core/model/generation.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <algorithm>
 #include <chrono>

@@ -1,10 +1,10 @@
 #include "core/model/layers.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
-#include "kernels/linear.h"
-#include "kernels/norms.h"
-#include "kernels/short_conv.h"
+#include "kernels/linear/linear.h"
+#include "kernels/norms/norms.h"
+#include "kernels/short_conv/short_conv.h"
 
 namespace klab {
 namespace {

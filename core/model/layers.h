@@ -33,7 +33,7 @@ torch::Tensor new_parameter(torch::IntArrayRef shape, double value = 0);
 torch::Tensor new_wide_parameter(torch::IntArrayRef shape, double value = 0);
 
 /// y = x W^T, plus a bias if it has one: [.., in] to [.., out]. W [out, in], which for inference alone may be narrower
-/// than x: int8 with a `scale` [out] float32 for its rows, bfloat16 or float16 (kernels/linear.h).
+/// than x: int8 with a `scale` [out] float32 for its rows, bfloat16 or float16 (kernels/linear/linear.h).
 class LinearImpl : public torch::nn::Module {
  public:
   LinearImpl(int64_t in, int64_t out, bool with_bias = false);

@@ -1,6 +1,6 @@
 #include "core/model/mixer_probe.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 namespace klab {
 

@@ -5,8 +5,8 @@
 
 #include <functional>
 
-#include "kernels/attention.h"
-#include "kernels/recurrence.h"
+#include "kernels/attention/attention.h"
+#include "kernels/recurrence/recurrence.h"
 
 namespace klab {
 

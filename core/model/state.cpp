@@ -1,12 +1,12 @@
 #include "core/model/state.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <algorithm>
 
 #include "core/base/error.h"
-#include "kernels/kernel_tensors.h"
+#include "kernels/common/kernel_tensors.h"
 
 namespace klab {
 namespace {

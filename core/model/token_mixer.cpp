@@ -1,6 +1,6 @@
 #include "core/model/token_mixer.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include "core/base/error.h"
 

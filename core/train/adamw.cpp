@@ -1,6 +1,7 @@
 #include "core/train/adamw.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/nn/utils/clip_grad.h>
 
 namespace klab {
 

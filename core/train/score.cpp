@@ -1,6 +1,6 @@
 #include "core/train/score.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 namespace klab {
 
@@ -36,8 +36,8 @@ Answers answers_of(Decoder& model, const Batch& batch) {
 }
 
 void add_by_difficulty(const Answers& answers, const Batch& batch, std::map<int64_t, Score>& scores) {
-  const auto none = torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kNone);
-  const Tensor losses = torch::nn::functional::cross_entropy(answers.logits, answers.labels, none).to(torch::kCPU);
+  const Tensor losses =
+      torch::cross_entropy_loss(answers.logits, answers.labels, {}, at::Reduction::None).to(torch::kCPU);
   const Tensor wrong = answers.wrong().to(torch::kCPU);
   const Tensor difficulty = batch.difficulty.reshape({-1}).index_select(0, answers.where).to(torch::kCPU);
   for (int64_t i = 0; i < difficulty.numel(); ++i) {
@@ -53,7 +53,7 @@ void add_by_difficulty(const Answers& answers, const Batch& batch, std::map<int6
 Score score_batch(Decoder& model, const Batch& batch, Tensor* mean_loss, std::map<int64_t, Score>* by_difficulty) {
   const int64_t B = batch.labels.size(0), T = batch.labels.size(1);
   const Answers answers = answers_of(model, batch);
-  const Tensor loss = torch::nn::functional::cross_entropy(answers.logits, answers.labels);
+  const Tensor loss = torch::cross_entropy_loss(answers.logits, answers.labels);
   if (mean_loss != nullptr) *mean_loss = loss;
   if (by_difficulty != nullptr) add_by_difficulty(answers, batch, *by_difficulty);
 

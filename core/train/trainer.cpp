@@ -1,7 +1,7 @@
 #include "core/train/trainer.h"
 
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <chrono>
 #include <cmath>

@@ -1,6 +1,6 @@
 #include "experiments/inspect/inspection.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <algorithm>
 #include <deque>
@@ -12,7 +12,7 @@
 #include "core/model/headwise.h"
 #include "core/model/mixer_probe.h"
 #include "core/model/pattern.h"
-#include "experiments/run.h"
+#include "experiments/run/run.h"
 
 namespace klab {
 namespace {

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "core/inspect/decay.h"
-#include "experiments/evaluations.h"
-#include "experiments/run_config.h"
+#include "experiments/run/evaluations.h"
+#include "experiments/run/run_config.h"
 
 namespace klab {
 

@@ -1,15 +1,15 @@
 #include "experiments/inspect/pictures.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "core/base/text.h"
-#include "experiments/gnuplot.h"
-#include "experiments/plot.h"
-#include "experiments/plot_picture.h"
-#include "experiments/plot_script.h"
+#include "experiments/plot/gnuplot.h"
+#include "experiments/plot/plot.h"
+#include "experiments/plot/plot_picture.h"
+#include "experiments/plot/plot_script.h"
 
 namespace klab {
 namespace {

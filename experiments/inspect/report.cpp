@@ -1,6 +1,6 @@
 #include "experiments/inspect/report.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cmath>
 

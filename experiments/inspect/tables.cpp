@@ -1,6 +1,6 @@
 #include "experiments/inspect/tables.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 namespace klab {
 namespace {

@@ -7,7 +7,7 @@
 #include <map>
 
 #include "core/base/text.h"
-#include "experiments/table.h"
+#include "core/base/table.h"
 
 namespace klab {
 namespace {

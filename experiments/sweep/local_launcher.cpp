@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <thread>
 
-#include "experiments/process.h"
+#include "core/base/process.h"
 #include "experiments/sweep/launcher.h"
 #include "experiments/sweep/worker.h"
 
@@ -35,9 +35,9 @@ class LocalLauncher : public Launcher {
     std::vector<Worker> left;
     for (Worker& worker : workers_) {
       const bool over = worker.process.ended();
-      for (const std::string& line : worker.process.lines()) hear(line, worker, news);
+      for (const std::string& line : worker.process.lines()) on_line(line, worker, news);
       if (over) {
-        mourn(worker, news);
+        on_exit(worker, news);
       } else {
         left.push_back(std::move(worker));
       }
@@ -60,7 +60,7 @@ class LocalLauncher : public Launcher {
     std::string run, last_line;
   };
 
-  static void hear(const std::string& line, Worker& worker, WorkerNews& news) {
+  static void on_line(const std::string& line, Worker& worker, WorkerNews& news) {
     if (line.starts_with(kBegin)) {
       worker.run = line.substr(std::strlen(kBegin));
     } else if (line.starts_with(kEnd)) {
@@ -71,7 +71,7 @@ class LocalLauncher : public Launcher {
     }
   }
 
-  static void mourn(const Worker& worker, WorkerNews& news) {
+  static void on_exit(const Worker& worker, WorkerNews& news) {
     const int outcome = worker.process.outcome();
     if (outcome == kFolderLost) news.folder_lost = worker.last_line;
     const bool asked = outcome == 128 + SIGTERM || outcome == 128 + SIGINT;

@@ -8,7 +8,7 @@
 #include "core/base/file.h"
 #include "core/base/text.h"
 #include "experiments/sweep/sweep.h"
-#include "experiments/table.h"
+#include "core/base/table.h"
 
 namespace klab {
 namespace {

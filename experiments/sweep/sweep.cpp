@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kLookEvery{100};
-constexpr int kMostStillborn = 5;
+constexpr int kMaxFailedStarts = 5;
 constexpr int64_t kMostTasks = 1000;  // Slurm's MaxArraySize, where nobody raised it
 
 // That this process may use.
@@ -125,7 +125,7 @@ class Conductor {
   void watch() {
     for (bool over = false; !over;) {
       over = launcher_->alive() == 0;
-      hear(launcher_->look());
+      on_news(launcher_->look());
       refresh();
       board_.draw(outcome_.records, launcher_->alive());
       if (const int signal = interrupt_requested()) stop_for(signal);
@@ -139,11 +139,11 @@ class Conductor {
     }
   }
 
-  void hear(const WorkerNews& news) {
+  void on_news(const WorkerNews& news) {
     for (const std::string& line : news.lines) board_.note(line);
     for (const WorkerNews::Loss& loss : news.losses) {
       if (loss.run.empty()) {
-        if (++stillborn_ > kMostStillborn) fail("workers end before they begin: {}", loss.reason);
+        if (++failed_starts_ > kMaxFailedStarts) fail("workers end before they begin: {}", loss.reason);
         launcher_->start(1);
         continue;
       }
@@ -175,7 +175,7 @@ class Conductor {
   SweepBoard board_;
   Clock::time_point end_;
   std::unique_ptr<Launcher> launcher_;
-  int stillborn_ = 0;  // workers that ended before they took a run
+  int failed_starts_ = 0;  // workers that ended before they took a run
 };
 
 }  // namespace

@@ -15,9 +15,9 @@
 #include "core/base/csv.h"
 #include "core/base/interrupt.h"
 #include "core/model/accounting.h"
-#include "experiments/device.h"
-#include "experiments/evaluations.h"
-#include "experiments/run.h"
+#include "experiments/run/device.h"
+#include "experiments/run/evaluations.h"
+#include "experiments/run/run.h"
 #include "experiments/sweep/folder.h"
 #include "experiments/sweep/halving.h"
 
@@ -190,37 +190,26 @@ class Worker {
   std::set<size_t> done_;
 };
 
-// Ends with who started it, after the step that is under way: nobody is left to read what it does.
-void follow(int64_t parent) {
+// Ends after the current step when the parent process ends: nobody would read the results.
+void end_with(int64_t parent) {
   if (parent == 0) return;
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != parent) ::raise(SIGTERM);
 }
 
-int work(const std::string& path, int64_t parent, const Globals& globals) {
-  follow(parent);
+}  // namespace
+
+int run_sweep_worker(const std::string& path, int64_t parent, const std::string& device,
+                     const std::string& command_line) {
+  end_with(parent);
   const SweepFolder folder(path);
   try {
-    Worker(folder, open_device(globals.device), globals.command_line).work();
+    Worker(folder, open_device(device), command_line).work();
   } catch (const FolderLost& error) {
     fmt::print(stderr, "{}\n", error.what());
     return kFolderLost;
   }
   return 0;
-}
-
-}  // namespace
-
-Command sweep_worker_command() {
-  return {"sweep-worker", "(what klab sweep starts to do its work)", "./klab sweep-worker sweeps/lr",
-          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
-            auto path = std::make_shared<std::string>();
-            auto parent = std::make_shared<int64_t>(0);
-            app.hide();
-            app.add_option("DIR", *path, "folder of the sweep").required();
-            app.add_option("--parent", *parent, "process to end with");
-            return [path, parent, &globals] { return work(*path, *parent, globals); };
-          }};
 }
 
 }  // namespace klab

@@ -1,10 +1,10 @@
 // A worker of a sweep: a process that takes runs and trains them, until there are none.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "core/base/error.h"
-#include "experiments/command.h"
 
 namespace klab {
 
@@ -14,8 +14,10 @@ struct FolderLost : Error {
 };
 constexpr int kFolderLost = 3;  ///< exit code of a worker
 
-/// `klab sweep-worker DIR`, which launchers call.
-Command sweep_worker_command();
+/// Trains runs of the sweep in `folder` until none is left; `klab sweep-worker DIR`, which launchers start. It ends when
+/// the process `parent` does (0: it does not). `command_line` goes into the headers of results. Returns the exit code.
+int run_sweep_worker(const std::string& folder, int64_t parent, const std::string& device,
+                     const std::string& command_line);
 
 /// A line that a worker says to who started it: "@begin ID", "@end ID".
 constexpr const char* kBegin = "@begin ";

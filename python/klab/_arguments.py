@@ -10,7 +10,7 @@ import torch
 
 from klab.errors import require
 
-WIDEST_HEAD = 256
+MAX_HEAD_DIM = 256
 
 # How flash-linear-attention computes; not what.
 _WITHOUT_EFFECT = ("cu_seqlens_cpu", "chunk_indices", "safe_gate", "disable_recompute", "max_num_seqs")
@@ -58,8 +58,8 @@ def check_heads(function, q, k, v):
     require(v.shape[:2] == q.shape[:2],
             f"{function}: v has shape {list(v.shape)}, but must begin with the [B, T] = {[B, T]} of q")
     require(HV % H == 0, f"{function}: the {HV} heads of v must be a multiple of the {H} heads of q and k")
-    require(K <= WIDEST_HEAD and V <= WIDEST_HEAD,
-            f"{function}: heads are at most {WIDEST_HEAD} wide, but K = {K} and V = {V}")
+    require(K <= MAX_HEAD_DIM and V <= MAX_HEAD_DIM,
+            f"{function}: heads are at most {MAX_HEAD_DIM} wide, but K = {K} and V = {V}")
     return B, T, HV, K, V
 
 

@@ -58,7 +58,7 @@ def _(q, k, v, g, beta, a, b, initial_state, cu_seqlens, A_log, dt_bias, scale, 
     return o, final_state, corrections, v.new_empty([rows, HV, state], dtype=torch.float32)
 
 
-@register_fake("klab::recurrence_states")
+@register_fake("klab::recurrence_all_states")
 def _(q, k, v, *rest):
     return v.new_empty(v.shape), v.new_empty([*v.shape[:3], k.shape[3], v.shape[3]], dtype=_state_dtype(v))
 

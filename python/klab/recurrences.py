@@ -69,7 +69,7 @@ def apply(q, k, v, g, beta, a, b, states, scale, qk_l2norm=False, gate=None, bet
     if states.output_all:
         require(not keep and states.cu_seqlens is None,
                 "output_all_states excludes gradients (call it under torch.no_grad()) and cu_seqlens")
-        o, each = torch.ops.klab.recurrence_states(*given)
+        o, each = torch.ops.klab.recurrence_all_states(*given)
         return o, each.transpose(-1, -2).contiguous() if states.v_first else each
     o, final, _, _ = torch.ops.klab.recurrence(*given, keep)
     if not states.output_final:

@@ -1,6 +1,6 @@
 // What models cost, against published counts and against what is really computed.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include "core/model/accounting.h"
 #include "mixers/products.h"

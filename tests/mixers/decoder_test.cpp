@@ -1,6 +1,6 @@
 // Whole models: hybrids of every kind, with experts, in every way of feeding them.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include "core/check/compare.h"
 #include "core/io/checkpoint.h"
@@ -183,7 +183,7 @@ TEST(KimiLinear, TrainsAndDecodesAtAnEighteenthOfItsWidth) {
   for (int step = 0; step < 6; ++step) {
     adamw.zero_grad();
     const Tensor logits = model->forward(ids.narrow(1, 0, 24)).reshape({-1, kVocabulary});
-    const Tensor loss = torch::nn::functional::cross_entropy(logits, ids.narrow(1, 1, 24).reshape({-1}));
+    const Tensor loss = torch::cross_entropy_loss(logits, ids.narrow(1, 1, 24).reshape({-1}));
     loss.backward();
     adamw.clip_grad_norm(1);
     adamw.step(3e-3);

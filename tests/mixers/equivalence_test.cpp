@@ -1,7 +1,7 @@
 // What every mixer must hold, over the whole registry and over heads of several kinds in one layer: a new mixer gets
 // these tests with its line there. Float32 runs the kernels, float64 the composed forms.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include "core/check/compare.h"
 #include "mixers/support.h"

@@ -1,6 +1,6 @@
 // The mixture of experts: routing, balance, cost.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <algorithm>
 #include <numeric>

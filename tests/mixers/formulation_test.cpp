@@ -1,6 +1,6 @@
 // Every mixer against its equations, written out here token by token in float64 from its parameters alone.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <Eigen/Dense>
 #include <cmath>

@@ -1,6 +1,6 @@
 // Facts about single mixers: published parameter counts, options, and refusals.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <fstream>
 

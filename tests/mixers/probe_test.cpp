@@ -1,7 +1,7 @@
 // What a probe is shown: over the whole registry, the weights that are read off the kernel's inputs, times the values
 // that went in, must give what came out. A new mixer gets these tests with its line in the registry.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include "core/check/compare.h"
 #include "core/inspect/recurrence_view.h"

@@ -1,6 +1,6 @@
 #include "mixers/support.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 namespace klab {
 

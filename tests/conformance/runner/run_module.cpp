@@ -7,7 +7,7 @@
 //     run_module --parameters IN.safetensors
 // prints the parameters, one a line: name and sizes.
 #include <fmt/format.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include "core/base/error.h"
 #include "core/base/file.h"

@@ -6,7 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
-#include "core/io/tokenizer.h"
+#include "core/public/tokenizer.h"
 
 int main(int count, char** arguments) {
   try {

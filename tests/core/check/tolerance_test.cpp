@@ -1,7 +1,7 @@
 #include "core/check/tolerance.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cstdlib>
 

@@ -2,7 +2,7 @@
 #include "core/inspect/decay.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cmath>
 #include <limits>

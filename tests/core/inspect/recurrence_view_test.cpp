@@ -1,8 +1,8 @@
-// Implicit attention against closed formulas, states against the kernel's own snapshots, ranks of known matrices.
+// Implicit attention against closed formulas, states against the kernel's own all_states, ranks of known matrices.
 #include "core/inspect/recurrence_view.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <cmath>
 
@@ -20,8 +20,8 @@ kernels::RecurrenceInputs inputs(int64_t T, torch::ScalarType dtype = torch::kDo
   const auto drawn = [&](at::IntArrayRef shape) { return torch::randn(shape, torch::kDouble).to(dtype); };
   kernels::RecurrenceInputs in;
   in.q = drawn({2, T, kHeads, kKeys});
-  in.k = torch::nn::functional::normalize(drawn({2, T, kHeads, kKeys}),
-                                          torch::nn::functional::NormalizeFuncOptions().dim(-1));
+  const Tensor k = drawn({2, T, kHeads, kKeys});
+  in.k = k / k.norm(2, -1, true).clamp_min(1e-12);
   in.v = drawn({2, T, kValueHeads, kValues});
   return in;
 }
@@ -93,13 +93,13 @@ TEST(States, AreThoseThatTheKernelGoesThrough) {
   in.g = -torch::rand({2, 12, kValueHeads, kKeys}, torch::kDouble);
   in.beta = torch::rand({2, 12, kValueHeads}, torch::kDouble);
   auto all = in;
-  all.snapshots = true;
-  const Tensor snapshots = kernels::recurrence(all).snapshots;  // [B, T, HV, K, V]
+  all.output_all_states = true;
+  const Tensor all_states = kernels::recurrence(all).all_states;  // [B, T, HV, K, V]
   const Tensor states = states_after(in, {1, 5, 12});
   ASSERT_EQ(states.size(0), 3);
   const std::vector<int64_t> last = {0, 4, 11};
   for (size_t i = 0; i < last.size(); ++i) {
-    expect_near(states[static_cast<int64_t>(i)], snapshots.select(1, last[i]), 1e-12);
+    expect_near(states[static_cast<int64_t>(i)], all_states.select(1, last[i]), 1e-12);
   }
 }
 

@@ -1,6 +1,6 @@
 // Tensors where they lie in their file, and files written piece by piece.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include "core/base/support.h"
 #include "core/io/safetensors.h"
@@ -21,7 +21,7 @@ TEST(SafetensorsFile, GivesWhatWasWrittenInPieces) {
   writer.write("a", a.narrow(0, 1, 2));
   writer.write("b", b);
   EXPECT_EQ(folder.entries(), 1u);  // a temporary name
-  writer.keep();
+  writer.commit();
   EXPECT_EQ(folder.entries(), 1u);
   const SafetensorsFile file(folder / "f");
   EXPECT_TRUE(torch::equal(file.tensor("a"), a));
@@ -38,7 +38,7 @@ TEST(SafetensorsFile, TensorsOutliveTheFileObject) {
   {
     const SafetensorsFile file(folder / "f");
     a = file.tensor("a");
-    file.forget("a");
+    file.release_pages("a");
   }
   EXPECT_EQ(a.sum().item<float>(), 1000);
 }
@@ -58,7 +58,7 @@ TEST(SafetensorsWriter, KeepsNothingThatIsNotComplete) {
   {
     SafetensorsWriter writer(folder / "f", {{"a", torch::kFloat, {2}}, {"b", torch::kFloat, {2}}});
     writer.write("a", torch::ones({2}));
-    EXPECT_CONTAINS(failure_of([&] { writer.keep(); }), "'b' is not complete");
+    EXPECT_CONTAINS(failure_of([&] { writer.commit(); }), "'b' is not complete");
     EXPECT_CONTAINS(failure_of([&] { writer.write("a", torch::ones({1})); }), "too much");
     EXPECT_CONTAINS(failure_of([&] { writer.write("b", torch::ones({2}, torch::kHalf)); }), "another dtype");
     EXPECT_CONTAINS(failure_of([&] { writer.write("c", torch::ones({2})); }), "out of turn");

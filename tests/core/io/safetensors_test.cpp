@@ -1,7 +1,7 @@
 #include "core/io/safetensors.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include "core/base/error.h"
 

@@ -1,7 +1,7 @@
 #include "core/train/adamw.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 namespace klab {
 namespace {

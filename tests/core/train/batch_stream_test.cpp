@@ -1,7 +1,7 @@
 #include "core/train/batch_stream.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
 
 #include <atomic>
 #include <chrono>

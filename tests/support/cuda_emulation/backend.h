@@ -1,7 +1,7 @@
 // The CUDA kernels on the host, as the rest of klab calls them.
 #pragma once
 
-#include "kernels/cuda/backend.h"
+#include "kernels/common/cuda/backend.h"
 
 namespace klab::emulation {
 

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+# klab_library(<folder> [COLD] [SUBFOLDERS] USES <targets...> [PCH <header>])
+#
+# One folder, one static library: core/model becomes klab_core_model, of all .cpp files directly in that folder. Its
+# headers are reachable as "core/model/x.h" only by the targets that link it, so an include against the layering does
+# not compile. Links are private: a library names every library that it uses. COLD: nothing in it is worth the
+# optimiser's time (command-line parsing, reports, config). SUBFOLDERS: with the .cpp files one folder further down.
+function(klab_library folder)
+  cmake_parse_arguments(arg "COLD;SUBFOLDERS" "PCH" "USES" ${ARGN})
+  string(REPLACE "/" "_" name "klab_${folder}")
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/${folder}/*.cpp")
+  if(arg_SUBFOLDERS)
+    file(GLOB more CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/${folder}/*/*.cpp")
+    list(APPEND sources ${more})
+  endif()
+  add_library(${name} STATIC ${sources})
+  klab_include_root(${name} ${folder})
+  target_link_libraries(${name} PRIVATE klab_options ${arg_USES})
+  if(arg_COLD)
+    klab_compile_cold(${name})
+  endif()
+  if(arg_PCH)
+    klab_precompile(${name} ${arg_PCH})
+  endif()
+endfunction()
+
+# klab_include_root(<target> <folder>): those who link the target can include "<folder>/x.h", and nothing else of the tree.
+function(klab_include_root target folder)
+  set(include_root "${CMAKE_BINARY_DIR}/include-roots/${target}")
+  cmake_path(GET folder PARENT_PATH parent)
+  file(MAKE_DIRECTORY "${include_root}/${parent}")
+  file(CREATE_LINK "${CMAKE_SOURCE_DIR}/${folder}" "${include_root}/${folder}" SYMBOLIC)
+  target_include_directories(${target} PUBLIC "$<BUILD_INTERFACE:${include_root}>")
+endfunction()
+
+# klab_compile_cold(<target>): little optimisation in release builds.
+function(klab_compile_cold target)
+  target_compile_options(${target} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
+endfunction()
+
+# klab_precompile(<target> <header>): one precompiled header per distinct header, shared by all that ask for it.
+function(klab_precompile target header)
+  string(MAKE_C_IDENTIFIER "klab_pch_${header}" pch)
+  if(NOT TARGET ${pch})
+    file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/${pch}.cpp" CONTENT "")
+    add_library(${pch} STATIC "${CMAKE_BINARY_DIR}/${pch}.cpp")
+    target_link_libraries(${pch} PRIVATE klab_options torch::cpu)
+    target_precompile_headers(${pch} PRIVATE "<${header}>")
+  endif()
+  target_precompile_headers(${target} REUSE_FROM ${pch})
+endfunction()

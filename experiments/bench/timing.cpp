@@ -1,0 +1,36 @@
+#include "experiments/bench/timing.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "core/base/interrupt.h"
+
+namespace klab {
+
+double median_seconds(const std::function<void()>& call, const at::Tensor& like, double budget) {
+  using Clock = std::chrono::steady_clock;
+  // Reading a number waits for all that the device was asked to do before.
+  const auto wait = [&] {
+    if (like.is_cuda()) at::zeros({1}, like.options()).item();
+  };
+  const auto once = [&] {
+    const Clock::time_point begin = Clock::now();
+    call();
+    wait();
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+  };
+  once();
+  std::vector<double> times;
+  for (double sum = 0; times.size() < 3 || sum < budget;) {
+    if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted while timing");
+    times.push_back(once());
+    sum += times.back();
+  }
+  std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2), times.end());
+  return times[times.size() / 2];
+}
+
+}  // namespace klab

@@ -1,0 +1,270 @@
+// klab bench: how fast every operator is, beside this machine's ceilings in the same run.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/cuda.h>
+#include <torch/nn/module.h>
+
+#include <algorithm>
+
+#include "core/base/csv.h"
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/check/cases.h"
+#include "core/check/matrix.h"
+#include "experiments/command/command.h"
+#include "experiments/run/device.h"
+#include "experiments/run/dtype.h"
+#include "core/base/table.h"
+#include "kernels/linear/linear.h"
+#include "kernels/recurrence/recurrence.h"
+
+namespace klab {
+namespace {
+
+struct Options {
+  std::string filter;
+  double seconds = 0.5;
+  bool backward = false;
+  std::string dtype = "float32", shape, implementation;
+};
+
+// One line of the result; rates are per second.
+struct Timing {
+  std::string name;  // operator|shape
+  double milliseconds, flops, bytes, written;
+};
+
+// Medians over repetitions, collected instead of printed: the table comes at the end, with ceilings beside it.
+class Collector : public benchmark::BenchmarkReporter {
+ public:
+  bool ReportContext(const Context&) override { return true; }
+  void ReportRuns(const std::vector<Run>& runs) override {
+    for (const Run& run : runs) {
+      if (run.error_occurred) fail("benchmark {}: {}", run.run_name.function_name, run.error_message);
+      if (run.run_type != Run::RT_Aggregate || run.aggregate_name != "median") continue;
+      const auto counter = [&](const char* name) {
+        const auto found = run.counters.find(name);
+        return found == run.counters.end() ? 0.0 : found->second.value;
+      };
+      timings.push_back({run.run_name.function_name, run.GetAdjustedRealTime(), counter("flops"), counter("bytes"),
+                         counter("written")});
+      fmt::print(stderr, "\r\x1b[K{} benchmarks  {}", timings.size(), run.run_name.function_name);
+    }
+  }
+  std::vector<Timing> timings;
+};
+
+int64_t bytes_of(const NamedTensors& tensors) {
+  int64_t sum = 0;
+  for (const NamedTensor& item : tensors) {
+    if (item.tensor.defined()) sum += static_cast<int64_t>(item.tensor.nbytes());
+  }
+  return sum;
+}
+
+void synchronise(const at::Device& device) {
+  if (device.is_cuda()) torch::cuda::synchronize();
+}
+
+// A call ready to be timed, the bytes that it must move, and how many of these it writes.
+struct Prepared {
+  std::function<void()> call;
+  double bytes = 0, written = 0;
+};
+
+// Times what `prepare` makes, which does `flops` operations. Google Benchmark runs a benchmark several times before the
+// next one; what it needs is made once and lives until then: all inputs at once would not fit into memory.
+void add(const std::string& name, double flops, double seconds, const at::Device& device,
+         const std::function<Prepared()>& prepare) {
+  const auto rate = benchmark::Counter::kIsIterationInvariantRate;
+  static std::string current;
+  static Prepared prepared;
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [=](benchmark::State& state) {
+                                 if (current != name) {
+                                   prepared = {};
+                                   prepared = prepare();
+                                   current = name;
+                                   prepared.call();
+                                   synchronise(device);
+                                 }
+                                 for (auto _ : state) {
+                                   prepared.call();
+                                   synchronise(device);
+                                 }
+                                 state.counters["flops"] = benchmark::Counter(flops, rate);
+                                 state.counters["bytes"] = benchmark::Counter(prepared.bytes, rate);
+                                 state.counters["written"] = benchmark::Counter(prepared.written, rate);
+                               })
+      ->Unit(benchmark::kMillisecond)
+      ->UseRealTime()
+      ->MinTime(seconds / 3)
+      ->Repetitions(3)
+      ->ReportAggregatesOnly();
+}
+
+// What this machine can do at best, measured in the same run: products by both libraries that could do them, memory
+// copied, and memory read, changed and written back, larger than any cache.
+void add_ceilings(double seconds, const at::Device& device) {
+  constexpr int64_t kSide = 1024, kFloats = 64 << 20;
+  const double flops = 2.0 * kSide * kSide * kSide, bytes = 2.0 * kFloats * sizeof(float);
+  const auto product = [=](auto multiply) {
+    return [=] {
+      const at::Tensor a = at::ones({kSide, kSide}, device), b = at::ones({kSide, kSide}, device);
+      return Prepared{[=] { benchmark::DoNotOptimize(multiply(a, b)); }, 0};
+    };
+  };
+  add("ceiling/product of matrices, ATen|1024", flops, seconds, device,
+      product([](const at::Tensor& a, const at::Tensor& b) { return at::mm(a, b); }));
+  add("ceiling/product of matrices, oneDNN|1024", flops, seconds, device,
+      product([](const at::Tensor& a, const at::Tensor& b) { return kernels::linear(a, b); }));
+  add("ceiling/read of memory|256 MiB", 0, seconds, device, [=] {
+    const at::Tensor x = at::ones({kFloats}, device);
+    return Prepared{[=] { benchmark::DoNotOptimize(x.sum()); }, bytes / 2};
+  });
+  add("ceiling/copy in memory|256 MiB", 0, seconds, device, [=] {
+    const at::Tensor from = at::ones({kFloats}, device), to = at::ones({kFloats}, device);
+    return Prepared{[=] { to.copy_(from); }, bytes, bytes / 2};
+  });
+  add("ceiling/change in place|256 MiB", 0, seconds, device, [=] {
+    const at::Tensor x = at::ones({kFloats}, device);
+    return Prepared{[=] { x.mul_(1.0f); }, bytes, bytes / 2};
+  });
+}
+
+NamedTensors on(const OperatorCase& op, const NamedTensors& inputs, at::ScalarType dtype, const at::Device& device,
+                bool gradients) {
+  NamedTensors moved = copy_as(op, inputs, dtype, device);
+  for (NamedTensor& item : moved) item.tensor.requires_grad_(gradients && item.tensor.is_floating_point());
+  return moved;
+}
+
+void run_backward(const NamedTensors& outputs) {
+  std::vector<at::Tensor> roots, gradients;
+  for (const NamedTensor& item : outputs) {
+    if (!item.tensor.defined() || !item.tensor.requires_grad()) continue;
+    roots.push_back(item.tensor);
+    gradients.push_back(at::ones_like(item.tensor));
+  }
+  torch::autograd::backward(roots, gradients);
+}
+
+// Calls whose states are never in a cache take turns on copies of the inputs that no cache holds.
+struct Turns {
+  std::vector<NamedTensors> inputs;
+  size_t next = 0;
+
+  const NamedTensors& take() { return inputs[next++ % inputs.size()]; }
+};
+
+constexpr double kBeyondCaches = 512 << 20;
+
+Prepared prepare(const OperatorCase& op, const Form& form, const Workload& workload, const Options& options,
+                 const at::Device& device) {
+  const at::ScalarType dtype = dtype_named(options.dtype);
+  const auto turns = std::make_shared<Turns>();
+  const auto add_inputs = [&] {
+    turns->inputs.push_back(on(op, op.inputs(workload, turns->inputs.size() + 1), dtype, device, options.backward));
+  };
+  add_inputs();
+  const NamedTensors once = op.run(form.implementation, turns->inputs[0]);
+  const auto written = static_cast<double>(bytes_of(once));
+  const double bytes = static_cast<double>(bytes_of(turns->inputs[0])) + written;
+  while (workload.cold_states && static_cast<double>(turns->inputs.size()) * bytes < kBeyondCaches) add_inputs();
+  return {[&op, form, turns, backward = options.backward] {
+            const NamedTensors outputs = op.run(form.implementation, turns->take());
+            if (backward) run_backward(outputs);
+          },
+          bytes, written};
+}
+
+void add_operators(const Options& options, const at::Device& device) {
+  for (const OperatorCase& op : operator_cases()) {
+    if (op.name.find(options.filter) == std::string::npos) continue;
+    for (const Form& form : op.forms) {
+      if (device.is_cpu() && !form.on_cpu) continue;
+      if (options.backward && !form.differentiable) continue;
+      for (const Workload& workload : op.benches) {
+        if (options.backward && workload.cold_states) continue;  // a text is written forwards
+        if (workload.name.find(options.shape) == std::string::npos) continue;
+        const std::string implementation = to_string(form.implementation);
+        if (!options.implementation.empty() && options.implementation != implementation) continue;
+        add(fmt::format("{}/{}|{}", op.name, implementation, workload.name), op.flops(workload), options.seconds,
+            device, [&op, form, workload, options, device] { return prepare(op, form, workload, options, device); });
+      }
+    }
+  }
+}
+
+std::string rate_text(double per_second) { return per_second > 0 ? fmt::format("{:.1f}", per_second / 1e9) : "-"; }
+
+std::string share_text(double rate, double ceiling) {
+  return rate > 0 && ceiling > 0 ? fmt::format("{:.1f}%", 100 * rate / ceiling) : "-";
+}
+
+bool has_cuda_kernels() {
+  const auto all = kernels::recurrence_implementations();
+  return std::find(all.begin(), all.end(), kernels::Implementation::cuda) != all.end();
+}
+
+int bench(const Options& options, const Globals& globals) {
+  const at::Device device = open_device(globals.device);
+  add_ceilings(options.seconds, device);
+  add_operators(options, device);
+  Collector collector;
+  benchmark::RunSpecifiedBenchmarks(&collector);
+  fmt::print(stderr, "\r\x1b[K");
+  benchmark::Shutdown();
+
+  // What hardly writes is held to the reading stream, the rest to the best that memory does.
+  const auto only_reads = [](const Timing& timing) { return timing.written < 0.05 * timing.bytes; };
+  double most_flops = 0, most_bytes = 0, most_read = 0;
+  for (const Timing& timing : collector.timings) {
+    if (timing.name.rfind("ceiling/", 0) != 0) continue;
+    most_flops = std::max(most_flops, timing.flops);
+    most_bytes = std::max(most_bytes, timing.bytes);
+    if (only_reads(timing)) most_read = std::max(most_read, timing.bytes);
+  }
+  const std::vector<std::string> columns = {"operator",   "shape", "milliseconds", "GFLOP/s",
+                                            "of product", "GB/s",  "of memory"};
+  std::vector<std::vector<std::string>> rows;
+  for (const Timing& timing : collector.timings) {
+    const size_t bar = timing.name.find('|');
+    rows.push_back({timing.name.substr(0, bar), timing.name.substr(bar + 1), fmt::format("{:.3f}", timing.milliseconds),
+                    rate_text(timing.flops), share_text(timing.flops, most_flops), rate_text(timing.bytes),
+                    share_text(timing.bytes, only_reads(timing) ? most_read : most_bytes)});
+  }
+  const auto comments = provenance(globals.command_line, at::get_num_threads());
+  fmt::print("{} pass, {}, medians of 3; GFLOP/s counts the forward pass, GB/s its inputs and outputs once; {}\n\n{}",
+             options.backward ? "forward and backward" : "forward", options.dtype, comments[1],
+             format_table(columns, rows));
+  if (device.is_cpu() && has_cuda_kernels()) {
+    fmt::print(
+        "\nThis build has CUDA kernels too. They have not been timed on a GPU yet: experiments/bench/gpu/run does that.\n");
+  }
+  if (!globals.out.empty()) write_file(globals.out, CsvTable{comments, columns, rows}.text());
+  return 0;
+}
+
+}  // namespace
+
+Command bench_command() {
+  return {"bench", "time every operator, beside this machine's ceilings in the same run",
+          "./klab bench --operator recurrence/channel --threads 2",
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+            auto options = std::make_shared<Options>();
+            app.add_option("--operator", options->filter, "only operators whose name contains this");
+            app.add_option("--implementation", options->implementation, "only this one")
+                .one_of({"reference", "composed", "chunk", "cpu", "cuda"});
+            app.add_option("--shape", options->shape, "only shapes whose name contains this: T=1024, T=8192, decode");
+            app.add_option("--dtype", options->dtype, "of the inputs").one_of(kDtypeNames).show_default();
+            app.add_option("--seconds", options->seconds, "time spent on each").between(0.01, 600.0);
+            app.add_flag("--backward", options->backward, "forward and backward pass together");
+            return [options, &globals] { return bench(*options, globals); };
+          }};
+}
+
+}  // namespace klab

@@ -1,0 +1,202 @@
+// klab capacity: how many associations a mixer holds, against the size of its memory.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "core/base/csv.h"
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/text.h"
+#include "experiments/command/command.h"
+#include "experiments/plot/plot.h"
+#include "experiments/study/summary.h"
+#include "experiments/sweep/sweep.h"
+#include "experiments/sweep/sweep_file.h"
+#include "core/base/table.h"
+
+namespace klab {
+namespace {
+
+constexpr double kHeld = 0.99;  // of the tokens right
+
+struct CapacityOptions {
+  std::string mixer, widths = "8,16,32", fractions = "0.25,0.5,0.75,1,1.5", rates = "3e-3,1e-2", seeds = "1";
+  double budget_hours = 0;
+  std::vector<Assignment> flags;
+};
+
+std::vector<double> numbers(const std::string& text, const char* option) {
+  std::vector<double> all;
+  for (const std::string& word : split(text, ',')) {
+    char* end = nullptr;
+    const double value = std::strtod(word.c_str(), &end);
+    if (word.empty() || *end != '\0' || !(value > 0)) {
+      refuse("{} = {}: must be positive numbers with commas between them", option, text);
+    }
+    all.push_back(value);
+  }
+  if (all.empty()) refuse("{} is empty", option);
+  return all;
+}
+
+int64_t memory_of(const RunConfig& config) { return config.model.layers * config.model.heads * config.model.head_dim; }
+
+// MQAR with `pairs` pairs in a sequence four times as long; as many symbols for every number of pairs of a width, so
+// that only the load differs.
+RunConfig config_of(const CapacityOptions& options, double width, double fraction, const std::string& rate,
+                    const std::string& seed) {
+  std::vector<Assignment> assignments;
+  const auto set = [&](const char* key, const std::string& value) { assignments.push_back({key, value, "capacity"}); };
+  set("task.name", "mqar");
+  set("model.pattern", options.mixer);
+  set("model.layers", "2");
+  set("model.heads", "1");
+  set("model.width", "64");
+  set("train.steps", "2000");
+  set("train.batch", "32");
+  set("train.eval_every", "200");
+  set("train.eval_examples", "256");
+  assignments.insert(assignments.end(), options.flags.begin(), options.flags.end());
+  set("model.head_dim", fmt::format("{}", static_cast<int64_t>(width)));
+  set("train.lr", rate);
+  set("train.seed", seed);
+  RunConfig shape;  // for layers and heads, whichever way they were given
+  assign(shape, with_public_config(assignments));
+  const auto pairs_of = [&](double share) {
+    return std::max<int64_t>(1, std::llround(share * static_cast<double>(memory_of(shape))));
+  };
+  double most = 0;
+  for (const double one : numbers(options.fractions, "--loads")) most = std::max(most, one);
+  set("task.mqar.pairs", fmt::format("{}", pairs_of(fraction)));
+  set("task.length", fmt::format("{}", std::max<int64_t>(8, 4 * pairs_of(fraction))));
+  set("task.vocab", fmt::format("{}", std::max<int64_t>(8, 2 * pairs_of(most))));
+  return make_run_config(assignments);
+}
+
+std::vector<RunConfig> configs_of(const CapacityOptions& options) {
+  std::vector<RunConfig> configs;
+  for (const double width : numbers(options.widths, "--widths")) {
+    for (const double fraction : numbers(options.fractions, "--loads")) {
+      for (const std::string& rate : split(options.rates, ',')) {
+        for (const std::string& seed : split(options.seeds, ',')) {
+          configs.push_back(config_of(options, width, fraction, rate, seed));
+        }
+      }
+    }
+  }
+  return configs;
+}
+
+// What one memory was found to hold.
+struct Held {
+  int64_t memory = 0, pairs = 0;
+  bool all = true;  // also the largest number of pairs that was tried
+};
+
+struct Findings {
+  std::map<int64_t, Held> by_width;
+  CsvTable tried;
+};
+
+Findings analyse(const std::vector<RunSummary>& runs) {
+  Findings findings;
+  findings.tried.columns = {"head_dim", "memory", "pairs", "load", "acc_tok", "acc_seq", "seeds"};
+  std::map<std::pair<int64_t, int64_t>, std::map<std::string, std::vector<const RunSummary*>>> cells;
+  std::map<int64_t, int64_t> memory;
+  for (const RunSummary& run : runs) {
+    const auto number = [&](const char* key) { return std::stoll(run.config.at(key)); };
+    const int64_t width = number("model.head_dim");
+    memory[width] = number("model.layers") * number("model.heads") * width;
+    cells[{width, number("task.mqar.pairs")}][run.config.at("train.lr")].push_back(&run);
+  }
+  for (const auto& [place, rates] : cells) {
+    const auto& [width, pairs] = place;
+    double best = -1, sequences = 0;  // of the best learning rate, the mean over its seeds
+    size_t seeds = 0;
+    for (const auto& [rate, of] : rates) {
+      double tokens = 0, whole = 0;
+      for (const RunSummary* run : of) {
+        tokens += run->record.best_acc_tok / static_cast<double>(of.size());
+        whole += run->record.best_acc_seq / static_cast<double>(of.size());
+      }
+      if (tokens > best) best = tokens, sequences = whole, seeds = of.size();
+    }
+    findings.tried.rows.push_back(
+        {fmt::format("{}", width), fmt::format("{}", memory[width]), fmt::format("{}", pairs),
+         fmt::format("{:.3f}", static_cast<double>(pairs) / static_cast<double>(memory[width])),
+         fmt::format("{:.4f}", best), fmt::format("{:.4f}", sequences), fmt::format("{}", seeds)});
+    Held& held = findings.by_width[width];
+    held.memory = memory[width];
+    if (best >= kHeld) held.pairs = std::max(held.pairs, pairs);
+    held.all = best >= kHeld;  // pairs rise: in the end that of the largest number
+  }
+  return findings;
+}
+
+void write(const Findings& findings, const std::string& mixer, const std::string& out, const Globals& globals) {
+  CsvTable tried = findings.tried;
+  tried.comments = provenance(globals.command_line, 1);
+  write_file(out + "/tried.csv", tried.text());
+  CsvTable held{tried.comments, {"mixer", "head_dim", "memory", "held", "share"}, {}};
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& [width, one] : findings.by_width) {
+    held.rows.push_back({mixer, fmt::format("{}", width), fmt::format("{}", one.memory), fmt::format("{}", one.pairs),
+                         fmt::format("{:.3f}", static_cast<double>(one.pairs) / static_cast<double>(one.memory))});
+    rows.push_back({fmt::format("{}", width), fmt::format("{}", one.memory),
+                    fmt::format("{}{}", one.all ? ">= " : "", one.pairs), held.rows.back().back()});
+  }
+  write_file(out + "/capacity.csv", held.text());
+  PlotOptions picture;
+  picture.files = {out + "/tried.csv"};
+  picture.x = "load";
+  picture.y = "acc_tok";
+  picture.group_by = "head_dim";
+  picture.x_label = "pairs / (layers x heads x key width)";
+  picture.title = fmt::format("{}: values recalled", mixer);
+  picture.out = out + "/capacity.png";
+  plot(picture);
+  fmt::print("{}", format_table({"key width", "layers x heads x key width", "pairs held at 99 %", "share"}, rows));
+  fmt::print("{0}/capacity.csv, {0}/tried.csv, {0}/capacity.png\n", out);
+}
+
+int capacity(const CapacityOptions& options, const Globals& globals) {
+  mixers().at(options.mixer);  // refused before anything runs
+  if (globals.seed) refuse("--seed does not go with capacity: say --seeds {}", *globals.seed);
+  const std::string out = globals.out.empty() ? "runs/capacity-" + options.mixer : globals.out;
+  SweepOptions how;
+  how.out = out + "/runs";
+  how.threads = globals.threads;
+  how.device = globals.device;
+  how.quiet = globals.quiet;
+  how.command_line = globals.command_line;
+  how.budget_hours = options.budget_hours;
+  const SweepOutcome outcome = run_sweep(make_sweep("capacity-" + options.mixer, configs_of(options)), how);
+  const std::vector<RunSummary> runs = summarise_sweep(SweepFolder(how.out));
+  if (runs.empty()) fail("no run got as far as an evaluation: give it a larger --budget");
+  write(analyse(runs), options.mixer, out, globals);
+  if (outcome.out_of_time) fmt::print("the time was up: the same command continues\n");
+  return outcome.failures() > 0 ? 1 : 0;
+}
+
+}  // namespace
+
+Command capacity_command() {
+  return {
+      "capacity", "how many associations a mixer holds at 99 %, over widths of its memory",
+      "./klab capacity kda --widths 8,16,32 --out runs/capacity-kda",
+      [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+        auto options = std::make_shared<CapacityOptions>();
+        app.add_option("MIXER", options->mixer, "name of a mixer").required();
+        app.add_option("--widths", options->widths, "key widths").show_default();
+        app.add_option("--loads", options->fractions, "pairs as shares of layers x heads x key width").show_default();
+        app.add_option("--rates", options->rates, "learning rates; the best one counts").show_default();
+        app.add_option("--seeds", options->seeds, "seeds; their mean counts").show_default();
+        app.add_option("--budget", options->budget_hours, "hours at most; the same command continues").positive();
+        add_run_flags(app, options->flags);
+        return [options, &globals] { return capacity(*options, globals); };
+      }};
+}
+
+}  // namespace klab

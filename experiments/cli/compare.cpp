@@ -1,0 +1,142 @@
+// klab compare: runs and sweeps as one table.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "core/base/csv.h"
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/text.h"
+#include "experiments/command/command.h"
+#include "experiments/study/summary.h"
+#include "core/base/table.h"
+
+namespace klab {
+namespace {
+
+struct CompareOptions {
+  std::vector<std::string> folders, by;
+  std::string metrics = "best_acc_seq,acc_tok,loss", best, format = "text";
+};
+
+struct Table {
+  std::vector<std::string> columns;
+  std::vector<std::vector<std::string>> rows;
+};
+
+// "0.931 ± 0.024", with as many digits as a share or a loss is read with.
+std::string text_of(const Estimate& e, const char* plus_minus) {
+  if (e.count == 1) return fmt::format("{:.3f}", e.mean);
+  return fmt::format("{:.3f} {} {:.3f}", e.mean, plus_minus, e.half_width);
+}
+
+Table table_of(const std::vector<RunGroup>& groups, const std::vector<std::string>& keys,
+               const std::vector<std::string>& metrics, const std::string& format) {
+  Table table;
+  for (const std::string& key : keys) table.columns.push_back(format == "csv" ? key : key.substr(key.rfind('.') + 1));
+  table.columns.emplace_back("seeds");
+  for (const std::string& metric : metrics) {
+    table.columns.push_back(metric);
+    if (format == "csv") table.columns.push_back(metric + "_half_width");
+  }
+  for (const char* column : {"parameters", "state_bytes", "tokens_per_second"}) table.columns.emplace_back(column);
+  for (const RunGroup& group : groups) {
+    std::vector<std::string> row;
+    for (const std::string& value : group.values) row.push_back(format == "csv" ? value : bare_list(value));
+    row.push_back(fmt::format("{}", group.runs.size()));
+    for (const std::string& metric : metrics) {
+      const Estimate e = estimate(group.metric(metric));
+      if (format == "csv") {
+        row.push_back(fmt::format("{:.6f}", e.mean));
+        row.push_back(std::isfinite(e.half_width) ? fmt::format("{:.6f}", e.half_width) : "");
+      } else {
+        row.push_back(text_of(e, format == "latex" ? "$\\pm$" : "±"));
+      }
+    }
+    const RunRecord& first = group.runs.front()->record;
+    row.push_back(fmt::format("{}", first.parameters));
+    row.push_back(fmt::format("{}", first.state_bytes));
+    row.push_back(fmt::format("{:.0f}", estimate(group.metric("tokens_per_second")).mean));
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+std::string markdown(const Table& table) {
+  const auto line = [](const std::vector<std::string>& cells) { return "| " + join(cells, " | ") + " |\n"; };
+  std::string text = line(table.columns);
+  text += "|" + join(std::vector<std::string>(table.columns.size(), "---"), "|") + "|\n";
+  for (const auto& row : table.rows) text += line(row);
+  return text;
+}
+
+// Characters that LaTeX takes for commands; what `text_of` wrote in mathematics stays.
+std::string latex_cell(const std::string& text) {
+  std::string out;
+  for (const char c : text) out += c == '_' || c == '%' || c == '&' || c == '#' ? std::string{'\\', c} : std::string{c};
+  return out;
+}
+
+std::string latex(const Table& table) {
+  const auto line = [](const std::vector<std::string>& cells) {
+    std::vector<std::string> escaped;
+    for (const std::string& cell : cells) escaped.push_back(latex_cell(cell));
+    return "  " + join(escaped, " & ") + " \\\\\n";
+  };
+  std::string text = "% needs \\usepackage{booktabs}\n\\begin{tabular}{" + std::string(table.columns.size(), 'l') +
+                     "}\n  \\toprule\n" + line(table.columns) + "  \\midrule\n";
+  for (const auto& row : table.rows) text += line(row);
+  return text + "  \\bottomrule\n\\end{tabular}\n";
+}
+
+std::string written(const Table& table, const std::string& format, const Globals& globals) {
+  if (format == "markdown") return markdown(table);
+  if (format == "latex") return latex(table);
+  if (format == "csv") return CsvTable{provenance(globals.command_line, 1), table.columns, table.rows}.text();
+  return format_table(table.columns, table.rows);
+}
+
+int compare(const CompareOptions& options, const Globals& globals) {
+  const std::vector<std::string> metrics = split(options.metrics, ',');
+  for (const std::string& metric : metrics) metric_of({}, metric);  // refused before anything is read
+  const std::vector<RunSummary> runs = summarise_all(options.folders);
+  const std::vector<std::string> keys = differing_keys(runs);
+  std::vector<RunGroup> groups = grouped(runs, keys);
+  if (!options.best.empty()) {
+    if (std::find(keys.begin(), keys.end(), options.best) == keys.end()) {
+      refuse("--best {}: the runs do not differ in it{}. They differ in: {}", options.best,
+             did_you_mean(options.best, keys), join(keys));
+    }
+    groups = best_over(groups, keys, options.best, metrics.front());
+  }
+  const std::string text = written(table_of(groups, keys, metrics, options.format), options.format, globals);
+  if (globals.out.empty()) {
+    fmt::print("{}", text);
+  } else {
+    write_file(globals.out, text);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command compare_command() {
+  return {"compare", "runs and sweeps as one table: means and 95 % intervals over seeds, and what they cost",
+          "./klab compare sweeps/lr --best train.lr --format markdown",
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+            auto options = std::make_shared<CompareOptions>();
+            app.add_option("RUN", options->folders, "folders of runs or sweeps").required();
+            app.add_option("--metrics", options->metrics, "columns of results.csv; the first decides what is best")
+                .show_default();
+            app.add_option("--best", options->best,
+                           "a key, such as train.lr: of runs that differ in it alone only the best ones are shown");
+            app.add_option("--format", options->format, "text, markdown, csv or latex")
+                .one_of({"text", "markdown", "csv", "latex"})
+                .show_default();
+            return [options, &globals] { return compare(*options, globals); };
+          }};
+}
+
+}  // namespace klab

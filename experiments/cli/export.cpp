@@ -1,0 +1,63 @@
+// klab export: a trained run in the public layout.
+#include <fmt/format.h>
+#include <torch/nn/module.h>
+
+#include <filesystem>
+
+#include "core/base/error.h"
+#include "core/public/checkpoint.h"
+#include "experiments/command/command.h"
+#include "experiments/run/dtype.h"
+#include "experiments/run/run.h"
+
+namespace klab {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kGigabyte = 1'000'000'000;
+
+struct Options {
+  std::string run, checkpoint = "last", dtype = "float32";
+  double shard_gigabytes = 5;
+};
+
+int run(const Options& options, const Globals& globals) {
+  if (globals.out.empty()) refuse("--out is missing: the folder for config.json and the weights");
+  const std::string yaml = (fs::path(options.run) / "config.yaml").string();
+  if (!fs::exists(yaml)) refuse("'{}' is not a run folder: it has no config.yaml", options.run);
+  if (fs::exists(fs::path(globals.out) / "config.json")) {
+    refuse("'{}' already holds a model; choose another --out", globals.out);
+  }
+  const RunConfig config = make_run_config(read_yaml(yaml));
+  const RunFolder folder{options.run};
+  const Decoder model = make_model(config);
+  load_parameters(options.checkpoint == "best" ? folder.best() : folder.last(), model);
+  const auto shard_bytes = static_cast<uint64_t>(options.shard_gigabytes * static_cast<double>(kGigabyte));
+  save_kimi(globals.out, config.model, model, PublicTokens{}, dtype_named(options.dtype), shard_bytes);
+  fmt::print("{} parameters in the public layout, {}: {}\n", parameter_count(*model), options.dtype, globals.out);
+  return 0;
+}
+
+}  // namespace
+
+Command export_command() {
+  return {"export", "write a trained Kimi-shaped model as config.json and safetensors",
+          "./klab export runs/first --out exported",
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+            auto options = std::make_shared<Options>();
+            app.add_option("RUNDIR", options->run, "folder of the run").required();
+            app.add_option("--checkpoint", options->checkpoint, "which of the run's checkpoints")
+                .one_of({"last", "best"})
+                .show_default();
+            app.add_option("--dtype", options->dtype, "of the weights; rates of the decay stay float32")
+                .one_of(kDtypeNames)
+                .show_default();
+            app.add_option("--shard-gigabytes", options->shard_gigabytes, "largest file; more weights make several")
+                .positive()
+                .show_default();
+            return [options, &globals] { return run(*options, globals); };
+          }};
+}
+
+}  // namespace klab

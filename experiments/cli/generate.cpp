@@ -1,0 +1,129 @@
+// klab generate: answers of a public checkpoint.
+#include <fmt/ranges.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/base/error.h"
+#include "core/base/interrupt.h"
+#include "core/public/kimi_chat.h"
+#include "experiments/command/public_model.h"
+
+namespace klab {
+namespace {
+
+struct Options {
+  PublicModelOptions model;
+  AnswerOptions answer;
+  std::vector<std::string> prompts;
+  std::string tokens, system = kDefaultSystem;
+  bool chat = false, json = false;
+};
+
+using Ids = std::vector<int64_t>;
+
+Ids chat_prompt(const Tokenizer& tokenizer, const Options& options, const std::string& content) {
+  Ids ids = options.system.empty() ? Ids{} : chat_message(tokenizer, "system", options.system);
+  for (const Ids& part : {chat_message(tokenizer, "user", content), chat_answer(tokenizer)}) {
+    ids.insert(ids.end(), part.begin(), part.end());
+  }
+  return ids;
+}
+
+std::vector<Ids> prompts_of(const Options& options, const std::optional<Tokenizer>& tokenizer) {
+  if (options.prompts.empty() == options.tokens.empty()) refuse("give either --prompt or --tokens");
+  if (!options.tokens.empty()) return parse_tokens(options.tokens);
+  if (!tokenizer) {
+    refuse("--prompt needs a tokenizer, but '{}' holds no tiktoken.model; give token ids with --tokens",
+           options.model.model);
+  }
+  std::vector<Ids> all;
+  for (const std::string& prompt : options.prompts) {
+    all.push_back(options.chat ? chat_prompt(*tokenizer, options, prompt) : tokenizer->encode(prompt));
+    if (all.back().empty()) refuse("--prompt: '{}' is no token at all", prompt);
+  }
+  return all;
+}
+
+// An answer as text, without the token that ended it.
+std::string text_of(Ids answer, const Ids& stop, const Tokenizer& tokenizer) {
+  if (!answer.empty() && std::find(stop.begin(), stop.end(), answer.back()) != stop.end()) answer.pop_back();
+  return repaired_utf8(tokenizer.decode(answer));
+}
+
+void print_json(const Generated& generated, const GenerationOptions& how, const std::optional<Tokenizer>& tokenizer) {
+  nlohmann::ordered_json json = {{"tokens", generated.tokens}, {"text", nullptr}};
+  if (tokenizer) {
+    std::vector<std::string> texts;
+    for (const Ids& answer : generated.tokens) texts.push_back(text_of(answer, how.stop, *tokenizer));
+    if (texts.size() == 1) {
+      json["text"] = texts.front();
+    } else {
+      json["text"] = texts;
+    }
+  }
+  json["prompt_tokens"] = generated.prompt_tokens;
+  json["prefill_seconds"] = generated.prefill_seconds;
+  json["decode_tokens_per_second"] = decode_speed(generated);
+  fmt::print("{}\n", json.dump());
+}
+
+void print_answers(const Generated& generated, const GenerationOptions& how,
+                   const std::optional<Tokenizer>& tokenizer) {
+  for (size_t i = 0; i < generated.tokens.size(); ++i) {
+    if (generated.tokens.size() > 1 && tokenizer) fmt::print("--- {}\n", i + 1);
+    if (tokenizer) {
+      fmt::print("{}\n", text_of(generated.tokens[i], how.stop, *tokenizer));
+    } else {
+      fmt::print("{}\n", fmt::join(generated.tokens[i], ","));
+    }
+  }
+}
+
+int run(const Options& options, const Globals& globals) {
+  const std::optional<Tokenizer> tokenizer = open_tokenizer(options.model.model);
+  const std::vector<Ids> prompts = prompts_of(options, tokenizer);
+  KimiModel loaded = open_public_model(options.model, globals);
+  GenerationOptions how = generation_options(options.answer, options.model, loaded.tokens, globals);
+  const bool streams = !options.json && tokenizer && prompts.size() == 1;
+  std::optional<TextStream> stream;
+  if (streams) {
+    stream.emplace(*tokenizer);
+    how.on_token = [&](int64_t, int64_t token) {
+      if (std::find(how.stop.begin(), how.stop.end(), token) != how.stop.end()) return;
+      fmt::print("{}", stream->push(token));
+      std::fflush(stdout);
+    };
+  }
+  const Generated generated = generate(loaded.model, prompts, how);
+  if (options.json) {
+    print_json(generated, how, tokenizer);
+  } else if (streams) {
+    fmt::print("{}\n", stream->rest());
+  } else {
+    print_answers(generated, how, tokenizer);
+  }
+  std::fflush(stdout);
+  if (!globals.quiet) fmt::print(stderr, "{}\n", speed_line(generated));
+  if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted; the answer ends here");
+  return 0;
+}
+
+}  // namespace
+
+Command generate_command() {
+  return {"generate", "answers of a public Kimi Linear checkpoint to prompts",
+          "./klab generate --model Kimi-Linear-48B-A3B-Instruct --chat --prompt \"Is 123 a prime?\"",
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+            auto options = std::make_shared<Options>();
+            add_public_model_options(app, options->model);
+            add_answer_options(app, options->answer);
+            app.add_option("--prompt", options->prompts, "text; several times for a batch").one_each();
+            app.add_option("--tokens", options->tokens, "token ids: 5,17,3 or, for a batch, 5,17,3;8,9");
+            app.add_flag("--chat", options->chat, "the prompt is a user's message in the chat template");
+            app.add_option("--system", options->system, "system message of --chat; empty: none").show_default();
+            app.add_flag("--json", options->json, "tokens, text and speed as one JSON object");
+            return [options, &globals] { return run(*options, globals); };
+          }};
+}
+
+}  // namespace klab

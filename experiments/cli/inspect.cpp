@@ -1,0 +1,86 @@
+// klab inspect: what happens inside a trained run.
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include "core/base/csv.h"
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "experiments/command/command.h"
+#include "experiments/run/device.h"
+#include "experiments/inspect/inspection.h"
+#include "experiments/inspect/report.h"
+#include "experiments/inspect/tables.h"
+#include "experiments/command/public_model.h"
+
+namespace klab {
+namespace {
+
+constexpr int64_t kMostDrawn = 1024;  // tokens of a matrix that is drawn
+
+int run(InspectOptions options, const std::string& tokens, const Globals& globals) {
+  if (!tokens.empty()) {
+    const std::vector<std::vector<int64_t>> rows = parse_tokens(tokens);
+    if (rows.size() > 1) refuse("--tokens: {} sequences, but one is drawn; write 5,17,3", rows.size());
+    options.tokens = rows.front();
+  }
+  options.seed = globals.seed;
+  options.device = open_device(globals.device);
+  const std::string folder = globals.out.empty() ? options.run + "/inspect" : globals.out;
+  const Inspection found = inspect(options);
+  make_writable_folder(folder);
+  const auto lines = provenance(globals.command_line, at::get_num_threads());
+  const std::vector<NamedTable> tables = inspection_tables(found, lines);
+  for (const NamedTable& table : tables) write_file(folder + "/" + table.file, table.table.text());
+  write_file(folder + "/report.html", inspection_report(found, tables, lines, folder));
+  const auto all = static_cast<int64_t>(found.drawn.inputs.size());
+  if (found.shown_tokens < all && !globals.quiet) {
+    fmt::print(stderr, "matrices show the first {} of {} tokens: --most-tokens up to {} shows more\n",
+               found.shown_tokens, all, kMostDrawn);
+  }
+  const Score& score = found.accuracy.all;
+  fmt::print("acc_seq {:.4f}, acc_tok {:.4f} on {} examples; {} mixers looked into: {}/report.html\n", score.acc_seq(),
+             score.acc_tok(), score.sequences, found.mixers.size(), folder);
+  return 0;
+}
+
+}  // namespace
+
+Command inspect_command() {
+  return {
+      "inspect", "look inside a trained run: half-lives, (implicit) attention, ranks of states, accuracy by difficulty",
+      "./klab inspect runs/first --length 64 --index 3",
+      [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+        auto options = std::make_shared<InspectOptions>();
+        auto tokens = std::make_shared<std::string>();
+        app.add_option("RUNDIR", options->run, "folder of the run").required();
+        app.add_option("--checkpoint", options->checkpoint, "which of the run's checkpoints")
+            .one_of({"last", "best"})
+            .show_default();
+        app.add_option("--examples", options->examples,
+                       "that half-lives and accuracy are taken over, rounded up to batches")
+            .between(int64_t{1}, int64_t{1'000'000})
+            .show_default();
+        app.add_option("--index", options->index, "of the example that is drawn").not_negative().show_default();
+        app.add_option("--tokens", *tokens, "token ids to draw instead of an example: 5,17,3");
+        app.add_option("--split", options->split, "whose examples: held out (test) or trained on (train)")
+            .one_of({"test", "train"})
+            .show_default();
+        app.add_option("--most-tokens", options->most_tokens, "of the drawn example that matrices show, the first ones")
+            .between(int64_t{2}, kMostDrawn)
+            .show_default();
+        app.add_function(
+            "--length",
+            [options](const std::string& text) {
+              options->task.push_back({"task.length", text, "--length"});
+            },
+            "the same as --task.length: tokens of a sequence", "Options");
+        add_run_flags(app, options->task, "task.");
+        return [options, tokens, &globals] {
+          if (!tokens->empty() && options->index != 0)
+            refuse("--tokens names what is drawn: --index does not go with it");
+          return run(*options, *tokens, globals);
+        };
+      }};
+}
+
+}  // namespace klab

@@ -1,0 +1,99 @@
+// klab logits: what a public checkpoint says at every position.
+#include <fmt/format.h>
+#include <torch/nn/module.h>
+
+#include "core/base/error.h"
+#include "core/base/interrupt.h"
+#include "core/base/progress.h"
+#include "experiments/command/public_model.h"
+
+namespace klab {
+namespace {
+
+using torch::Tensor;
+
+constexpr int64_t kHeadRows = 256;  // positions whose logits are in memory at once
+
+struct Options {
+  PublicModelOptions model;
+  std::string tokens, tokens_file;
+};
+
+Tensor tokens_of(const Options& options) {  // [B, T] int64
+  if (options.tokens.empty() == options.tokens_file.empty()) refuse("give either --tokens or --tokens-file");
+  if (!options.tokens_file.empty()) {
+    const SafetensorsFile file(options.tokens_file);
+    const Tensor tokens = file.tensor("tokens");
+    if (tokens.scalar_type() != torch::kLong || tokens.dim() != 2 || tokens.numel() == 0) {
+      refuse("{}: 'tokens' must be [B, T] of dtype I64 with at least one token", options.tokens_file);
+    }
+    return tokens;
+  }
+  const std::vector<std::vector<int64_t>> rows = parse_tokens(options.tokens);
+  std::vector<Tensor> all;
+  for (const std::vector<int64_t>& row : rows) {
+    if (row.size() != rows.front().size()) {
+      refuse("--tokens: prompts of {} and of {} tokens; one tensor of logits needs them equally long",
+             rows.front().size(), row.size());
+    }
+    all.push_back(torch::tensor(row, torch::kLong));
+  }
+  return torch::stack(all);
+}
+
+void check_vocabulary(const Tensor& tokens, int64_t vocabulary) {
+  const auto wrong = torch::logical_or(tokens < 0, tokens >= vocabulary).nonzero();
+  if (wrong.size(0) > 0) {
+    const int64_t b = wrong[0][0].item<int64_t>(), t = wrong[0][1].item<int64_t>();
+    refuse("token {} (sequence {}, position {}) is not in the vocabulary of the model, 0..{}",
+           tokens[b][t].item<int64_t>(), b, t, vocabulary - 1);
+  }
+}
+
+// Sequences go through the model as many at a time as fill a chunk, or one at a time in chunks; the logits go to the
+// file as they come.
+int run(const Options& options, const Globals& globals) {
+  const c10::InferenceMode inference;
+  if (globals.out.empty()) refuse("--out is missing: the safetensors file for the logits");
+  const Tensor tokens = tokens_of(options);
+  KimiModel loaded = open_public_model(options.model, globals);
+  Decoder& model = loaded.model;
+  check_vocabulary(tokens, model->vocabulary());
+  const int64_t B = tokens.size(0), T = tokens.size(1), rows = std::max<int64_t>(1, options.model.chunk / T);
+  SafetensorsWriter file(globals.out, {{"logits", torch::kFloat, {B, T, model->vocabulary()}}},
+                         {{"command", globals.command_line}});
+  Progress progress("logits", B * T, 0, globals.quiet);
+  int64_t done = 0;
+  for (int64_t row = 0; row < B; row += rows) {
+    const Tensor batch = tokens.narrow(0, row, std::min(rows, B - row));
+    State state = model->initial_state(batch.size(0), model->device());
+    for (int64_t start = 0; start < T; start += options.model.chunk) {
+      if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted; nothing was written");
+      const Tensor part = batch.narrow(1, start, std::min(options.model.chunk, T - start)).to(model->device());
+      const Tensor hidden = model->hidden(part, {}, &state).flatten(0, 1);
+      for (int64_t at = 0; at < hidden.size(0); at += kHeadRows) {
+        const Tensor some = hidden.narrow(0, at, std::min(kHeadRows, hidden.size(0) - at));
+        file.write("logits", model->head(some).to(torch::kFloat));
+      }
+      progress.update(done += part.numel(), "");
+    }
+  }
+  file.commit();
+  return 0;
+}
+
+}  // namespace
+
+Command logits_command() {
+  return {"logits", "logits of a public Kimi Linear checkpoint at every position",
+          "./klab logits --model Kimi-Linear-48B-A3B-Base --tokens 5,17,3 --out logits.safetensors",
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+            auto options = std::make_shared<Options>();
+            add_public_model_options(app, options->model);
+            app.add_option("--tokens", options->tokens, "token ids: 5,17,3 or, for several sequences, 5,17,3;8,9,2");
+            app.add_option("--tokens-file", options->tokens_file, "safetensors file with 'tokens' [B, T] int64");
+            return [options, &globals] { return run(*options, globals); };
+          }};
+}
+
+}  // namespace klab

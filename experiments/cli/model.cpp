@@ -1,0 +1,144 @@
+// klab model: what a config costs.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/base/text.h"
+#include "core/public/kimi_config.h"
+#include "core/model/accounting.h"
+#include "core/model/pattern.h"
+#include "experiments/command/command.h"
+#include "experiments/run/dtype.h"
+#include "experiments/run/run.h"
+#include "core/base/table.h"
+
+namespace klab {
+namespace {
+
+struct Options {
+  std::string config, dtype = "float32";
+  bool json = false, list = false;
+  int64_t length = 0, batch = 1;
+  std::vector<Assignment> flags;
+};
+
+int list() {
+  for (const std::string& name : mixers().names()) fmt::print("{}\n", name);
+  return 0;
+}
+
+// What the mixers of a pattern's item run on.
+std::string kernels_of(const std::string& item) {
+  std::string all;
+  for (const HeadShare& share : parse_heads(item)) all += (all.empty() ? "" : " + ") + mixers().at(share.mixer).kernel;
+  return all;
+}
+
+void print_json(const Accounting& sum, int64_t length, int64_t batch, const std::string& dtype) {
+  const nlohmann::ordered_json json = {
+      {"parameters", sum.parameters},
+      {"parameters_without_embeddings", sum.parameters_without_embeddings},
+      {"activated_parameters", sum.activated_parameters},
+      {"activated_parameters_without_embeddings", sum.activated_parameters_without_embeddings},
+      {"state_bytes", sum.state_bytes * batch},
+      {"kv_cache_bytes_per_token", sum.cache_bytes_per_token},
+      {"prefill_flops", sum.prefill_flops * static_cast<double>(batch)},
+      {"decode_flops", sum.decode_flops * static_cast<double>(batch)},
+      {"length", length},
+      {"batch", batch},
+      {"dtype", dtype}};
+  fmt::print("{}\n", json.dump(2));
+}
+
+void print_tables(const RunConfig& config, const Decoder& model, const Accounting& sum, int64_t length, int64_t batch) {
+  std::vector<std::vector<std::string>> rows;
+  const std::vector<std::string> names = config.model.layer_mixers();
+  for (size_t i = 0; i < model->layers().size(); ++i) {
+    const DecoderLayer& layer = model->layers()[i];
+    const TokenMixer& mixer = *layer->mixer();
+    rows.push_back({fmt::format("{}", i), names[i], kernels_of(names[i]), fmt::format("{}", parameter_count(mixer)),
+                    fmt::format("{}", parameter_count(*layer->feed_forward())),
+                    fmt::format("{}", mixer.state_bytes(length)), fmt::format("{}", mixer.cache_bytes_per_token()),
+                    short_count(mixer.flops(length) / static_cast<double>(length)),
+                    short_count(mixer.decode_flops(length))});
+  }
+  fmt::print("{}\n", format_table({"layer", "mixer", "kernel", "parameters", "feed-forward", "state bytes",
+                                   "cache bytes/token", "mixer FLOPs/token", "mixer FLOPs/decoded token"},
+                                  rows));
+  const auto sequences = fmt::format("{} sequence{}", batch, batch == 1 ? "" : "s");
+  fmt::print(
+      "{}",
+      format_table({"whole model", ""},
+                   {{"parameters", fmt::format("{}", sum.parameters)},
+                    {"  without embedding and head", fmt::format("{}", sum.parameters_without_embeddings)},
+                    {"activated parameters", fmt::format("{}", sum.activated_parameters)},
+                    {"  without embedding and head", fmt::format("{}", sum.activated_parameters_without_embeddings)},
+                    {fmt::format("state bytes of {} after {} tokens", sequences, length),
+                     fmt::format("{}", sum.state_bytes * batch)},
+                    {"cache bytes that a token adds to a sequence", fmt::format("{}", sum.cache_bytes_per_token)},
+                    {fmt::format("FLOPs per token, prefill of {}", length),
+                     short_count(sum.prefill_flops / static_cast<double>(length))},
+                    {"FLOPs per decoded token", short_count(sum.decode_flops)}}));
+}
+
+// A YAML file, a run's folder, or a public config by its file, its folder or its name.
+std::vector<Assignment> assignments_of(const std::string& config) {
+  namespace fs = std::filesystem;
+  if (config.empty()) return {};
+  const std::vector<std::string> builtin = builtin_public_configs();
+  const bool named = !fs::exists(config) && std::find(builtin.begin(), builtin.end(), config) != builtin.end();
+  if (named || fs::path(config).extension() == ".json" || fs::exists(fs::path(config) / "config.json")) {
+    return {{"model.config", config, "command line"}};
+  }
+  return read_yaml(fs::is_directory(config) ? config + "/config.yaml" : config);
+}
+
+int show(const Options& options) {
+  RunConfig config;
+  std::vector<Assignment> assignments = assignments_of(options.config);
+  const bool is_public = !assignments.empty() && assignments.front().key == "model.config";
+  assignments.insert(assignments.end(), options.flags.begin(), options.flags.end());
+  assign(config, with_public_config(assignments));
+  if (is_public) {
+    config.model.validate();  // no task belongs to it
+  } else {
+    config.validate();
+  }
+  const ParameterPlace nowhere(torch::kMeta, dtype_named(options.dtype));  // counting needs no memory
+  const Decoder model = make_model(config);
+  const int64_t length = options.length > 0 ? options.length : config.task.length;
+  const Accounting sum = account(model, length);
+  if (options.json) {
+    print_json(sum, length, options.batch, options.dtype);
+  } else {
+    print_tables(config, model, sum, length, options.batch);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command model_command() {
+  return {"model", "parameters, activated parameters, state and cache bytes, FLOPs of a config",
+          "./klab model --model.pattern kda,mamba2 --model.width 256 --model.head_dim 128 --length 1024",
+          [](CommandOptions& app, const Globals&) -> std::function<int()> {
+            auto options = std::make_shared<Options>();
+            app.add_option(
+                "CONFIG", options->config,
+                "YAML file, run folder, public config.json or its folder, or kimi-linear-48b; flags override it");
+            app.add_flag("--json", options->json, "machine-readable");
+            app.add_flag("--list", options->list, "only the names of all mixers, one a line");
+            app.add_option("--length", options->length, "tokens of a sequence (default: task.length)").positive();
+            app.add_option("--batch", options->batch, "sequences").positive().show_default();
+            app.add_option("--dtype", options->dtype,
+                           "of parameters, activations and caches; recurrent memories are float32")
+                .one_of(kDtypeNames)
+                .show_default();
+            add_run_flags(app, options->flags);
+            return [options] { return options->list ? list() : show(*options); };
+          }};
+}
+
+}  // namespace klab

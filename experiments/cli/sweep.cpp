@@ -1,0 +1,76 @@
+// klab sweep: many runs from one file.
+#include <fmt/format.h>
+
+#include "core/base/error.h"
+#include "core/base/text.h"
+#include "experiments/command/command.h"
+#include "experiments/sweep/sweep.h"
+#include "experiments/sweep/sweep_file.h"
+
+namespace klab {
+namespace {
+
+constexpr size_t kMostRows = 40;
+
+void introduce(const Plan& plan, const SweepOptions& options) {
+  const auto distinct = static_cast<int64_t>(plan.runs.size());
+  fmt::print(stderr, "{}: {} runs{}; files in {}\n", plan.name, distinct,
+             plan.asked > distinct ? fmt::format(" ({} asked for, some of them identical)", plan.asked) : "",
+             options.out);
+}
+
+int conclude(const SweepOutcome& outcome, const SweepOptions& options) {
+  fmt::print("{}", table_of(outcome, kMostRows));
+  for (size_t i = 0; i < outcome.records.size(); ++i) {
+    const RunRecord& record = outcome.records[i];
+    if (record.state != RunState::diverged && record.state != RunState::failed) continue;
+    fmt::print(stderr, "klab: run {} ({}) {}: {}\n", outcome.plan.runs[i].id, join(outcome.plan.runs[i].values, " "),
+               to_string(record.state), record.reason);
+  }
+  const SweepFolder folder(options.out);
+  fmt::print("{}, {}\n", folder.results(), folder.curves());
+  if (outcome.failures() == 0) return 0;
+  fmt::print(stderr, "klab: {} of {} runs failed; those that did not diverge are tried again by the same command\n",
+             outcome.failures(), outcome.records.size());
+  return 1;
+}
+
+int sweep(const std::string& file, SweepOptions options, const Globals& globals) {
+  Sweep runs = read_sweep(file);
+  options.out = globals.out.empty() ? "sweeps/" + runs.plan.name : globals.out;
+  options.threads = globals.threads;
+  options.device = globals.device;
+  options.command_line = globals.command_line;
+  options.quiet = globals.quiet;
+  if (globals.seed) refuse("--seed does not go with a sweep: say `seeds: [{}]` in {}", *globals.seed, file);
+  if (!globals.quiet) introduce(runs.plan, options);
+  return conclude(run_sweep(std::move(runs), options), options);
+}
+
+}  // namespace
+
+Command sweep_command() {
+  return {"sweep", "many runs from one file: a grid or random draws over any config keys",
+          "./klab sweep experiments/configs/sweeps/learning_rates.yaml --out sweeps/lr",
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+            auto options = std::make_shared<SweepOptions>();
+            auto file = std::make_shared<std::string>();
+            auto slurm = std::make_shared<std::string>();
+            app.add_option("FILE", *file, "YAML with base, grid, seeds, random, conditions, halving").required();
+            app.add_option("--launcher", options->launcher, "local: processes of this machine; slurm: a job array")
+                .one_of({"local", "slurm"})
+                .show_default();
+            app.add_option("--workers", options->workers,
+                           "runs side by side (default: cores over threads per run; Slurm: one task per run)")
+                .positive();
+            app.add_option("--slurm", *slurm, "words for sbatch, \"--partition=gpu --gres=gpu:1\"");
+            return [options, file, slurm, &globals] {
+              for (const std::string& word : split(*slurm, ' ')) {
+                if (!word.empty()) options->slurm.push_back(word);
+              }
+              return sweep(*file, *options, globals);
+            };
+          }};
+}
+
+}  // namespace klab

@@ -1,0 +1,154 @@
+// klab train and klab resume: one run in one folder.
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <optional>
+
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/progress.h"
+#include "core/base/text.h"
+#include "core/io/checkpoint.h"
+#include "core/train/tensorboard.h"
+#include "experiments/command/command.h"
+#include "experiments/run/device.h"
+#include "experiments/run/evaluations.h"
+#include "experiments/plot/plot.h"
+#include "experiments/run/run.h"
+
+namespace klab {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kTensorboardHelp = "also write the evaluations to RUNDIR/tensorboard, for TensorBoard";
+
+std::string config_path(const std::string& folder) { return folder + "/config.yaml"; }
+
+std::string describe(const TrainStatus& status) {
+  const Score& score = status.train.targets > 0 ? status.train : status.test;
+  if (score.targets == 0) return "";
+  return fmt::format("loss {:.3f}  acc_tok {:.3f}  acc_seq {:.3f}  {} tokens/s", score.loss(), score.acc_tok(),
+                     score.acc_seq(), short_count(status.tokens_per_second));
+}
+
+void draw(const RunFolder& folder, const std::string& title) {
+  PlotOptions options;
+  options.files = {folder.metrics()};
+  options.out = folder.path + "/plot.png";
+  options.title = title;
+  plot(options);
+}
+
+void log_to(TensorboardWriter& writer, const TrainStatus& status) {
+  const auto both = [&](const char* name, double train, double test) {
+    return std::vector<std::pair<std::string, double>>{{fmt::format("{}/train", name), train},
+                                                       {fmt::format("{}/test", name), test}};
+  };
+  std::vector<std::pair<std::string, double>> values{
+      {"lr", status.lr}, {"grad_norm", status.grad_norm}, {"tokens_per_second", status.tokens_per_second}};
+  for (const auto& pairs : {both("loss", status.train.loss(), status.test.loss()),
+                            both("acc_tok", status.train.acc_tok(), status.test.acc_tok()),
+                            both("acc_seq", status.train.acc_seq(), status.test.acc_seq())}) {
+    values.insert(values.end(), pairs.begin(), pairs.end());
+  }
+  writer.scalars(status.step, values);
+}
+
+struct TrainOptions {
+  bool resume = false, tensorboard = false;
+};
+
+int train_to_the_end(RunConfig& config, const RunFolder& folder, const Globals& globals, const TrainOptions& options) {
+  const auto provenance_lines = provenance(globals.command_line, at::get_num_threads());
+  Trainer trainer = make_trainer(config, folder, provenance_lines, options.resume, open_device(globals.device));
+  const int64_t start = trainer.status().step;
+  std::optional<TensorboardWriter> tensorboard;
+  if (options.tensorboard) tensorboard.emplace(folder.path + "/tensorboard", start);
+  if (!globals.quiet) {
+    const std::string from = start > 0 ? fmt::format(", from step {}", start) : "";
+    fmt::print(stderr, "{} on {}: {} steps of {} x {} tokens{}; files in {}\n", join(config.model.pattern, "-"),
+               config.task.name, config.train.steps, config.train.batch, config.task.length, from, folder.path);
+  }
+  Outcome outcome{};
+  {
+    Progress progress(config.run_name(), config.train.steps, start, globals.quiet);
+    outcome = trainer.run([&](const TrainStatus& status, bool evaluated) {
+      progress.update(status.step, describe(status));
+      if (evaluated && tensorboard) log_to(*tensorboard, status);
+      if (evaluated) {
+        progress.note(fmt::format("step {:>6}  held-out loss {:.4f}  acc_tok {:.4f}  acc_seq {:.4f}", status.step,
+                                  status.test.loss(), status.test.acc_tok(), status.test.acc_seq()));
+      }
+      return Next::step;
+    });
+  }
+  const TrainStatus& status = trainer.status();
+  write_evaluations(config, trainer, folder, provenance_lines);
+  draw(folder, fmt::format("{}: {}", config.task.name, join(config.model.pattern, ", ")));
+  fmt::print("{} after {} steps: held-out acc_seq {:.4f}, acc_tok {:.4f}, loss {:.4f}; best acc_seq {:.4f}\n",
+             outcome == Outcome::success ? "success" : "done", status.step, status.test.acc_seq(),
+             status.test.acc_tok(), status.test.loss(), status.best.acc_seq());
+  fmt::print("{} tokens/s; {:.2f} % of the time spent waiting for data; {} s; files in {}\n",
+             short_count(status.tokens_per_second), 100 * status.wait_share, clock_time(status.seconds), folder.path);
+  return 0;
+}
+
+int train(const std::string& file, const std::vector<Assignment>& flags, bool tensorboard, const Globals& globals) {
+  std::vector<Assignment> assignments = file.empty() ? std::vector<Assignment>{} : read_yaml(file);
+  assignments.insert(assignments.end(), flags.begin(), flags.end());
+  if (globals.seed) assignments.push_back({"train.seed", fmt::format("{}", *globals.seed), "--seed"});
+  RunConfig config = make_run_config(assignments);
+
+  const RunFolder folder{globals.out.empty() ? "runs/" + config.run_name() : globals.out};
+  if (fs::exists(config_path(folder.path))) {
+    refuse("'{}' already holds a run: continue it with 'klab resume {}', or choose another --out", folder.path,
+           folder.path);
+  }
+  make_writable_folder(folder.path);
+  write_file(config_path(folder.path), fmt::format("# {}\n", globals.command_line) + to_yaml(config));
+  return train_to_the_end(config, folder, globals, {.resume = false, .tensorboard = tensorboard});
+}
+
+int resume(const std::string& path, bool tensorboard, const Globals& globals) {
+  if (!fs::exists(config_path(path))) refuse("'{}' is not a run folder: it has no config.yaml", path);
+  RunConfig config = make_run_config(read_yaml(config_path(path)));
+  const RunFolder folder{path};
+  if (!fs::exists(folder.last())) {
+    fmt::print(stderr, "'{}' has no checkpoint yet: starting from the beginning\n", path);
+  } else if (globals.threads == 0) {
+    // The same number of threads sums in the same order: that is what makes the bits the same.
+    at::set_num_threads(std::stoi(load_checkpoint(folder.last()).field("threads")));
+  }
+  return train_to_the_end(config, folder, globals, {.resume = true, .tensorboard = tensorboard});
+}
+
+}  // namespace
+
+Command train_command() {
+  return {"train", "train one model on one task",
+          "./klab train --task.name mqar --model.pattern kda,gdn --train.steps 2000 --out runs/first",
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+            auto file = std::make_shared<std::string>();
+            auto flags = std::make_shared<std::vector<Assignment>>();
+            app.add_option("CONFIG", *file, "YAML file of config keys; flags override it");
+            auto tensorboard = std::make_shared<bool>(false);
+            app.add_flag("--tensorboard", *tensorboard, kTensorboardHelp);
+            add_run_flags(app, *flags);
+            return [=, &globals] { return train(*file, *flags, *tensorboard, globals); };
+          }};
+}
+
+Command resume_command() {
+  return {"resume", "continue an interrupted run to the same bits", "./klab resume runs/first",
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+            auto path = std::make_shared<std::string>();
+            app.add_option("RUNDIR", *path, "folder of the run").required();
+            auto tensorboard = std::make_shared<bool>(false);
+            app.add_flag("--tensorboard", *tensorboard, kTensorboardHelp);
+            return [=, &globals] { return resume(*path, *tensorboard, globals); };
+          }};
+}
+
+}  // namespace klab

@@ -1,0 +1,57 @@
+// What a subcommand of klab is.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/config.h"
+#include "experiments/command/command_options.h"
+
+namespace klab {
+
+/// The options that every subcommand takes.
+struct Globals {
+  int threads = 0;  ///< 0: as many as torch thinks right
+  std::string device = "cpu";
+  std::optional<int64_t> seed;
+  std::string out;
+  bool quiet = false;
+  std::string command_line;  ///< as typed, for the headers of results
+};
+
+struct Command {
+  std::string name;
+  std::string summary;
+  std::string example;
+  /// Adds the command's own options to `app` and returns what runs it; the result is the exit code.
+  std::function<std::function<int()>(CommandOptions& app, const Globals& globals)> set_up;
+};
+
+// One per file of experiments/, listed in main.cpp.
+Command bench_command();
+Command capacity_command();
+Command chat_command();
+Command check_command();
+Command compare_command();
+Command demo_command();
+Command export_command();
+Command generate_command();
+Command inspect_command();
+Command logits_command();
+Command model_command();
+Command plot_command();
+Command reproduce_command();
+Command resume_command();
+Command sweep_command();
+Command sweep_worker_command();
+Command tasks_command();
+Command train_command();
+
+/// Adds every key of a run config to `app` as a flag of the same dotted name; what is given on the command line is
+/// appended to `assignments`. The second: only keys that begin with `prefix` ("task.").
+void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments);
+void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments, const std::string& prefix);
+
+}  // namespace klab

@@ -1,0 +1,152 @@
+#include "experiments/command/public_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+#include "core/base/error.h"
+#include "core/base/progress.h"
+#include "core/base/text.h"
+#include "experiments/run/device.h"
+#include "core/base/memory.h"
+#include "mixers/registry.h"
+
+namespace klab {
+namespace {
+
+constexpr double kGigabyte = 1e9;
+constexpr size_t kLongestCharacter = 4;  // bytes in UTF-8
+
+// Bytes that a character begins with but does not complete, at the end of a text; 0 when there are none.
+size_t unfinished(const std::string& text) {
+  for (size_t back = 1; back <= std::min(kLongestCharacter - 1, text.size()); ++back) {
+    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
+    if ((byte & 0xC0) == 0x80) continue;  // within a character
+    const size_t length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
+    return length > back ? back : 0;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_public_model_options(CommandOptions& app, PublicModelOptions& options) {
+  app.add_option("--model", options.model, "folder with config.json, safetensors and perhaps tiktoken.model")
+      .required();
+  app.add_option("--dtype", options.dtype,
+                 "of the matrices: auto (as in the file), float32, bfloat16, float16, or int8 (weights in eight bits "
+                 "with a scale per row)")
+      .one_of({"auto", "float32", "bfloat16", "float16", "int8"})
+      .show_default();
+  app.add_option("--weights", options.weights,
+                 "load (into memory), or map (matrices are read from the files when they are used: for models larger "
+                 "than memory)")
+      .one_of({"load", "map"})
+      .show_default();
+  app.add_option("--chunk", options.chunk, "tokens of a prompt that are read at once; bounds memory")
+      .between(1, 1 << 20)
+      .show_default();
+}
+
+void add_answer_options(CommandOptions& app, AnswerOptions& options) {
+  app.add_option("--max-new-tokens", options.max_new_tokens, "longest answer").not_negative().show_default();
+  app.add_option("--temperature", options.sampling.temperature, "0: always the most probable token").show_default();
+  app.add_option("--top-k", options.sampling.top_k, "draw among so many most probable tokens; 0: all").show_default();
+  app.add_option("--top-p", options.sampling.top_p, "and among the fewest that make up this probability")
+      .show_default();
+  app.add_option("--stop", options.stop, "token ids that end an answer, besides the model's own").comma_separated();
+  app.add_flag("--ignore-eos", options.ignore_eos, "the model's own stop tokens do not end an answer");
+}
+
+GenerationOptions generation_options(const AnswerOptions& answer, const PublicModelOptions& model,
+                                     const PublicTokens& tokens, const Globals& globals) {
+  GenerationOptions options;
+  options.max_new_tokens = answer.max_new_tokens;
+  options.sampling = answer.sampling;
+  options.sampling.seed = static_cast<uint64_t>(globals.seed.value_or(0));
+  options.sampling.validate();
+  options.chunk = model.chunk;
+  options.stop = answer.stop;
+  if (!answer.ignore_eos) options.stop.insert(options.stop.end(), tokens.stop.begin(), tokens.stop.end());
+  return options;
+}
+
+KimiModel open_public_model(const PublicModelOptions& options, const Globals& globals) {
+  if (options.weights == "map" && options.dtype != "auto") {
+    refuse("--weights map reads the files as they are, so --dtype {} cannot be had with it", options.dtype);
+  }
+  const torch::Device device = open_device(globals.device);
+  if (!device.is_cpu() && (options.weights == "map" || options.dtype == "int8")) {
+    refuse("--weights map and --dtype int8 run on the CPU only so far");
+  }
+  LoadOptions load{options.dtype, options.weights == "map", {}};
+  std::optional<Progress> progress;
+  load.progress = [&](uint64_t done, uint64_t all) {
+    if (!progress) progress.emplace("loading", static_cast<int64_t>(all), 0, globals.quiet);
+    progress->update(static_cast<int64_t>(done),
+                     fmt::format("{:.1f} of {:.1f} GB", static_cast<double>(done) / kGigabyte,
+                                 static_cast<double>(all) / kGigabyte));
+  };
+  KimiModel loaded = [&] {
+    const ReturnFreedMemory while_loading;
+    return load_kimi(options.model, mixers(), load);
+  }();
+  progress.reset();
+  if (!device.is_cpu()) loaded.model->to(device);
+  if (!globals.quiet) {
+    fmt::print(stderr, "{}: {} layers, {:.3f} GB of weights ({})", options.model, loaded.config.layers,
+               static_cast<double>(loaded.weight_bytes) / kGigabyte,
+               options.weights == "map" ? "mapped" : options.dtype);
+    if (options.dtype == "int8") fmt::print(stderr, ", rounding error {:.2f} %", 100 * loaded.quantisation_error);
+    fmt::print(stderr, "\n");
+  }
+  return loaded;
+}
+
+std::optional<Tokenizer> open_tokenizer(const std::string& folder) {
+  if (!std::filesystem::exists(std::filesystem::path(folder) / "tiktoken.model")) return std::nullopt;
+  return Tokenizer::load(folder);
+}
+
+std::vector<std::vector<int64_t>> parse_tokens(const std::string& text) {
+  std::vector<std::vector<int64_t>> rows;
+  for (const std::string& row : split(text, ';')) {
+    std::vector<int64_t>& ids = rows.emplace_back();
+    for (const std::string& word : split(row, ',')) {
+      int64_t id = 0;
+      const auto [end, status] = std::from_chars(word.data(), word.data() + word.size(), id);
+      if (status != std::errc{} || end != word.data() + word.size()) {
+        refuse("--tokens: '{}' is no token id; write 5,17,3 or, for several prompts, 5,17,3;8,9", word);
+      }
+      ids.push_back(id);
+    }
+    if (ids.empty()) refuse("--tokens: a prompt has no token; write 5,17,3 or, for several prompts, 5,17,3;8,9");
+  }
+  if (rows.empty()) refuse("--tokens: there is no token; write 5,17,3 or, for several prompts, 5,17,3;8,9");
+  return rows;
+}
+
+std::string TextStream::push(int64_t token) {
+  held_ += tokenizer_->decode({token});
+  const size_t behind = unfinished(held_);
+  const std::string ready = repaired_utf8(std::string_view(held_).substr(0, held_.size() - behind));
+  held_.erase(0, held_.size() - behind);
+  return ready;
+}
+
+std::string TextStream::rest() { return repaired_utf8(std::exchange(held_, "")); }
+
+double decode_speed(const Generated& generated) {
+  return generated.decode_seconds > 0 ? static_cast<double>(generated.decoded_tokens) / generated.decode_seconds : 0;
+}
+
+std::string speed_line(const Generated& generated) {
+  const double prefill = static_cast<double>(generated.prompt_tokens) / std::max(1e-9, generated.prefill_seconds);
+  return fmt::format("prefill: {} tokens in {:.2f} s ({:.1f} tokens/s); decode: {} tokens at {:.1f} tokens/s",
+                     generated.prompt_tokens, generated.prefill_seconds, prefill, generated.decoded_tokens,
+                     decode_speed(generated));
+}
+
+}  // namespace klab

@@ -1,0 +1,33 @@
+#include <fmt/format.h>
+
+#include "experiments/command/command.h"
+#include "experiments/run/run_config.h"
+
+namespace klab {
+
+void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments) {
+  app.add_function(
+      "--model.config",
+      [&assignments](const std::string& text) {
+        assignments.push_back({"model.config", text, "command line"});
+      },
+      "a public config.json, a folder with one, or kimi-linear-48b, in the place of the model keys that it says; "
+      "flags behind it override them",
+      "Config: model");
+  add_run_flags(app, assignments, "");
+}
+
+void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments, const std::string& prefix) {
+  for (const Field& field : all_run_fields()) {
+    if (field.key.rfind(prefix, 0) != 0) continue;
+    app.add_function(
+        "--" + field.key,
+        [&assignments, key = field.key](const std::string& text) {
+          assignments.push_back({key, text, "command line"});
+        },
+        fmt::format("{} [{}] ({})", field.help, field.get(), field.type),
+        "Config: " + field.key.substr(0, field.key.find('.')));
+  }
+}
+
+}  // namespace klab

@@ -1,0 +1,247 @@
+#include "experiments/plot/plot_data.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "core/base/error.h"
+#include "core/base/text.h"
+#include "experiments/plot/plot.h"
+
+namespace klab {
+
+std::string last_part(const std::string& column) { return column.substr(column.rfind('.') + 1); }
+
+std::optional<double> parse_number(const std::string& text) {
+  double value = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, status] = std::from_chars(text.data(), end, value);
+  if (status != std::errc{} || stop != end) return std::nullopt;
+  return value;
+}
+
+std::vector<std::string> PlotData::values(size_t column) const {
+  std::vector<std::string> found;
+  std::set<std::string> seen;
+  for (const auto& row : table.rows) {
+    if (seen.insert(row[column]).second) found.push_back(row[column]);
+  }
+  return found;
+}
+
+void sort_as_numbers(std::vector<std::string>& texts) {
+  std::stable_sort(texts.begin(), texts.end(),
+                   [](const auto& a, const auto& b) { return parse_number(a) < parse_number(b); });
+}
+
+std::vector<std::string> PlotData::ordered_values(size_t column) const {
+  std::vector<std::string> all = values(column);
+  if (is_numeric(column)) sort_as_numbers(all);
+  return all;
+}
+
+bool PlotData::is_numeric(size_t column) const {
+  bool any = false;
+  for (const std::string& value : values(column)) {
+    if (value.empty()) continue;
+    if (!parse_number(value)) return false;
+    any = true;
+  }
+  return any;
+}
+
+std::string PlotData::key(size_t row, const std::vector<size_t>& columns) const {
+  std::string key;
+  for (const size_t column : columns) key += cell(row, column) + '\n';  // no cell holds a line break
+  return key;
+}
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// Number columns that say what was run rather than what came out; only these can tell curves apart.
+const std::set<std::string> kParameters = {"lr",    "length",   "width", "layers", "heads",
+                                           "pairs", "head_dim", "vocab", "batch"};
+
+bool is_seed(const std::string& column) { return last_part(column) == "seed"; }
+
+// Runs are called by their folder, or by the whole path where folders do not tell them apart.
+std::vector<std::string> run_names(const std::vector<std::string>& files) {
+  std::vector<std::string> names;
+  for (const std::string& file : files) {
+    names.push_back(fs::absolute(file).lexically_normal().parent_path().filename().string());
+  }
+  const bool distinct = std::set<std::string>(names.begin(), names.end()).size() == files.size();
+  return distinct ? names : files;
+}
+
+PlotData read_files(const std::vector<std::string>& files) {
+  if (files.empty()) refuse("nothing to draw: name at least one CSV file");
+  const std::vector<std::string> runs = run_names(files);
+  std::vector<CsvTable> tables;
+  PlotData data;
+  const auto add_column = [&](const std::string& name) {
+    if (!data.table.has(name)) data.table.columns.push_back(name);
+  };
+  for (const std::string& file : files) {
+    tables.push_back(read_csv(file));
+    if (tables.back().rows.empty()) {
+      fail("{}: it has a header and no rows, so there is nothing to draw", file);
+    }
+    for (const std::string& column : tables.back().columns) add_column(column);
+  }
+  if (files.size() > 1) add_column("run");
+  for (size_t i = 0; i < files.size(); ++i) {
+    for (size_t row = 0; row < tables[i].rows.size(); ++row) {
+      std::vector<std::string> cells;
+      for (const std::string& column : data.table.columns) {
+        if (tables[i].has(column)) {
+          cells.push_back(tables[i].rows[row][tables[i].column(column)]);
+        } else {
+          cells.push_back(column == "run" ? runs[i] : "");
+        }
+      }
+      data.table.rows.push_back(std::move(cells));
+      data.sources.push_back({files[i], row + 1});
+    }
+  }
+  return data;
+}
+
+void keep_rows(PlotData& data, size_t column, const std::string& wanted) {
+  PlotData kept;
+  kept.table.columns = data.table.columns;
+  for (size_t row = 0; row < data.sources.size(); ++row) {
+    if (data.cell(row, column) != wanted) continue;
+    kept.table.rows.push_back(data.table.rows[row]);
+    kept.sources.push_back(data.sources[row]);
+  }
+  data = std::move(kept);
+}
+
+// A run trains and is tested at the same steps; what it learned shows on the held-out rows.
+void keep_split(PlotData& data, std::string wanted) {
+  if (!data.table.has("split")) {
+    if (!wanted.empty() && wanted != "all") refuse("split = {}: the file has no column 'split'", wanted);
+    return;
+  }
+  const size_t column = data.table.column("split");
+  const std::vector<std::string> splits = data.values(column);
+  const auto has = [&](const char* split) { return std::find(splits.begin(), splits.end(), split) != splits.end(); };
+  if (wanted.empty()) wanted = has("test") ? "test" : "all";
+  if (wanted == "all") return;
+  if (!has(wanted.c_str())) {
+    refuse("split = {}: no row is of that split. Splits: {}, all", wanted, join(splits));
+  }
+  keep_rows(data, column, wanted);
+}
+
+// "column=value"; a list of one is also found by its item.
+void keep_where(PlotData& data, const std::string& condition) {
+  const size_t equals = condition.find('=');
+  if (equals == std::string::npos) refuse("where = {}: must be column=value", condition);
+  const size_t column = data.table.column(condition.substr(0, equals));
+  const std::string wanted = condition.substr(equals + 1);
+  const std::vector<std::string> values = data.values(column);
+  for (const std::string& cell : {wanted, "[" + wanted + "]"}) {
+    if (std::find(values.begin(), values.end(), cell) != values.end()) return keep_rows(data, column, cell);
+  }
+  refuse("where = {}: no row has that. There are: {}", condition, join(values));
+}
+
+size_t choose_y(const PlotData& data, const std::string& wanted) {
+  if (!wanted.empty()) return data.table.column(wanted);
+  for (const char* usual : {"acc_seq", "loss"}) {
+    if (data.table.has(usual)) return data.table.column(usual);
+  }
+  for (size_t column = data.table.columns.size(); column-- > 0;) {
+    if (data.is_numeric(column) && !is_seed(data.name(column))) return column;
+  }
+  refuse("no column holds numbers, so there is nothing to draw. Columns: {}", join(data.table.columns));
+}
+
+size_t choose_x(const PlotData& data, const std::string& wanted, size_t y) {
+  if (!wanted.empty()) return data.table.column(wanted);
+  if (data.table.has("step")) return data.table.column("step");
+  for (const bool numeric : {true, false}) {
+    for (size_t column = 0; column < data.table.columns.size(); ++column) {
+      if (column == y || is_seed(data.name(column)) || !data.varies(column)) continue;
+      if (data.is_numeric(column) == numeric) return column;
+    }
+  }
+  refuse("no column varies along which '{}' could be drawn; name one as x. Columns: {}", data.name(y),
+         join(data.table.columns));
+}
+
+// Whether rows that agree in the columns `alike` differ in `column`.
+bool differs_among(const PlotData& data, const std::vector<size_t>& alike, size_t column) {
+  std::map<std::string, std::string> seen;
+  for (size_t row = 0; row < data.sources.size(); ++row) {
+    const auto [at, fresh] = seen.emplace(data.key(row, alike), data.cell(row, column));
+    if (!fresh && at->second != data.cell(row, column)) return true;
+  }
+  return false;
+}
+
+// A parameter that was varied has several values at one x; a schedule (lr over the steps of a run) has one.
+bool was_varied(const PlotData& data, size_t column, std::vector<size_t> groups, size_t x) {
+  if (kParameters.count(last_part(data.name(column))) == 0 || !data.is_numeric(column)) return false;
+  if (data.values(column).size() > kMostCurves) return false;
+  groups.push_back(x);
+  return differs_among(data, groups, column);
+}
+
+// Texts that vary and parameters that were varied; and the run, where rows of different runs would else
+// share a curve though no seed tells them apart: those are no repeats.
+std::vector<size_t> usual_groups(const PlotData& data, const PlotColumns& columns) {
+  const size_t count = data.table.columns.size();
+  const size_t run = data.table.has("run") ? data.table.column("run") : count;
+  const auto drawn = [&](size_t column) { return column == columns.x || column == columns.y; };
+  std::vector<size_t> texts;
+  for (size_t column = 0; column < count; ++column) {
+    if (drawn(column) || column == run) continue;
+    if (data.varies(column) && !data.is_numeric(column)) texts.push_back(column);
+  }
+  std::vector<size_t> groups = texts;
+  for (size_t column = 0; column < count; ++column) {
+    if (!drawn(column) && was_varied(data, column, texts, columns.x)) groups.push_back(column);
+  }
+  std::vector<size_t> repeats = groups;
+  if (columns.seed) repeats.push_back(*columns.seed);
+  if (run != count && run != columns.x && differs_among(data, repeats, run)) groups.push_back(run);
+  return groups;
+}
+
+std::vector<size_t> choose_groups(const PlotData& data, const PlotColumns& columns, const std::string& wanted) {
+  if (wanted.empty()) return usual_groups(data, columns);
+  if (wanted == "none") return {};
+  std::vector<size_t> groups;
+  for (const std::string& name : split(wanted, ',')) groups.push_back(data.table.column(name));
+  return groups;
+}
+
+}  // namespace
+
+PlotData read_plot_data(const PlotOptions& options) {
+  PlotData data = read_files(options.files);
+  keep_split(data, options.split);
+  for (const std::string& condition : options.where) keep_where(data, condition);
+  return data;
+}
+
+PlotColumns choose_columns(const PlotData& data, const PlotOptions& options) {
+  PlotColumns columns{};
+  columns.y = choose_y(data, options.y);
+  columns.x = choose_x(data, options.x, columns.y);
+  if (columns.x == columns.y) refuse("x and y are both the column '{}'", data.name(columns.x));
+  for (size_t column = 0; column < data.table.columns.size(); ++column) {
+    if (is_seed(data.name(column)) && data.varies(column)) columns.seed = column;
+  }
+  columns.groups = choose_groups(data, columns, options.group_by);
+  return columns;
+}
+
+}  // namespace klab

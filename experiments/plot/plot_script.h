@@ -1,0 +1,14 @@
+// The text that makes gnuplot draw a picture.
+#pragma once
+
+#include <string>
+
+#include "experiments/plot/plot.h"
+#include "experiments/plot/plot_picture.h"
+
+namespace klab {
+
+/// A script for run_gnuplot; `terminal` is gnuplot's word for the format of the picture.
+std::string gnuplot_script(const Picture& picture, const PlotOptions& options, const std::string& terminal);
+
+}  // namespace klab

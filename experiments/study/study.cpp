@@ -1,0 +1,158 @@
+#include "experiments/study/study.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+
+#include "core/base/csv.h"
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/text.h"
+#include "core/base/version.h"
+#include "experiments/sweep/sweep.h"
+#include "experiments/sweep/sweep_file.h"
+
+namespace klab {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr double kSearchShare = 0.6;  // of the time
+
+bool fits(const RunSummary& run, const std::vector<CellKey>& cell) {
+  return std::all_of(cell.begin(), cell.end(), [&](const CellKey& one) {
+    const auto found = run.config.find(one.key);
+    return found != run.config.end() && found->second == one.value;
+  });
+}
+
+SweepOutcome conduct(Sweep sweep, const std::string& folder, double hours, const ReproduceOptions& options) {
+  SweepOptions how;
+  how.out = folder;
+  how.command_line = options.command_line;
+  how.budget_hours = hours;
+  how.quiet = options.quiet;
+  how.device = options.device;
+  SweepOutcome outcome = run_sweep(std::move(sweep), how);
+  for (size_t i = 0; i < outcome.records.size(); ++i) {
+    if (outcome.records[i].state != RunState::failed) continue;
+    fail("run {} failed: {}", outcome.plan.runs[i].id, outcome.records[i].reason);
+  }
+  return outcome;
+}
+
+// Of each cell the run with the best metric.
+std::vector<RunSummary> best_of_cells(const std::vector<RunSummary>& runs, const StudyPlan& plan) {
+  std::vector<std::string> keys = plan.cells;
+  keys.emplace_back("train.lr");
+  std::vector<RunSummary> best;
+  for (const RunGroup& group : best_over(grouped(runs, keys), keys, "train.lr", plan.metric)) {
+    best.push_back(*group.runs.front());
+  }
+  return best;
+}
+
+Sweep fresh_seeds(const std::vector<RunSummary>& best, const StudyPlan& plan) {
+  std::vector<RunConfig> configs;
+  for (const RunSummary& run : best) {
+    for (int64_t i = 1; i <= plan.seeds; ++i) {
+      std::vector<Assignment> assignments = read_yaml(run.folder + "/config.yaml");
+      const int64_t seed = std::stoll(run.config.at("train.seed")) + i;
+      assignments.push_back({"train.seed", fmt::format("{}", seed), "the study"});
+      configs.push_back(make_run_config(assignments));
+    }
+  }
+  std::vector<std::string> shown = plan.cells;
+  shown.insert(shown.end(), {"train.lr", "train.seed"});
+  return make_sweep("seeds", configs, shown);
+}
+
+void keep(const std::string& from, const std::string& to) {
+  if (fs::exists(from)) write_file(to, read_file(from));
+}
+
+}  // namespace
+
+Study run_study(const StudyPlan& plan, const ReproduceOptions& options) {
+  const Clock::time_point begin = Clock::now();
+  const std::string work = options.out + "/runs-" + options.scale;
+  const SweepFolder search(work + "/search"), seeds(work + "/seeds");
+  make_writable_folder(options.out);
+  Study study;
+  const std::string file = fmt::format("{}/experiments/figures/{}/{}.yaml", source_folder(), plan.figure, options.scale);
+  std::vector<Assignment> seed;
+  if (options.seed) seed.push_back({"train.seed", fmt::format("{}", *options.seed), "--seed"});
+  SweepOutcome found = conduct(read_sweep(file, seed), search.path(), kSearchShare * options.budget_hours, options);
+  study.search = summarise_sweep(search);
+  if (study.search.empty()) fail("no run of {} got as far as an evaluation: give it a larger --budget", plan.figure);
+  const double hours = std::chrono::duration<double>(Clock::now() - begin).count() / 3600;
+  // While the search goes on, what is best may still change.
+  study.out_of_time = found.out_of_time;
+  if (!found.out_of_time) {
+    const SweepOutcome again = conduct(fresh_seeds(best_of_cells(study.search, plan), plan), seeds.path(),
+                                       std::max(options.budget_hours - hours, 1e-3), options);
+    study.measured = summarise_sweep(seeds);
+    study.out_of_time = again.out_of_time;
+    keep(seeds.results(), options.out + "/results.csv");
+    keep(seeds.curves(), options.out + "/curves.csv");
+    keep(seeds.evaluations(), options.out + "/evaluations.csv");
+  }
+  keep(search.results(), options.out + "/search.csv");
+  return study;
+}
+
+std::vector<double> values_of(const std::vector<RunSummary>& runs, const std::vector<CellKey>& cell,
+                              const std::string& metric) {
+  std::vector<double> values;
+  for (const RunSummary& run : runs) {
+    if (fits(run, cell)) values.push_back(metric_of(run.record, metric));
+  }
+  return values;
+}
+
+std::vector<std::string> values_of_key(const std::vector<RunSummary>& runs, const std::string& key) {
+  std::vector<std::string> values;
+  for (const RunSummary& run : runs) {
+    const auto found = run.config.find(key);
+    if (found != run.config.end() && std::find(values.begin(), values.end(), found->second) == values.end()) {
+      values.push_back(found->second);
+    }
+  }
+  const bool numbers = std::all_of(values.begin(), values.end(), [](const std::string& text) {
+    return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+  });
+  if (numbers) {
+    std::sort(values.begin(), values.end(), [](const auto& a, const auto& b) { return std::stoll(a) < std::stoll(b); });
+  }
+  return values;
+}
+
+std::string percent(const std::vector<double>& shares) {
+  if (shares.empty()) return "-";
+  const Estimate e = estimate(shares);
+  if (e.count == 1) return fmt::format("{:.1f}", 100 * e.mean);
+  return fmt::format("{:.1f} ± {:.1f}", 100 * e.mean, 100 * e.half_width);
+}
+
+std::string verdict(const std::vector<double>& x, const std::vector<double>& y) {
+  if (x.size() < 2 || y.size() < 2) return "not measured";
+  const Estimate e = estimate_difference(x, y);
+  if (e.low() > 0) return "held";
+  return e.high() < 0 ? "reversed" : "not decided";
+}
+
+std::string difference(const std::vector<double>& x, const std::vector<double>& y) {
+  if (x.size() < 2 || y.size() < 2) return "-";
+  const Estimate e = estimate_difference(x, y);
+  return fmt::format("{:+.1f} [{:+.1f}, {:+.1f}]", 100 * e.mean, 100 * e.low(), 100 * e.high());
+}
+
+void write_page(const ReproduceOptions& options, const std::vector<std::string>& lines) {
+  write_file(options.out + "/page.md", join(lines, "\n") + "\n");
+}
+
+}  // namespace klab

@@ -1,0 +1,20 @@
+// What the latent attention kernels of all devices compute.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/common/rows.h"
+
+namespace klab::kernels {
+
+/// Decoding over a latent cache, as kernels/attention/latent_attention.h defines it. q, cache and o have one dtype.
+struct LatentProblem {
+  int64_t B = 0, T = 0, H = 0, S = 0;
+  int64_t width = 0, value_dim = 0;  ///< R + P and R
+  float scale = 1;
+  Rows q;         ///< [B, T, H, width]
+  Rows cache;     ///< [B, S, 1, width]
+  MutableRows o;  ///< [B, T, H, value_dim]
+};
+
+}  // namespace klab::kernels

@@ -1,0 +1,7 @@
+#include "kernels/common/cpu/built.h"
+
+namespace klab::kernels::cpu {
+
+bool built() { return true; }
+
+}  // namespace klab::kernels::cpu

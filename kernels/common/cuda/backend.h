@@ -1,0 +1,57 @@
+// The CUDA kernels as a table of functions. They are a library of their own, which is loaded when a CUDA tensor comes; so
+// the rest of kernels/ is the same with and without CUDA, and tests can run the same kernels on an emulation.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "kernels/kda_gate/cuda/kda_gate.h"
+#include "kernels/attention/cuda/latent_attention.h"
+#include "kernels/norms/cuda/norms.h"
+#include "kernels/recurrence/cuda/recurrence.h"
+#include "kernels/short_conv/cuda/short_conv.h"
+
+namespace klab::kernels::cuda {
+
+/// Every kernel's entry point: declared in kernels/<op>/cuda/<op>.h, defined in the .cu files.
+#define KLAB_CUDA_KERNELS(X)       \
+  X(recurrence_forward)            \
+  X(recurrence_forward_workspace)  \
+  X(recurrence_step)               \
+  X(recurrence_backward)           \
+  X(recurrence_backward_workspace) \
+  X(norm_forward)                  \
+  X(norm_backward)                 \
+  X(norm_backward_workspace)       \
+  X(kda_gate_forward)              \
+  X(kda_gate_backward)             \
+  X(kda_gate_backward_workspace)   \
+  X(short_conv_forward)            \
+  X(short_conv_backward)           \
+  X(short_conv_backward_workspace) \
+  X(latent_attention)              \
+  X(latent_attention_workspace)
+
+struct Backend {
+  /// Why no kernel can take tensors of this device, or "".
+  std::string (*unsupported_reason)(at::Device device) = nullptr;
+  /// The device's current stream, a cudaStream_t.
+  void* (*stream)(at::Device device) = nullptr;
+
+#define KLAB_CUDA_MEMBER(kernel) decltype(&cuda::kernel) kernel = nullptr;
+  KLAB_CUDA_KERNELS(KLAB_CUDA_MEMBER)
+#undef KLAB_CUDA_MEMBER
+};
+
+/// What the loaded library must have been built for: changes with the table or with what its functions take.
+constexpr int kBackendVersion = 2;
+
+/// The table in use. Its functions are there once `unsupported_reason` of a CUDA device was "".
+const Backend& backend();
+/// Whether there is a library of CUDA kernels that loads, or a replacement.
+bool available();
+/// A replacement, for tests; null: the library of this build again.
+void use_backend(const Backend* backend);
+
+}  // namespace klab::kernels::cuda

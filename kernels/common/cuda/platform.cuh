@@ -1,0 +1,274 @@
+// What the kernels take of CUDA: its words for threads and memory, and the PTX instructions behind plain functions.
+//
+// Nothing else here names an instruction, so that a second header of this name (tests/support/cuda_emulation) can run
+// the same kernels on the host. Fragments of matrices are those of PTX's mma.m16n8k16 and m16n8k8; of lane l,
+// g = l / 4 and t = l % 4.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "kernels/common/cuda/check.h"
+#include "kernels/common/cuda/wgmma.cuh"
+
+namespace klab::kernels::cuda {
+
+// --- Threads ----------------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ void block_barrier() { __syncthreads(); }
+__device__ __forceinline__ void warp_barrier() { __syncwarp(); }
+
+/// Waits until `threads` threads, whole warps, have come to barrier `number` (1..15) by this or by barrier_arrive().
+/// A warp must be together when it comes to either.
+__device__ __forceinline__ void barrier_wait(int number, int threads) {
+  __syncwarp();
+  asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
+/// Comes to the barrier without waiting; what this thread wrote is there for those who wait.
+__device__ __forceinline__ void barrier_arrive(int number, int threads) {
+  __threadfence_block();
+  __syncwarp();
+  asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
+__device__ __forceinline__ float shuffle_xor(float x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
+__device__ __forceinline__ float shuffle(float x, int lane) { return __shfl_sync(0xffffffffu, x, lane); }
+
+/// The block's dynamic shared memory, aligned to 128 bytes.
+__device__ __forceinline__ unsigned char* shared_memory() {
+  extern __shared__ __align__(128) unsigned char klab_shared_memory[];
+  return klab_shared_memory;
+}
+
+// --- Numbers ----------------------------------------------------------------------------------------------------
+
+/// Two floats rounded to nearest even; `low` in the lower half.
+__device__ __forceinline__ uint32_t pack_bfloat16(float low, float high) {
+  uint32_t packed;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+  return packed;
+}
+__device__ __forceinline__ uint32_t pack_float16(float low, float high) {
+  uint32_t packed;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+  return packed;
+}
+__device__ __forceinline__ float float16_to_float(uint16_t bits) {
+  float x;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+  return x;
+}
+__device__ __forceinline__ float as_float(uint32_t bits) { return __uint_as_float(bits); }
+__device__ __forceinline__ uint32_t as_bits(float x) { return __float_as_uint(x); }
+/// Rounded to the ten bits of mantissa that a TF32 product reads.
+__device__ __forceinline__ float round_to_tf32(float x) {
+  uint32_t bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+  return as_float(bits);
+}
+
+// --- Matrix fragments ---------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
+/// Four matrices of 8 x 8 16-bit numbers: lane l names row l % 8 of matrix l / 8 (16 bytes, aligned) and gets of each
+/// the elements [g][2t], [g][2t + 1]; transposed: [2t][g], [2t + 1][g].
+__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+/// The fragment of one 8 x 8 matrix of 16-bit numbers to that of its transpose.
+__device__ __forceinline__ uint32_t transpose_matrix(uint32_t x) {
+  uint32_t y;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+  return y;
+}
+
+/// c += a b, 16 x 8 += 16 x 16 times 16 x 8.
+__device__ __forceinline__ void multiply_bfloat16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+__device__ __forceinline__ void multiply_float16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+/// c += a b, 16 x 8 += 16 x 8 times 8 x 8, of numbers rounded by round_to_tf32().
+__device__ __forceinline__ void multiply_tf32(float (&c)[4], const float (&a)[4], const float (&b)[2]) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(as_bits(a[0])), "r"(as_bits(a[1])), "r"(as_bits(a[2])), "r"(as_bits(a[3])), "r"(as_bits(b[0])),
+        "r"(as_bits(b[1])));
+}
+
+// --- Products of warpgroups (sm_90a) --------------------------------------------------------------------------------
+
+/// A right operand of 16 x n 16-bit numbers in shared memory, made of core matrices of 8 x 16 bytes that lie one row
+/// after the other. Stored along k, [n][k]: a core matrix has 8 columns n and 8 k, `leading` is the step in bytes to
+/// the other 8 k, `stride` that to the next 8 columns. Stored across, [k][n]: it has 8 k and 8 columns n, `leading`
+/// leads to the other 8 k, `stride` to the next 8 columns.
+struct SharedMatrix {
+  const void* start;
+  int leading, stride;
+};
+
+/// What this thread wrote to shared memory is there for products of warpgroups, behind a barrier.
+__device__ __forceinline__ void publish_to_warpgroups() {
+#ifdef KLAB_WARPGROUPS
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
+/// Before the first product of a batch, and after registers of operands or sums were written otherwise.
+__device__ __forceinline__ void warpgroup_begin() {
+#ifdef KLAB_WARPGROUPS
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void warpgroup_commit() {
+#ifdef KLAB_WARPGROUPS
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#endif
+}
+/// Waits for all but the last `kPending` batches.
+template <int kPending>
+__device__ __forceinline__ void warpgroup_wait() {
+#ifdef KLAB_WARPGROUPS
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+#endif
+}
+
+/// After warpgroup_wait(): keeps the compiler from using sums earlier than that.
+template <class Tile, int kTiles>
+__device__ __forceinline__ void warpgroup_done(Tile (&c)[kTiles]) {
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+    for (int r = 0; r < 4; ++r) asm volatile("" : "+f"(c[n].c[r])::"memory");
+  }
+}
+
+__device__ __forceinline__ uint64_t descriptor(const SharedMatrix& m) {
+  return static_cast<uint64_t>(shared_address(m.start) >> 4 & 0x3fff) | static_cast<uint64_t>(m.leading >> 4) << 16 |
+         static_cast<uint64_t>(m.stride >> 4) << 32;
+}
+
+/// c += a b for the four warps of a warpgroup, each with 16 rows of a and c; there after warpgroup_wait(). All warps of
+/// the warpgroup come together.
+template <bool kBfloat16, bool kAcross, int kTiles, class Tile>
+__device__ __forceinline__ void multiply_warpgroup(Tile (&c)[kTiles], const uint32_t (&a)[4], const SharedMatrix& b) {
+#ifdef KLAB_WARPGROUPS
+  wgmma::Instruction<kTiles, kBfloat16, kAcross>::run(c, a, descriptor(b));
+#else
+  __trap();  // compiled for an architecture without them; never launched there
+#endif
+}
+
+// --- Asynchronous copies --------------------------------------------------------------------------------------------
+
+/// 16 aligned bytes from global to shared memory, there after copies_wait(); zeros where `inside` is false.
+__device__ __forceinline__ void copy_async(void* to_shared, const void* from_global, bool inside = true) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to_shared)), "l"(from_global),
+               "r"(inside ? 16 : 0)
+               : "memory");
+}
+__device__ __forceinline__ void copies_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/// Waits for all but the last `kPending` groups of this thread.
+template <int kPending>
+__device__ __forceinline__ void copies_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// --- Bulk copies (sm_90: the tensor memory accelerator)
+// ---------------------------------------------------------------
+
+/// Counts the bytes of one round of bulk copies after another. Lies in shared memory, aligned to 8 bytes.
+using Transfers = uint64_t;
+
+/// By one thread, before a barrier that all who use it pass.
+__device__ __forceinline__ void transfers_begin(Transfers* transfers) {
+#ifdef KLAB_WARPGROUPS
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(transfers)) : "memory");
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+}
+
+/// By one thread, once a round: so many bytes will come.
+__device__ __forceinline__ void transfers_expect(Transfers* transfers, int bytes) {
+#ifdef KLAB_WARPGROUPS
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(transfers)), "r"(bytes)
+               : "memory");
+#endif
+}
+
+/// `bytes` from global to shared memory by the copy engine: all three multiples of 16.
+__device__ __forceinline__ void copy_bulk(void* to_shared, const void* from_global, int bytes, Transfers* transfers) {
+#ifdef KLAB_WARPGROUPS
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(to_shared)),
+               "l"(from_global), "r"(bytes), "r"(shared_address(transfers))
+               : "memory");
+#endif
+}
+
+/// Waits until all bytes of round `round` (0, 1, ..; no later one has begun) are there.
+__device__ __forceinline__ void transfers_wait(Transfers* transfers, int round) {
+#ifdef KLAB_WARPGROUPS
+  asm volatile(
+      "{\n.reg .pred p;\nwaiting:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra waiting;\n}" ::"r"(
+          shared_address(transfers)),
+      "r"(round & 1)
+      : "memory");
+#endif
+}
+
+// --- Launches -------------------------------------------------------------------------------------------------------
+
+using Stream = cudaStream_t;
+
+/// Runs `kernel` on a grid of blocks of `threads` threads, asynchronously. Throws c10::Error with CUDA's own words.
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared_bytes, Stream stream,
+            const Arguments&... arguments) {
+  constexpr size_t kAlwaysAllowed = 48 * 1024;
+  if (shared_bytes > kAlwaysAllowed) {
+    KLAB_CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                         cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)));
+  }
+  kernel<<<grid, static_cast<unsigned>(threads), shared_bytes, stream>>>(Parameters(arguments)...);
+  KLAB_CUDA_CHECK(cudaGetLastError());
+}
+
+/// Whether the current device has products of warpgroups: compute capability 9.0, and no later one.
+inline bool has_warpgroups() {
+  int device = 0, major = 0, minor = 0;
+  KLAB_CUDA_CHECK(cudaGetDevice(&device));
+  KLAB_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  KLAB_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  return major == 9 && minor == 0;
+}
+
+/// Streaming multiprocessors of the current device.
+inline int multiprocessors() {
+  int device = 0, count = 0;
+  KLAB_CUDA_CHECK(cudaGetDevice(&device));
+  KLAB_CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+  return count;
+}
+
+}  // namespace klab::kernels::cuda

@@ -1,7 +1,0 @@
-#include "kernels/cpu/built.h"
-
-namespace klab::kernels::cpu {
-
-bool built() { return true; }
-
-}  // namespace klab::kernels::cpu

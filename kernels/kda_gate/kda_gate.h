@@ -1,0 +1,32 @@
+// From a raw projection to the log-decay of KDA and Gated DeltaNet.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <vector>
+
+#include "kernels/common/implementation.h"
+
+namespace klab::kernels {
+
+/// Without a lower bound: g = -exp(A_log) softplus(raw + dt_bias). With one in [-5, 0):
+/// g = lower_bound * sigmoid(exp(A_log) (raw + dt_bias)), a rescaled sigmoid and not a clamp.
+///
+/// raw [B, T, H, K] with dt_bias [H * K], or raw [B, T, H] with dt_bias [H] (Gated DeltaNet); A_log [H]; dt_bias may be
+/// undefined, A_log too when there is a lower bound. The result has raw's shape, <= 0, float32 (float64 for float64).
+/// Differentiable (`cuda`: once). Section 4 of arXiv 2510.26692. `automatic` is `cuda` for CUDA tensors other than
+/// float64, else `reference`. Throws c10::ValueError that names the argument, c10::NotImplementedError for an
+/// implementation that cannot run on these tensors.
+at::Tensor kda_gate(const at::Tensor& raw, const at::Tensor& A_log, const at::Tensor& dt_bias,
+                    std::optional<double> lower_bound = std::nullopt,
+                    Implementation implementation = Implementation::automatic);
+
+/// The implementations that this build has.
+std::vector<Implementation> kda_gate_implementations();
+
+/// Throws what kda_gate() would for these parameters, in the name of `op`.
+void check_kda_gate(const char* op, const at::Tensor& raw, const at::Tensor& A_log, const at::Tensor& dt_bias,
+                    std::optional<double> lower_bound);
+
+}  // namespace klab::kernels

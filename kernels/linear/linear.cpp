@@ -1,0 +1,157 @@
+#include "kernels/linear/linear.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Context.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "kernels/common/checks.h"
+#include "kernels/linear/cpu/products.h"
+#include "kernels/common/kernel_tensors.h"
+#include "kernels/linear/weight_matrix.h"
+
+namespace klab::kernels {
+namespace {
+
+using at::Tensor;
+
+constexpr const char* kOp = "linear";
+
+// Below these sizes oneDNN gains nothing over MKL (measured on AVX-512).
+constexpr int64_t kManyRows = 32;
+constexpr int64_t kSmallWeight = int64_t{128} * 128;
+
+// Without gaps, in either order of the dimensions: for anything else (columns of a wider tensor, a broadcast gradient)
+// oneDNN has only its reference loops, a thousand times slower.
+Tensor dense(const Tensor& x) { return x.is_contiguous() || x.t().is_contiguous() ? x : x.contiguous(); }
+
+// x weight^T with oneDNN; both may be views of any kind.
+Tensor onednn_product(const Tensor& x, const Tensor& weight) {
+  using Signature = Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, c10::string_view,
+                           c10::List<std::optional<at::Scalar>>, std::optional<c10::string_view>);
+  static const auto product =
+      c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_linear_pointwise", "").typed<Signature>();
+  return product.call(dense(x), dense(weight), std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
+}
+
+// d_y^T x, a sum over many rows: oneDNN wants the shorter side first.
+Tensor weight_gradient(const Tensor& d_y, const Tensor& x) {
+  const int64_t N = d_y.size(1), K = x.size(1);
+  if (N * K < kSmallWeight) return at::mm(d_y.t(), x);
+  return N <= K ? onednn_product(d_y.t(), x.t()) : onednn_product(x.t(), d_y.t()).t().contiguous();
+}
+
+class LinearFunction : public torch::autograd::Function<LinearFunction> {
+ public:
+  using Context = torch::autograd::AutogradContext;
+  using Tensors = torch::autograd::variable_list;
+
+  static Tensor forward(Context* context, const Tensor& x, const Tensor& weight) {
+    context->save_for_backward({x, weight});
+    return onednn_product(x, weight);
+  }
+
+  static Tensors backward(Context* context, const Tensors& d_out) {
+    const Tensors saved = context->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1];
+    // With gradients of gradients asked for, by operators that have them.
+    if (at::GradMode::is_enabled()) return {at::matmul(d_out[0], weight), at::mm(d_out[0].t(), x)};
+    Tensors gradients(2);
+    if (context->needs_input_grad(0)) gradients[0] = onednn_product(d_out[0], weight.t());
+    if (context->needs_input_grad(1)) gradients[1] = weight_gradient(d_out[0].contiguous(), x);
+    return gradients;
+  }
+};
+
+// Up to so many rows the project's own kernel is faster than the libraries, measured with AVX-512: oneDNN has
+// instructions for products of bfloat16; for a narrower weight, the alternative is to widen it all.
+constexpr int64_t kFewRows = kManyRows - 1, kFewRowsOfBFloat16 = 16;
+
+int64_t few_rows(const Tensor& x, const Tensor& weight) {
+  const bool same = x.scalar_type() == weight.scalar_type();
+  return same && x.scalar_type() == at::kBFloat16 ? kFewRowsOfBFloat16 : kFewRows;
+}
+
+constexpr int64_t kBlockBytes = int64_t{8} << 20;  // of a weight that is widened
+
+bool is_narrower(const Tensor& x, const Tensor& weight) { return weight.scalar_type() != x.scalar_type(); }
+
+bool may_be_narrower(at::ScalarType weight, at::ScalarType x) {
+  if (weight == at::kChar) return x == at::kFloat || x == at::kBFloat16 || x == at::kHalf;
+  return x == at::kFloat && (weight == at::kBFloat16 || weight == at::kHalf);
+}
+
+void check(const Tensor& x, const Tensor& weight, const Tensor& scale) {
+  TORCH_CHECK_VALUE(x.defined() && x.dim() >= 1, kOp, ": x must be [.., K]");
+  check_tensor(kOp, "x", x, x.sizes(), x);
+  check_weight(kOp, "weight", weight, "scale", scale, -1, x.size(-1), x);
+  if (!is_narrower(x, weight)) return;
+  TORCH_CHECK_VALUE(may_be_narrower(weight.scalar_type(), x.scalar_type()), kOp, ": weight has dtype ",
+                    weight.scalar_type(), ", which does not go with x of dtype ", x.scalar_type());
+  for (const auto& [name, tensor] : {std::pair{"x", x}, {"weight", weight}, {"scale", scale}}) {
+    TORCH_CHECK_VALUE(!needs_gradient({tensor}), kOp, ": ", name, " needs a gradient, but weight has dtype ",
+                      weight.scalar_type(), " and x ", x.scalar_type(), ": there is none of a narrower weight");
+  }
+}
+
+// Of one dtype, without a gradient; x [rows, K].
+Tensor library_product(const Tensor& x, const Tensor& weight) {
+  const bool onednn = x.is_cpu() && x.scalar_type() == at::kFloat && x.size(0) >= kManyRows && weight.size(0) > 1 &&
+                      weight.size(1) > 1 && at::globalContext().userEnabledMkldnn();
+  return onednn ? onednn_product(x, weight) : at::linear(x, weight);
+}
+
+// x [rows, K] with a narrower weight, a block of its rows at a time.
+Tensor widened_product(const Tensor& x, const Tensor& weight, const Tensor& scale) {
+  const int64_t N = weight.size(0), K = weight.size(1);
+  const bool sums_overflow = x.scalar_type() == at::kHalf;  // those of integers
+  const Tensor in = sums_overflow ? x.to(at::kFloat) : x;
+  const int64_t most = std::max<int64_t>(1, kBlockBytes / (std::max<int64_t>(K, 1) * in.element_size()));
+  const Tensor y = empty_result({x.size(0), N}, x.options());
+  const Tensor block = at::empty({std::min(most, N), K}, in.options());
+  for (int64_t first = 0; first < N; first += most) {
+    const int64_t count = std::min(most, N - first);
+    const Tensor widened = block.narrow(0, 0, count).copy_(weight.narrow(0, first, count));
+    Tensor part = library_product(in, widened);  // [rows, count]
+    if (scale.defined()) part = part * scale.narrow(0, first, count);
+    y.narrow(1, first, count).copy_(part);
+  }
+  return y;
+}
+
+bool own_kernel(const Tensor& x, const Tensor& weight, const Tensor& scale, int64_t rows) {
+  return x.is_cpu() && x.scalar_type() != at::kDouble && has_plain_rows(weight) && rows >= 1 &&
+         rows <= few_rows(x, weight) && weight.numel() > 0 && !needs_gradient({x, weight, scale});
+}
+
+// x [rows, K].
+Tensor few_rows_product(const Tensor& given_x, const Tensor& weight, const Tensor& given_scale) {
+  const Tensor x = with_plain_rows(given_x), scale = plain_float(given_scale);
+  const Tensor y = empty_result({x.size(0), weight.size(0)}, x.options());
+  cpu::product({x.size(0), flat_rows_of(x), weight_matrix_of(weight, scale), mutable_flat_rows_of(y)});
+  return y;
+}
+
+}  // namespace
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& scale) {
+  check(x, weight, scale);
+  const int64_t K = x.size(-1), N = weight.size(0), rows = K > 0 ? x.numel() / K : 0;
+  const bool own = own_kernel(x, weight, scale, rows), narrow = is_narrower(x, weight);
+  const bool onednn = x.is_cpu() && x.scalar_type() == at::kFloat && rows >= kManyRows && N > 1 && K > 1 &&
+                      at::globalContext().userEnabledMkldnn();
+  if (!own && !narrow && !onednn) return at::linear(x, weight);
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = N;
+  if (x.numel() == 0 || N == 0) return at::zeros(shape, x.options());
+  const Tensor flat = x.reshape({rows, K});
+  if (own) return few_rows_product(flat, weight, scale).view(shape);
+  if (narrow) return widened_product(flat, weight, scale).view(shape);
+  const Tensor y = needs_gradient({x, weight}) ? LinearFunction::apply(flat, weight) : onednn_product(flat, weight);
+  return y.view(shape);
+}
+
+}  // namespace klab::kernels

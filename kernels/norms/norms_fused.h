@@ -1,0 +1,45 @@
+// The norms on hand-written kernels: what those of the CPU and of CUDA have in common. Between norms.cpp, norms_cpu.cpp
+// and norms_cuda.cpp.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "kernels/norms/norm_problem.h"
+
+namespace klab::kernels {
+
+struct NormInputs {
+  at::Tensor x{};       ///< [.., D]
+  at::Tensor weight{};  ///< [D], or undefined for ones
+  at::Tensor gate{};    ///< [.., D], or undefined with GateActivation::none
+  GateActivation activation = GateActivation::none;
+  double eps = 0;
+  bool mean = true;  ///< of the squares, else their sum
+};
+
+/// Kernels of one device. All take checked inputs and leave autograd alone.
+struct FusedNorm {
+  const char* name;  ///< "CPU"
+  at::Tensor (*forward)(const NormInputs& inputs);
+  /// The gradients in the places of the inputs, in their dtypes.
+  NormInputs (*backward)(const NormInputs& inputs, const at::Tensor& d_y);
+};
+
+/// The CPU's have no L2 norm and want a weight.
+extern const FusedNorm cpu_norm, cuda_norm;
+
+/// Differentiable once.
+at::Tensor run_fused(const FusedNorm& kernels, const NormInputs& inputs);
+
+/// The inputs as the kernels take them; owns what its problem points to.
+struct PlainNorm {
+  at::Tensor x, weight, gate;
+  NormProblem problem;
+  explicit PlainNorm(const NormInputs& inputs);
+};
+
+/// Rows of a contiguous [.., D], none of an undefined tensor.
+Rows norm_rows(const at::Tensor& x);
+MutableRows mutable_norm_rows(const at::Tensor& x);
+
+}  // namespace klab::kernels

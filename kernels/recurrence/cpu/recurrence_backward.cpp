@@ -1,0 +1,331 @@
+// The backward pass: segments from the last to the first. The states that enter a segment's chunks are made again from
+// the one that the forward pass kept, then its chunks are walked backwards with the gradient of the state.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/recurrence/cpu/recurrence_backward.cpp"
+#include "kernels/common/cpu/targets.h"
+// Before all that is compiled once per instruction set:
+#include "hwy/foreach_target.h"
+#include "kernels/recurrence/cpu/adjoint-inl.h"
+#include "kernels/common/cpu/workers.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace klab::kernels::cpu {
+namespace HWY_NAMESPACE {
+namespace {
+
+constexpr int64_t kChunksPerSegment = kSegment / kChunk;
+
+struct Task {
+  const Problem& p;
+  const Rows& d_o;
+  const float* d_final_state;
+  const Kept& kept;
+  const Gradients& out;
+  const std::vector<int64_t>& segments;
+  Widths w;
+};
+
+// Sums over a sequence, of one head.
+struct HeadSums {
+  HWY_ALIGN_MAX float dt_bias[kMaxHeadDim];
+  float A_log;
+};
+
+struct Workspace {
+  Chunk c;
+  Adjoint d;
+  HeadSums sums;
+};
+
+Rows corrections(const Task& t) {
+  const int64_t token = t.p.HV * t.p.V, batch = t.d_o.batch / t.d_o.token * token;  // d_o is contiguous
+  return {t.kept.corrections, batch, token, t.p.V, Dtype::float32};
+}
+
+// What the columns carried in the forward pass, from what was kept of it.
+template <Update kUpdate>
+void load_values(const Task& t, const Place& at, Chunk& c) {
+  const Problem& p = t.p;
+  if (kUpdate != Update::delta) load_rows(p.v, at, at.head, p.V, t.w.V, c.values[0]);
+  if (kUpdate == Update::dplr) load_rows(corrections(t), at, at.head, p.V, t.w.V, c.values[1]);
+  if (kUpdate != Update::delta) return;
+  load_rows(corrections(t), at, at.head, p.V, t.w.V, c.reads[0]);
+  for (int64_t i = 0; i < kChunk; ++i) {
+    for (int64_t n = 0; n < t.w.V; n += kLanes) {
+      store(hn::Mul(broadcast(c.beta[i]), load(c.reads[0][i] + n)), c.values[0][i] + n);
+    }
+  }
+}
+
+// From the gradient of o, d.reads[1], and the columns' share of the state's gradient, d.values, to the gradients of v
+// (of DPLR and accumulate: d.values[0]), of the solve rows' reads, d.reads[0] (of delta: minus that of v), and of beta.
+// One pass over the columns [n, n + kVecs kLanes) of V, token after token from the last.
+template <Update kUpdate, int kVecs>
+void adjoint_of_correction(const Chunk& c, Adjoint& d, int64_t from) {
+  using S = Shape<kUpdate>;
+  for (int64_t i = kChunk; i-- > 0;) {
+    Vec values[S::kColumns][kVecs];
+    for (int column = 0; column < S::kColumns; ++column) {
+      HWY_UNROLL(8)
+      for (int n = 0; n < kVecs; ++n) values[column][n] = load(d.values[column][i] + from + n * kLanes);
+      for (int64_t m = i; m < kChunk; ++m) {
+        const Vec query = broadcast(c.pairs[1][column][m][i]);
+        HWY_UNROLL(8)
+        for (int n = 0; n < kVecs; ++n) {
+          values[column][n] = hn::MulAdd(query, load(d.reads[1][m] + from + n * kLanes), values[column][n]);
+        }
+      }
+      for (int64_t m = i + 1; kUpdate != Update::accumulate && m < kChunk; ++m) {
+        const Vec solve = broadcast(c.pairs[0][column][m][i]);
+        HWY_UNROLL(8)
+        for (int n = 0; n < kVecs; ++n) {
+          values[column][n] = hn::MulAdd(solve, load(d.reads[0][m] + from + n * kLanes), values[column][n]);
+        }
+      }
+    }
+    Vec of_beta = zero();
+    HWY_UNROLL(8)
+    for (int n = 0; n < kVecs; ++n) {
+      const int64_t at = from + n * kLanes;
+      if (kUpdate == Update::delta) {
+        of_beta = hn::MulAdd(values[0][n], load(c.reads[0][i] + at), of_beta);
+        store(hn::Neg(hn::Mul(broadcast(c.beta[i]), values[0][n])), d.reads[0][i] + at);
+      } else {
+        store(values[0][n], d.values[0][i] + at);
+      }
+      if (kUpdate == Update::dplr) store(values[S::kColumns - 1][n], d.reads[0][i] + at);
+    }
+    if (kUpdate == Update::delta) d.beta[i] += sum(of_beta);
+  }
+}
+
+template <Update kUpdate>
+void adjoint_of_correction(const Widths& w, const Chunk& c, Adjoint& d) {
+  for (float& beta : d.beta) beta = 0;
+  constexpr int kMost = kUpdate == Update::dplr ? kRowVecs / 2 : kRowVecs;
+  int64_t n = 0;
+  for (; n + kMost <= w.value_vecs; n += kMost) adjoint_of_correction<kUpdate, kMost>(c, d, n * kLanes);
+  for (; n < w.value_vecs; n += 2) adjoint_of_correction<kUpdate, 2>(c, d, n * kLanes);
+}
+
+// The gradient of the chunk's decay: what it multiplied in the state times what became of it.
+void adjoint_of_state_decay(const Widths& w, const float* state, const float* d_state, Adjoint& d) {
+  for (int64_t k = 0; k < w.K; k += 4) {
+    Vec acc[4];
+    HWY_UNROLL(4)
+    for (int r = 0; r < 4; ++r) {
+      acc[r] = zero();
+      for (int64_t column = 0; column < w.V; column += kPanel) {
+        const int64_t row = column * w.K + (k + r) * kPanel;
+        acc[r] = hn::MulAdd(load(state + row), load(d_state + row), acc[r]);
+        acc[r] = hn::MulAdd(load(state + row + kLanes), load(d_state + row + kLanes), acc[r]);
+      }
+    }
+    store_sums(acc[0], acc[1], acc[2], acc[3], d.decay + k);
+  }
+}
+
+// --- Writing gradients out --------------------------------------------------------------------------------------
+
+// From the gradient of x scale / |x| back to that of x. `normed` is x scale / |x|, `norm` is 1 / |x|.
+void adjoint_of_scale(bool normed_here, const float* normed, float norm, float scale, int64_t padded, float* d_x) {
+  float factor = scale, along = 0;
+  if (normed_here) {
+    Vec dot = zero();
+    for (int64_t n = 0; n < padded; n += kLanes) dot = hn::MulAdd(load(normed + n), load(d_x + n), dot);
+    factor = scale * norm;
+    along = scale == 0 ? 0 : sum(dot) * norm / scale;
+  }
+  for (int64_t n = 0; n < padded; n += kLanes) {
+    store(hn::Sub(hn::Mul(broadcast(factor), load(d_x + n)), hn::Mul(broadcast(along), load(normed + n))), d_x + n);
+  }
+}
+
+// Through the gate for one row of `width` raw values: the gradient of g in `d_g` becomes that of the raw values.
+void adjoint_of_gate(const Problem& p, const GateParameters& gate, const float* raw, int64_t width, int64_t padded,
+                     float* d_g, HeadSums& sums) {
+  const Vec rate = broadcast(gate.rate), one = broadcast(1.0f);
+  Vec of_A_log = zero();
+  for (int64_t n = 0; n < padded && n < width; n += kLanes) {
+    const Vec inside = hn::IfThenElseZero(hn::FirstN(kFloats, static_cast<size_t>(width - n)), load(d_g + n));
+    const Vec x = gate.bias == nullptr ? load(raw + n) : hn::Add(load(raw + n), bias_at(gate.bias, n, width));
+    Vec d_x;
+    if (p.gate == Gate::softplus) {
+      d_x = hn::Neg(hn::Mul(hn::Mul(rate, sigmoid(x)), inside));
+      of_A_log = hn::NegMulAdd(hn::Mul(rate, softplus(x)), inside, of_A_log);
+    } else {
+      const Vec small = exp(hn::Neg(hn::Abs(hn::Mul(rate, x)))), whole = hn::Add(one, small);
+      const Vec slope = hn::Div(small, hn::Mul(whole, whole));  // of the sigmoid
+      d_x = hn::Mul(hn::Mul(hn::Mul(broadcast(p.lower_bound), slope), rate), inside);
+      of_A_log = hn::MulAdd(d_x, x, of_A_log);
+    }
+    store(d_x, d_g + n);
+    store(hn::Add(load(sums.dt_bias + n), d_x), sums.dt_bias + n);
+  }
+  sums.A_log += sum(of_A_log);
+}
+
+void store_gate(const Task& t, const Place& at, Adjoint& d, HeadSums& sums) {
+  const Problem& p = t.p;
+  const GateParameters gate = gate_parameters(p, at.head);
+  const bool channel = p.decay == Decay::channel;
+  const int64_t width = channel ? p.K : 1, padded = channel ? t.w.K : kLanes;
+  for (int64_t i = 0; i < at.count; ++i) {
+    if (!channel) {
+      Vec total = zero();
+      for (int64_t n = 0; n < t.w.K; n += kLanes) total = hn::Add(total, load(d.g[i] + n));
+      d.g[i][0] = sum(total) + d.scalar_g[i];
+    }
+    if (p.gate != Gate::log_decay) {
+      HWY_ALIGN_MAX float raw[kMaxHeadDim];
+      load_row(p.g, p.g.offset(at.row, at.token + i, at.head), width, padded, raw);
+      adjoint_of_gate(p, gate, raw, width, padded, d.g[i], sums);
+    }
+    store_row(d.g[i], width, t.out.g, t.out.g.offset(at.row, at.token + i, at.head));
+  }
+}
+
+void store_beta(const Task& t, const Place& at, const Chunk& c, const Adjoint& d) {
+  for (int64_t i = 0; i < at.count; ++i) {
+    float gradient = d.beta[i];
+    if (t.p.beta_sigmoid) {
+      const float s = c.beta[i] / t.p.beta_factor;
+      gradient *= t.p.beta_factor * s * (1 - s);
+    }
+    store_one(gradient, t.out.beta, t.out.beta.offset(at.row, at.token + i, at.head));
+  }
+}
+
+void store_rows(const TokenRows& from, const Place& at, int64_t width, const MutableRows& to) {
+  for (int64_t i = 0; i < at.count; ++i) store_row(from[i], width, to, to.offset(at.row, at.token + i, at.head));
+}
+
+template <Update kUpdate>
+void store_gradients(const Task& t, const Place& at, Workspace& space) {
+  const Problem& p = t.p;
+  Chunk& c = space.c;
+  Adjoint& d = space.d;
+  for (int64_t i = 0; i < at.count; ++i) {
+    adjoint_of_scale(p.l2norm, c.q[i], c.q_norm[i], p.scale, t.w.K, d.q[i]);
+    if (p.l2norm) adjoint_of_scale(true, c.k[i], c.k_norm[i], 1.0f, t.w.K, d.k[i]);
+    if (kUpdate != Update::delta) continue;
+    for (int64_t n = 0; n < t.w.V; n += kLanes) store(hn::Neg(load(d.reads[0][i] + n)), d.values[0][i] + n);
+  }
+  store_rows(d.q, at, p.K, t.out.q);
+  store_rows(d.k, at, p.K, t.out.k);
+  store_rows(d.values[0], at, p.V, t.out.v);
+  if (p.decay != Decay::none) store_gate(t, at, d, space.sums);
+  if (kUpdate == Update::delta) store_beta(t, at, c, d);
+  if (kUpdate == Update::dplr) {
+    store_rows(d.a, at, p.K, t.out.a);
+    store_rows(d.b, at, p.K, t.out.b);
+  }
+}
+
+// --- The walk ---------------------------------------------------------------------------------------------------
+
+// One chunk that the state `state` entered; `d_state` is the gradient of the state that left it, then of that one.
+template <Update kUpdate>
+void chunk(const Task& t, const Place& at, const Place& next, Workspace& space, const float* state, float* d_state) {
+  using S = Shape<kUpdate>;
+  const Widths& w = t.w;
+  Chunk& c = space.c;
+  Adjoint& d = space.d;
+  prepare_columns<kUpdate>(t.p, w, at, c);
+  prepare_rows<kUpdate>(t.p, w, at, c);
+  load_values<kUpdate>(t, at, c);
+  load_rows(t.d_o, at, at.head, t.p.V, w.V, d.reads[1]);
+
+  const Rows kept = kUpdate == Update::accumulate ? Rows() : corrections(t);
+  read_state(c.ends[0][0], S::kColumnCount, d_state, w.K, w.V, d.values[0][0], Prefetcher(t.p, next, kept, t.d_o));
+  adjoint_of_correction<kUpdate>(w, c, d);
+
+  const float* d_reads = d.reads[S::kFirstKind][0];
+  transpose(d_reads, kStride, S::kRowCount, w.V, d.reads_across, S::kRowCount);
+  transpose(c.values[0][0], kStride, S::kColumnCount, w.V, d.values_across, S::kColumnCount);
+  multiply_rows<S::kColumnCount>(d_reads, S::kRowCount, d.values_across, w.V, d.pairs);
+
+  read_state_across<S::kRowCount>(state, d.reads_across, w.K, w.V, d.keys_across);
+  transpose(d.keys_across, S::kRowCount, w.K, S::kRowCount, d.rows[S::kFirstKind][0], kStride);
+  read_state_across<S::kColumnCount>(d_state, d.values_across, w.K, w.V, d.keys_across);
+  transpose(d.keys_across, S::kColumnCount, w.K, S::kColumnCount, d.ends[0][0], kStride);
+  adjoint_of_state_decay(w, state, d_state, d);
+  write_state(c.decay, c.rows[S::kFirstKind][0], d_reads, S::kRowCount, w.K, w.V, d_state, d_state);
+
+  adjoint_of_decays<kUpdate>(t.p, w, c, d);
+  store_gradients<kUpdate>(t, at, space);
+}
+
+template <Update kUpdate>
+void head(const Task& t, int64_t sequence, int64_t head) {
+  const Problem& p = t.p;
+  const Widths& w = t.w;
+  const int64_t state_size = w.K * w.V, length = p.sequences[static_cast<size_t>(sequence)].length;
+  const size_t floats = static_cast<size_t>((kChunksPerSegment + 1) * state_size);
+  Workspace* space = static_cast<Workspace*>(scratch(sizeof(Workspace) + floats * sizeof(float)));
+  float* states = reinterpret_cast<float*>(space + 1);
+  float* d_state = states + kChunksPerSegment * state_size;
+  std::memset(&space->sums, 0, sizeof(space->sums));
+
+  const int64_t outside = (sequence * p.HV + head) * p.K * p.V;
+  load_state(t.d_final_state == nullptr ? nullptr : t.d_final_state + outside, p.state_width, p.K, p.V, w.K, w.V,
+             d_state);
+  for (int64_t segment = (length - 1) / kSegment; segment >= 0; --segment) {
+    const int64_t chunks = (HWY_MIN(kSegment, length - segment * kSegment) + kChunk - 1) / kChunk;
+    const auto place = [&](int64_t n) { return place_of(p, sequence, head, segment * kSegment + n * kChunk); };
+    const int64_t kept = t.segments[static_cast<size_t>(sequence)] + segment;
+    std::memcpy(states, t.kept.states + (kept * p.HV + head) * state_size,
+                static_cast<size_t>(state_size) * sizeof(float));
+    for (int64_t n = 0; n + 1 < chunks; ++n) {
+      prepare_columns<kUpdate>(p, w, place(n), space->c);
+      load_values<kUpdate>(t, place(n), space->c);
+      write_state(space->c.decay, space->c.ends[0][0], space->c.values[0][0], Shape<kUpdate>::kColumnCount, w.K, w.V,
+                  states + n * state_size, states + (n + 1) * state_size);
+    }
+    for (int64_t n = chunks - 1; n >= 0; --n) {
+      // Next comes the chunk before, or the first one of the segment before.
+      const int64_t first = segment * kSegment + (n - 1) * kChunk;
+      Place next = place_of(p, sequence, head, n > 0 ? first : HWY_MAX((segment - 1) * kSegment, 0));
+      if (n == 0 && segment == 0) next.count = 0;
+      chunk<kUpdate>(t, place(n), next, *space, states + n * state_size, d_state);
+    }
+  }
+  if (t.out.initial_state != nullptr) store_state(d_state, p.state_width, p.K, p.V, w.K, t.out.initial_state + outside);
+  const int64_t per_head = p.decay == Decay::channel ? p.K : 1, row = sequence * p.HV + head;
+  if (t.out.A_log != nullptr) t.out.A_log[row] = space->sums.A_log;
+  if (t.out.dt_bias != nullptr) {
+    std::memcpy(t.out.dt_bias + row * per_head, space->sums.dt_bias, static_cast<size_t>(per_head) * sizeof(float));
+  }
+}
+
+}  // namespace
+
+void backward(const Problem& p, const Rows& d_o, const float* d_final_state, const Kept& kept, const Gradients& out) {
+  const std::vector<int64_t> segments = segment_offsets(p.sequences);
+  const Task task{p, d_o, d_final_state, kept, out, segments, Widths(p)};
+  run_tasks(p.count() * p.HV, [&](int64_t i) {
+    const int64_t sequence = i / p.HV, value_head = i % p.HV;
+    switch (p.update) {
+      case Update::accumulate: head<Update::accumulate>(task, sequence, value_head); break;
+      case Update::delta: head<Update::delta>(task, sequence, value_head); break;
+      case Update::dplr: head<Update::dplr>(task, sequence, value_head); break;
+    }
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace klab::kernels::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace klab::kernels::cpu {
+
+HWY_EXPORT(backward);
+
+void backward(const Problem& problem, const Rows& d_o, const float* d_final_state, const Kept& kept,
+              const Gradients& gradients) {
+  HWY_DYNAMIC_DISPATCH(backward)(problem, d_o, d_final_state, kept, gradients);
+}
+
+}  // namespace klab::kernels::cpu
+#endif

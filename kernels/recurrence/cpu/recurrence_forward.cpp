@@ -1,0 +1,163 @@
+// The forward pass, chunk by chunk (section 3.1 of arXiv 2510.26692, without W and U: the triangular system is solved
+// directly on the corrections).
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/recurrence/cpu/recurrence_forward.cpp"
+#include "kernels/common/cpu/targets.h"
+// Before all that is compiled once per instruction set:
+#include "hwy/foreach_target.h"
+#include "kernels/recurrence/cpu/chunk-inl.h"
+#include "kernels/recurrence/cpu/correct-inl.h"
+#include "kernels/common/cpu/workers.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace klab::kernels::cpu {
+namespace HWY_NAMESPACE {
+namespace {
+
+// Heads whose states share the second-level cache with the chunk at hand.
+constexpr int64_t kMostHeads = 4;
+
+struct Task {
+  const Problem& p;
+  const MutableRows& o;
+  float* final_state;
+  const Kept& kept;
+  const std::vector<int64_t>& segments;
+  int64_t kept_state_size;  // of all columns
+  Widths w;
+};
+
+void store_rows(const TokenRows& from, const Place& at, int64_t width, const MutableRows& to) {
+  for (int64_t i = 0; i < at.count; ++i) store_row(from[i], width, to, to.offset(at.row, at.token + i, at.head));
+}
+
+void keep_corrections(const Task& t, const Place& at, const TokenRows& corrections) {
+  for (int64_t i = 0; i < at.count; ++i) {
+    const int64_t token = at.row * t.o.batch / t.o.token + at.token + i;  // o is contiguous: [B T, HV, V]
+    std::memcpy(t.kept.corrections + (token * t.p.HV + at.head) * t.p.state_width, corrections[i],
+                static_cast<size_t>(t.p.V) * sizeof(float));
+  }
+}
+
+template <Update kUpdate>
+void chunk(const Task& t, const Place& at, const Place& next, Chunk& c, float* state) {
+  const Problem& p = t.p;
+  prepare_columns<kUpdate>(p, t.w, at, c);
+  prepare_rows<kUpdate>(p, t.w, at, c);
+  load_rows(p.v, at, at.head, p.V, t.w.V, c.values[0]);
+  constexpr int kFirst = kUpdate == Update::accumulate ? 1 : 0;
+  read_state(c.rows[kFirst][0], (2 - kFirst) * kChunk, state, t.w.K, t.w.V, c.reads[kFirst][0], Prefetcher(p, next));
+  correct_and_read<kUpdate>(t.w, c);
+  store_rows(c.reads[1], at, p.V, t.o);
+  if (t.kept.corrections != nullptr) keep_corrections(t, at, kUpdate == Update::delta ? c.reads[0] : c.values[1]);
+  write_state(c.decay, c.ends[0][0], c.values[0][0], kUpdate == Update::dplr ? 2 * kChunk : kChunk, t.w.K, t.w.V, state,
+              state);
+}
+
+template <Update kUpdate>
+void heads(const Task& t, int64_t sequence, int64_t first_head, int64_t count) {
+  const Problem& p = t.p;
+  const int64_t state_size = t.w.K * t.w.V, length = p.sequences[static_cast<size_t>(sequence)].length;
+  Chunk* c = static_cast<Chunk*>(scratch(sizeof(Chunk) + static_cast<size_t>(count * state_size) * sizeof(float)));
+  float* states = reinterpret_cast<float*>(c + 1);
+  const auto outside = [&](int64_t head) { return (sequence * p.HV + head) * p.K * p.state_width; };
+
+  for (int64_t h = 0; h < count; ++h) {
+    const float* initial = p.initial_state == nullptr ? nullptr : p.initial_state + outside(first_head + h);
+    load_state(initial, p.state_width, p.K, p.V, t.w.K, t.w.V, states + h * state_size);
+  }
+  for (int64_t first = 0; first < length; first += kChunk) {
+    for (int64_t h = 0; h < count; ++h) {
+      const int64_t head = first_head + h;
+      float* state = states + h * state_size;
+      if (t.kept.states != nullptr && first % kSegment == 0) {
+        const int64_t segment = t.segments[static_cast<size_t>(sequence)] + first / kSegment;
+        std::memcpy(t.kept.states + (segment * p.HV + head) * t.kept_state_size, state,
+                    static_cast<size_t>(state_size) * sizeof(float));
+      }
+      const Place next = place_of(p, sequence, head, HWY_MIN(first + kChunk, length));  // empty after the last one
+      chunk<kUpdate>(t, place_of(p, sequence, head, first), next, *c, state);
+    }
+  }
+  if (t.final_state == nullptr) return;
+  for (int64_t h = 0; h < count; ++h) {
+    store_state(states + h * state_size, p.state_width, p.K, p.V, t.w.K, t.final_state + outside(first_head + h));
+  }
+}
+
+// The part of a problem that concerns the columns [first, first + width) of V. Columns do not know of each other, so
+// what is computed for one is the same however they are parted.
+struct Part {
+  Problem p;
+  MutableRows o;
+  float* final_state;
+  Kept kept;
+};
+
+template <typename View>
+View shifted(View rows, int64_t elements) {
+  rows.data =
+      static_cast<char*>(const_cast<void*>(static_cast<const void*>(rows.data))) + elements * bytes_of(rows.dtype);
+  return rows;
+}
+
+Part part_of(const Problem& p, const MutableRows& o, float* final_state, const Kept& kept, int64_t first,
+             int64_t width) {
+  const auto columns = [&](auto* x) { return x == nullptr ? x : x + first; };
+  Part part{p, shifted(o, first), columns(final_state), {columns(kept.corrections), kept.states}};
+  part.p.V = width;
+  part.p.v = shifted(p.v, first);
+  part.p.initial_state = columns(p.initial_state);
+  if (kept.states != nullptr) part.kept.states += first * padded_key(p.K);  // panels of columns follow each other
+  return part;
+}
+
+// Columns of a part: all of them, unless there are fewer heads than threads.
+int64_t columns_per_part(const Problem& p, int64_t threads) {
+  constexpr int64_t kFewest = 32;  // a multiple of every panel's width
+  const int64_t tasks = p.count() * p.HV, parts = (threads + tasks - 1) / tasks;
+  const int64_t blocks = (p.V + kFewest - 1) / kFewest;
+  return (blocks + parts - 1) / parts * kFewest;
+}
+
+}  // namespace
+
+void forward(const Problem& p, const MutableRows& o, float* final_state, const Kept& kept) {
+  const std::vector<int64_t> segments = segment_offsets(p.sequences);
+  const int64_t columns = columns_per_part(p, threads()), parts = (p.V + columns - 1) / columns;
+  const int64_t group = heads_per_task(p.count(), p.HV, kMostHeads), groups = (p.HV + group - 1) / group;
+  run_tasks(p.count() * groups * parts, [&](int64_t i) {
+    const int64_t sequence = i / parts / groups, first = i / parts % groups * group, column = i % parts * columns;
+    const int64_t count = HWY_MIN(group, p.HV - first);
+    const Part part = part_of(p, o, final_state, kept, column, HWY_MIN(columns, p.V - column));
+    const int64_t kept_state_size = padded_key(p.K) * padded_value(p.V);
+    const Task task{part.p, part.o, part.final_state, part.kept, segments, kept_state_size, Widths(part.p)};
+    switch (p.update) {
+      case Update::accumulate: heads<Update::accumulate>(task, sequence, first, count); break;
+      case Update::delta: heads<Update::delta>(task, sequence, first, count); break;
+      case Update::dplr: heads<Update::dplr>(task, sequence, first, count); break;
+    }
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace klab::kernels::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace klab::kernels::cpu {
+
+HWY_EXPORT(forward);
+
+void forward(const Problem& problem, const MutableRows& o, float* final_state, const Kept& kept) {
+  HWY_DYNAMIC_DISPATCH(forward)(problem, o, final_state, kept);
+}
+
+std::vector<int64_t> segment_offsets(const std::vector<Sequence>& sequences) {
+  std::vector<int64_t> offsets{0};
+  for (const Sequence& s : sequences) offsets.push_back(offsets.back() + (s.length + kSegment - 1) / kSegment);
+  return offsets;
+}
+
+}  // namespace klab::kernels::cpu
+#endif

@@ -1,0 +1,39 @@
+// Where the gradient kernel has what in shared memory.
+#pragma once
+
+#include "kernels/recurrence/cuda/chunk_layout.h"
+
+namespace klab::kernels::cuda {
+
+constexpr int kGradientWarps = 4;
+
+constexpr size_t larger(size_t x, size_t y) { return x > y ? x : y; }
+
+template <size_t kElement, int kColumnKinds, int kWidth>
+struct GradientLayout {
+  using Chunk = ChunkLayout<kElement, kColumnKinds, kWidth>;
+  static constexpr int kValueRows = kWidth * kElement <= 256 ? 64 : 32;  ///< columns of V at a time
+  static constexpr int kTokenStride = kValueRows + kRowPaddingOf16;
+  static constexpr size_t kFloatRows = static_cast<size_t>(kChunk) * kWidth * sizeof(float);
+
+  /// A chunk's stage; later float [rows 16, columns 16][kWidth], the gradients of a level's rows and columns.
+  static constexpr size_t kStage = 0;
+  static constexpr size_t kScratch = aligned(larger(Chunk::kStage, 2 * kFloatRows));
+  /// S, then the gradient of what it becomes, [kValueRows][stride]; later float [rows and ends][16][kWidth], their
+  /// gradients, and in the same places those of the inputs: a thread has its channels of both.
+  static constexpr size_t kStates = kScratch + Chunk::scratch(1);
+  static constexpr size_t kState = static_cast<size_t>(kValueRows) * Chunk::kStride * kElement;
+  static constexpr int kSums = kColumnKinds == 2 ? 5 : 3;
+  static constexpr size_t kTokens = kStates + aligned(larger(2 * kState, kSums* kFloatRows));
+  static constexpr size_t kToken = kChunk * kTokenStride * kElement;  ///< [16][kTokenStride]: d_o, d_reads, values
+  static constexpr size_t kPairs = kTokens + aligned((2 + kColumnKinds) * kToken);  ///< float [kind, column, 16][17]
+  static constexpr size_t kLevelPairs =
+      kPairs + aligned(2 * kColumnKinds * kChunk * kPairStride * sizeof(float));  ///< two matrices [16][kSmallStride]
+  static constexpr size_t kDecay = kLevelPairs + aligned(2 * Chunk::kSmall);      ///< float [kWidth], its gradient
+  static constexpr size_t kBeta = kDecay + kWidth * sizeof(float);                ///< float [warp, 16]
+  static constexpr size_t kReduced = kBeta + kGradientWarps * kChunk * sizeof(float);  ///< float [warp, 32]
+  static constexpr size_t kTotal = aligned(kReduced + kGradientWarps * 32 * sizeof(float));
+  static_assert(kTotal <= kSharedOfHopper);
+};
+
+}  // namespace klab::kernels::cuda

@@ -1,0 +1,251 @@
+// What the walks along a sequence share: which part of it a block has, and the line from producers, which prepare
+// chunks into stages, to consumers, which take them one after another.
+#pragma once
+
+#include "kernels/recurrence/cuda/chunk.cuh"
+
+namespace klab::kernels::cuda {
+
+constexpr int kSlice = 16;         ///< columns of V of one consumer warp
+constexpr int kMostConsumers = 4;  ///< warps of a block
+
+/// A sequence may be cut into parts that are walked at the same time, once the state that enters each is known.
+struct Parts {
+  int count = 1;       // per sequence
+  int64_t tokens = 0;  // per part, a multiple of kChunk; all of them where count is 1
+};
+
+/// A walk along all sequences, heads and slices of V.
+struct Walk {
+  Problem p;
+  Parts parts;
+  int slices;     // of kSlice columns, all blocks' together
+  int consumers;  // warps per block
+  int64_t blocks_per_head() const { return (slices + consumers - 1) / consumers; }
+  dim3 grid() const { return dim3(static_cast<unsigned>(p.sequences.count * parts.count * p.HV * blocks_per_head())); }
+};
+
+// Which part of the work a block has.
+struct Share {
+  int64_t sequence;
+  int part, head;
+  SequenceSpan span;  // of the part
+  int slice;          // the block's first
+
+  __device__ int chunks() const { return static_cast<int>((span.length + kChunk - 1) / kChunk); }
+  __device__ Place place(int chunk) const { return place_of(span, static_cast<int64_t>(chunk) * kChunk, head); }
+};
+
+// Blocks of one head are neighbours: they prepare the same chunks, read from memory once.
+__device__ __forceinline__ Share share_of(const Walk& walk) {
+  const int64_t blocks = (walk.slices + walk.consumers - 1) / walk.consumers, row = blockIdx.x / blocks;
+  Share share;
+  share.slice = static_cast<int>(blockIdx.x % blocks) * walk.consumers;
+  share.head = static_cast<int>(row % walk.p.HV);
+  share.sequence = row / walk.p.HV / walk.parts.count;
+  share.part = static_cast<int>(row / walk.p.HV % walk.parts.count);
+  share.span = span_of(walk.p.sequences, share.sequence);
+  if (walk.parts.count > 1) {
+    const int64_t first = share.part * walk.parts.tokens, left = share.span.length - first;
+    share.span.start += first < share.span.length ? first : share.span.length;
+    share.span.length = left < 0 ? 0 : left < walk.parts.tokens ? left : walk.parts.tokens;
+  }
+  return share;
+}
+
+// A warp's columns of V, from `first`. `values`: they are those of V, else those of K in a part's map (forward pass).
+struct Slice {
+  int first;
+  bool values;
+};
+
+template <class Operand, bool kDplr, int kWidth>
+struct Pipeline {
+  using Layout = typename Scratch<Operand, kDplr, kWidth>::Layout;
+  using Element = typename Operand::Element;
+  using Left = typename Operand::Left;
+  using Right = typename Operand::Right;
+  using StageOf = Stage<Operand, kDplr, kWidth>;
+  static constexpr int kTiles = kWidth / 8;
+  static constexpr size_t kShared = Layout::kTotal;
+  static constexpr int kMostThreads = kMostConsumers * kWarp + Layout::kGroups * Layout::kGroupThreads;
+
+  static __device__ StageOf stage(int number) { return {shared_memory() + number * Layout::kStage}; }
+  static __device__ int full_barrier(int stage) { return 5 + stage; }
+  static __device__ int empty_barrier(int stage) { return 9 + stage; }
+  static __device__ int both(const Walk& walk) { return walk.consumers * kWarp + Layout::kGroupThreads; }
+  static int threads(const Walk& walk) { return walk.consumers * kWarp + Layout::kGroups * Layout::kGroupThreads; }
+
+  // Prepares chunks; `nth(n)` is the place of the n-th that is wanted.
+  template <class Nth>
+  static __device__ void produce(const Walk& walk, int chunks, int thread, const Nth& nth) {
+    const int number = thread / Layout::kGroupThreads;
+    Group<Operand, kDplr, kWidth> group{
+        thread % Layout::kGroupThreads,
+        1 + number,
+        {shared_memory() + Layout::kGroups * Layout::kStage + number * Layout::kScratch}};
+    Channels<Operand, kDplr> c;
+    if (number < chunks) {
+      group.begin(walk.p, nth(number));
+      group.fetch(walk.p, nth(number));
+    }
+    for (int n = number; n < chunks; n += Layout::kGroups) {
+      const Place at = nth(n);
+      group.load(walk.p, at, nth(n + Layout::kGroups < chunks ? n + Layout::kGroups : -1), c);
+      group.template relate<Layout::kLevelsAtOnce>(walk.p, at, c);
+      if (n >= Layout::kGroups) barrier_wait(empty_barrier(number), both(walk));
+      group.write(c, stage(number), walk.p.update != Update::accumulate);
+      if (Operand::kCoreMatrices) publish_to_warpgroups();
+      barrier_arrive(full_barrier(number), both(walk));
+    }
+  }
+
+  // Calls take(n, stage) for each chunk, once it is there.
+  template <class Take>
+  static __device__ void consume(const Walk& walk, int chunks, const Take& take) {
+    for (int n = 0; n < chunks; ++n) {
+      const int number = n % Layout::kGroups;
+      barrier_wait(full_barrier(number), both(walk));
+      take(n, stage(number));
+      if (n + Layout::kGroups < chunks) barrier_arrive(empty_barrier(number), both(walk));
+    }
+  }
+
+  // --- What consumers do with tiles ---
+
+  static __device__ Left left(const Tile (&x)[2]) { return Operand::left(x[0], x[1]); }
+
+  // to += x times a 16 x 16 matrix stored [column of `to`][k].
+  static __device__ void multiply(Tile (&to)[2], const Left& x, const Element* matrix, int stride = kSmallStride) {
+    Right b[2];
+    Operand::load_right(b, matrix, stride);
+    Operand::multiply(to[0], x, b[0]);
+    Operand::multiply(to[1], x, b[1]);
+  }
+
+  // The same of one stored [k][column of `to`].
+  static __device__ void multiply_across(Tile (&to)[2], const Left& x, const Element* matrix,
+                                         int stride = kSmallStride) {
+    Right b[2];
+    Operand::load_right_across(b, matrix, stride);
+    Operand::multiply(to[0], x, b[0]);
+    Operand::multiply(to[1], x, b[1]);
+  }
+
+  // state = state decay, key by key.
+  static __device__ void decay_state(Tile (&state)[kTiles], const float* decay) {
+    const int t = lane() % 4;
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+      const Two by = *reinterpret_cast<const Two*>(decay + n * 8 + 2 * t);
+#pragma unroll
+      for (int r = 0; r < 4; ++r) state[n].c[r] *= r % 2 == 0 ? by.x : by.y;
+    }
+  }
+
+  // state += x times rows of keys [16 tokens][kWidth].
+  static __device__ void write_state(Tile (&state)[kTiles], const Left& x, const Element* rows) {
+#pragma unroll
+    for (int n = 0; n < kTiles; n += 2) {
+      Right b[2];
+      Operand::load_right_across(b, rows + n * 8, Layout::kStride);
+      Operand::multiply(state[n], x, b[0]);
+      Operand::multiply(state[n + 1], x, b[1]);
+    }
+  }
+
+  // [K, V] in memory as a slice [16 of V, K].
+  static __device__ void load_state(const float* from, const Slice& slice, int K, int V, Tile (&state)[kTiles]) {
+    const int g = lane() / 4, t = lane() % 4;
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        const int v = slice.first + g + r / 2 * 8, k = n * 8 + 2 * t + r % 2;
+        float x = 0.0f;
+        if (slice.values && from != nullptr && v < V && k < K) x = from[static_cast<int64_t>(k) * V + v];
+        if (!slice.values && v == k) x = 1.0f;
+        state[n].c[r] = x;
+      }
+    }
+  }
+
+  // Element (v, k) of the slice goes to to[v * v_step + k * k_step].
+  static __device__ void store_state(const Tile (&state)[kTiles], const Slice& slice, int K, int width, int64_t v_step,
+                                     int64_t k_step, float* to) {
+    const int g = lane() / 4, t = lane() % 4;
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        const int v = slice.first + g + r / 2 * 8, k = n * 8 + 2 * t + r % 2;
+        if (v < width && k < K) to[v * v_step + k * k_step] = state[n].c[r];
+      }
+    }
+  }
+
+  // A state of a chunk as operands [slices of V, kWidth], for the gradients.
+  static __device__ void keep_state(const Walk& walk, const Share& share, const Slice& slice, int chunk,
+                                    const Tile (&state)[kTiles], void* states) {
+    const int64_t start = share.span.start - share.part * walk.parts.tokens;
+    const int64_t slot =
+        first_chunk_slot(walk.p.sequences, share.sequence, start) + share.part * walk.parts.tokens / kChunk + chunk;
+    Element* to =
+        static_cast<Element*>(states) + ((slot * walk.p.HV + share.head) * walk.slices * kSlice + slice.first) * kWidth;
+    const int g = lane() / 4, t = lane() % 4;
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        *reinterpret_cast<typename Operand::Packed*>(to + (g + 8 * r) * kWidth + n * 8 + 2 * t) =
+            Operand::pack(state[n].c[2 * r], state[n].c[2 * r + 1]);
+      }
+    }
+  }
+
+  // Rows of V of a chunk, transposed: [16 of V, 16 tokens].
+  static __device__ void load_values(const Rows& rows, const Place& at, const Slice& slice, int V, Tile (&v)[2]) {
+    const int g = lane() / 4, t = lane() % 4;
+    const Element* from = static_cast<const Element*>(rows.data) + rows.offset(at.row, at.token, at.head) + slice.first;
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        const int column = g + r / 2 * 8, token = n * 8 + 2 * t + r % 2;
+        const bool inside = slice.values && slice.first + column < V && token < at.count;
+        v[n].c[r] = inside ? Operand::widen(from[token * rows.token + column]) : 0.0f;
+      }
+    }
+  }
+
+  static __device__ void store_values(const MutableRows& rows, const Place& at, const Slice& slice, int V,
+                                      const Tile (&x)[2]) {
+    const int g = lane() / 4, t = lane() % 4;
+    Element* to = static_cast<Element*>(rows.data) + rows.offset(at.row, at.token, at.head) + slice.first;
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        const int column = g + r / 2 * 8, token = n * 8 + 2 * t + r % 2;
+        if (slice.first + column < V && token < at.count) to[token * rows.token + column] = Operand::round(x[n].c[r]);
+      }
+    }
+  }
+};
+
+/// Calls run.operator()<Operand, kDplr, kWidth>() for the problem.
+template <class Operand, class Run>
+void with_shape(const Problem& p, const Run& run) {
+  const auto of_width = [&]<int kWidth>() {
+    if (p.update == Update::dplr) {
+      run.template operator()<Operand, true, kWidth>();
+    } else {
+      run.template operator()<Operand, false, kWidth>();
+    }
+  };
+  if (p.K <= 64) return of_width.template operator()<64>();
+  if (p.K <= 128) return of_width.template operator()<128>();
+  if constexpr (Operand::kDtype != Dtype::float32) return of_width.template operator()<256>();
+}
+
+}  // namespace klab::kernels::cuda

@@ -1,0 +1,16 @@
+// The kernels of the backward pass by operand; each instance stands in a file of its own.
+#pragma once
+
+#include "kernels/recurrence/cuda/recurrence_gradient.cuh"
+#include "kernels/recurrence/cuda/recurrence_reverse.cuh"
+
+namespace klab::kernels::cuda {
+
+void launch_reverse_bfloat16(const ReverseTask& task, Stream stream);
+void launch_reverse_float16(const ReverseTask& task, Stream stream);
+void launch_reverse_float32(const ReverseTask& task, Stream stream);
+void launch_gradient_bfloat16(const GradientTask& task, Stream stream);
+void launch_gradient_float16(const GradientTask& task, Stream stream);
+void launch_gradient_float32(const GradientTask& task, Stream stream);
+
+}  // namespace klab::kernels::cuda

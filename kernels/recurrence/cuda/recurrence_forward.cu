@@ -1,0 +1,153 @@
+// How the forward pass is laid out over the device, and how the parts of a long sequence are joined.
+#include "kernels/recurrence/cuda/recurrence_forward.cuh"
+
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+namespace klab::kernels::cuda {
+namespace {
+
+constexpr int64_t kFewestTokensOfPart = 512;
+constexpr int kColumns = 16;  // of V, per block of the joining kernel
+
+// The state that enters each part: from the one before it, through the affine map of that part.
+__global__ void __launch_bounds__(kMaxHeadDim)
+    join_kernel(const float* map, const float* offset, const float* initial_state, int parts, int64_t HV, int K, int V,
+                float* entering) {
+  const int blocks = (V + kColumns - 1) / kColumns, first = static_cast<int>(blockIdx.x) % blocks * kColumns;
+  const int64_t row = static_cast<int64_t>(blockIdx.x) / blocks, sequence = row / HV, head = row % HV;
+  const int k = static_cast<int>(threadIdx.x);
+  float* state = reinterpret_cast<float*>(shared_memory());  // [K][kColumns]
+  float x[kColumns] = {};
+  if (initial_state != nullptr && k < K) {
+    for (int n = 0; n < kColumns && first + n < V; ++n) x[n] = initial_state[(row * K + k) * V + first + n];
+  }
+  for (int part = 0; part < parts; ++part) {
+    const int64_t at = (sequence * parts + part) * HV + head;
+    if (k < K) {
+      for (int n = 0; n < kColumns; ++n) {
+        if (first + n < V) entering[(at * K + k) * V + first + n] = x[n];
+        state[k * kColumns + n] = x[n];
+      }
+    }
+    block_barrier();
+    if (k < K) {
+#pragma unroll
+      for (int n = 0; n < kColumns; ++n) x[n] = first + n < V ? offset[(at * K + k) * V + first + n] : 0.0f;
+      for (int j = 0; j < K; ++j) {
+        const float m = map[(at * K + j) * K + k];
+#pragma unroll
+        for (int n = 0; n < kColumns; ++n) x[n] += m * state[j * kColumns + n];
+      }
+    }
+    block_barrier();
+  }
+}
+
+// Warps that the device runs side by side at full speed: one per quarter of a multiprocessor.
+int64_t capacity() { return int64_t{4} * multiprocessors(); }
+
+// Parts cost three times the work, so they pay where the device would stand still for more than that.
+Parts choose_parts(const Problem& p) {
+  const int64_t warps = p.sequences.count * p.HV * slices_of(p.V), T = p.sequences.tokens;
+  const int64_t most = T / kFewestTokensOfPart / (p.sequences.offsets == nullptr ? 1 : p.sequences.count);
+  if (warps * 3 > capacity() || most < 4) return {1, T};
+  const int64_t count = std::min(most, capacity() / warps);
+  const int64_t tokens = (T + count - 1) / count;
+  return {static_cast<int>(count), (tokens + kChunk - 1) / kChunk * kChunk};
+}
+
+}  // namespace
+
+// More consumers share what a block's producers make.
+int choose_consumers(const Problem& p, const Parts& parts, int64_t slices) {
+  int consumers = kMostConsumers;
+  while (consumers > 1 && p.sequences.count * parts.count * p.HV * ((slices + consumers - 1) / consumers) * 4 <
+                              3 * static_cast<int64_t>(multiprocessors())) {
+    consumers /= 2;
+  }
+  return consumers;
+}
+
+namespace {
+
+// KLAB_CUDA_TIER: 'portable' (mma.sync, the default) or 'hopper' (wgmma, where there is such a kernel).
+bool wants_warpgroups() {
+  const char* tier = std::getenv("KLAB_CUDA_TIER");
+  if (tier == nullptr || std::strcmp(tier, "portable") == 0) return false;
+  TORCH_CHECK_VALUE(std::strcmp(tier, "hopper") == 0, "KLAB_CUDA_TIER=", tier, " is neither 'portable' nor 'hopper'");
+  TORCH_CHECK_VALUE(has_warpgroups(), "KLAB_CUDA_TIER=hopper needs a device of compute capability 9.0");
+  return true;
+}
+
+bool has_warpgroup_kernel(const ForwardTask& task) {
+  return task.p.v.dtype != Dtype::float32 && task.p.K <= 128 && task.consumers == kMostConsumers;
+}
+
+void launch_forward(ForwardTask& task, Stream stream) {
+  task.slices = static_cast<int>(slices_of(task.p.V) + (task.part_map == nullptr ? 0 : slices_of(task.p.K)));
+  task.consumers = choose_consumers(task.p, task.parts, task.slices);
+  if (wants_warpgroups() && has_warpgroup_kernel(task)) return launch_forward_warpgroups(task, stream);
+  switch (task.p.v.dtype) {
+    case Dtype::bfloat16: launch_forward_bfloat16(task, stream); break;
+    case Dtype::float16: launch_forward_float16(task, stream); break;
+    case Dtype::float32: launch_forward_float32(task, stream); break;
+  }
+}
+
+struct PartStates {
+  float *map, *offset, *entering;
+};
+
+int64_t part_rows(const Problem& p, const Parts& parts) { return p.sequences.count * parts.count * p.HV; }
+
+PartStates part_states(const Problem& p, const Parts& parts, void* workspace) {
+  float* map = static_cast<float*>(workspace);
+  float* offset = map + part_rows(p, parts) * p.K * p.K;
+  return {map, offset, offset + part_rows(p, parts) * p.K * p.V};
+}
+
+}  // namespace
+
+size_t recurrence_forward_workspace(const Problem& p) {
+  const Parts parts = choose_parts(p);
+  if (parts.count == 1) return 0;
+  return static_cast<size_t>(part_rows(p, parts) * p.K * (p.K + 2 * p.V)) * sizeof(float);
+}
+
+void run_forward(const Problem& p, const MutableRows& o, float* final_state, void* chunk_states, void* workspace,
+                 Stream stream) {
+  ForwardTask task{};
+  task.p = p;
+  task.parts = choose_parts(p);
+  if (task.parts.count > 1) {
+    const PartStates states = part_states(p, task.parts, workspace);
+    task.part_map = states.map;
+    task.part_offset = states.offset;
+    launch_forward(task, stream);
+    const int64_t blocks = (p.V + kColumns - 1) / kColumns;
+    const int threads = static_cast<int>((p.K + kWarp - 1) / kWarp * kWarp);
+    launch(join_kernel, dim3(static_cast<unsigned>(p.sequences.count * p.HV * blocks)), threads,
+           static_cast<size_t>(p.K) * kColumns * sizeof(float), stream, states.map, states.offset, p.initial_state,
+           task.parts.count, p.HV, static_cast<int>(p.K), static_cast<int>(p.V), states.entering);
+    task.part_map = task.part_offset = nullptr;
+    task.entering_states = states.entering;
+  }
+  task.o = o;
+  task.final_state = final_state;
+  task.chunk_states = chunk_states;
+  launch_forward(task, stream);
+}
+
+void recurrence_forward(const Problem& p, const MutableRows& o, float* final_state, void* workspace, void* stream) {
+  if (p.v.dtype == Dtype::float32 && p.K > kWidestFloat32) {
+    recurrence_step(p, o, final_state, nullptr, stream);
+  } else {
+    run_forward(p, o, final_state, nullptr, workspace, static_cast<Stream>(stream));
+  }
+}
+
+}  // namespace klab::kernels::cuda

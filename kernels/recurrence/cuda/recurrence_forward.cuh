@@ -1,0 +1,158 @@
+// The forward pass in one kernel. Groups of warps prepare chunks (chunk.cuh) into stages in shared memory; the other
+// warps consume them one after another, each with the state of 16 columns of V in its registers, as sums of products.
+// Columns of V do not know of each other, so consumers share what they read and nothing else.
+//
+// The state is held transposed, [16 of V, K]: as sums it is the left operand of the next product as it stands, and
+// never passes through memory. Of one chunk, with rows and ends as chunk.cuh makes them (section 3.1 of
+// arXiv 2510.26692, transposed):
+//     reads = S rows^T;  u = (v - reads_solve) M^T;  o = reads_query + u P^T;  S = S decay + u ends
+#pragma once
+
+#include "kernels/recurrence/cuda/warpgroup_chunk.cuh"
+
+namespace klab::kernels::cuda {
+
+struct ForwardTask : Walk {
+  MutableRows o;                 // no data: not wanted
+  const float* entering_states;  // [N, parts, HV, K, V], or null: the problem's initial state (one part)
+  float* final_state;            // [N, HV, K, V], or null
+  // The affine map S -> M S + b of each part: M^T [N, parts, HV, K, K] and b [N, parts, HV, K, V]. Where wanted,
+  // the slices of V are followed by those of K, which start from the identity and write no values.
+  float *part_map, *part_offset;
+  void* chunk_states;  // [chunk slots, HV, slices, kWidth] of operands entering each chunk, or null
+};
+
+template <class Operand, bool kDplr, int kWidth>
+struct Forward : Pipeline<Operand, kDplr, kWidth> {
+  using Base = Pipeline<Operand, kDplr, kWidth>;
+  using Base::kTiles;
+  using typename Base::Left, typename Base::Right, typename Base::StageOf;
+
+  static __device__ int64_t part_offset(const ForwardTask& task, const Share& share, int64_t width) {
+    const int64_t row = (share.sequence * task.parts.count + share.part) * task.p.HV + share.head;
+    return row * task.p.K * width;
+  }
+
+  static __device__ const float* entering(const ForwardTask& task, const Share& share) {
+    const float* from = task.entering_states;
+    if (from == nullptr && task.part_map == nullptr) from = task.p.initial_state;
+    return from == nullptr ? nullptr : from + part_offset(task, share, task.p.V);
+  }
+
+  static __device__ void store_final_state(const ForwardTask& task, const Share& share, const Slice& slice,
+                                           const Tile (&state)[kTiles]) {
+    const int K = static_cast<int>(task.p.K), V = static_cast<int>(task.p.V);
+    if (task.part_map != nullptr) {
+      if (slice.values) {
+        Base::store_state(state, slice, K, V, 1, V, task.part_offset + part_offset(task, share, V));
+      } else {
+        Base::store_state(state, slice, K, K, K, 1, task.part_map + part_offset(task, share, K));
+      }
+    } else if (task.final_state != nullptr && share.part == task.parts.count - 1) {
+      const int64_t row = share.sequence * task.p.HV + share.head;
+      Base::store_state(state, slice, K, V, 1, V, task.final_state + row * K * V);
+    }
+  }
+
+  // o of a chunk, and the state it leaves; by products of warpgroups, warpgroup_chunk.cuh, where the
+  // operands lie as those want them.
+  static __device__ void chunk(bool solves, const StageOf& stage, const Tile (&v)[2], Tile (&state)[kTiles],
+                               Tile (&o)[2]) {
+    Tile solve[2] = {};
+    o[0] = o[1] = {};
+#pragma unroll
+    for (int n = 0; n < kTiles; n += 2) {
+      const Left s = Operand::left(state[n], state[n + 1]);
+      if (solves) Base::multiply(solve, s, stage.rows(0) + n * 8, Base::Layout::kStride);
+      Base::multiply(o, s, stage.rows(1) + n * 8, Base::Layout::kStride);
+    }
+    Left written = Base::left(v), corrected = {};  // what goes with k and, of DPLR, with b
+    if (kDplr) {
+      Base::multiply(solve, written, stage.solve_pairs(0));
+      Tile z[2] = {};
+      Base::multiply(z, Base::left(solve), stage.inverse());
+      corrected = Base::left(z);
+    } else if (solves) {
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+#pragma unroll
+        for (int r = 0; r < 4; ++r) solve[n].c[r] = v[n].c[r] - solve[n].c[r];
+      }
+      Tile u[2] = {};
+      Base::multiply(u, Base::left(solve), stage.inverse());
+      written = Base::left(u);
+    }
+    Base::multiply(o, written, stage.query_pairs(0));
+    if (kDplr) Base::multiply(o, corrected, stage.query_pairs(1));
+    Base::decay_state(state, stage.decay());
+    Base::write_state(state, written, stage.ends(0));
+    if (kDplr) Base::write_state(state, corrected, stage.ends(1));
+  }
+
+  static __device__ void consume(const ForwardTask& task, const Share& share, int warp) {
+    const int V = static_cast<int>(task.p.V), value_slices = (V + kSlice - 1) / kSlice, number = share.slice + warp;
+    const Slice slice{(number < value_slices ? number : number - value_slices) * kSlice, number < value_slices};
+    const bool active = number < task.slices, solves = task.p.update != Update::accumulate;
+    constexpr bool kTogether =
+        Operand::kCoreMatrices;  // a warpgroup's warps compute together, also one without columns
+    const int chunks = share.chunks();
+    Tile state[kTiles], next_v[2] = {};
+    Base::load_state(entering(task, share), slice, static_cast<int>(task.p.K), V, state);
+    if (chunks > 0 && active) Base::load_values(task.p.v, share.place(0), slice, V, next_v);
+    Base::consume(task, chunks, [&](int n, const StageOf& stage) {
+      if (!active && !kTogether) return;
+      if (active && task.chunk_states != nullptr) Base::keep_state(task, share, slice, n, state, task.chunk_states);
+      const Tile v[2] = {next_v[0], next_v[1]};
+      if (n + 1 < chunks && active) Base::load_values(task.p.v, share.place(n + 1), slice, V, next_v);
+      Tile o[2];
+      if constexpr (kTogether) {
+        WarpgroupChunk<Operand, kDplr, kWidth>::run(solves, stage, v, state, o);
+      } else {
+        chunk(solves, stage, v, state, o);
+      }
+      if (active && task.o && slice.values) Base::store_values(task.o, share.place(n), slice, V, o);
+    });
+    if (active) store_final_state(task, share, slice, state);
+  }
+};
+
+template <class Operand, bool kDplr, int kWidth>
+__global__ void __launch_bounds__(Pipeline<Operand, kDplr, kWidth>::kMostThreads, 1)
+    forward_kernel(const ForwardTask task) {
+  using F = Forward<Operand, kDplr, kWidth>;
+  const Share share = share_of(task);
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, chunks = share.chunks();
+  if (warp < task.consumers) {
+    F::consume(task, share, warp);
+  } else {
+    F::produce(task, chunks, static_cast<int>(threadIdx.x) - task.consumers * kWarp,
+               [&](int n) { return n < 0 ? Place{} : share.place(n); });
+  }
+}
+
+/// The instances of one operand; each stands in a file of its own.
+template <class Operand>
+void launch_forward(const ForwardTask& task, Stream stream) {
+  with_shape<Operand>(task.p, [&]<class O, bool kDplr, int kWidth>() {
+    using F = Forward<O, kDplr, kWidth>;
+    launch(forward_kernel<O, kDplr, kWidth>, task.grid(), F::threads(task), F::kShared, stream, task);
+  });
+}
+
+/// By products of warpgroups; keys of up to 128 channels, 16-bit operands, blocks of four consumers.
+void launch_forward_warpgroups(const ForwardTask& task, Stream stream);
+
+void launch_forward_bfloat16(const ForwardTask& task, Stream stream);
+void launch_forward_float16(const ForwardTask& task, Stream stream);
+void launch_forward_float32(const ForwardTask& task, Stream stream);
+
+/// recurrence_forward() that also keeps the state entering every chunk, unless `chunk_states` is null.
+void run_forward(const Problem& problem, const MutableRows& o, float* final_state, void* chunk_states, void* workspace,
+                 Stream stream);
+
+/// Blocks and warps of a walk that wants `slices` slices: fewer consumers per block where that uses more of the device.
+int choose_consumers(const Problem& problem, const Parts& parts, int64_t slices);
+
+constexpr int64_t slices_of(int64_t width) { return (width + kSlice - 1) / kSlice; }
+
+}  // namespace klab::kernels::cuda

@@ -1,0 +1,95 @@
+// The backward pass, first walk: from the last chunk to the first, the gradient of the state that leaves each chunk. It
+// is the forward walk mirrored: the same stages, the same slices of V, the gradient held transposed in registers.
+#pragma once
+
+#include "kernels/recurrence/cuda/pipeline.cuh"
+
+namespace klab::kernels::cuda {
+
+struct ReverseTask : Walk {
+  Rows d_o;
+  const float* d_final_state;  // [N, HV, K, V], or null: zeros
+  float* d_initial_state;      // [N, HV, K, V], or null: not wanted
+  void* chunk_gradients;       // [chunk slots, HV, slices, kWidth] of operands: of the state leaving each chunk
+};
+
+template <class Operand, bool kDplr, int kWidth>
+struct Reverse : Pipeline<Operand, kDplr, kWidth> {
+  using Base = Pipeline<Operand, kDplr, kWidth>;
+  using Base::kTiles;
+  using typename Base::Element, typename Base::Left, typename Base::StageOf;
+
+  // The gradient of what a column kind's values write, [16 of V, 16 tokens]: through o, and through the state.
+  static __device__ void of_written(const Tile (&d_state)[kTiles], const Left& d_o, const Element* query_pairs,
+                                    const Element* ends, Tile (&to)[2]) {
+    Base::multiply_across(to, d_o, query_pairs);
+#pragma unroll
+    for (int n = 0; n < kTiles; n += 2) {
+      Base::multiply(to, Operand::left(d_state[n], d_state[n + 1]), ends + n * 8, Base::Layout::kStride);
+    }
+  }
+
+  // From the gradient of the state that leaves the chunk to that of the state that enters it.
+  static __device__ void chunk(bool solves, const StageOf& stage, const Tile (&d_o)[2], Tile (&d_state)[kTiles]) {
+    const Left d_out = Base::left(d_o);
+    Tile d_reads[2] = {};
+    if (solves) {
+      Tile d_written[2] = {};
+      of_written(d_state, d_out, stage.query_pairs(kDplr ? 1 : 0), stage.ends(kDplr ? 1 : 0), d_written);
+      Base::multiply_across(d_reads, Base::left(d_written), stage.inverse());
+    }
+#pragma unroll
+    for (int n = 0; n < 2 && !kDplr; ++n) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) d_reads[n].c[r] = -d_reads[n].c[r];  // the delta rule writes v less what it reads
+    }
+    Base::decay_state(d_state, stage.decay());
+    Base::write_state(d_state, d_out, stage.rows(1));
+    if (solves) Base::write_state(d_state, Base::left(d_reads), stage.rows(0));
+  }
+
+  static __device__ void consume(const ReverseTask& task, const Share& share, int warp) {
+    const int K = static_cast<int>(task.p.K), V = static_cast<int>(task.p.V), chunks = share.chunks();
+    const Slice slice{(share.slice + warp) * kSlice, true};
+    const bool active = share.slice + warp < task.slices, solves = task.p.update != Update::accumulate;
+    const int64_t states = (share.sequence * task.p.HV + share.head) * K * V;
+    const auto chunk_of = [&](int n) { return chunks - 1 - n; };
+    Tile d_state[kTiles], next_d_o[2] = {};
+    Base::load_state(task.d_final_state == nullptr ? nullptr : task.d_final_state + states, slice, K, V, d_state);
+    if (active && chunks > 0) Base::load_values(task.d_o, share.place(chunks - 1), slice, V, next_d_o);
+    Base::consume(task, chunks, [&](int n, const StageOf& stage) {
+      if (!active) return;
+      Base::keep_state(task, share, slice, chunk_of(n), d_state, task.chunk_gradients);
+      const Tile d_o[2] = {next_d_o[0], next_d_o[1]};
+      if (n + 1 < chunks) Base::load_values(task.d_o, share.place(chunk_of(n + 1)), slice, V, next_d_o);
+      chunk(solves, stage, d_o, d_state);
+    });
+    if (active && task.d_initial_state != nullptr) {
+      Base::store_state(d_state, slice, K, V, 1, V, task.d_initial_state + states);
+    }
+  }
+};
+
+template <class Operand, bool kDplr, int kWidth>
+__global__ void __launch_bounds__(Pipeline<Operand, kDplr, kWidth>::kMostThreads, 1)
+    reverse_kernel(const ReverseTask task) {
+  using R = Reverse<Operand, kDplr, kWidth>;
+  const Share share = share_of(task);
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, chunks = share.chunks();
+  if (warp < task.consumers) {
+    R::consume(task, share, warp);
+  } else {
+    R::produce(task, chunks, static_cast<int>(threadIdx.x) - task.consumers * kWarp,
+               [&](int n) { return n < 0 ? Place{} : share.place(chunks - 1 - n); });
+  }
+}
+
+template <class Operand>
+void launch_reverse(const ReverseTask& task, Stream stream) {
+  with_shape<Operand>(task.p, [&]<class O, bool kDplr, int kWidth>() {
+    using R = Reverse<O, kDplr, kWidth>;
+    launch(reverse_kernel<O, kDplr, kWidth>, task.grid(), R::threads(task), R::kShared, stream, task);
+  });
+}
+
+}  // namespace klab::kernels::cuda

@@ -1,0 +1,97 @@
+// A chunk of the forward walk by the products of Hopper's warpgroups (sm_90a): four consumers together form 64 columns
+// of V. The registers hold what they hold in Forward::chunk(), a warp's state being its 16 rows of the warpgroup's
+// operand; rows, ends and pairs are read from shared memory by the instruction itself, as core matrices.
+#pragma once
+
+#include "kernels/recurrence/cuda/pipeline.cuh"
+
+namespace klab::kernels::cuda {
+
+template <class Format>
+struct WarpgroupOperand : HalfOperand<Format> {
+  static constexpr bool kCoreMatrices = true;
+};
+
+template <class Operand, bool kDplr, int kWidth>
+struct WarpgroupChunk : Pipeline<Operand, kDplr, kWidth> {
+  using Base = Pipeline<Operand, kDplr, kWidth>;
+  using Base::kTiles;
+  using typename Base::Element, typename Base::Left, typename Base::StageOf;
+  using Tiles = typename Base::Layout::Tiles;
+  static constexpr bool kBfloat16 = Operand::kDtype == Dtype::bfloat16;
+  static constexpr int kBytes = sizeof(Element);
+
+  // Solve and query rows, 32 tokens, 16 channels from `channel`; they lie one behind the other.
+  static __device__ SharedMatrix rows(const StageOf& stage, int channel) {
+    return {stage.rows(0) + Tiles::offset(0, channel), Tiles::kChannelStep * kBytes, Tiles::kTokenStep * kBytes};
+  }
+  static __device__ SharedMatrix ends(const StageOf& stage, int column) {
+    return {stage.ends(column), Tiles::kTokenStep * kBytes, Tiles::kChannelStep * kBytes};
+  }
+  static __device__ SharedMatrix small(const Element* matrix) {
+    return {matrix, 64 * kBytes, Tiles::kSmallTokenStep * kBytes};
+  }
+
+  template <bool kAcross = false, int kCount>
+  static __device__ void multiply(Tile (&to)[kCount], const Left& x, const SharedMatrix& by) {
+    multiply_warpgroup<kBfloat16, kAcross>(to, x.r, by);
+  }
+
+  template <int kCount>
+  static __device__ void finish(Tile (&sums)[kCount]) {
+    warpgroup_commit();
+    warpgroup_wait<0>();
+    warpgroup_done(sums);
+  }
+
+  // u or z: a 16 x 16 matrix times what is given, token by token.
+  static __device__ Left solved(const Left& x, const Element* inverse) {
+    Tile u[2] = {};
+    warpgroup_begin();
+    multiply(u, x, small(inverse));
+    finish(u);
+    return Base::left(u);
+  }
+
+  static __device__ void run(bool solves, const StageOf& stage, const Tile (&v)[2], Tile (&state)[kTiles],
+                             Tile (&o)[2]) {
+    Left s[kTiles / 2];
+#pragma unroll
+    for (int n = 0; n < kTiles / 2; ++n) s[n] = Operand::left(state[2 * n], state[2 * n + 1]);
+    Tile reads[4] = {};  // of the solve rows, of the query rows
+    warpgroup_begin();
+#pragma unroll
+    for (int n = 0; n < kTiles / 2; ++n) multiply(reads, s[n], rows(stage, 16 * n));
+    finish(reads);
+    // Not between the products and the wait for them, although they read copies: these registers were sums of products
+    // too, for which the compiler would wait, and then take products one at a time.
+    Base::decay_state(state, stage.decay());
+
+    Tile solve[2] = {reads[0], reads[1]};
+    o[0] = reads[2];
+    o[1] = reads[3];
+    Left written = Base::left(v), corrected = {};
+    if (kDplr) {
+      warpgroup_begin();
+      multiply(solve, written, small(stage.solve_pairs(0)));
+      finish(solve);
+      corrected = solved(Base::left(solve), stage.inverse());
+    } else if (solves) {
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+#pragma unroll
+        for (int r = 0; r < 4; ++r) solve[n].c[r] = v[n].c[r] - solve[n].c[r];
+      }
+      written = solved(Base::left(solve), stage.inverse());
+    }
+    warpgroup_begin();
+    multiply(o, written, small(stage.query_pairs(0)));
+    if (kDplr) multiply(o, corrected, small(stage.query_pairs(kDplr ? 1 : 0)));
+    multiply<true>(state, written, ends(stage, 0));
+    if (kDplr) multiply<true>(state, corrected, ends(stage, kDplr ? 1 : 0));
+    finish(state);
+    warpgroup_done(o);
+  }
+};
+
+}  // namespace klab::kernels::cuda

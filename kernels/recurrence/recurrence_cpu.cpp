@@ -1,0 +1,85 @@
+// From tensors to the CPU kernels of the recurrence.
+#include <ATen/ATen.h>
+
+#include "kernels/common/checks.h"
+#include "kernels/recurrence/cpu/recurrence.h"
+#include "kernels/common/kernel_tensors.h"
+#include "kernels/recurrence/recurrence_fused.h"
+
+namespace klab::kernels {
+namespace {
+
+using at::Tensor;
+
+cpu::Problem problem(const RecurrenceInputs& in) {
+  cpu::Problem p{};
+  static_cast<RecurrenceProblem&>(p) = recurrence_problem(in);
+  p.state_width = p.V;
+  const int64_t B = in.q.size(0), T = in.q.size(1);
+  p.sequences = sequences_of(B, T, sequence_offsets("recurrence", in.cu_seqlens, B, T));
+  return p;
+}
+
+// Segments of all sequences, or for packed ones the most that their number and T allow: the shape of what is kept must
+// not depend on what the offsets are.
+int64_t most_segments(const RecurrenceInputs& in, int64_t count) {
+  const int64_t T = in.q.size(1);
+  const auto up = [](int64_t tokens) { return (tokens + cpu::kSegment - 1) / cpu::kSegment; };
+  return in.cu_seqlens.defined() ? (T + (cpu::kSegment - 1) * count) / cpu::kSegment : count * up(T);
+}
+
+// Up to this many tokens, steps are faster than a chunk of 16.
+constexpr int64_t kMostSteps = 8;
+
+int64_t longest(const cpu::Problem& p) {
+  int64_t length = 0;
+  for (const cpu::Sequence& s : p.sequences) length = std::max(length, s.length);
+  return length;
+}
+
+RecurrenceOutputs forward(const RecurrenceInputs& inputs, RecurrenceKept* kept) {
+  const RecurrenceInputs in = with_plain_rows(inputs);
+  const cpu::Problem p = problem(in);
+  const auto float32 = in.v.options().dtype(at::kFloat);
+  RecurrenceOutputs out{empty_result(in.v.sizes(), in.v.options()),
+                        in.overwrite_state ? in.initial_state : empty_result({p.count(), p.HV, p.K, p.V}, float32)};
+  cpu::Kept buffers;
+  if (kept != nullptr) {
+    kept->corrections =
+        p.update == Update::accumulate ? empty_result({0}, float32) : empty_result(in.v.sizes(), float32);
+    kept->states =
+        empty_result({most_segments(in, p.count()), p.HV, cpu::padded_key(p.K) * cpu::padded_value(p.V)}, float32);
+    // Of packed sequences there may be fewer segments; what stays unused is still a result and must be the same each
+    // time.
+    const int64_t used = cpu::segment_offsets(p.sequences).back();
+    kept->states.narrow(0, used, kept->states.size(0) - used).zero_();
+    buffers.corrections = floats(kept->corrections);
+    buffers.states = floats(kept->states);
+  }
+  if (kept == nullptr && longest(p) <= kMostSteps) {
+    cpu::step(p, mutable_rows_of(out.o), floats(out.final_state));
+  } else {
+    cpu::forward(p, mutable_rows_of(out.o), floats(out.final_state), buffers);
+  }
+  return out;
+}
+
+RecurrenceInputs backward(const RecurrenceInputs& inputs, const RecurrenceKept& kept, const Tensor& d_o,
+                          const Tensor& d_final_state) {
+  const RecurrenceInputs in = with_plain_rows(inputs);
+  const cpu::Problem p = problem(in);
+  const GradientTensors d = gradient_tensors(in, p.count(), empty_result);
+  const Tensor d_o_rows = d_o.contiguous(), d_end = plain_float(d_final_state);
+  cpu::backward(p, rows_of(d_o_rows), floats(d_end), {floats(kept.corrections), floats(kept.states)}, d.places);
+  return finished_gradients(d.tensors, inputs, sum_rows);
+}
+
+}  // namespace
+
+std::string recurrence_cpu_unsupported_reason(const RecurrenceInputs& in) {
+  return cpu_unsupported_reason({in.q, in.k, in.v, in.g, in.beta, in.a, in.b, in.initial_state});
+}
+
+const FusedRecurrence cpu_recurrence{"CPU", forward, backward};
+
+}  // namespace klab::kernels

@@ -1,0 +1,19 @@
+// Between recurrence.cpp and the forms that compute it; nobody else includes this.
+#pragma once
+
+#include "kernels/recurrence/recurrence.h"
+
+namespace klab::kernels {
+
+/// Inputs as the forms take them: checked, in the accumulation dtype, q scaled, heads expanded to HV, one sequence per
+/// batch row: q, k, a, b [N, T, HV, K], v [N, T, HV, V], g undefined or [N, T, HV, 1 or K], beta [N, T, HV, 1],
+/// initial_state [N, HV, K, V] defined.
+using PreparedInputs = RecurrenceInputs;
+
+/// Token by token, as the definition reads.
+RecurrenceOutputs recurrence_reference(const PreparedInputs& inputs);
+
+/// Chunks of tokens by products (section 3.1 of arXiv 2510.26692).
+RecurrenceOutputs recurrence_chunk(const PreparedInputs& inputs);
+
+}  // namespace klab::kernels

@@ -1,0 +1,111 @@
+#include "kernels/short_conv/short_conv.h"
+
+#include <ATen/ATen.h>
+
+#include <array>
+#include <functional>
+
+#include "kernels/common/checks.h"
+#include "kernels/common/cuda/backend.h"
+#include "kernels/common/kernel_choice.h"
+#include "kernels/short_conv/short_conv_fused.h"
+
+namespace klab::kernels {
+namespace {
+
+using at::Tensor;
+
+constexpr const char* kOp = "short_conv";
+
+// One or more sequences as batch rows with their past before them: [N, W - 1 + T, D] gives [N, T, D].
+using Form = std::function<Tensor(const Tensor& with_past, const ShortConvInputs& in)>;
+
+Tensor by_taps(const Tensor& with_past, const ShortConvInputs& in) {
+  const int64_t W = in.weight.size(1), T = with_past.size(1) - W + 1;
+  Tensor y = in.bias.defined() ? in.bias.expand({with_past.size(0), T, with_past.size(2)})
+                               : at::zeros({with_past.size(0), T, with_past.size(2)}, with_past.options());
+  for (int64_t w = 0; w < W; ++w) y = y + in.weight.select(1, w) * with_past.narrow(1, w, T);
+  return y;
+}
+
+Tensor by_conv1d(const Tensor& with_past, const ShortConvInputs& in) {
+  const std::optional<Tensor> bias = in.bias.defined() ? std::optional<Tensor>(in.bias) : std::nullopt;
+  const std::array<int64_t, 1> stride{1}, padding{0}, dilation{1};
+  return at::conv1d(with_past.transpose(1, 2), in.weight.unsqueeze(1), bias, stride, padding, dilation,
+                    /*groups=*/in.weight.size(0))
+      .transpose(1, 2);
+}
+
+// The number of sequences; their offsets are looked at only where that does not mean to wait for a device.
+int64_t count_sequences(const ShortConvInputs& in) {
+  if (!in.cu_seqlens.defined()) return in.x.size(0);
+  check_sequence_offsets(kOp, in.cu_seqlens, in.x.size(0));
+  if (in.cu_seqlens.is_cpu()) sequence_offsets(kOp, in.cu_seqlens, in.x.size(0), in.x.size(1));
+  return in.cu_seqlens.size(0) - 1;
+}
+
+void check(const ShortConvInputs& in) {
+  TORCH_CHECK_VALUE(in.x.defined() && in.x.dim() == 3, kOp, ": x must be [B, T, D]");
+  const int64_t B = in.x.size(0), T = in.x.size(1), D = in.x.size(2);
+  check_tensor(kOp, "x", in.x, {B, T, D}, in.x);
+  check_tensor(kOp, "weight", in.weight, {D, -1}, in.x);
+  const int64_t W = in.weight.size(1);
+  TORCH_CHECK_VALUE(T >= 1 && W >= 1, kOp, ": needs at least one token and one tap, but x is ", in.x.sizes(),
+                    " and weight ", in.weight.sizes());
+  if (in.bias.defined()) check_tensor(kOp, "bias", in.bias, {D}, in.x);
+  TORCH_CHECK_VALUE(in.activation.empty() || in.activation == "silu", kOp, ": activation '", in.activation,
+                    "' is neither '' nor 'silu'");
+  const int64_t N = count_sequences(in);
+  if (in.initial_state.defined()) check_tensor(kOp, "initial_state", in.initial_state, {N, W - 1, D}, in.x);
+}
+
+ShortConvOutputs compose(ShortConvInputs in, const Form& form) {
+  const std::vector<int64_t> offsets = sequence_offsets(kOp, in.cu_seqlens, in.x.size(0), in.x.size(1));
+  const int64_t T = in.x.size(1), D = in.x.size(2), W = in.weight.size(1);
+  const int64_t N = offsets.empty() ? in.x.size(0) : static_cast<int64_t>(offsets.size()) - 1;
+  const Tensor past =
+      in.initial_state.defined() ? in.initial_state.to(in.x.scalar_type()) : at::zeros({N, W - 1, D}, in.x.options());
+  in.weight = in.weight.to(in.x.scalar_type());
+  if (in.bias.defined()) in.bias = in.bias.to(in.x.scalar_type());
+
+  ShortConvOutputs out;
+  if (offsets.empty()) {
+    const Tensor with_past = at::cat({past, in.x}, 1);
+    out.y = form(with_past, in);
+    out.final_state = with_past.narrow(1, T, W - 1).clone();  // a view would keep all of x alive
+  } else {
+    std::vector<Tensor> y, last;
+    for (int64_t n = 0; n < N; ++n) {
+      const int64_t start = offsets[static_cast<size_t>(n)], length = offsets[static_cast<size_t>(n) + 1] - start;
+      const Tensor with_past = at::cat({past.narrow(0, n, 1), in.x.narrow(1, start, length)}, 1);
+      y.push_back(form(with_past, in));
+      last.push_back(with_past.narrow(1, length, W - 1));
+    }
+    out.y = at::cat(y, 1);
+    out.final_state = at::cat(last, 0);
+  }
+  if (in.activation == "silu") out.y = at::silu(out.y);
+  return out;
+}
+
+}  // namespace
+
+ShortConvOutputs short_conv(const ShortConvInputs& in, Implementation implementation) {
+  check(in);
+  const UnsupportedReasons unsupported_reason{short_conv_cuda_unsupported_reason(in), short_conv_cpu_unsupported_reason(in)};
+  switch (choose_implementation(kOp, implementation, in.x, unsupported_reason,
+                                {Implementation::composed, Implementation::reference})) {
+    case Implementation::reference: return compose(in, by_taps);
+    case Implementation::cpu: return run_fused(cpu_short_conv, in);
+    case Implementation::cuda: return run_fused(cuda_short_conv, in);
+    default: return compose(in, by_conv1d);
+  }
+}
+
+std::vector<Implementation> short_conv_implementations() {
+  std::vector<Implementation> all{Implementation::reference, Implementation::composed, Implementation::cpu};
+  if (cuda::available()) all.push_back(Implementation::cuda);
+  return all;
+}
+
+}  // namespace klab::kernels

@@ -1,0 +1,111 @@
+// klab model, and the configs that come with the project.
+#include <nlohmann/json.hpp>
+
+#include "core/base/file.h"
+#include "experiments/cli/support.h"
+
+namespace klab {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+const fs::path kExperiments = fs::path(KLAB_SOURCE) / "experiments";
+
+json model(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "model");
+  arguments.push_back("--json");
+  const Finished run = klab(arguments);
+  EXPECT_EQ(run.status, 0) << run.err;
+  return json::parse(run.out);
+}
+
+int64_t layers_of(const std::string& table, const std::string& mixer) {
+  int64_t count = 0;
+  for (size_t at = table.find(" " + mixer + " "); at != std::string::npos; at = table.find(" " + mixer + " ", at + 1)) {
+    ++count;
+  }
+  return count;
+}
+
+TEST(ModelProgram, CountsThe48bModelWithoutItsMemory) {
+  const json counts = model({(kExperiments / "models/kimi_linear_48b.yaml").string(), "--dtype", "bfloat16"});
+  EXPECT_EQ(counts["parameters"], 49'122'681'728);
+  EXPECT_EQ(counts["activated_parameters_without_embeddings"], 2'729'485'184);
+  EXPECT_EQ(counts["kv_cache_bytes_per_token"], 8'064);
+}
+
+TEST(ModelProgram, StateGrowsAsStated) {
+  const std::string file = (kExperiments / "models/kimi_linear_small.yaml").string();
+  const json short_one = model({file, "--length", "128"}), long_one = model({file, "--length", "1280"});
+  const int64_t per_token = short_one["kv_cache_bytes_per_token"];
+  EXPECT_EQ(long_one["state_bytes"].get<int64_t>() - short_one["state_bytes"].get<int64_t>(), 1152 * per_token);
+  const json two = model({file, "--length", "128", "--batch", "2"});
+  EXPECT_EQ(two["state_bytes"].get<int64_t>(), 2 * short_one["state_bytes"].get<int64_t>());
+  EXPECT_EQ(two["kv_cache_bytes_per_token"], per_token);
+}
+
+// Table 1 of the report: each file differs from the base in what its name says.
+TEST(ModelProgram, AblationsAreWhatTheirNamesSay) {
+  const auto table = [](const std::string& name) {
+    const Finished run = klab({"model", (kExperiments / "ablations" / name).string()});
+    EXPECT_EQ(run.status, 0) << name << ": " << run.err;
+    return run.out;
+  };
+  const std::vector<std::tuple<std::string, int64_t, int64_t>> ratios = {
+      {"base.yaml", 12, 4},         {"ratio_3_to_1.yaml", 12, 4},   {"ratio_0_to_1.yaml", 0, 16},
+      {"ratio_1_to_1.yaml", 8, 8},  {"ratio_7_to_1.yaml", 14, 2},   {"ratio_15_to_1.yaml", 15, 1},
+      {"nope.yaml", 12, 4},         {"no_output_gate.yaml", 12, 4}, {"swish_output_gate.yaml", 12, 4},
+      {"no_short_conv.yaml", 12, 4}};
+  for (const auto& [name, kda, mla] : ratios) {
+    const std::string text = table(name);
+    EXPECT_EQ(layers_of(text, "kda"), kda) << name;
+    EXPECT_EQ(layers_of(text, "mla"), mla) << name;
+  }
+  EXPECT_EQ(layers_of(table("rope.yaml"), "mla_rope"), 4);
+  size_t files = 0;
+  for (const auto& entry : fs::directory_iterator(kExperiments / "ablations")) {
+    ++files;
+    const std::string text = read_file(entry.path().string());
+    if (entry.path().filename() == "base.yaml") continue;
+    EXPECT_NE(text.find("extends: base.yaml"), std::string::npos) << entry.path();
+    EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 6) << entry.path() << " is more than a delta";
+  }
+  EXPECT_EQ(files, ratios.size() + 1);
+  const auto parameters = [](const char* name) {
+    return model({(kExperiments / "ablations" / name).string()})["parameters"].get<int64_t>();
+  };
+  EXPECT_EQ(parameters("base.yaml") - parameters("no_output_gate.yaml"), 12 * (128 * 16 + 16 * 256));
+  EXPECT_EQ(parameters("base.yaml") - parameters("no_short_conv.yaml"), 12 * 3 * 256 * 4);
+  EXPECT_EQ(parameters("base.yaml"), parameters("swish_output_gate.yaml"));
+}
+
+TEST(ModelProgram, NamesEveryPromisedMixer) {
+  const std::string list = "\n" + klab({"model", "--list"}).out;
+  for (const char* name :
+       {"kda", "gdn", "mamba2", "dplr", "mla", "mla_rope", "attention", "attention_rope", "fox", "linear_attention",
+        "retnet", "gla", "hgrn2", "deltanet", "longhorn", "comba", "gdn2", "rwkv7"}) {
+    EXPECT_NE(list.find("\n" + std::string(name) + "\n"), std::string::npos) << name;
+  }
+}
+
+TEST(ModelProgram, RefusalsNameTheKeyAndWhatIsRight) {
+  for (const auto& [flags, words] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+           {{"--model.pattern", "kda,mla2"}, "did you mean 'mla'?"},
+           {{"--model.last_layer", "mlaa"}, "did you mean 'mla'?"},
+           {{"--model.pattern", "attention", "--model.attention.kv_heads", "3"},
+            "model.attention.kv_heads = 3 must divide the 2 heads"},
+           {{"--model.kda.value_heads", "3"}, "model.kda.value_heads = 3 must be a multiple of the 2 heads"},
+           {{"--model.pattern", "attention_rope", "--model.head_dim", "7"}, "model.head_dim = 7 must be even"},
+           {{"--model.moe.experts", "10", "--model.moe.groups", "3"}, "model.moe.groups = 3 must divide"},
+           {{"--model.vocab", "3"}, "model.vocab = 3 must be at least"}}) {
+    std::vector<std::string> arguments{"model"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    const Finished run = klab(arguments);
+    EXPECT_EQ(run.status, 2);
+    EXPECT_NE(run.err.find(words), std::string::npos) << run.err;
+  }
+}
+
+}  // namespace
+}  // namespace klab

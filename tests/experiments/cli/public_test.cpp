@@ -1,0 +1,81 @@
+// Checkpoints in the public layout, from training to an answer, as a user does it.
+#include <nlohmann/json.hpp>
+
+#include "core/base/file.h"
+#include "core/io/safetensors.h"
+#include "experiments/cli/support.h"
+
+namespace klab {
+namespace {
+
+using nlohmann::json;
+
+class PublicModel : public ProgramTest {
+ protected:
+  // A tiny Kimi-shaped run, exported.
+  std::string exported() {
+    const Finished train = klab(
+        tiny_run(path("run"), {"--model.pattern", "kda,mla", "--model.moe.experts", "4",
+                               "--model.moe.experts_per_token", "2", "--train.steps", "2", "--model.layers", "2"}));
+    EXPECT_EQ(train.status, 0) << train.err;
+    const Finished out = klab({"export", path("run"), "--out", path("model")});
+    EXPECT_EQ(out.status, 0) << out.err;
+    return path("model");
+  }
+};
+
+TEST_F(PublicModel, IsTrainedExportedAndAnswers) {
+  const std::string model = exported();
+  const Finished logits = klab({"logits", "--model", model, "--tokens", "1,2,3;4,5,6", "--out", path("logits")});
+  ASSERT_EQ(logits.status, 0) << logits.err;
+  const SafetensorsFile file(path("logits"));
+  const at::Tensor all = file.tensor("logits");
+  EXPECT_EQ(all.size(0), 2);
+  EXPECT_EQ(all.size(1), 3);
+
+  const Finished answer =
+      klab({"generate", "--model", model, "--tokens", "1,2,3;4,5,6", "--max-new-tokens", "4", "--json"});
+  ASSERT_EQ(answer.status, 0) << answer.err;
+  const json said = json::parse(answer.out);
+  for (int64_t row = 0; row < 2; ++row) {
+    EXPECT_EQ(said["tokens"][static_cast<size_t>(row)].size(), 4u);
+    EXPECT_EQ(said["tokens"][static_cast<size_t>(row)][0], all[row][2].argmax().item<int64_t>());
+  }
+  EXPECT_TRUE(said["text"].is_null());
+  EXPECT_GT(said["decode_tokens_per_second"], 0.0);
+
+  const Finished counted = klab({"model", model, "--json"}), trained = klab({"model", path("run"), "--json"});
+  EXPECT_EQ(json::parse(counted.out)["parameters"], json::parse(trained.out)["parameters"]);
+  const Finished again = klab(tiny_run(path("again"), {"--model.config", model, "--train.steps", "1"}));
+  EXPECT_EQ(again.status, 0) << again.err;
+}
+
+TEST_F(PublicModel, WrongUseIsRefused) {
+  const std::string model = exported();
+  const auto refused = [](const std::vector<std::string>& arguments, int status, const std::string& words) {
+    const Finished run = klab(arguments);
+    EXPECT_EQ(run.status, status) << run.err;
+    EXPECT_NE(run.err.find(words), std::string::npos) << run.err;
+  };
+  refused({"generate", "--model", model, "--prompt", "hello"}, 2, "no tiktoken.model");
+  refused({"generate", "--model", model}, 2, "either --prompt or --tokens");
+  refused({"generate", "--model", model, "--tokens", "1,x"}, 2, "'x' is no token id");
+  refused({"generate", "--model", model, "--tokens", "100000"}, 2, "not in the vocabulary");
+  refused({"generate", "--model", model, "--tokens", "1", "--top-p", "0"}, 2, "--top-p");
+  refused({"generate", "--model", path("nowhere"), "--tokens", "1"}, 1, "nowhere");
+  refused({"logits", "--model", model, "--tokens", "1,2;3", "--out", path("o")}, 2, "equally long");
+  refused({"logits", "--model", model, "--tokens", "1,2"}, 2, "--out");
+  refused({"generate", "--model", model, "--tokens", "1", "--weights", "map", "--dtype", "int8"}, 2, "--weights map");
+  refused({"chat", "--model", model}, 2, "tiktoken.model");
+  refused({"export", path("run"), "--out", model}, 2, "already holds a model");
+  refused({"train", "--model.config", path("nowhere.json")}, 1, "nowhere.json");
+}
+
+TEST_F(PublicModel, NamesTheBuiltInOne) {
+  const Finished run = klab({"model", "kimi-linear-48b", "--json", "--dtype", "bfloat16"});
+  ASSERT_EQ(run.status, 0) << run.err;
+  EXPECT_EQ(json::parse(run.out)["parameters"], 49'122'681'728);
+}
+
+}  // namespace
+}  // namespace klab

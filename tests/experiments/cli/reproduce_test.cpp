@@ -1,0 +1,116 @@
+// klab reproduce and klab capacity at the smallest scale: that the machinery runs and its page says what was measured.
+#include "core/base/csv.h"
+#include "core/base/file.h"
+#include "experiments/cli/support.h"
+
+namespace klab {
+namespace {
+
+namespace fs = std::filesystem;
+
+class ReproduceProgram : public ProgramTest {
+ protected:
+  std::string reproduce(const std::string& name, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments{"reproduce", name, "--scale", "smoke", "--out", path("out"), "--quiet"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Finished run = klab(arguments);
+    EXPECT_EQ(run.status, 0) << run.err;
+    return run.status == 0 ? read_file(path("out/" + name + "/page.md")) : "";
+  }
+};
+
+bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST_F(ReproduceProgram, Figures1And7MakeTheirPagesCurvesAndNumbers) {
+  const Finished run = klab({"reproduce", "fig1", "fig7", "--scale", "smoke", "--out", path("out")});
+  ASSERT_EQ(run.status, 0) << run.err;
+  for (const char* file :
+       {"fig1/measured.csv", "fig1/extrapolated.csv", "fig1/page.md", "fig1/tpot.png", "fig7/measured.csv",
+        "fig7/page.md", "fig7/prefill.png", "fig7/decode.png", "fig7/ratio.png"}) {
+    EXPECT_TRUE(fs::exists(path("out") + "/" + file)) << file;
+  }
+  EXPECT_TRUE(holds(read_file(path("out") + "/fig7/extrapolated.csv"), "EXTRAPOLATED"));
+  EXPECT_EQ(klab({"reproduce", "fig99"}).status, 2);
+}
+
+TEST_F(ReproduceProgram, Figure4ComparesMixersOnFreshSeeds) {
+  const std::string page = reproduce("fig4");
+  EXPECT_TRUE(holds(page, "| palindrome | 16 (512) |")) << page;
+  EXPECT_TRUE(holds(page, "(100)")) << "the report's number stands beside";
+  const CsvTable search = read_csv(path("out/fig4/search.csv")), results = read_csv(path("out/fig4/results.csv"));
+  EXPECT_EQ(search.rows.size(), 2u * 3 * 2);
+  EXPECT_EQ(results.rows.size(), 2u * 3 * 2) << "two fresh seeds of each mixer on each task";
+  for (const auto& row : results.rows) EXPECT_NE(row[results.column("train.seed")], "1") << "the search's seed";
+  EXPECT_TRUE(fs::exists(path("out/fig4/palindrome.png")));
+  EXPECT_TRUE(fs::exists(path("out/fig4/mqar.png")));
+  // What is there is not computed again.
+  const auto before = fs::last_write_time(path("out/fig4/runs-smoke/seeds/plan.json"));
+  EXPECT_EQ(reproduce("fig4"), page);
+  EXPECT_EQ(fs::last_write_time(path("out/fig4/runs-smoke/seeds/plan.json")), before);
+}
+
+TEST_F(ReproduceProgram, OtherSeedsOnRequest) {
+  reproduce("fig4", {"--seed", "10"});
+  const CsvTable results = read_csv(path("out/fig4/results.csv"));
+  for (const auto& row : results.rows) {
+    const std::string& seed = row[results.column("train.seed")];
+    EXPECT_TRUE(seed == "11" || seed == "12") << seed;
+  }
+  const Finished refused = klab({"reproduce", "fig2", "--seed", "10", "--out", path("other")});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_TRUE(holds(refused.err, "--seed does not go with fig2")) << refused.err;
+}
+
+TEST_F(ReproduceProgram, WhenTheTimeIsUpThePageSaysSo) {
+  const Finished run =
+      klab({"reproduce", "fig4", "--scale", "small", "--budget", "0.002", "--out", path("out"), "--quiet"});
+  if (run.status == 0) {
+    EXPECT_TRUE(holds(read_file(path("out/fig4/page.md")), "Not complete"));
+  } else {
+    EXPECT_TRUE(holds(run.err, "larger --budget")) << run.err;
+  }
+}
+
+TEST_F(ReproduceProgram, Table5TestsOtherLengthsAndDepths) {
+  const std::string page = reproduce("table5");
+  EXPECT_TRUE(holds(page, "| model | 32 | 64 |")) << page;
+  const CsvTable table = read_csv(path("out/table5/evaluations.csv"));
+  const size_t difficulty = table.column("difficulty");
+  EXPECT_TRUE(
+      std::any_of(table.rows.begin(), table.rows.end(), [&](const auto& row) { return row[difficulty] == "9"; }));
+  EXPECT_TRUE(fs::exists(path("out/table5/depth.png")));
+}
+
+TEST_F(ReproduceProgram, OperatorsAreTimed) {
+  EXPECT_TRUE(holds(reproduce("fig2"), "DPLR takes"));
+  EXPECT_TRUE(holds(reproduce("complexity"), "| 256 |"));
+  for (const char* file : {"fig2/times.csv", "fig2/times.png", "complexity/complexity.csv", "complexity/flops.png"}) {
+    EXPECT_TRUE(fs::exists(path("out") + "/" + file)) << file;
+  }
+}
+
+TEST_F(ReproduceProgram, Capacity) {
+  const Finished run = klab({"capacity", "gdn", "--widths", "8", "--loads", "0.25,0.5", "--rates", "1e-2",
+                             "--train.steps", "400", "--out", path("capacity"), "--quiet"});
+  ASSERT_EQ(run.status, 0) << run.err;
+  const CsvTable tried = read_csv(path("capacity/tried.csv")), held = read_csv(path("capacity/capacity.csv"));
+  ASSERT_EQ(tried.rows.size(), 2u);
+  int64_t most = 0;
+  for (const auto& row : tried.rows) {
+    if (std::stod(row[tried.column("acc_tok")]) >= 0.99) most = std::stoll(row[tried.column("pairs")]);
+  }
+  ASSERT_EQ(held.rows.size(), 1u);
+  EXPECT_EQ(held.rows[0][held.column("memory")], "16");
+  EXPECT_EQ(std::stoll(held.rows[0][held.column("held")]), most);
+  EXPECT_TRUE(fs::exists(path("capacity/capacity.png")));
+  EXPECT_EQ(klab({"capacity", "kdaa"}).status, 2);
+}
+
+TEST_F(ReproduceProgram, Refusals) {
+  const Finished paper = klab({"reproduce", "fig1", "--scale", "paper"});
+  EXPECT_EQ(paper.status, 2);
+  EXPECT_TRUE(holds(paper.err, "no scale `paper`")) << paper.err;
+}
+
+}  // namespace
+}  // namespace klab

@@ -1,0 +1,268 @@
+// The CUDA kernels of the recurrence, emulated on the host: the check matrix, under several schedules, and what a
+// missing barrier does.
+#include <gtest/gtest.h>
+#include <torch/nn/module.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "kernels/common/cuda/cells.h"
+#include "core/check/evaluate.h"
+#include "core/check/matrix.h"
+#include "kernels/recurrence/recurrence.h"
+
+namespace klab {
+namespace {
+
+using emulation::Schedule;
+using kernels::Implementation;
+
+const std::vector<const OperatorCase*>& family() {
+  static const std::vector<const OperatorCase*> family = [] {
+    const EmulatedDevice device;  // in a build without CUDA, only then have the operators a CUDA form
+    std::vector<const OperatorCase*> all;
+    for (const OperatorCase& op : operator_cases()) {
+      if (op.name.starts_with("recurrence/")) all.push_back(&op);
+    }
+    return all;
+  }();
+  return family;
+}
+
+std::string name_of_case(const testing::TestParamInfo<const OperatorCase*>& info) {
+  std::string name = info.param->name;
+  std::replace_if(
+      name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
+  return name;
+}
+
+// --- The matrix ---
+
+class RecurrenceOnCuda : public OnEmulatedDevice, public testing::WithParamInterface<const OperatorCase*> {
+ protected:
+  void expect_matrix(at::ScalarType dtype, bool quick) { expect_cells_to_hold(*GetParam(), dtype, quick); }
+};
+
+TEST_P(RecurrenceOnCuda, Float32) { expect_matrix(at::kFloat, false); }
+TEST_P(RecurrenceOnCuda, Bfloat16) { expect_matrix(at::kBFloat16, false); }
+TEST_P(RecurrenceOnCuda, Float16) { expect_matrix(at::kHalf, true); }
+TEST_P(RecurrenceOnCuda, LastWarpsFirst) {
+  emulation::set_schedule(Schedule::descending);
+  expect_matrix(at::kBFloat16, true);
+}
+TEST_P(RecurrenceOnCuda, DrawingLots) {
+  emulation::set_schedule(Schedule::shuffled, 7);
+  expect_matrix(at::kFloat, true);
+}
+
+INSTANTIATE_TEST_SUITE_P(Family, RecurrenceOnCuda, testing::ValuesIn(family()), name_of_case);
+
+// --- Layouts over the device ---
+
+class Recurrence : public OnEmulatedDevice {};
+
+struct Sizes {
+  int64_t B = 1, T = 70, H = 1, HV = 2, K = 64, V = 48;
+};
+
+NamedTensors kda_inputs(const Sizes& s, at::ScalarType dtype) {
+  for (const OperatorCase* op : family()) {
+    if (op->name != "recurrence/channel/delta") continue;
+    Workload workload{"", s.B, s.T, s.H, s.HV, s.K, s.V};
+    workload.initial_state = true;
+    return copy_as(*op, op->inputs(workload, 5), dtype, at::kCPU);
+  }
+  throw std::logic_error("the family has no KDA");
+}
+
+kernels::RecurrenceInputs as_inputs(const NamedTensors& x) {
+  kernels::RecurrenceInputs in;
+  in.q = find(x, "q");
+  in.k = find(x, "k");
+  in.v = find(x, "v");
+  in.g = find(x, "g");
+  in.beta = find(x, "beta");
+  in.initial_state = find(x, "initial_state");
+  return in;
+}
+
+double relative_rms(const at::Tensor& x, const at::Tensor& y) {
+  return ((x.to(at::kDouble) - y.to(at::kDouble)).norm() / y.to(at::kDouble).norm()).item<double>();
+}
+
+// Long enough for the device to be parted along the sequence: as walked in one go.
+TEST_F(Recurrence, PartsOfALongSequenceAreJoinedExactly) {
+  const at::NoGradGuard no_grad;
+  const auto in = as_inputs(kda_inputs({.T = 4100, .HV = 1, .K = 20, .V = 16}, at::kFloat));
+  const auto cuda = kernels::recurrence(in, Implementation::cuda), cpu = kernels::recurrence(in, Implementation::cpu);
+  EXPECT_GT(launches(), 2) << "the sequence was not parted";
+  EXPECT_LT(relative_rms(cuda.o, cpu.o), 2e-6);
+  EXPECT_LT(relative_rms(cuda.final_state, cpu.final_state), 2e-6);
+}
+
+TEST_F(Recurrence, TwiceTheSameBits) {
+  const auto in = as_inputs(kda_inputs({}, at::kBFloat16));
+  const auto once = kernels::recurrence(in, Implementation::cuda);
+  emulation::set_schedule(Schedule::shuffled, 3);
+  const auto twice = kernels::recurrence(in, Implementation::cuda);
+  EXPECT_TRUE(at::equal(once.o, twice.o));
+  EXPECT_TRUE(at::equal(once.final_state, twice.final_state));
+}
+
+TEST_F(Recurrence, TheStateMayBeOverwritten) {
+  const at::NoGradGuard no_grad;
+  for (const int64_t T : {1, 70}) {
+    auto in = as_inputs(kda_inputs({.T = T}, at::kFloat));
+    const auto expected = kernels::recurrence(in, Implementation::cuda);
+    in.initial_state = in.initial_state.clone();
+    in.overwrite_state = true;
+    const auto out = kernels::recurrence(in, Implementation::cuda);
+    EXPECT_EQ(out.final_state.data_ptr(), in.initial_state.data_ptr());
+    EXPECT_TRUE(at::equal(out.final_state, expected.final_state));
+  }
+}
+
+TEST_F(Recurrence, SnapshotsAreTheStatesAfterEachToken) {
+  const at::NoGradGuard no_grad;
+  auto in = as_inputs(kda_inputs({.B = 2, .T = 5}, at::kFloat));
+  in.output_all_states = true;
+  for (const Implementation implementation : {Implementation::cuda, Implementation::cpu}) {
+    const auto all = kernels::recurrence(in, implementation);
+    ASSERT_EQ(all.all_states.sizes(), (std::vector<int64_t>{2, 5, 2, 64, 48}));
+    EXPECT_TRUE(at::equal(all.all_states.select(1, 4), all.final_state));
+    for (const int64_t T : {1, 3}) {
+      auto prefix = in;
+      prefix.output_all_states = false;
+      for (at::Tensor* x : {&prefix.q, &prefix.k, &prefix.v, &prefix.g, &prefix.beta}) *x = x->narrow(1, 0, T);
+      const auto expected = kernels::recurrence(prefix, Implementation::reference);
+      EXPECT_LT(relative_rms(all.all_states.select(1, T - 1), expected.final_state), 1e-6);
+      EXPECT_LT(relative_rms(all.o.narrow(1, 0, T), expected.o), 1e-6);
+    }
+  }
+  in.q = in.q.clone().requires_grad_();
+  const at::AutoGradMode enable(true);
+  EXPECT_THROW(kernels::recurrence(in, Implementation::cuda), c10::ValueError);
+}
+
+// Rows that are not aligned, heads between tokens: strides as a projection's views have them.
+TEST_F(Recurrence, AnyStrides) {
+  const at::NoGradGuard no_grad;
+  auto in = as_inputs(kda_inputs({.B = 2, .T = 20, .HV = 1, .K = 24, .V = 24}, at::kBFloat16));
+  const auto expected = kernels::recurrence(in, Implementation::cuda);
+  const at::Tensor together = at::cat({in.q, in.k, in.v}, -1);  // rows of 72
+  in.q = together.narrow(-1, 0, 24);
+  in.k = together.narrow(-1, 24, 24);
+  in.v = together.narrow(-1, 48, 24);
+  EXPECT_TRUE(at::equal(kernels::recurrence(in, Implementation::cuda).o, expected.o));
+  const at::Tensor odd = at::empty({2, 20, 1, 25}, in.q.options());
+  in.q = odd.narrow(-1, 1, 24).copy_(in.q);
+  EXPECT_TRUE(at::equal(kernels::recurrence(in, Implementation::cuda).o, expected.o));
+}
+
+TEST_F(Recurrence, WideFloat32HasNoBackwardPassAndSaysSo) {
+  auto in = as_inputs(kda_inputs({.K = 200}, at::kFloat));
+  in.q.requires_grad_();
+  try {
+    kernels::recurrence(in, Implementation::cuda);
+    FAIL() << "it ran";
+  } catch (const c10::NotImplementedError& error) {
+    EXPECT_NE(std::string(error.what()).find("at most 128 channels in float32"), std::string::npos) << error.what();
+  }
+}
+
+// --- Tiers ---------------------------------------------------------------------------------------------------------
+
+class Tier {
+ public:
+  explicit Tier(const char* name) { ::setenv("KLAB_CUDA_TIER", name, 1); }
+  ~Tier() { ::unsetenv("KLAB_CUDA_TIER"); }
+};
+
+// Heads enough for blocks of whole warpgroups; columns of V that fill the last one only in part.
+TEST_P(RecurrenceOnCuda, HopperTierGivesWhatThePortableOneDoes) {
+  const at::NoGradGuard no_grad;
+  for (const int64_t K : {40, 128}) {
+    Workload workload{"", 2, 70, 2, 4, K, 72};
+    workload.initial_state = true;
+    const NamedTensors x = copy_as(*GetParam(), GetParam()->inputs(workload, 5), at::kBFloat16, at::kCPU);
+    const NamedTensors portable = GetParam()->run(Implementation::cuda, x);
+    const int64_t before = emulation::warpgroup_products(), bulk_before = emulation::bulk_copies();
+    const Tier hopper("hopper");
+    const NamedTensors actual = GetParam()->run(Implementation::cuda, x);
+    EXPECT_GT(emulation::warpgroup_products(), before);
+    // Rows as wide as in shared memory come by bulk copies; others cannot.
+    EXPECT_EQ(emulation::bulk_copies() > bulk_before, K == 128);
+    EXPECT_LT(relative_rms(find(actual, "o"), find(portable, "o")), 1e-3);
+    EXPECT_LT(relative_rms(find(actual, "final_state"), find(portable, "final_state")), 1e-3);
+  }
+}
+
+// Rows of g that do not start on 16 bytes cannot come in bulk; those of a view of a wider tensor can.
+TEST_F(Recurrence, BulkCopiesOnlyOfAlignedRows) {
+  const at::NoGradGuard no_grad;
+  const Tier hopper("hopper");
+  auto in = as_inputs(kda_inputs({.T = 40, .HV = 4, .K = 64, .V = 64}, at::kBFloat16));
+  const auto expected = kernels::recurrence(in, Implementation::cuda);
+  for (const int64_t first : {8, 1}) {
+    const at::Tensor wide = at::empty({1, 40, 4, 80}, in.g.options());
+    auto view = in;
+    view.g = wide.narrow(-1, first, 64).copy_(in.g);
+    const int64_t before = emulation::bulk_copies();
+    EXPECT_TRUE(at::equal(kernels::recurrence(view, Implementation::cuda).o, expected.o));
+    EXPECT_EQ(emulation::bulk_copies() > before, first == 8);
+  }
+}
+
+TEST_F(Recurrence, AMissingWaitForBulkCopiesIsNoticed) {
+  const at::NoGradGuard no_grad;
+  const Tier hopper("hopper");
+  const auto in = as_inputs(kda_inputs({.T = 40, .HV = 4, .K = 64, .V = 64}, at::kBFloat16));
+  const auto expected = kernels::recurrence(in, Implementation::cuda);
+  emulation::ignore_barrier(emulation::kTransfers);
+  EXPECT_FALSE(at::equal(kernels::recurrence(in, Implementation::cuda).o, expected.o));
+}
+
+TEST_F(Recurrence, UnknownTiersAreRefused) {
+  const at::NoGradGuard no_grad;
+  const auto in = as_inputs(kda_inputs({}, at::kBFloat16));
+  const Tier tier("volta");
+  EXPECT_THROW(kernels::recurrence(in, Implementation::cuda), c10::ValueError);
+}
+
+// --- Barriers ---
+
+// Forward and backward, with that barrier missing: the numbers differ, or the emulation sees that it cannot go on.
+class MissingBarrier : public OnEmulatedDevice, public testing::WithParamInterface<int> {
+ protected:
+  static at::Tensor everything() {
+    NamedTensors inputs = kda_inputs({.T = 100, .K = 128}, at::kBFloat16);
+    std::vector<at::Tensor> leaves;
+    for (NamedTensor& x : inputs) leaves.push_back(x.tensor = x.tensor.detach().clone().requires_grad_());
+    const auto out = kernels::recurrence(as_inputs(inputs), Implementation::cuda);
+    const auto gradients = torch::autograd::grad({out.o.to(at::kFloat).square().sum()}, leaves);
+    std::vector<at::Tensor> all{out.o.detach().flatten().to(at::kFloat)};
+    for (const at::Tensor& x : gradients) all.push_back(x.flatten().to(at::kFloat));
+    return at::cat(all);
+  }
+};
+
+TEST_P(MissingBarrier, IsNoticed) {
+  const at::Tensor expected = everything();
+  emulation::ignore_barrier(GetParam());
+  bool noticed = false;
+  for (const Schedule schedule : {Schedule::ascending, Schedule::descending, Schedule::shuffled}) {
+    emulation::set_schedule(schedule, 1);
+    try {
+      noticed = noticed || !at::equal(everything(), expected);
+    } catch (const std::exception&) {
+      noticed = true;
+    }
+  }
+  EXPECT_TRUE(noticed);
+}
+
+// The block's, a group's own, a stage that is full, a stage that is empty.
+INSTANTIATE_TEST_SUITE_P(Each, MissingBarrier, testing::Values(0, 1, 5, 9), testing::PrintToStringParamName());
+
+}  // namespace
+}  // namespace klab
