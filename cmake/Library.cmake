@@ -4,7 +4,8 @@
 # One folder, one static library: core/model becomes klab_core_model, of all .cpp files directly in that folder. Its
 # headers are reachable as "core/model/x.h" only by the targets that link it, so an include against the layering does
 # not compile. Links are private: a library names every library that it uses. COLD: nothing in it is worth the
-# optimiser's time (command-line parsing, reports, config). SUBFOLDERS: with the .cpp files one folder further down.
+# optimiser's time (command-line parsing, reports, config), and its files are compiled as one: torch's headers cost each
+# translation unit seconds. SUBFOLDERS: with the .cpp files one folder further down.
 function(klab_library folder)
   cmake_parse_arguments(arg "COLD;SUBFOLDERS" "PCH" "USES" ${ARGN})
   string(REPLACE "/" "_" name "klab_${folder}")
@@ -18,6 +19,7 @@ function(klab_library folder)
   target_link_libraries(${name} PRIVATE klab_options ${arg_USES})
   if(arg_COLD)
     klab_compile_cold(${name})
+    set_target_properties(${name} PROPERTIES UNITY_BUILD ${KLAB_UNITY} UNITY_BUILD_BATCH_SIZE 0)
   endif()
   if(arg_PCH)
     klab_precompile(${name} ${arg_PCH})

@@ -20,7 +20,7 @@ class Comba : public LinearMixer {
 
  protected:
   void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
-                const State* state) const override;
+                   const State* state) const override;
 
  private:
   Beta beta_;

@@ -24,7 +24,7 @@ class Gla : public LinearMixer {
 
  protected:
   void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
-                const State* state) const override;
+                   const State* state) const override;
 
  private:
   double gate_divisor_;

@@ -22,7 +22,7 @@ class Hgrn2 : public LinearMixer {
 
  protected:
   void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
-                const State* state) const override;
+                   const State* state) const override;
 
  private:
   double lower_bound_;

@@ -62,7 +62,7 @@ class LinearMixer : public TokenMixer {
 
   /// Completes what q [B, T, H, K], k and v [B, T, HV, V] are already in: decay, beta, vectors of the update.
   virtual void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
-                        const State* state) const = 0;
+                           const State* state) const = 0;
 
   torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) final;
   void add_state(State& state, int64_t sequences, const torch::Device& device) const final;
@@ -93,7 +93,8 @@ class LinearMixer : public TokenMixer {
 
 /// Runs the recurrence from the tensor `memory` of the state, if there is one, and leaves it there. What went in and
 /// came out is shown to `probe`, unless that is null.
-torch::Tensor run_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences, State* state, const MixerProbe* probe);
+torch::Tensor run_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences, State* state,
+                             const MixerProbe* probe);
 
 /// A memory of zeros [N, HV, K, V], float32, or float64 for a model in float64 (`like` is one of its parameters).
 torch::Tensor empty_memory(int64_t sequences, int64_t value_heads, int64_t key_dim, int64_t value_dim,

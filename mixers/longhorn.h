@@ -18,7 +18,7 @@ class Longhorn : public LinearMixer {
 
  protected:
   void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
-                const State* state) const override;
+                   const State* state) const override;
 
  private:
   Linear delta_proj_;

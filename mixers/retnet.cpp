@@ -2,8 +2,8 @@
 
 #include <torch/nn/module.h>
 
-#include "kernels/common/checks.h"
 #include "kernels/attention/rotary.h"
+#include "kernels/common/checks.h"
 #include "mixers/registry.h"
 
 namespace klab {
@@ -23,7 +23,7 @@ RetNet::RetNet(const MixerShape& shape, const Options& options)
 }
 
 void RetNet::fill_inputs(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences& sequences,
-                      const State* state) const {
+                         const State* state) const {
   const int64_t B = x.size(0), T = x.size(1);
   const Tensor at = positions(sequences, B, T, state, x.device());
   in.q = kernels::rotary(in.q, at, rope_base_);

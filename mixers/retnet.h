@@ -24,7 +24,7 @@ class RetNet : public LinearMixer {
 
  protected:
   void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
-                const State* state) const override;
+                   const State* state) const override;
 
  private:
   double rope_base_;

@@ -1,7 +1,7 @@
 """Static checks: clang-format over every source (.cu and .cuh too), clang-tidy over every .cpp of the build, and that
 every test file is in the build. Prints one line per check; exits 1 when one fails, 77 when a tool is missing.
 
-    tests/lint.py BUILD
+    tests/lint.py [--format] BUILD      # --format: the first check alone
 """
 
 import json
@@ -14,12 +14,12 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-ROOMS = ["kernels", "core", "mixers", "tasks", "experiments", "tests"]
+FOLDERS = ["kernels", "core", "mixers", "tasks", "experiments", "tests"]
 CLANG = "14"  # another version of clang-format lays out differently
 
 
 def sources(*endings):
-    return sorted(path for room in ROOMS for path in (ROOT / room).rglob("*") if path.suffix in endings)
+    return sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in endings)
 
 
 def tool(name):
@@ -43,6 +43,15 @@ def without_gcc_pch(command):
     return re.sub(r"-Winvalid-pch|-include \S*cmake_pch\.hxx", "", command)
 
 
+def commands_per_file(build, folder):
+    """The compile commands of a build that compiles every file by itself (KLAB_UNITY=off); it is configured, not built."""
+    cache = dict(re.findall(r"^(\w+):\w+=(.*)$", (build / "CMakeCache.txt").read_text(), re.MULTILINE))
+    subprocess.run([cache["CMAKE_COMMAND"], "-S", ROOT, "-B", folder, "-G", "Ninja", "-DKLAB_UNITY=off", "-DCMAKE_BUILD_TYPE=Release",
+                    *(f"-D{name}={cache[name]}" for name in ("CMAKE_MAKE_PROGRAM", "KLAB_TORCH_DIR"))],
+                   check=True, stdout=subprocess.DEVNULL)
+    return json.loads((folder / "compile_commands.json").read_text())
+
+
 def check_tidy(build, commands, folder):
     own = [entry for entry in commands if entry["file"].endswith(".cpp") and not entry["file"].startswith(str(build))]
     database = [dict(entry, command=without_gcc_pch(entry["command"])) for entry in own]
@@ -58,16 +67,19 @@ def check_tidy(build, commands, folder):
 
 
 def main():
-    build = pathlib.Path(sys.argv[1]).resolve()
-    missing = [name for name in ("clang-format", "clang-tidy") if not tool(name)]
+    format_only = "--format" in sys.argv
+    build = pathlib.Path(sys.argv[-1]).resolve()
+    missing = [name for name in ("clang-format", "clang-tidy")[:1 if format_only else 2] if not tool(name)]
     if missing:
         print(f"not installed: {', '.join(missing)} (version {CLANG})")
         sys.exit(77)
-    commands = json.loads((build / "compile_commands.json").read_text())
+    checks = [("format", check_format())]
+    if not format_only:
+        with tempfile.TemporaryDirectory() as folder:
+            commands = commands_per_file(build, pathlib.Path(folder))
+            checks += [("every test is built", check_tests_are_built(commands)),
+                       ("tidy", check_tidy(pathlib.Path(folder), commands, pathlib.Path(folder)))]
     good = True
-    with tempfile.TemporaryDirectory() as folder:
-        checks = [("format", check_format()), ("every test is built", check_tests_are_built(commands)),
-                  ("tidy", check_tidy(build, commands, pathlib.Path(folder)))]
     for name, (passed, text) in checks:
         print(f"{name}: {'ok' if passed else 'FAILED'}")
         if not passed:

@@ -58,12 +58,13 @@ def run_conformance(options, report):
     """The Python tests against public implementations; returns (passed, failed, skipped, output)."""
     if not options.python:
         return 0, 0, 1, b"skipped: the torch of this build belongs to no Python (KLAB_TORCH)\n"
-    tests = pathlib.Path(__file__).with_name("conformance")
-    command = [options.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", tests]
+    tests = [pathlib.Path(__file__).with_name(folder) for folder in ("conformance", "docs")]
+    command = [options.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
     command += ["--slow"] if options.all else []
     library = {"KLAB_LIBRARY": str(options.build / "lib" / "libklab_kernels.so"),
                "KLAB_PROGRAM": str(options.build / "bin" / "klab"),
                "KLAB_RUN_MODULE": str(options.build / "tests" / "support" / "run_module"),
+               "KLAB_COMPILE_COMMANDS": str(options.build / "compile_commands.json"),
                "KLAB_RUN_TOKENIZER": str(options.build / "tests" / "support" / "run_tokenizer"),
                "PYTHONPATH": str(pathlib.Path(__file__).parent.parent / "python")}
     try:
@@ -81,9 +82,10 @@ def run_conformance(options, report):
     return count["tests"] - failed - count["skipped"], failed, count["skipped"], done.stdout
 
 
-def run_lint(build):
-    """The static checks as one test; returns (passed, failed, skipped, output)."""
-    done = subprocess.run([sys.executable, pathlib.Path(__file__).with_name("lint.py"), build],
+def run_lint(build, everything):
+    """The static checks as one test: the formatter, or all; returns (passed, failed, skipped, output)."""
+    what = [] if everything else ["--format"]
+    done = subprocess.run([sys.executable, pathlib.Path(__file__).with_name("lint.py"), *what, build],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     return int(done.returncode == 0), int(done.returncode not in (0, 77)), int(done.returncode == 77), done.stdout
 
@@ -120,8 +122,8 @@ def main():
                 program, pattern, f"{folder}/{program.name}.json")))
         for job in jobs:
             job.result()
-    if options.all:
-        run("lint", lambda: run_lint(options.build))
+    if options.filter == "*":
+        run("lint" if options.all else "format", lambda: run_lint(options.build, options.all))
     if sum(total) == 0:
         print(f"no test matches '{options.filter}'")
     print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped")

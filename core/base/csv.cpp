@@ -1,19 +1,16 @@
 #include "core/base/csv.h"
 
 #include <fmt/format.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <sstream>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/text.h"
-#include "core/base/version.h"
 
 namespace klab {
 
@@ -116,25 +113,6 @@ CsvTable read_csv(const std::string& path) {
   }
   if (table.columns.empty()) refuse("{}: not a CSV file: it has no header row", path);
   return table;
-}
-
-namespace {
-
-std::string processor() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
-  }
-  utsname system{};
-  return ::uname(&system) == 0 ? system.machine : "unknown processor";
-}
-
-}  // namespace
-
-std::vector<std::string> provenance(const std::string& command, int threads) {
-  return {fmt::format("klab {} commit {}", version(), commit()),
-          fmt::format("machine: {}, {} cores, {} threads used", processor(), ::sysconf(_SC_NPROCESSORS_ONLN), threads),
-          "command: " + command};
 }
 
 CsvWriter::CsvWriter(const std::string& path, const CsvTable& table) : path_(path), width_(table.columns.size()) {

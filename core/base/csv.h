@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "core/base/provenance.h"  // most files that write a table need its header lines
+
 namespace klab {
 
 /// A CSV file in memory: rows of text under named columns.
@@ -23,9 +25,6 @@ struct CsvTable {
 /// Reads a whole file. Throws Error (unreadable) or UsageError (no header row, a row of another width, an
 /// open quote), with the line.
 CsvTable read_csv(const std::string& path);
-
-/// What every results file says of itself: program version, commit, machine, threads, command.
-std::vector<std::string> provenance(const std::string& command, int threads);
 
 /// Appends rows to a file; each row is in the file when `row` returns, and on the disk when `sync` returns.
 class CsvWriter {

@@ -1,9 +1,12 @@
 // Softmax attention, and its absorbed form over a latent cache.
 #include <ATen/ATen.h>
 
+#include <cmath>
+
 #include "core/check/inputs.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/latent_attention.h"
+#include "kernels/attention/rotary.h"
 
 namespace klab {
 namespace {
@@ -123,11 +126,50 @@ OperatorCase latent_case() {
   return result;
 }
 
+// --- Rotary position embedding ------------------------------------------------------------------------------------
+
+constexpr double kRotaryBase = 10000;
+
+// Channels (i, i + K / 2) as the complex number that is turned by position * base^(-2 i / K).
+NamedTensors rotary_definition(const NamedTensors& in) {
+  const Tensor x = find(in, "x");
+  const int64_t half = x.size(3) / 2;
+  const Tensor exponents = at::arange(half, x.options()) / static_cast<double>(half);
+  const Tensor angles =
+      find(in, "positions").to(at::kDouble).unsqueeze(-1) * (-exponents * std::log(kRotaryBase)).exp();
+  const Tensor turned = at::complex(x.narrow(3, 0, half), x.narrow(3, half, half)) *
+                        at::polar(at::ones_like(angles), angles).unsqueeze(2);
+  return {{"y", at::cat({at::real(turned), at::imag(turned)}, -1)}};
+}
+
+OperatorCase rotary_case() {
+  OperatorCase result;
+  result.name = "rotary";
+  result.serves = "attention";
+  result.forms = {{.implementation = Implementation::automatic}};
+  Workload far{"far positions", 1, 20, 2, 2, 64, 64};
+  far.past = 1000000;
+  result.workloads = {{"one token", 2, 1, 2, 2, 8, 8, true}, {"odd sizes", 2, 63, 3, 3, 60, 60, true}, far};
+  result.benches = {{"T=4096 H=16 K=128", 1, 4096, 16, 16, 128, 128}};
+  result.inputs = [](const Workload& w, uint64_t seed) -> NamedTensors {
+    at::Generator generator = seeded_generator(seed);
+    return {{"x", normal({w.B, w.T, w.H, w.K}, generator)},
+            {"positions", (w.past + at::arange(w.T, at::kLong)).expand({w.B, w.T}).contiguous()}};
+  };
+  result.run = [](Implementation, const NamedTensors& in) -> NamedTensors {
+    return {{"y", kernels::rotary(find(in, "x"), find(in, "positions"), kRotaryBase)}};
+  };
+  result.definition = rotary_definition;
+  result.terms = [](const Workload&, std::string_view) { return int64_t{2}; };
+  result.flops = [](const Workload& w) { return 3 * static_cast<double>(w.B * w.T * w.H * w.K); };
+  return result;
+}
+
 }  // namespace
 
 std::vector<OperatorCase> attention_cases() {
   return {attention_case("attention", "attention, MLA", false), attention_case("attention/forget", "FoX", true),
-          latent_case()};
+          latent_case(), rotary_case()};
 }
 
 }  // namespace klab

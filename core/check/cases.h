@@ -41,8 +41,8 @@ struct Workload {
   Gates gates = Gates::ordinary;
   bool initial_state = false;
   std::vector<int64_t> offsets{};  ///< of packed sequences, then B = 1
-  /// For timing: called again and again, each time on other states, which are overwritten, as when a model of many
-  /// layers writes a text: no state is in a cache when it is needed.
+  /// For timing: each call gets other inputs, none of which are in a cache, as in a model of many layers that generates
+  /// text. A recurrence overwrites its states.
   bool cold_states = false;
   int64_t past = 0;  ///< cached tokens before the T of an attention
   int64_t sequences() const { return offsets.empty() ? B : static_cast<int64_t>(offsets.size()) - 1; }
@@ -62,7 +62,7 @@ struct Form {
 
 struct OperatorCase {
   std::string name;    ///< "recurrence/channel/delta"
-  std::string serves;  ///< the mixers that use it, by the field's names
+  std::string serves;  ///< the mixers that use it
   std::vector<Form> forms;
   std::vector<Workload> workloads;  ///< for checking
   std::vector<Workload> benches;    ///< big calls, for timing
@@ -105,5 +105,6 @@ std::vector<OperatorCase> short_conv_cases();
 std::vector<OperatorCase> norm_cases();
 std::vector<OperatorCase> kda_gate_cases();
 std::vector<OperatorCase> attention_cases();
+std::vector<OperatorCase> linear_cases();
 
 }  // namespace klab

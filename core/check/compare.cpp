@@ -133,8 +133,8 @@ Comparison compare(const Tensor& actual, const Tensor& expected, const Tolerance
     return failed(c10::str("actual has shape ", actual.sizes(), ", expected ", expected.sizes()));
   }
   if (!dtype_fits(actual, expected, tolerance)) {
-    std::string wanted = tolerance.dtype ? c10::str(" (", *tolerance.dtype, " is promised)") : std::string();
-    return failed(c10::str("actual has dtype ", actual.scalar_type(), wanted, ", expected ", expected.scalar_type()));
+    std::string promised = tolerance.dtype ? c10::str(" (", *tolerance.dtype, " is promised)") : std::string();
+    return failed(c10::str("actual has dtype ", actual.scalar_type(), promised, ", expected ", expected.scalar_type()));
   }
   if (actual.numel() == 0) {
     Comparison result;

@@ -141,7 +141,7 @@ CheckRow check_cell(const OperatorCase& operator_case, const Form& form, at::Sca
 
 std::vector<CheckRow> run_matrix(const MatrixFilter& filter, const std::function<void(const CheckRow&)>& on_row) {
   std::vector<CheckRow> rows;
-  const auto wanted_dtype = [&](at::ScalarType dtype) {
+  const auto is_selected = [&](at::ScalarType dtype) {
     return filter.dtypes.empty() || std::find(filter.dtypes.begin(), filter.dtypes.end(), dtype) != filter.dtypes.end();
   };
   for (const OperatorCase& operator_case : operator_cases()) {
@@ -152,7 +152,7 @@ std::vector<CheckRow> run_matrix(const MatrixFilter& filter, const std::function
       if (filter.device.is_cpu() && !form.on_cpu) continue;
       for (const CheckedDtype& checked : kCheckedDtypes) {
         const at::ScalarType dtype = checked.type;
-        if (!wanted_dtype(dtype)) continue;
+        if (!is_selected(dtype)) continue;
         if (dtype == at::kDouble && (!form.in_float64 || form.is_definition)) continue;
         for (const Workload& workload : operator_case.workloads) {
           if (filter.quick && !workload.quick) continue;

@@ -42,8 +42,8 @@ struct CheckRow {
   std::string message;  ///< what failed, for every failing tensor; empty when all pass
 };
 
-/// Runs the cells one after another; `on_row` sees each as it is done. Cells that an implementation is not
-/// made for (a CUDA kernel on the CPU or in float64) do not occur. An operator that throws is a failing row.
+/// Runs the cells one after another; `on_row` is called with each as it is finished. Cells that an implementation is
+/// not made for (a CUDA kernel on the CPU or in float64) do not occur. An operator that throws is a failing row.
 std::vector<CheckRow> run_matrix(const MatrixFilter& filter = {},
                                  const std::function<void(const CheckRow&)>& on_row = {});
 

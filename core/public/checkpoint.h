@@ -5,8 +5,8 @@
 #include <string>
 
 #include "core/io/safetensors.h"
-#include "core/public/kimi_config.h"
 #include "core/model/decoder.h"
+#include "core/public/kimi_config.h"
 
 namespace klab {
 

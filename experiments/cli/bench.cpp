@@ -12,12 +12,12 @@
 #include "core/base/csv.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/table.h"
 #include "core/check/cases.h"
 #include "core/check/matrix.h"
 #include "experiments/command/command.h"
 #include "experiments/run/device.h"
 #include "experiments/run/dtype.h"
-#include "core/base/table.h"
 #include "kernels/linear/linear.h"
 #include "kernels/recurrence/recurrence.h"
 
@@ -243,7 +243,8 @@ int bench(const Options& options, const Globals& globals) {
              format_table(columns, rows));
   if (device.is_cpu() && has_cuda_kernels()) {
     fmt::print(
-        "\nThis build has CUDA kernels too. They have not been timed on a GPU yet: experiments/bench/gpu/run does that.\n");
+        "\nThis build has CUDA kernels too. They have not been timed on a GPU yet: experiments/bench/gpu/run does "
+        "that.\n");
   }
   if (!globals.out.empty()) write_file(globals.out, CsvTable{comments, columns, rows}.text());
   return 0;
@@ -253,12 +254,12 @@ int bench(const Options& options, const Globals& globals) {
 
 Command bench_command() {
   return {"bench", "time every operator, beside this machine's ceilings in the same run",
-          "./klab bench --operator recurrence/channel --threads 2",
+          "./klab bench --operator recurrence/channel --threads 2", takes::threads | takes::device | takes::out,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             app.add_option("--operator", options->filter, "only operators whose name contains this");
             app.add_option("--implementation", options->implementation, "only this one")
-                .one_of({"reference", "composed", "chunk", "cpu", "cuda"});
+                .one_of({"automatic", "reference", "composed", "chunk", "cpu", "cuda"});
             app.add_option("--shape", options->shape, "only shapes whose name contains this: T=1024, T=8192, decode");
             app.add_option("--dtype", options->dtype, "of the inputs").one_of(kDtypeNames).show_default();
             app.add_option("--seconds", options->seconds, "time spent on each").between(0.01, 600.0);

@@ -22,7 +22,7 @@ namespace {
 constexpr double kHeld = 0.99;  // of the tokens right
 
 struct CapacityOptions {
-  std::string mixer, widths = "8,16,32", fractions = "0.25,0.5,0.75,1,1.5", rates = "3e-3,1e-2", seeds = "1";
+  std::string mixer, widths = "8,16,32", fractions = "0.25,0.5,0.75,1,1.5", lrs = "3e-3,1e-2", seeds = "1";
   double budget_hours = 0;
   std::vector<Assignment> flags;
 };
@@ -79,7 +79,7 @@ std::vector<RunConfig> configs_of(const CapacityOptions& options) {
   std::vector<RunConfig> configs;
   for (const double width : numbers(options.widths, "--widths")) {
     for (const double fraction : numbers(options.fractions, "--loads")) {
-      for (const std::string& rate : split(options.rates, ',')) {
+      for (const std::string& rate : split(options.lrs, ',')) {
         for (const std::string& seed : split(options.seeds, ',')) {
           configs.push_back(config_of(options, width, fraction, rate, seed));
         }
@@ -186,12 +186,14 @@ Command capacity_command() {
   return {
       "capacity", "how many associations a mixer holds at 99 %, over widths of its memory",
       "./klab capacity kda --widths 8,16,32 --out runs/capacity-kda",
+      takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
       [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
         auto options = std::make_shared<CapacityOptions>();
         app.add_option("MIXER", options->mixer, "name of a mixer").required();
         app.add_option("--widths", options->widths, "key widths").show_default();
         app.add_option("--loads", options->fractions, "pairs as shares of layers x heads x key width").show_default();
-        app.add_option("--rates", options->rates, "learning rates; the best one counts").show_default();
+        app.add_option("--lrs", options->lrs, "learning rates; the best one counts").show_default();
+        app.add_renamed("--rates", "--lrs");
         app.add_option("--seeds", options->seeds, "seeds; their mean counts").show_default();
         app.add_option("--budget", options->budget_hours, "hours at most; the same command continues").positive();
         add_run_flags(app, options->flags);

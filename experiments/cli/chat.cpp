@@ -70,6 +70,7 @@ class Conversation {
 };
 
 int run(const Options& options, const Globals& globals) {
+  require_input(options.model.model);
   const std::optional<Tokenizer> tokenizer = open_tokenizer(options.model.model);
   if (!tokenizer) refuse("klab chat needs a tokenizer, but '{}' holds no tiktoken.model", options.model.model);
   KimiModel loaded = open_public_model(options.model, globals);
@@ -91,6 +92,7 @@ int run(const Options& options, const Globals& globals) {
 Command chat_command() {
   return {"chat", "a conversation with a public Kimi Linear Instruct checkpoint",
           "./klab chat --model Kimi-Linear-48B-A3B-Instruct --temperature 0.6",
+          takes::threads | takes::device | takes::seed | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             options->answer.max_new_tokens = 2048;

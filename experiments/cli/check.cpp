@@ -6,11 +6,11 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/interrupt.h"
+#include "core/base/table.h"
 #include "core/base/text.h"
 #include "core/check/matrix.h"
 #include "experiments/command/command.h"
 #include "experiments/run/device.h"
-#include "core/base/table.h"
 
 #include <ATen/Parallel.h>
 
@@ -90,11 +90,12 @@ int check(Options options, const Globals& globals) {
 
 Command check_command() {
   return {"check", "every operator x implementation x dtype x shape against its definition", "./klab check --quick",
+          takes::threads | takes::device | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             app.add_option("--operator", options->filter.operators, "only operators whose name contains this");
             app.add_option("--implementation", options->filter.implementation, "only this one")
-                .one_of({"reference", "composed", "chunk", "cpu", "cuda"});
+                .one_of({"automatic", "reference", "composed", "chunk", "cpu", "cuda"});
             app.add_option("--dtype", options->dtypes, "only these: float64, float32, bfloat16, float16")
                 .comma_separated()
                 .one_of({"float64", "float32", "bfloat16", "float16"});

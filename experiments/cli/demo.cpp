@@ -1,5 +1,4 @@
-// klab demo: KDA, Gated DeltaNet and Mamba2 race on a recall task at the edge of what their memory can hold. A small
-// sweep, and what it says.
+// klab demo: a small sweep that compares KDA, Gated DeltaNet and Mamba2 on a recall task that nearly fills their states.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -25,24 +24,24 @@ using Clock = std::chrono::steady_clock;
 
 const std::vector<std::string> kKeys = {"model.pattern", "train.lr"};
 
-Sweep line_up(int64_t steps, const Globals& globals) {
+Sweep demo_sweep(int64_t steps, const Globals& globals) {
   std::vector<Assignment> overrides;
   if (steps > 0) overrides.push_back({"train.steps", fmt::format("{}", steps), "--steps"});
   if (globals.seed) overrides.push_back({"train.seed", fmt::format("{}", *globals.seed), "--seed"});
   return read_sweep(source_folder() + "/experiments/configs/demo.yaml", overrides);
 }
 
-// A demo that was interrupted goes on; one that came to its end is a new race.
-void clear_track(const SweepFolder& runs) {
+// An interrupted demo continues; a complete one is run again.
+void remove_complete(const SweepFolder& runs) {
   if (!std::filesystem::exists(runs.plan())) return;
   const SweepOutcome before = read_outcome(runs);
   if (before.plan.name == "demo" && before.complete()) std::filesystem::remove_all(runs.path());
 }
 
-void race(Sweep sweep, const std::string& folder, const Globals& globals) {
+void run_all(Sweep sweep, const std::string& folder, int64_t workers, const Globals& globals) {
   SweepOptions options;
   options.out = folder;
-  options.workers = globals.threads;
+  options.workers = workers;
   options.threads = 1;  // models this small run faster side by side than on more threads each
   options.command_line = globals.command_line;
   options.quiet = globals.quiet;
@@ -105,15 +104,15 @@ void introduce(const RunConfig& setting) {
   std::fflush(stdout);
 }
 
-int demo(int64_t steps, const Globals& globals) {
-  const std::string folder = globals.out.empty() ? "results/demo" : globals.out;
+int demo(int64_t steps, int64_t workers, const Globals& globals) {
+  const std::string folder = globals.out.empty() ? "out/demo" : globals.out;
   const SweepFolder runs(folder + "/runs");
   make_writable_folder(folder);
-  clear_track(runs);
-  const Sweep sweep = line_up(steps, globals);
+  remove_complete(runs);
+  const Sweep sweep = demo_sweep(steps, globals);
   introduce(sweep.configs.front());
   const Clock::time_point begin = Clock::now();
-  race(sweep, runs.path(), globals);
+  run_all(sweep, runs.path(), workers, globals);
 
   const std::vector<RunSummary> all = summarise_sweep(runs);
   const std::vector<RunGroup> best = best_of_each(all);
@@ -143,11 +142,15 @@ int demo(int64_t steps, const Globals& globals) {
 }  // namespace
 
 Command demo_command() {
-  return {"demo", "KDA, Gated DeltaNet and Mamba2 race on a recall task", "./klab demo",
+  return {"demo", "compare KDA, Gated DeltaNet and Mamba2 on a recall task (in minutes; files in out/demo)", "./klab demo",
+          takes::seed | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto steps = std::make_shared<int64_t>(0);
             app.add_option("--steps", *steps, "stop every run after this many steps").positive();
-            return [steps, &globals] { return demo(*steps, globals); };
+            auto workers = std::make_shared<int64_t>(0);
+            app.add_option("--workers", *workers, "runs side by side, each on one thread (default: all cores)")
+                .positive();
+            return [steps, workers, &globals] { return demo(*steps, *workers, globals); };
           }};
 }
 

@@ -80,6 +80,7 @@ void print_answers(const Generated& generated, const GenerationOptions& how,
 }
 
 int run(const Options& options, const Globals& globals) {
+  require_input(options.model.model);
   const std::optional<Tokenizer> tokenizer = open_tokenizer(options.model.model);
   const std::vector<Ids> prompts = prompts_of(options, tokenizer);
   KimiModel loaded = open_public_model(options.model, globals);
@@ -113,6 +114,7 @@ int run(const Options& options, const Globals& globals) {
 Command generate_command() {
   return {"generate", "answers of a public Kimi Linear checkpoint to prompts",
           "./klab generate --model Kimi-Linear-48B-A3B-Instruct --chat --prompt \"Is 123 a prime?\"",
+          takes::threads | takes::device | takes::seed | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             add_public_model_options(app, options->model);

@@ -49,6 +49,7 @@ Command inspect_command() {
   return {
       "inspect", "look inside a trained run: half-lives, (implicit) attention, ranks of states, accuracy by difficulty",
       "./klab inspect runs/first --length 64 --index 3",
+      takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
       [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
         auto options = std::make_shared<InspectOptions>();
         auto tokens = std::make_shared<std::string>();

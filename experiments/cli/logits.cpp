@@ -22,6 +22,7 @@ struct Options {
 Tensor tokens_of(const Options& options) {  // [B, T] int64
   if (options.tokens.empty() == options.tokens_file.empty()) refuse("give either --tokens or --tokens-file");
   if (!options.tokens_file.empty()) {
+    require_input(options.tokens_file);
     const SafetensorsFile file(options.tokens_file);
     const Tensor tokens = file.tensor("tokens");
     if (tokens.scalar_type() != torch::kLong || tokens.dim() != 2 || tokens.numel() == 0) {
@@ -87,6 +88,7 @@ int run(const Options& options, const Globals& globals) {
 Command logits_command() {
   return {"logits", "logits of a public Kimi Linear checkpoint at every position",
           "./klab logits --model Kimi-Linear-48B-A3B-Base --tokens 5,17,3 --out logits.safetensors",
+          takes::threads | takes::device | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             add_public_model_options(app, options->model);

@@ -4,13 +4,16 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
 
 #include "core/base/error.h"
 #include "core/base/interrupt.h"
+#include "core/base/memory.h"
+#include "core/base/provenance.h"
 #include "core/base/text.h"
 #include "core/base/version.h"
 #include "experiments/command/command.h"
-#include "core/base/memory.h"
 
 namespace klab {
 namespace {
@@ -27,8 +30,19 @@ std::vector<Command> commands() {
 std::string command_line(int argc, char** argv) {
   std::vector<std::string> words{"./klab"};
   for (int i = 1; i < argc; ++i) words.emplace_back(argv[i]);
-  return join(words, " ");
+  return quoted_command(words);
 }
+
+struct GlobalOption {
+  const char* name;
+  unsigned bit;
+};
+
+constexpr GlobalOption kGlobalOptions[] = {{"--threads", takes::threads},
+                                           {"--device", takes::device},
+                                           {"--seed", takes::seed},
+                                           {"--out", takes::out},
+                                           {"--quiet", takes::quiet}};
 
 void add_globals(CLI::App& app, Globals& globals) {
   app.add_option("--threads", globals.threads, "CPU threads (default: all cores)")->check(CLI::Range(1, 1024));
@@ -40,27 +54,73 @@ void add_globals(CLI::App& app, Globals& globals) {
   app.add_flag("--quiet", globals.quiet, "no progress");
 }
 
-// "unknown option" in the words of the rest of the program.
-std::string unknown_option(const CLI::App& app, const CLI::ExtrasError& error) {
+// The help of a command says which of the global options it takes; others are refused.
+std::string names_of(unsigned options) {
+  std::vector<std::string> names;
+  for (const GlobalOption& one : kGlobalOptions) {
+    if (options & one.bit) names.emplace_back(one.name);
+  }
+  return names.empty() ? "none" : join(names);
+}
+
+void refuse_unused_globals(const CLI::App& app, const Command& command) {
+  for (const GlobalOption& one : kGlobalOptions) {
+    if (app.count(one.name) == 0 || (command.globals & one.bit)) continue;
+    refuse("{} does not take {}; of the options of all commands it takes: {}", command.name, one.name,
+           names_of(command.globals));
+  }
+}
+
+// What is kept in results/ should name a commit that holds the sources it was made with.
+void warn_of_changes(const Globals& globals) {
+  if (globals.out.empty()) return;
+  const std::filesystem::path out = std::filesystem::absolute(globals.out);
+  if (std::find(out.begin(), out.end(), "results") == out.end()) return;
+  if (commit().back() != '+') return;
+  fmt::print(stderr, "klab: warning: the tree has uncommitted changes, so results in '{}' name commit {}\n", globals.out,
+             commit());
+}
+
+std::vector<std::string> known_options(const CLI::App& app) {
   std::vector<std::string> known;
   const auto collect = [&](const CLI::App& from) {
-    for (const CLI::Option* option : from.get_options()) known.push_back(option->get_name());
+    for (const CLI::Option* option : from.get_options()) {
+      if (!option->get_group().empty()) known.push_back(option->get_name());
+    }
   };
   collect(app);
   for (const CLI::App* sub : app.get_subcommands()) collect(*sub);
-  const std::string message = error.what();  // "The following arguments were not expected: --a b"
-  std::string first = message.substr(message.find(": ") + 2);
-  first = first.substr(0, first.find_first_of(" =\n"));
-  if (first.rfind("--", 0) != 0) return fmt::format("unexpected argument '{}'; see --help", first);
-  return fmt::format("unknown option '{}'{}", first, did_you_mean(first, known));
+  return known;
+}
+
+// What is wrong with words that nothing took, or "" when there are none. A word behind an unknown option may be its
+// value, so the option is named first.
+std::string unknown_words(const CLI::App& app) {
+  const std::vector<std::string> words = app.remaining(true);
+  if (words.empty()) return "";
+  const auto option = std::find_if(words.begin(), words.end(),
+                                   [](const std::string& word) { return word.size() > 1 && word[0] == '-'; });
+  const bool has_command = !app.get_subcommands().empty();
+  if (option != words.end() && (has_command || option == words.begin())) {
+    const std::string name = option->substr(0, option->find('='));
+    return fmt::format("unknown option '{}'{}", name, did_you_mean(name, known_options(app)));
+  }
+  if (has_command) return fmt::format("unexpected argument '{}'; see --help", words.front());
+  std::vector<std::string> names;
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App* one) { return !one->get_group().empty(); })) {
+    names.push_back(sub->get_name());
+  }
+  const std::string hint = did_you_mean(words.front(), names);
+  return fmt::format("unknown command '{}'{}", words.front(), hint.empty() ? "; see --help" : hint);
 }
 
 int parse_error(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-  if (const auto* extras = dynamic_cast<const CLI::ExtrasError*>(&error)) {
-    fmt::print(stderr, "klab: {}\n", unknown_option(app, *extras));
-  } else {
+  const std::string unknown = unknown_words(app);
+  if (unknown.empty()) {
     fmt::print(stderr, "klab: {}; see --help\n", error.what());
+  } else {
+    fmt::print(stderr, "klab: {}\n", unknown);
   }
   return kBadUsage;
 }
@@ -70,22 +130,30 @@ int run(int argc, char** argv) {
   Globals globals;
   globals.command_line = command_line(argc, argv);
   add_globals(app, globals);
-  app.set_version_flag("--version", fmt::format("klab {} ({})", version(), commit()));
+  app.set_version_flag("--version", [] { return fmt::format("klab {} ({})", version(), commit()); });
   app.require_subcommand(1);
   app.footer("./klab test runs every test, ./klab build only builds. ./klab COMMAND --help has an example for each.");
   std::function<int()> action;
-  for (const Command& command : commands()) {
+  const Command* chosen = nullptr;
+  const std::vector<Command> all = commands();
+  for (const Command& command : all) {
     CLI::App* sub = app.add_subcommand(command.name, command.summary)->fallthrough();
-    sub->footer("Example:\n  " + command.example);
+    sub->footer(fmt::format("Options of all commands that it takes: {}\nExample:\n  {}", names_of(command.globals),
+                            command.example));
     CommandOptions options(*sub);
     const std::function<int()> body = command.set_up(options, globals);
-    sub->callback([&action, body] { action = body; });
+    sub->callback([&action, &chosen, &command, body] {
+      action = body;
+      chosen = &command;
+    });
   }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return parse_error(app, error);
   }
+  refuse_unused_globals(app, *chosen);
+  warn_of_changes(globals);
   if (globals.threads > 0) at::set_num_threads(globals.threads);
   catch_interrupts();
   return action();

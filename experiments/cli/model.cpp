@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "core/base/error.h"
+#include "core/base/file.h"
 #include "core/base/text.h"
 #include "core/public/kimi_config.h"
 #include "core/model/accounting.h"
@@ -18,7 +20,7 @@ namespace klab {
 namespace {
 
 struct Options {
-  std::string config, dtype = "float32";
+  std::string config, dtype;
   bool json = false, list = false;
   int64_t length = 0, batch = 1;
   std::vector<Assignment> flags;
@@ -92,7 +94,34 @@ std::vector<Assignment> assignments_of(const std::string& config) {
   if (named || fs::path(config).extension() == ".json" || fs::exists(fs::path(config) / "config.json")) {
     return {{"model.config", config, "command line"}};
   }
+  require_input(config);
   return read_yaml(fs::is_directory(config) ? config + "/config.yaml" : config);
+}
+
+// The dtype that the weights of a public config have, which its config.json says; "" when it does not.
+std::string public_dtype(const std::string& config) {
+  namespace fs = std::filesystem;
+  if (!fs::exists(config)) return "bfloat16";  // the built-in one
+  const std::string path = fs::is_directory(config) ? config + "/config.json" : config;
+  const auto json = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  for (const char* key : {"dtype", "torch_dtype"}) {
+    const auto found = json.is_object() ? json.find(key) : json.end();
+    if (found != json.end() && found->is_string()) return found->get<std::string>();
+  }
+  return "";
+}
+
+// --dtype, else that of a public config, else float32.
+std::string dtype_of(const Options& options, const std::vector<Assignment>& assignments) {
+  std::string dtype = options.dtype;
+  for (const Assignment& one : assignments) {
+    if (options.dtype.empty() && one.key == "model.config") dtype = public_dtype(one.text);
+  }
+  if (dtype.empty()) return "float32";
+  if (std::find(kDtypeNames.begin(), kDtypeNames.end(), dtype) == kDtypeNames.end()) {
+    refuse("the config says dtype '{}', which cannot be counted in: give --dtype {}", dtype, join(kDtypeNames, ", "));
+  }
+  return dtype;
 }
 
 int show(const Options& options) {
@@ -106,12 +135,13 @@ int show(const Options& options) {
   } else {
     config.validate();
   }
-  const ParameterPlace nowhere(torch::kMeta, dtype_named(options.dtype));  // counting needs no memory
+  const std::string dtype = dtype_of(options, assignments);
+  const ParameterPlace nowhere(torch::kMeta, dtype_named(dtype));  // counting needs no memory
   const Decoder model = make_model(config);
   const int64_t length = options.length > 0 ? options.length : config.task.length;
   const Accounting sum = account(model, length);
   if (options.json) {
-    print_json(sum, length, options.batch, options.dtype);
+    print_json(sum, length, options.batch, dtype);
   } else {
     print_tables(config, model, sum, length, options.batch);
   }
@@ -123,6 +153,7 @@ int show(const Options& options) {
 Command model_command() {
   return {"model", "parameters, activated parameters, state and cache bytes, FLOPs of a config",
           "./klab model --model.pattern kda,mamba2 --model.width 256 --model.head_dim 128 --length 1024",
+          takes::nothing,
           [](CommandOptions& app, const Globals&) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             app.add_option(
@@ -133,9 +164,9 @@ Command model_command() {
             app.add_option("--length", options->length, "tokens of a sequence (default: task.length)").positive();
             app.add_option("--batch", options->batch, "sequences").positive().show_default();
             app.add_option("--dtype", options->dtype,
-                           "of parameters, activations and caches; recurrent memories are float32")
-                .one_of(kDtypeNames)
-                .show_default();
+                           "of parameters, activations and caches; recurrent memories are float32 (default: that of a "
+                           "public config, else float32)")
+                .one_of(kDtypeNames);
             add_run_flags(app, options->flags);
             return [options] { return options->list ? list() : show(*options); };
           }};

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "core/base/file.h"
 #include "experiments/command/command.h"
 #include "experiments/plot/plot.h"
 
@@ -11,7 +12,8 @@ namespace klab {
 
 Command plot_command() {
   return {
-      "plot", "draw results CSVs to PNG or SVG", "./klab plot runs/*/metrics.csv --y acc_seq --out accuracy.svg",
+      "plot", "draw results CSVs to PNG or SVG (default: out/plot.png)", "./klab plot runs/*/metrics.csv --y acc_seq --out accuracy.svg",
+      takes::out,
       [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
         auto options = std::make_shared<PlotOptions>();
         app.add_option("FILES", options->files, "CSV files or run folders").required();
@@ -35,7 +37,9 @@ Command plot_command() {
         app.add_option("--height", options->height, "pixels").between(150, 10000).show_default();
         app.add_option("--font-scale", options->font_scale, "size of all text").between(0.2, 5.0);
         return [options, &globals] {
-          options->out = globals.out.empty() ? "plot.png" : globals.out;
+          options->out = globals.out.empty() ? "out/plot.png" : globals.out;
+          for (const std::string& file : options->files) require_input(file);
+          if (globals.out.empty()) make_writable_folder("out");
           for (std::string& file : options->files) {
             if (std::filesystem::is_directory(file)) file += "/metrics.csv";
           }

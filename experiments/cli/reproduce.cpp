@@ -33,14 +33,20 @@ int run(const std::vector<std::string>& names, ReproduceOptions options, const G
       refuse("{} has no scale `paper`: it extrapolates to the report's sizes from what is measured", name);
     }
     if (globals.seed && !one.has_seeds) refuse("--seed does not go with {}: it trains nothing", name);
+    if (globals.threads > 0 && one.has_seeds) refuse("--threads does not go with {}: each of its runs has one thread", name);
+    if (globals.device != "cpu" && !one.has_device) refuse("--device does not go with {}: it measures the CPU", name);
+    if (options.redraw && !one.has_redraw) refuse("--redraw does not go with {}: it keeps no measured.csv", name);
   }
   options.device = globals.device;
   options.seed = globals.seed;
   options.quiet = globals.quiet;
   options.command_line = globals.command_line;
+  const std::filesystem::path base = globals.out.empty() ? "out" : globals.out;
   for (const std::string& name : names) {
-    const std::string base = globals.out.empty() ? "results" : globals.out;
-    options.out = (std::filesystem::path(base) / name).string();
+    if (options.redraw) require_input((base / name / "measured.csv").string());
+  }
+  for (const std::string& name : names) {
+    options.out = (base / name).string();
     reproductions().at(name).run(options);
   }
   return 0;
@@ -49,8 +55,9 @@ int run(const std::vector<std::string>& names, ReproduceOptions options, const G
 }  // namespace
 
 Command reproduce_command() {
-  return {"reproduce", "measure a figure or table of the report again; without a name: list them",
+  return {"reproduce", "measure figures or tables of the report again, files in out/NAME; without a name: list them",
           "./klab reproduce fig4 --scale small --budget 2",
+          takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<ReproduceOptions>();
             auto names = std::make_shared<std::vector<std::string>>();
@@ -65,7 +72,7 @@ Command reproduce_command() {
                 .positive()
                 .show_default();
             app.add_flag("--redraw", options->redraw,
-                         "draw and conclude again from the measured.csv of an earlier call");
+                         "fig1 and fig7: draw and conclude again from the measured.csv of an earlier call");
             return [options, names, &globals] { return run(*names, *options, globals); };
           }};
 }

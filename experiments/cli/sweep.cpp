@@ -36,6 +36,7 @@ int conclude(const SweepOutcome& outcome, const SweepOptions& options) {
 }
 
 int sweep(const std::string& file, SweepOptions options, const Globals& globals) {
+  require_input(file);
   Sweep runs = read_sweep(file);
   options.out = globals.out.empty() ? "sweeps/" + runs.plan.name : globals.out;
   options.threads = globals.threads;
@@ -52,6 +53,7 @@ int sweep(const std::string& file, SweepOptions options, const Globals& globals)
 Command sweep_command() {
   return {"sweep", "many runs from one file: a grid or random draws over any config keys",
           "./klab sweep experiments/configs/sweeps/learning_rates.yaml --out sweeps/lr",
+          takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<SweepOptions>();
             auto file = std::make_shared<std::string>();

@@ -1,4 +1,4 @@
-// klab sweep-worker: started by klab sweep, not by people.
+// klab sweep-worker: a process that klab sweep starts.
 #include <memory>
 
 #include "experiments/command/command.h"
@@ -7,7 +7,8 @@
 namespace klab {
 
 Command sweep_worker_command() {
-  return {"sweep-worker", "(what klab sweep starts to do its work)", "./klab sweep-worker sweeps/lr",
+  return {"sweep-worker", "(a process that klab sweep starts)", "./klab sweep-worker sweeps/lr",
+          takes::threads | takes::device,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto path = std::make_shared<std::string>();
             auto parent = std::make_shared<int64_t>(0);

@@ -96,6 +96,7 @@ int train_to_the_end(RunConfig& config, const RunFolder& folder, const Globals& 
 }
 
 int train(const std::string& file, const std::vector<Assignment>& flags, bool tensorboard, const Globals& globals) {
+  if (!file.empty()) require_input(file);
   std::vector<Assignment> assignments = file.empty() ? std::vector<Assignment>{} : read_yaml(file);
   assignments.insert(assignments.end(), flags.begin(), flags.end());
   if (globals.seed) assignments.push_back({"train.seed", fmt::format("{}", *globals.seed), "--seed"});
@@ -107,7 +108,7 @@ int train(const std::string& file, const std::vector<Assignment>& flags, bool te
            folder.path);
   }
   make_writable_folder(folder.path);
-  write_file(config_path(folder.path), fmt::format("# {}\n", globals.command_line) + to_yaml(config));
+  write_file(config_path(folder.path), "# " + globals.command_line + "\n" + to_yaml(config));
   return train_to_the_end(config, folder, globals, {.resume = false, .tensorboard = tensorboard});
 }
 
@@ -129,6 +130,7 @@ int resume(const std::string& path, bool tensorboard, const Globals& globals) {
 Command train_command() {
   return {"train", "train one model on one task",
           "./klab train --task.name mqar --model.pattern kda,gdn --train.steps 2000 --out runs/first",
+          takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto file = std::make_shared<std::string>();
             auto flags = std::make_shared<std::vector<Assignment>>();
@@ -142,6 +144,7 @@ Command train_command() {
 
 Command resume_command() {
   return {"resume", "continue an interrupted run to the same bits", "./klab resume runs/first",
+          takes::threads | takes::device | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto path = std::make_shared<std::string>();
             app.add_option("RUNDIR", *path, "folder of the run").required();

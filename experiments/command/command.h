@@ -11,25 +11,32 @@
 
 namespace klab {
 
-/// The options that every subcommand takes.
+/// The global options, as a set of bits: each subcommand says which of them it takes, others are refused.
+namespace takes {
+constexpr unsigned threads = 1, device = 2, seed = 4, out = 8, quiet = 16;
+constexpr unsigned nothing = 0;
+}  // namespace takes
+
+/// The values of the global options.
 struct Globals {
   int threads = 0;  ///< 0: as many as torch thinks right
   std::string device = "cpu";
   std::optional<int64_t> seed;
   std::string out;
   bool quiet = false;
-  std::string command_line;  ///< as typed, for the headers of results
+  std::string command_line;  ///< quoted for a shell, for the headers of results
 };
 
 struct Command {
   std::string name;
   std::string summary;
   std::string example;
+  unsigned globals = takes::nothing;  ///< the global options that it takes
   /// Adds the command's own options to `app` and returns what runs it; the result is the exit code.
   std::function<std::function<int()>(CommandOptions& app, const Globals& globals)> set_up;
 };
 
-// One per file of experiments/, listed in main.cpp.
+// Most in a file of experiments/cli/ of the same name, listed in main.cpp.
 Command bench_command();
 Command capacity_command();
 Command chat_command();
@@ -48,6 +55,9 @@ Command sweep_command();
 Command sweep_worker_command();
 Command tasks_command();
 Command train_command();
+
+/// Throws UsageError unless there is a file or folder of that name: a wrong path on the command line is bad usage.
+void require_input(const std::string& path);
 
 /// Adds every key of a run config to `app` as a flag of the same dotted name; what is given on the command line is
 /// appended to `assignments`. The second: only keys that begin with `prefix` ("task.").

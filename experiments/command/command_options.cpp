@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "core/base/error.h"
+
 namespace klab {
 
 CommandOption& CommandOption::required() {
@@ -73,6 +75,13 @@ void CommandOptions::add_flag(const std::string& name, bool& value, const std::s
 void CommandOptions::add_function(const std::string& name, const std::function<void(const std::string&)>& take,
                                   const std::string& help, const std::string& group) {
   app_.add_option_function<std::string>(name, take, help)->type_name("")->group(group);
+}
+
+void CommandOptions::add_renamed(const std::string& name, const std::string& now) {
+  app_.add_option_function<std::string>(
+          name, [name, now](const std::string&) { refuse("the option {} is now {}", name, now); }, "")
+      ->expected(0, 1)
+      ->group("");
 }
 
 void CommandOptions::hide() { app_.group(""); }

@@ -1,5 +1,4 @@
-// A subcommand's options: the part of CLI11 that commands use, behind a door. Its header alone takes a compiler longer
-// than a whole command does.
+// A subcommand's options: an interface that hides CLI11, whose header is slow to compile.
 #pragma once
 
 #include <cstdint>
@@ -50,6 +49,9 @@ class CommandOptions {
   /// Calls `take` with the word behind the option. In the help it stands under the heading `group`.
   void add_function(const std::string& name, const std::function<void(const std::string&)>& take,
                     const std::string& help, const std::string& group);
+
+  /// An option that has another name now: the message says so. It is not in the help.
+  void add_renamed(const std::string& name, const std::string& now);
 
   /// Keeps the command out of the list of commands.
   void hide();

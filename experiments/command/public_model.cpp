@@ -40,11 +40,9 @@ void add_public_model_options(CommandOptions& app, PublicModelOptions& options) 
                  "with a scale per row)")
       .one_of({"auto", "float32", "bfloat16", "float16", "int8"})
       .show_default();
-  app.add_option("--weights", options.weights,
-                 "load (into memory), or map (matrices are read from the files when they are used: for models larger "
-                 "than memory)")
-      .one_of({"load", "map"})
-      .show_default();
+  app.add_flag("--mmap", options.mmap,
+               "read matrices from the mapped files when they are used, not into memory: for models larger than memory");
+  app.add_renamed("--weights", "--mmap (without a value; without it weights are loaded)");
   app.add_option("--chunk", options.chunk, "tokens of a prompt that are read at once; bounds memory")
       .between(1, 1 << 20)
       .show_default();
@@ -74,14 +72,15 @@ GenerationOptions generation_options(const AnswerOptions& answer, const PublicMo
 }
 
 KimiModel open_public_model(const PublicModelOptions& options, const Globals& globals) {
-  if (options.weights == "map" && options.dtype != "auto") {
-    refuse("--weights map reads the files as they are, so --dtype {} cannot be had with it", options.dtype);
+  require_input(options.model);
+  if (options.mmap && options.dtype != "auto") {
+    refuse("--mmap reads the files as they are, so --dtype {} cannot be had with it", options.dtype);
   }
   const torch::Device device = open_device(globals.device);
-  if (!device.is_cpu() && (options.weights == "map" || options.dtype == "int8")) {
-    refuse("--weights map and --dtype int8 run on the CPU only so far");
+  if (!device.is_cpu() && (options.mmap || options.dtype == "int8")) {
+    refuse("--mmap and --dtype int8 run on the CPU only so far");
   }
-  LoadOptions load{options.dtype, options.weights == "map", {}};
+  LoadOptions load{options.dtype, options.mmap, {}};
   std::optional<Progress> progress;
   load.progress = [&](uint64_t done, uint64_t all) {
     if (!progress) progress.emplace("loading", static_cast<int64_t>(all), 0, globals.quiet);
@@ -98,7 +97,7 @@ KimiModel open_public_model(const PublicModelOptions& options, const Globals& gl
   if (!globals.quiet) {
     fmt::print(stderr, "{}: {} layers, {:.3f} GB of weights ({})", options.model, loaded.config.layers,
                static_cast<double>(loaded.weight_bytes) / kGigabyte,
-               options.weights == "map" ? "mapped" : options.dtype);
+               options.mmap ? "mapped" : options.dtype);
     if (options.dtype == "int8") fmt::print(stderr, ", rounding error {:.2f} %", 100 * loaded.quantisation_error);
     fmt::print(stderr, "\n");
   }

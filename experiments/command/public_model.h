@@ -15,7 +15,7 @@ namespace klab {
 struct PublicModelOptions {
   std::string model;
   std::string dtype = "auto";
-  std::string weights = "load";
+  bool mmap = false;
   int64_t chunk = 2048;
 };
 

@@ -1,5 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "core/public/kimi_config.h"
 #include "experiments/command/command.h"
 #include "experiments/run/run_config.h"
 
@@ -9,6 +12,8 @@ void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments) {
   app.add_function(
       "--model.config",
       [&assignments](const std::string& text) {
+        const std::vector<std::string> builtin = builtin_public_configs();
+        if (std::find(builtin.begin(), builtin.end(), text) == builtin.end()) require_input(text);
         assignments.push_back({"model.config", text, "command line"});
       },
       "a public config.json, a folder with one, or kimi-linear-48b, in the place of the model keys that it says; "

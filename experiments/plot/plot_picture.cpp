@@ -6,9 +6,9 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/base/table.h"
 #include "core/base/text.h"
 #include "experiments/plot/plot.h"
-#include "core/base/table.h"
 
 namespace klab {
 

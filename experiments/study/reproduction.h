@@ -11,7 +11,7 @@ namespace klab {
 struct ReproduceOptions {
   std::string scale = "small";
   std::string out;           ///< folder for what a figure makes: CSV, pictures, a page
-  std::string command_line;  ///< for their headers
+  std::string command_line;  ///< quoted, for their headers
   double budget_hours = 0.5;
   std::string device = "cpu";
   std::optional<int64_t> seed;  ///< of the search for learning rates; those behind it measure
@@ -25,7 +25,9 @@ struct Reproduction {
   std::string claim;
   std::function<void(const ReproduceOptions&)> run;
   bool has_paper_scale = true;
-  bool has_seeds = false;  ///< it trains models
+  bool has_seeds = false;   ///< it trains models, in sweeps
+  bool has_redraw = false;  ///< it can be drawn again from its measured.csv
+  bool has_device = true;   ///< false: it measures the CPU only
 };
 
 // One per figure or table, listed in reproduce.cpp.

@@ -83,7 +83,8 @@ Study run_study(const StudyPlan& plan, const ReproduceOptions& options) {
   const SweepFolder search(work + "/search"), seeds(work + "/seeds");
   make_writable_folder(options.out);
   Study study;
-  const std::string file = fmt::format("{}/experiments/figures/{}/{}.yaml", source_folder(), plan.figure, options.scale);
+  const std::string file =
+      fmt::format("{}/experiments/figures/{}/{}.yaml", source_folder(), plan.figure, options.scale);
   std::vector<Assignment> seed;
   if (options.seed) seed.push_back({"train.seed", fmt::format("{}", *options.seed), "--seed"});
   SweepOutcome found = conduct(read_sweep(file, seed), search.path(), kSearchShare * options.budget_hours, options);

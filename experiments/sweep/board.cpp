@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <map>
 
-#include "core/base/text.h"
 #include "core/base/table.h"
+#include "core/base/text.h"
 
 namespace klab {
 namespace {

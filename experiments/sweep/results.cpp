@@ -6,9 +6,9 @@
 
 #include "core/base/csv.h"
 #include "core/base/file.h"
+#include "core/base/table.h"
 #include "core/base/text.h"
 #include "experiments/sweep/sweep.h"
-#include "core/base/table.h"
 
 namespace klab {
 namespace {

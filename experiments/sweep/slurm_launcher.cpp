@@ -7,8 +7,8 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
-#include "core/base/text.h"
 #include "core/base/process.h"
+#include "core/base/text.h"
 #include "experiments/sweep/launcher.h"
 
 namespace klab {

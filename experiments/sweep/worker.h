@@ -14,8 +14,9 @@ struct FolderLost : Error {
 };
 constexpr int kFolderLost = 3;  ///< exit code of a worker
 
-/// Trains runs of the sweep in `folder` until none is left; `klab sweep-worker DIR`, which launchers start. It ends when
-/// the process `parent` does (0: it does not). `command_line` goes into the headers of results. Returns the exit code.
+/// Trains runs of the sweep in `folder` until none is left; `klab sweep-worker DIR`, which launchers start. It ends
+/// when the process `parent` does (0: it does not). `command_line` goes into the headers of results. Returns the exit
+/// code.
 int run_sweep_worker(const std::string& folder, int64_t parent, const std::string& device,
                      const std::string& command_line);
 

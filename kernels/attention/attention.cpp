@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "kernels/common/aten_private.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/kernel_tensors.h"
 
@@ -45,7 +46,7 @@ Tensor forgotten(const Tensor& g, int64_t first) {
   const Tensor back = at::constant_pad_nd(wide.narrow(2, 1, first), {0, 1}).flip({2}).cumsum(2).flip({2});
   if (first + 1 == g.size(1)) return back;
   const Tensor after = wide.narrow(2, first + 1, g.size(1) - first - 1);
-  return at::cat({back, -after.cumsum(2)}, 2);  // keys after p: what their own gate takes away again
+  return at::cat({back, -after.cumsum(2)}, 2);  // keys after p: minus their own gates
 }
 
 // Weights of the queries [first, first + count) over the keys up to the last of them, written out: [B, H, count, keys].
@@ -85,7 +86,7 @@ Tensor padded(const Tensor& x, int64_t width) {
   return x.size(-1) == width ? x : at::constant_pad_nd(x, {0, width - x.size(-1)});
 }
 
-// ATen's fused attention wants keys and values of one width: zeros change neither the logits nor the outputs.
+// ATen's fused attention takes keys and values of one width: zeros change neither the logits nor the outputs.
 struct Fused {
   Tensor q, k, v;
   explicit Fused(const AttentionInputs& in) {
@@ -125,7 +126,7 @@ Tensor composed(const AttentionInputs& in) {
 PartialAttention partial_attention(const AttentionInputs& in, bool causal) {
   TORCH_CHECK_VALUE(in.q.is_cpu(), kOp, ": partial attention runs on the CPU only so far");
   Fused f(in);
-  const auto [o, lse] = at::_scaled_dot_product_flash_attention_for_cpu(f.q, f.k, f.v, 0.0, causal, {}, scale_of(in));
+  const auto [o, lse] = flash_attention_on_cpu(f.q, f.k, f.v, causal, scale_of(in));
   return {heads_first(o).narrow(3, 0, in.v.size(3)), heads_first(lse)};
 }
 

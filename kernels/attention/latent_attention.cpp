@@ -3,12 +3,13 @@
 #include <ATen/ATen.h>
 
 #include "kernels/attention/attention.h"
-#include "kernels/common/checks.h"
 #include "kernels/attention/cpu/latent_attention.h"
+#include "kernels/attention/latent_attention_cuda.h"
+#include "kernels/common/checks.h"
 #include "kernels/common/cuda/backend.h"
 #include "kernels/common/kernel_choice.h"
 #include "kernels/common/kernel_tensors.h"
-#include "kernels/attention/latent_attention_cuda.h"
+#include "kernels/common/operator.h"
 
 namespace klab::kernels {
 namespace {
@@ -27,8 +28,7 @@ void check(const LatentAttentionInputs& in) {
                     " cached rows: the queries' own rows are among them");
 }
 
-// Why the CPU kernel cannot take these tensors, or "".
-std::string cpu_declines(const LatentAttentionInputs& in) {
+std::string latent_attention_cpu_unsupported_reason(const LatentAttentionInputs& in) {
   if (needs_gradient({in.q, in.cache})) return "it has no backward pass and a gradient is needed";
   return cpu_unsupported_reason({in.q, in.cache});
 }
@@ -40,7 +40,7 @@ AttentionInputs as_attention(const LatentAttentionInputs& in) {
 }
 
 void on_cpu(const LatentProblem& problem, const Tensor& q) {
-  const Tensor space = at::empty({cpu::latent_workspace(problem)}, q.options().dtype(at::kFloat));
+  const Tensor space = float_workspace(cpu::latent_workspace(problem), q);
   cpu::latent_attention(problem, floats(space));
 }
 
@@ -64,12 +64,40 @@ Tensor fused(const LatentAttentionInputs& in, void (*run)(const LatentProblem&, 
   return o;
 }
 
+// --- The operator klab::latent_attention --------------------------------------------------------------------------
+
+struct LatentAttentionOperator {
+  using Inputs = LatentAttentionInputs;
+  static constexpr const char* kName = kOp;
+  static constexpr std::array kOutputs = {"o"};
+  static constexpr std::array<const char*, 0> kKept{};
+  static constexpr const char* kDerivatives = "not differentiable";
+
+  static Tensors forward(const Inputs& in, Implementation implementation, bool) {
+    return {latent_attention(in, implementation)};
+  }
+
+  static Tensors shapes(const Inputs& in, Implementation, bool) {
+    const Tensor& q = in.q;
+    return {at::empty_symint({q.sym_size(0), q.sym_size(1), q.sym_size(2), in.value_dim}, q.options())};
+  }
+};
+
 }  // namespace
+
+template <InputsOf<LatentAttentionInputs> Self, class Visit>
+void each_argument(Self& in, Visit&& visit) {
+  visit(TensorArgument{"q", Role::operand, /*required=*/true}, in.q);
+  visit(TensorArgument{"cache", Role::operand, /*required=*/true}, in.cache);
+  visit(Option{"value_dim"}, in.value_dim);
+  visit(Option{"scale"}, in.scale);
+}
 
 Tensor latent_attention(const LatentAttentionInputs& in, Implementation implementation) {
   check(in);
-  const UnsupportedReasons unsupported_reason{latent_attention_cuda_unsupported_reason(in), cpu_declines(in)};
-  switch (choose_implementation(kOp, implementation, in.q, unsupported_reason,
+  const UnsupportedReasons unsupported{latent_attention_cuda_unsupported_reason(in),
+                                       latent_attention_cpu_unsupported_reason(in)};
+  switch (choose_implementation(kOp, implementation, in.q, unsupported,
                                 {Implementation::composed, Implementation::reference})) {
     case Implementation::reference: return attention(as_attention(in), Implementation::reference);
     case Implementation::cpu: return fused(in, on_cpu);
@@ -85,3 +113,7 @@ std::vector<Implementation> latent_attention_implementations() {
 }
 
 }  // namespace klab::kernels
+
+TORCH_LIBRARY_FRAGMENT(klab, library) {
+  klab::kernels::register_operator<klab::kernels::LatentAttentionOperator>(library);
+}

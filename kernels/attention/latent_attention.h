@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "kernels/common/export.h"
 #include "kernels/common/implementation.h"
 
 namespace klab::kernels {
@@ -26,11 +27,11 @@ struct LatentAttentionInputs {
 /// `automatic` is the kernel of the tensors' device where it can run, else `composed`. Dtype of q. Throws
 /// c10::ValueError that names the argument, c10::NotImplementedError for an implementation that cannot run on these
 /// tensors.
-at::Tensor latent_attention(const LatentAttentionInputs& inputs,
-                            Implementation implementation = Implementation::automatic);
+KLAB_API at::Tensor latent_attention(const LatentAttentionInputs& inputs,
+                                     Implementation implementation = Implementation::automatic);
 
 /// The implementations that this build has.
-std::vector<Implementation> latent_attention_implementations();
+KLAB_API std::vector<Implementation> latent_attention_implementations();
 
 /// FLOPs of one step over `keys` cached tokens: a dot product over R + P and a sum over R for each head.
 inline double latent_attention_flops(int64_t heads, int64_t keys, int64_t R, int64_t P) {

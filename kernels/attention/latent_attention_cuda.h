@@ -1,4 +1,4 @@
-// Latent attention on the CUDA kernel. Between latent_attention.cpp and kernels/cuda/.
+// Latent attention on the CUDA kernel. Between latent_attention.cpp and kernels/attention/cuda/.
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@
 
 namespace klab::kernels {
 
-/// Why the CUDA kernel cannot take these inputs, or "".
+/// Why the CUDA kernel cannot run on these inputs, or "".
 std::string latent_attention_cuda_unsupported_reason(const LatentAttentionInputs& inputs);
 
 /// Of inputs that the kernel can take, on the device of `q`.

@@ -3,9 +3,12 @@
 
 #include <string>
 
+#include "kernels/common/export.h"
+
 namespace klab::kernels {
 
-/// `automatic` takes the fastest one that can run on the given tensors. Any other is taken or refused, never replaced.
+/// `automatic` is the fastest one that can run on the given tensors. Any other one runs or throws; it is never
+/// replaced.
 enum class Implementation {
   automatic,
   reference,  ///< the definition, step by step, differentiable, in the dtype of its inputs
@@ -15,6 +18,6 @@ enum class Implementation {
   cuda,       ///< hand-written CUDA kernel
 };
 
-std::string to_string(Implementation implementation);
+KLAB_API std::string to_string(Implementation implementation);
 
 }  // namespace klab::kernels

@@ -33,7 +33,7 @@ View flat_view_of(const Tensor& x) {
 
 }  // namespace
 
-std::string cpu_unsupported_reason(std::initializer_list<Tensor> tensors) {
+std::string cpu_unsupported_reason(at::TensorList tensors) {
   if (!cpu::built()) return "this build has no CPU kernels (KLAB_CPU_KERNELS=off when it was configured)";
   for (const Tensor& x : tensors) {
     if (!x.defined()) continue;
@@ -43,7 +43,7 @@ std::string cpu_unsupported_reason(std::initializer_list<Tensor> tensors) {
   return "";
 }
 
-bool needs_gradient(std::initializer_list<Tensor> tensors) {
+bool needs_gradient(at::TensorList tensors) {
   if (!at::GradMode::is_enabled()) return false;
   for (const Tensor& x : tensors) {
     if (x.defined() && x.requires_grad()) return true;
@@ -67,6 +67,10 @@ MutableRows mutable_flat_rows_of(const Tensor& x) { return flat_view_of<MutableR
 
 Tensor workspace(size_t bytes, const Tensor& like) {
   return at::empty({static_cast<int64_t>(bytes)}, like.options().dtype(at::kByte));
+}
+
+Tensor float_workspace(int64_t floats, const Tensor& like) {
+  return at::empty({floats}, like.options().dtype(at::kFloat));
 }
 
 Tensor empty_result(at::IntArrayRef shape, const at::TensorOptions& options) {

@@ -1,9 +1,8 @@
-// From tensors to what the kernels take: rows, plain float arrays, memory for results.
+// Conversion of tensors to the arguments of kernels: rows, float arrays, memory for results.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -12,13 +11,13 @@
 
 namespace klab::kernels {
 
-/// Why the CPU kernels cannot take these tensors (undefined ones do not count), or "".
-std::string cpu_unsupported_reason(std::initializer_list<at::Tensor> tensors);
+/// Why the CPU kernels cannot run on these tensors (undefined ones do not count), or "".
+std::string cpu_unsupported_reason(at::TensorList tensors);
 
-/// Whether autograd is to follow one of them.
-bool needs_gradient(std::initializer_list<at::Tensor> tensors);
+/// Whether autograd records a call with these tensors.
+bool needs_gradient(at::TensorList tensors);
 
-/// The tensor, copied if its last dimension has gaps. Other strides stay.
+/// The tensor, copied where its last dimension is not contiguous. Other strides are preserved.
 at::Tensor with_plain_rows(const at::Tensor& x);
 
 /// As contiguous float32; undefined stays undefined.
@@ -33,8 +32,9 @@ MutableRows mutable_rows_of(const at::Tensor& x);
 Rows flat_rows_of(const at::Tensor& x);
 MutableRows mutable_flat_rows_of(const at::Tensor& x);
 
-/// Bytes on the device of `like`, for what a CUDA kernel keeps while it runs.
+/// Uninitialised memory on the device of `like`, for a kernel's intermediate results.
 at::Tensor workspace(size_t bytes, const at::Tensor& like);
+at::Tensor float_workspace(int64_t floats, const at::Tensor& like);
 
 /// Memory for a result, on the CPU in large pages where it is large.
 at::Tensor empty_result(at::IntArrayRef shape, const at::TensorOptions& options);

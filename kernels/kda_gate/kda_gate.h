@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "kernels/common/export.h"
 #include "kernels/common/implementation.h"
 
 namespace klab::kernels {
@@ -18,15 +19,15 @@ namespace klab::kernels {
 /// Differentiable (`cuda`: once). Section 4 of arXiv 2510.26692. `automatic` is `cuda` for CUDA tensors other than
 /// float64, else `reference`. Throws c10::ValueError that names the argument, c10::NotImplementedError for an
 /// implementation that cannot run on these tensors.
-at::Tensor kda_gate(const at::Tensor& raw, const at::Tensor& A_log, const at::Tensor& dt_bias,
-                    std::optional<double> lower_bound = std::nullopt,
-                    Implementation implementation = Implementation::automatic);
+KLAB_API at::Tensor kda_gate(const at::Tensor& raw, const at::Tensor& A_log, const at::Tensor& dt_bias,
+                             std::optional<double> lower_bound = std::nullopt,
+                             Implementation implementation = Implementation::automatic);
 
 /// The implementations that this build has.
-std::vector<Implementation> kda_gate_implementations();
+KLAB_API std::vector<Implementation> kda_gate_implementations();
 
 /// Throws what kda_gate() would for these parameters, in the name of `op`.
-void check_kda_gate(const char* op, const at::Tensor& raw, const at::Tensor& A_log, const at::Tensor& dt_bias,
-                    std::optional<double> lower_bound);
+KLAB_API void check_kda_gate(const char* op, const at::Tensor& raw, const at::Tensor& A_log, const at::Tensor& dt_bias,
+                             std::optional<double> lower_bound);
 
 }  // namespace klab::kernels

@@ -8,10 +8,17 @@
 
 #include "kernels/common/checks.h"
 #include "kernels/common/kernel_tensors.h"
+#include "kernels/linear/cpu/experts.h"
 #include "kernels/linear/linear.h"
 #include "kernels/linear/weight_matrix.h"
 
 namespace klab::kernels {
+
+struct ExpertTable::ForCpu {
+  std::string unsupported_reason;    ///< why the CPU kernel cannot read these weights, or ""
+  std::vector<cpu::Expert> experts;  ///< the shared one at the end
+};
+
 namespace {
 
 using at::Tensor;
@@ -32,7 +39,7 @@ void check_expert(const ExpertWeights& expert, const std::string& name, int64_t 
   check("down", expert.down, expert.down_scale, D, M);
 }
 
-std::string cpu_declines(const ExpertWeights& expert) {
+std::string weights_cpu_unsupported_reason(const ExpertWeights& expert) {
   for (const Tensor& weight : {expert.gate, expert.up, expert.down}) {
     const std::string why = cpu_unsupported_reason({weight});
     if (!why.empty()) return why;
@@ -86,10 +93,9 @@ bool any_gradient(const ExpertsInputs& in, const Tensor& ids) {
   return std::any_of(id, id + ids.numel(), [&](int64_t e) { return expert_needs_gradient(in.table->expert(e)); });
 }
 
-// Why the CPU kernel cannot take these tensors, or "".
-std::string cpu_declines(const ExpertsInputs& in, const Tensor& ids) {
+std::string experts_cpu_unsupported_reason(const ExpertsInputs& in, const Tensor& ids) {
   if (any_gradient(in, ids)) return "it has no backward pass and a gradient is needed";
-  if (!in.table->cpu_declines().empty()) return in.table->cpu_declines();
+  if (!in.table->for_cpu().unsupported_reason.empty()) return in.table->for_cpu().unsupported_reason;
   return cpu_unsupported_reason({in.x});
 }
 
@@ -138,14 +144,13 @@ Tensor on_cpu(const ExpertsInputs& in, const Tensor& ids) {
   problem.y = mutable_flat_rows_of(y);
   Slots slots = sorted_slots(in, ids);
   for (const Slots::Visit& visit : slots.visits) {
-    const bool shared = visit.expert == in.table->count();
-    const cpu::Expert& expert = shared ? in.table->cpu_shared() : in.table->cpu_expert(visit.expert);
+    const cpu::Expert& expert = in.table->for_cpu().experts[static_cast<size_t>(visit.expert)];
     problem.visits.push_back({&expert, visit.first, visit.count});
   }
   problem.token = std::move(slots.token);
   problem.weight.assign(slots.weight.begin(), slots.weight.end());
-  const Tensor workspace = at::empty({cpu::experts_workspace(problem)}, x.options().dtype(at::kFloat));
-  cpu::experts(problem, floats(workspace));
+  const Tensor space = float_workspace(cpu::experts_workspace(problem), x);
+  cpu::experts(problem, floats(space));
   return y;
 }
 
@@ -230,11 +235,13 @@ ExpertTable::ExpertTable(std::vector<ExpertWeights> experts, ExpertWeights share
                     ": experts[0].gate must be [M, D]");
   width_ = experts_.front().gate.size(1);
   const Tensor like = experts_.front().gate;
+  const auto plain = std::make_shared<ForCpu>();
+  for_cpu_ = plain;
   const auto add = [&](ExpertWeights& expert, const std::string& name) {
     check_expert(expert, name, width_, like);
     make_scales_plain(expert);
-    if (cpu_declines_.empty()) cpu_declines_ = kernels::cpu_declines(expert);
-    if (cpu_declines_.empty()) cpu_experts_.push_back(cpu_expert_of(expert));
+    if (plain->unsupported_reason.empty()) plain->unsupported_reason = weights_cpu_unsupported_reason(expert);
+    if (plain->unsupported_reason.empty()) plain->experts.push_back(cpu_expert_of(expert));
   };
   for (size_t e = 0; e < experts_.size(); ++e) add(experts_[e], "experts[" + std::to_string(e) + "]");
   const bool has_shared = shared_.gate.defined() || shared_.up.defined() || shared_.down.defined();
@@ -244,18 +251,18 @@ ExpertTable::ExpertTable(std::vector<ExpertWeights> experts, ExpertWeights share
 Tensor experts(const ExpertsInputs& in, Implementation implementation) {
   check(in);
   const Tensor ids = checked_ids(in);
-  const std::string declined = cpu_declines(in, ids);
+  const std::string unsupported = experts_cpu_unsupported_reason(in, ids);
   switch (implementation) {
     case Implementation::reference: return reference(in, ids);
     case Implementation::cpu:
-      TORCH_CHECK_NOT_IMPLEMENTED(declined.empty(), kOp, ": the CPU kernel cannot run: ", declined);
+      TORCH_CHECK_NOT_IMPLEMENTED(unsupported.empty(), kOp, ": the CPU kernel cannot run: ", unsupported);
       return on_cpu(in, ids);
     case Implementation::composed:
       TORCH_CHECK_NOT_IMPLEMENTED(!any_gradient(in, ids), kOp, ": the composed form has no backward pass");
       return by_expert(in, ids);
     case Implementation::automatic:
       if (any_gradient(in, ids)) return reference(in, ids);
-      return declined.empty() && in.x.size(0) <= kFewTokens ? on_cpu(in, ids) : by_expert(in, ids);
+      return unsupported.empty() && in.x.size(0) <= kFewTokens ? on_cpu(in, ids) : by_expert(in, ids);
     default:
       TORCH_CHECK_NOT_IMPLEMENTED(false, kOp, ": there is no implementation '", to_string(implementation),
                                   "' of it; there are 'reference', 'composed' and 'cpu'");

@@ -2,15 +2,15 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <limits>
 
+#include "kernels/common/aten_private.h"
 #include "kernels/common/checks.h"
-#include "kernels/linear/cpu/products.h"
 #include "kernels/common/kernel_tensors.h"
+#include "kernels/linear/cpu/products.h"
 #include "kernels/linear/weight_matrix.h"
 
 namespace klab::kernels {
@@ -29,15 +29,9 @@ constexpr int64_t kSmallWeight = int64_t{128} * 128;
 Tensor dense(const Tensor& x) { return x.is_contiguous() || x.t().is_contiguous() ? x : x.contiguous(); }
 
 // x weight^T with oneDNN; both may be views of any kind.
-Tensor onednn_product(const Tensor& x, const Tensor& weight) {
-  using Signature = Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, c10::string_view,
-                           c10::List<std::optional<at::Scalar>>, std::optional<c10::string_view>);
-  static const auto product =
-      c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_linear_pointwise", "").typed<Signature>();
-  return product.call(dense(x), dense(weight), std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
-}
+Tensor onednn_product(const Tensor& x, const Tensor& weight) { return onednn_linear(dense(x), dense(weight)); }
 
-// d_y^T x, a sum over many rows: oneDNN wants the shorter side first.
+// d_y^T x, a sum over many rows: oneDNN is faster with the shorter side first.
 Tensor weight_gradient(const Tensor& d_y, const Tensor& x) {
   const int64_t N = d_y.size(1), K = x.size(1);
   if (N * K < kSmallWeight) return at::mm(d_y.t(), x);
@@ -57,7 +51,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
   static Tensors backward(Context* context, const Tensors& d_out) {
     const Tensors saved = context->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1];
-    // With gradients of gradients asked for, by operators that have them.
+    // Where second derivatives are computed: by operators that have them.
     if (at::GradMode::is_enabled()) return {at::matmul(d_out[0], weight), at::mm(d_out[0].t(), x)};
     Tensors gradients(2);
     if (context->needs_input_grad(0)) gradients[0] = onednn_product(d_out[0], weight.t());

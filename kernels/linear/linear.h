@@ -1,7 +1,9 @@
-// The matrix product of every projection, on the fastest library at hand.
+// The matrix product of every projection.
 #pragma once
 
 #include <ATen/core/Tensor.h>
+
+#include "kernels/common/export.h"
 
 namespace klab::kernels {
 
@@ -20,8 +22,8 @@ namespace klab::kernels {
 /// too small to gain, goes to at::linear.
 ///
 /// Throws c10::ValueError that names the argument: wrong shapes, devices and dtypes, a scale without int8 or int8
-/// without a scale, a gradient asked of a narrower weight.
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scale = {});
+/// without a scale, a gradient of a narrower weight.
+KLAB_API at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scale = {});
 
 /// A weight in eight bits: row n is scale[n] times its integers, -127..127.
 struct QuantisedWeight {
@@ -34,6 +36,6 @@ struct QuantisedWeight {
 /// Rounds `weight` [N, K], of any floating dtype, to nearest, ties to even; scale is a row's largest magnitude / 127,
 /// 1 for a row of zeros, never denormal. Needs no more memory than the result and a row for each thread. Throws
 /// c10::ValueError when the weight is no matrix on the CPU or one of its numbers is not finite in float32.
-QuantisedWeight quantise(const at::Tensor& weight);
+KLAB_API QuantisedWeight quantise(const at::Tensor& weight);
 
 }  // namespace klab::kernels

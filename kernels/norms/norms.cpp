@@ -6,6 +6,7 @@
 #include "kernels/common/cuda/backend.h"
 #include "kernels/common/kernel_choice.h"
 #include "kernels/common/kernel_tensors.h"
+#include "kernels/common/operator.h"
 #include "kernels/norms/norms_fused.h"
 
 namespace klab::kernels {
@@ -13,10 +14,25 @@ namespace {
 
 using at::Tensor;
 
-void check_norm(const char* op, const Tensor& x, const Tensor& weight) {
-  TORCH_CHECK_VALUE(x.defined() && x.dim() >= 1, op, ": x must be [.., D]");
+constexpr const char* kGatedRmsNorm = "gated_rms_norm";
+
+void check_x(const char* op, const Tensor& x) {
+  TORCH_CHECK_VALUE(x.defined() && x.dim() >= 1, op, ": x must have at least one dimension");
   check_tensor(op, "x", x, x.sizes(), x);
+}
+
+void check_norm(const char* op, const Tensor& x, const Tensor& weight) {
+  check_x(op, x);
   check_tensor(op, "weight", weight, {x.size(-1)}, x);
+}
+
+void check_activation(const char* op, const std::string& activation) {
+  TORCH_CHECK_VALUE(activation == "sigmoid" || activation == "swish" || activation == "none", op, ": activation '",
+                    activation, "' is none of: sigmoid, swish, none");
+}
+
+Tensor gate_value(const Tensor& gate, const std::string& activation) {
+  return activation == "sigmoid" ? at::sigmoid(gate) : at::silu(gate);
 }
 
 // In the accumulation dtype, unrounded.
@@ -24,56 +40,89 @@ Tensor normalised(const Tensor& wide, const Tensor& weight, double eps) {
   return wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps) * weight.to(wide.scalar_type());
 }
 
-Tensor gate_value(const Tensor& gate, const std::string& activation) {
-  if (activation == "sigmoid") return at::sigmoid(gate);
-  if (activation == "swish") return at::silu(gate);
-  return at::ones_like(gate);
+Tensor composed(const NormInputs& in) {
+  const Tensor wide = in.x.to(accumulation_type(in.x.scalar_type()));
+  if (!in.mean) {
+    return (wide * at::rsqrt(wide.square().sum(-1, /*keepdim=*/true) + in.eps)).to(in.x.scalar_type());
+  }
+  Tensor y = normalised(wide, in.weight, in.eps);
+  if (in.gate.defined()) y = y * gate_value(in.gate.to(wide.scalar_type()), in.activation);
+  return y.to(in.x.scalar_type());
 }
 
-GateActivation parse(const std::string& activation) {
-  if (activation == "sigmoid") return GateActivation::sigmoid;
-  return activation == "swish" ? GateActivation::swish : GateActivation::none;
+NormInputs without_unused_gate(NormInputs in) {
+  if (in.activation == "none") in.gate = Tensor();
+  return in;
 }
 
-// On the kernels that `wanted` stands for; undefined where the composed form is to be taken.
-Tensor by_kernel(const char* op, NormInputs in, Implementation wanted) {
-  UnsupportedReasons unsupported_reason{cuda_unsupported_reason({in.x, in.weight, in.gate}), cpu_unsupported_reason({in.x, in.weight, in.gate})};
-  if (!in.mean) unsupported_reason.cpu = "there is none";
-  const Implementation chosen = choose_implementation(op, wanted, in.x, unsupported_reason, {Implementation::reference});
-  if (in.activation == GateActivation::none) in.gate = Tensor();
-  if (chosen == Implementation::cuda) return run_fused(cuda_norm, in);
-  return chosen == Implementation::cpu ? run_fused(cpu_norm, in) : Tensor();
+const FusedNorm* fused_norm(const char* op, const NormInputs& in, Implementation requested) {
+  const ArgumentTensors tensors = tensors_of(in);
+  UnsupportedReasons unsupported{cuda_unsupported_reason(tensors), cpu_unsupported_reason(tensors)};
+  if (!in.mean) unsupported.cpu = "there is none";
+  return kernels_of(choose_implementation(op, requested, in.x, unsupported, {Implementation::reference}), cpu_norm,
+                    cuda_norm);
+}
+
+// --- The operators klab::gated_rms_norm and klab::gated_rms_norm_backward; with mean=False the L2 norm ------------
+
+Tensor run(const char* op, const NormInputs& given, Implementation requested);
+
+struct NormOperator {
+  using Inputs = NormInputs;
+  static constexpr const char* kName = kGatedRmsNorm;
+  static constexpr std::array kOutputs = {"y"};
+  static constexpr std::array<const char*, 0> kKept{};
+  static constexpr const char* kDerivatives =
+      "differentiable once; second derivatives are those of the C++ implementation 'reference'";
+
+  static Tensors forward(const Inputs& in, Implementation implementation, bool) {
+    check_x(kName, in.x);
+    check_activation(kName, in.activation);
+    if (in.mean) check_tensor(kName, "weight", in.weight, {in.x.size(-1)}, in.x);
+    TORCH_CHECK_VALUE(in.mean || !in.weight.defined(), kName, ": weight is given, but an L2 norm has none");
+    if (in.activation != "none" || in.gate.defined()) check_tensor(kName, "gate", in.gate, in.x.sizes(), in.x);
+    return {run(kName, in, implementation)};
+  }
+
+  static Tensors shapes(const Inputs& in, Implementation, bool) { return {shaped_like(in.x)}; }
+
+  static std::optional<Inputs> backward(const Inputs& given, Implementation implementation, at::TensorList,
+                                        at::TensorList d_outputs) {
+    const Inputs in = without_unused_gate(given);
+    const FusedNorm* kernels = fused_norm(kName, given, implementation);
+    if (kernels == nullptr) return std::nullopt;
+    if (!d_outputs[0].defined()) return Inputs{};
+    return kernels->backward(in, d_outputs[0].contiguous());
+  }
+};
+
+// `op` is the name of the public function.
+Tensor run(const char* op, const NormInputs& given, Implementation requested) {
+  const FusedNorm* kernels = fused_norm(op, given, requested);
+  const NormInputs in = without_unused_gate(given);
+  if (kernels == nullptr) return composed(in);
+  if (!records_gradient(in)) return kernels->forward(in);
+  return call_operator<NormOperator>({in, kernels == &cuda_norm ? Implementation::cuda : Implementation::cpu}).front();
 }
 
 }  // namespace
 
 Tensor l2norm(const Tensor& x, double eps, Implementation implementation) {
-  TORCH_CHECK_VALUE(x.defined() && x.dim() >= 1, "l2norm: x must be [.., K]");
-  check_tensor("l2norm", "x", x, x.sizes(), x);
-  const Tensor y = by_kernel("l2norm", {.x = x, .eps = eps, .mean = false}, implementation);
-  if (y.defined()) return y;
-  const Tensor wide = x.to(accumulation_type(x.scalar_type()));
-  return (wide * at::rsqrt(wide.square().sum(-1, /*keepdim=*/true) + eps)).to(x.scalar_type());
+  check_x("l2norm", x);
+  return run("l2norm", {.x = x, .eps = eps, .mean = false}, implementation);
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, Implementation implementation) {
   check_norm("rms_norm", x, weight);
-  const Tensor y = by_kernel("rms_norm", {.x = x, .weight = weight, .eps = eps}, implementation);
-  if (y.defined()) return y;
-  return normalised(x.to(accumulation_type(x.scalar_type())), weight, eps).to(x.scalar_type());
+  return run("rms_norm", {.x = x, .weight = weight, .eps = eps}, implementation);
 }
 
 Tensor gated_rms_norm(const Tensor& x, const Tensor& weight, const Tensor& gate, const std::string& activation,
                       double eps, Implementation implementation) {
-  constexpr const char* kOp = "gated_rms_norm";
-  check_norm(kOp, x, weight);
-  check_tensor(kOp, "gate", gate, x.sizes(), x);
-  TORCH_CHECK_VALUE(activation == "sigmoid" || activation == "swish" || activation == "none", kOp, ": activation '",
-                    activation, "' is none of: sigmoid, swish, none");
-  const Tensor y = by_kernel(kOp, {x, weight, gate, parse(activation), eps}, implementation);
-  if (y.defined()) return y;
-  const at::ScalarType wide = accumulation_type(x.scalar_type());
-  return (normalised(x.to(wide), weight, eps) * gate_value(gate.to(wide), activation)).to(x.scalar_type());
+  check_norm(kGatedRmsNorm, x, weight);
+  check_tensor(kGatedRmsNorm, "gate", gate, x.sizes(), x);
+  check_activation(kGatedRmsNorm, activation);
+  return run(kGatedRmsNorm, {x, weight, gate, activation, eps}, implementation);
 }
 
 Tensor rms_norm_of_gated(const Tensor& x, const Tensor& weight, const Tensor& gate, double eps) {
@@ -96,3 +145,5 @@ std::vector<Implementation> gated_rms_norm_implementations() {
 }
 
 }  // namespace klab::kernels
+
+TORCH_LIBRARY_FRAGMENT(klab, library) { klab::kernels::register_operator<klab::kernels::NormOperator>(library); }

@@ -1,8 +1,8 @@
 // From tensors to the CPU kernels of the gated RMSNorm.
 #include <ATen/ATen.h>
 
-#include "kernels/norms/cpu/norms.h"
 #include "kernels/common/kernel_tensors.h"
+#include "kernels/norms/cpu/norms.h"
 #include "kernels/norms/norms_fused.h"
 
 namespace klab::kernels {
@@ -32,6 +32,6 @@ NormInputs backward(const NormInputs& in, const Tensor& d_y) {
 
 }  // namespace
 
-const FusedNorm cpu_norm{"CPU", forward, backward};
+const FusedNorm cpu_norm{forward, backward};
 
 }  // namespace klab::kernels

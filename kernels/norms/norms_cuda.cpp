@@ -48,6 +48,6 @@ NormInputs backward(const NormInputs& in, const Tensor& d_y) {
 
 }  // namespace
 
-const FusedNorm cuda_norm{"CUDA", forward, backward};
+const FusedNorm cuda_norm{forward, backward};
 
 }  // namespace klab::kernels

@@ -1,14 +1,14 @@
 #include "kernels/recurrence/recurrence.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
 #include "kernels/common/checks.h"
 #include "kernels/common/cuda/backend.h"
-#include "kernels/kda_gate/kda_gate.h"
 #include "kernels/common/kernel_choice.h"
-#include "kernels/common/kernel_tensors.h"
+#include "kernels/common/operator.h"
+#include "kernels/kda_gate/kda_gate.h"
 #include "kernels/norms/norms.h"
+#include "kernels/recurrence/recurrence_arguments.h"
 #include "kernels/recurrence/recurrence_forms.h"
 #include "kernels/recurrence/recurrence_fused.h"
 
@@ -23,44 +23,54 @@ void check_overwritten(const RecurrenceInputs& in) {
   TORCH_CHECK_VALUE(
       state.defined() && state.is_contiguous() && state.scalar_type() == accumulation_type(in.v.scalar_type()), kOp,
       ": overwrite_state needs a contiguous initial_state in ", accumulation_type(in.v.scalar_type()));
-  TORCH_CHECK_VALUE(!needs_gradient(in), kOp,
-                    ": overwrite_state would lose what the backward pass needs; switch gradients off");
+  TORCH_CHECK_VALUE(!records_gradient(in), kOp,
+                    ": overwrite_state overwrites a tensor that the backward pass reads; switch gradients off");
 }
 
-void check(const RecurrenceInputs& in, int64_t sequences) {
-  const int64_t B = in.q.size(0), T = in.q.size(1), H = in.q.size(2), K = in.q.size(3);
-  check_tensor(kOp, "k", in.k, {B, T, H, K}, in.q);
-  check_tensor(kOp, "v", in.v, {B, T, -1, -1}, in.q);
-  const int64_t HV = in.v.size(2), V = in.v.size(3);
+// The number of sequences; their offsets are read only where that does not mean to wait for a device.
+int64_t count_sequences(const RecurrenceInputs& in) {
+  if (!in.cu_seqlens.defined()) return in.q.size(0);
+  if (in.cu_seqlens.is_cpu()) {
+    return static_cast<int64_t>(sequence_offsets(kOp, in.cu_seqlens, in.q.size(0), in.q.size(1)).size()) - 1;
+  }
+  check_sequence_offsets(kOp, in.cu_seqlens, in.q.size(0));
+  return in.cu_seqlens.size(0) - 1;
+}
+
+void check_sizes(const RecurrenceInputs& in, const Sizes& sizes) {
+  const int64_t B = sizes[Size::B], T = sizes[Size::T], K = sizes[Size::K], V = sizes[Size::V];
+  const int64_t H = sizes[Size::H], HV = sizes[Size::HV];
   TORCH_CHECK_VALUE(B >= 1 && T >= 1, kOp, ": needs at least one token, but q has shape ", in.q.sizes());
   TORCH_CHECK_VALUE(K >= 1 && K <= kMaxHeadDim && V >= 1 && V <= kMaxHeadDim, kOp, ": K = ", K, " and V = ", V,
                     ", but both must lie in 1..", kMaxHeadDim);
   TORCH_CHECK_VALUE(H >= 1 && HV >= H && HV % H == 0, kOp, ": v has ", HV, " heads, which must be a multiple of the ",
                     H, " heads of q and k");
-  if (in.g.defined()) {
-    if (in.g.dim() == 3) {
-      check_tensor(kOp, "g", in.g, {B, T, HV}, in.q);
-    } else {
-      check_tensor(kOp, "g", in.g, {B, T, HV, K}, in.q);
-    }
+  if (in.initial_state.defined()) {
+    check_tensor(kOp, "initial_state", in.initial_state, {count_sequences(in), HV, K, V}, in.q);
+  } else {
+    count_sequences(in);
   }
+}
+
+// Which arguments go together.
+void check_combination(const RecurrenceInputs& in) {
   TORCH_CHECK_VALUE(in.a.defined() == in.b.defined(), kOp, ": a and b come together, but only ",
                     in.a.defined() ? "a" : "b", " is given");
   TORCH_CHECK_VALUE(!(in.a.defined() && in.beta.defined()), kOp, ": beta (delta rule) excludes a and b (DPLR)");
-  if (in.beta.defined()) check_tensor(kOp, "beta", in.beta, {B, T, HV}, in.q);
-  if (in.a.defined()) {
-    check_tensor(kOp, "a", in.a, {B, T, HV, K}, in.q);
-    check_tensor(kOp, "b", in.b, {B, T, HV, K}, in.q);
-  }
-  if (in.initial_state.defined()) check_tensor(kOp, "initial_state", in.initial_state, {sequences, HV, K, V}, in.q);
-  if (in.overwrite_state) check_overwritten(in);
-  TORCH_CHECK_VALUE(!in.output_all_states || (!in.cu_seqlens.defined() && !in.overwrite_state && !needs_gradient(in)), kOp,
-                    ": all_states exclude packed sequences, overwrite_state and gradients");
+  TORCH_CHECK_VALUE(!in.output_all_states || (!in.cu_seqlens.defined() && !in.overwrite_state && !records_gradient(in)),
+                    kOp, ": output_all_states excludes packed sequences, overwrite_state and gradients");
   TORCH_CHECK_VALUE(!in.gate || in.g.defined(), kOp, ": a gate needs g, the raw input that it acts on");
-  if (in.gate) check_kda_gate(kOp, in.g, in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound);
   TORCH_CHECK_VALUE(!in.beta_sigmoid || in.beta.defined(), kOp, ": beta_sigmoid is given, but beta is missing");
   TORCH_CHECK_VALUE(!in.allow_neg_eigval || in.beta_sigmoid, kOp,
                     ": allow_neg_eigval doubles the sigmoid of beta and needs beta_sigmoid");
+}
+
+void check(const RecurrenceInputs& in) {
+  TORCH_CHECK_VALUE(in.q.defined(), kOp, ": q is missing");
+  check_sizes(in, check_arguments(kOp, in));
+  check_combination(in);
+  if (in.overwrite_state) check_overwritten(in);
+  if (in.gate) check_kda_gate(kOp, in.g, in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound);
 }
 
 // Packed [1, T, ...] as padded [N, longest, ...]. Padding is zeros: k = v = beta = g = 0 leaves the state as it was.
@@ -89,49 +99,33 @@ PreparedInputs prepare(const RecurrenceInputs& in, const std::vector<int64_t>& o
   const int64_t HV = in.v.size(2), group = HV / in.q.size(2), K = in.q.size(3), V = in.v.size(3);
   int64_t longest = 0;
   for (size_t i = 0; i + 1 < offsets.size(); ++i) longest = std::max(longest, offsets[i + 1] - offsets[i]);
-  const auto rows = [&](const at::Tensor& x) {
-    if (!x.defined()) return x;
-    const at::Tensor wide = x.to(dtype);
-    return offsets.empty() ? wide : unpack(wide, offsets, longest);
-  };
-  const auto per_value_head = [&](const at::Tensor& x) { return group == 1 ? x : x.repeat_interleave(group, 2); };
-  const auto column = [](const at::Tensor& x) { return x.defined() && x.dim() == 3 ? x.unsqueeze(-1) : x; };
 
-  PreparedInputs out;
-  out.q = per_value_head(rows(in.q)) * in.scale.value_or(1.0 / std::sqrt(static_cast<double>(K)));
-  out.k = per_value_head(rows(in.k));
-  out.v = rows(in.v);
-  out.g = column(rows(in.g));
-  out.beta = column(rows(in.beta));
-  out.a = rows(in.a);
-  out.b = rows(in.b);
+  PreparedInputs out = in;
+  each_tensor(out, [&](const TensorArgument& argument, at::Tensor& x) {
+    if (!x.defined() || !argument.is_rows()) return;
+    x = x.to(dtype);
+    if (!offsets.empty()) x = unpack(x, offsets, longest);
+    if (x.dim() == 3) x = x.unsqueeze(-1);
+    if (x.size(2) != HV) x = x.repeat_interleave(group, 2);
+  });
+  out.q = out.q * in.scale.value_or(1.0 / std::sqrt(static_cast<double>(K)));
   out.initial_state =
       in.initial_state.defined() ? in.initial_state.to(dtype) : at::zeros({sequences, HV, K, V}, out.v.options());
   return out;
 }
 
-Implementation choose(const RecurrenceInputs& in, Implementation wanted, bool with_backward) {
-  const UnsupportedReasons unsupported_reason{recurrence_cuda_unsupported_reason(in, with_backward), recurrence_cpu_unsupported_reason(in)};
+Implementation choose(const RecurrenceInputs& in, Implementation requested, bool with_backward) {
+  const UnsupportedReasons unsupported{recurrence_cuda_unsupported_reason(in, with_backward),
+                                       recurrence_cpu_unsupported_reason(in)};
   // One token is one step: the chunk form would only pad it.
   const bool step = in.q.size(1) == 1;
-  return choose_implementation(kOp, wanted, in.v, unsupported_reason,
+  return choose_implementation(kOp, requested, in.v, unsupported,
                                {step ? Implementation::reference : Implementation::chunk,
                                 step ? Implementation::chunk : Implementation::reference});
 }
 
-const FusedRecurrence* fused_form(Implementation implementation) {
-  if (implementation == Implementation::cuda) return &cuda_recurrence;
-  return implementation == Implementation::cpu ? &cpu_recurrence : nullptr;
-}
-
-// The number of sequences; their offsets are looked at only where that does not mean to wait for a device.
-int64_t count_sequences(const RecurrenceInputs& in) {
-  if (!in.cu_seqlens.defined()) return in.q.size(0);
-  if (in.cu_seqlens.is_cpu()) {
-    return static_cast<int64_t>(sequence_offsets(kOp, in.cu_seqlens, in.q.size(0), in.q.size(1)).size()) - 1;
-  }
-  check_sequence_offsets(kOp, in.cu_seqlens, in.q.size(0));
-  return in.cu_seqlens.size(0) - 1;
+const FusedRecurrence* fused_recurrence(Implementation implementation) {
+  return kernels_of(implementation, cpu_recurrence, cuda_recurrence);
 }
 
 RecurrenceOutputs run_composed(const RecurrenceInputs& in, Implementation form) {
@@ -149,20 +143,18 @@ RecurrenceOutputs run_composed(const RecurrenceInputs& in, Implementation form) 
   return out;
 }
 
-// For implementations that keep no all_states: a call per token.
+// The state after every token, where no kernel writes it: a call per token.
 RecurrenceOutputs token_by_token(const RecurrenceInputs& in, Implementation implementation) {
   std::vector<at::Tensor> o, states;
   RecurrenceInputs token = in;
-  token.output_all_states = false;
-  const auto at_time = [](const at::Tensor& x, int64_t t) { return x.defined() ? x.narrow(1, t, 1) : x; };
   for (int64_t t = 0; t < in.q.size(1); ++t) {
-    token.q = at_time(in.q, t);
-    token.k = at_time(in.k, t);
-    token.v = at_time(in.v, t);
-    token.g = at_time(in.g, t);
-    token.beta = at_time(in.beta, t);
-    token.a = at_time(in.a, t);
-    token.b = at_time(in.b, t);
+    const at::Tensor state = token.initial_state;
+    token = in;
+    token.output_all_states = false;
+    token.initial_state = state;
+    each_tensor(token, [&](const TensorArgument& argument, at::Tensor& x) {
+      if (argument.is_rows() && x.defined()) x = x.narrow(1, t, 1);
+    });
     const RecurrenceOutputs out = recurrence(token, implementation);
     o.push_back(out.o);
     states.push_back(token.initial_state = out.final_state);
@@ -170,10 +162,94 @@ RecurrenceOutputs token_by_token(const RecurrenceInputs& in, Implementation impl
   return {at::cat(o, 1), states.back(), at::stack(states, 1)};
 }
 
-void check(const RecurrenceInputs& in) {
-  TORCH_CHECK_VALUE(in.q.defined(), kOp, ": q is missing");
-  check_tensor(kOp, "q", in.q, {-1, -1, -1, -1}, in.q);
-  check(in, count_sequences(in));
+// As recurrence(). Below autograd it also fills `kept`, unless that is null, where the kernels store something.
+RecurrenceOutputs run(const RecurrenceInputs& in, Implementation requested, RecurrenceKept* kept);
+
+// --- The operators klab::recurrence, klab::recurrence_backward and klab::recurrence_all_states --------------------
+
+struct RecurrenceOperator {
+  using Inputs = RecurrenceInputs;
+  static constexpr const char* kName = kOp;
+  static constexpr std::array kOutputs = {"o", "final_state"};
+  static constexpr std::array kKept = {"corrections", "states"};
+  static constexpr const char* kDerivatives =
+      "differentiable once; second derivatives are those of the C++ implementations 'chunk' and 'reference'";
+
+  static Tensors forward(const Inputs& in, Implementation implementation, bool keep) {
+    RecurrenceKept kept;
+    const RecurrenceOutputs out = run(in, implementation, keep ? &kept : nullptr);
+    return {out.o, out.final_state, or_empty(kept.corrections, in.v), or_empty(kept.states, in.v)};
+  }
+
+  static Tensors shapes(const Inputs& in, Implementation implementation, bool keep) {
+    const RecurrenceKept kept =
+        keep && may_keep(in, implementation) ? recurrence_cpu_kept_shapes(in) : RecurrenceKept{};
+    return {shaped_like(in.v), state_shape(in, /*all=*/false), or_empty(kept.corrections, in.v),
+            or_empty(kept.states, in.v)};
+  }
+
+  static bool keeps(const Inputs& in, Implementation implementation) {
+    return may_keep(in, implementation) && recurrence_cpu_unsupported_reason(in).empty();
+  }
+
+  static std::optional<Inputs> backward(const Inputs& in, Implementation implementation, at::TensorList given,
+                                        at::TensorList d_outputs) {
+    const FusedRecurrence* kernels = fused_recurrence(choose(in, implementation, /*with_backward=*/true));
+    if (kernels == nullptr) return std::nullopt;
+    RecurrenceKept kept{given[0], given[1]};
+    if (kernels == &cpu_recurrence && kept.states.numel() == 0) kernels->forward(in, &kept);  // with keep=False
+    const at::Tensor d_o = d_outputs[0].defined() ? d_outputs[0] : at::zeros(in.v.sizes(), in.v.options());
+    return kernels->backward(in, kept, d_o, d_outputs[1]);
+  }
+
+  // [N, HV, K, V], or [B, T, HV, K, V].
+  static at::Tensor state_shape(const Inputs& in, bool all) {
+    const bool packed = in.cu_seqlens.defined();
+    const c10::SymInt N = packed ? in.cu_seqlens.sym_size(0) - 1 : in.q.sym_size(0);
+    std::vector<c10::SymInt> shape{N, in.v.sym_size(2), in.q.sym_size(3), in.v.sym_size(3)};
+    if (all) shape.insert(shape.begin() + 1, in.q.sym_size(1));
+    return at::empty_symint(shape, in.v.options().dtype(accumulation_type(in.v.scalar_type())));
+  }
+
+ private:
+  // By everything but the device, which is unknown for a tensor without data. Only the CPU kernels store something.
+  static bool may_keep(const Inputs& in, Implementation implementation) {
+    bool takes = implementation == Implementation::automatic || implementation == Implementation::cpu;
+    each_tensor(in, [&](const TensorArgument& argument, const at::Tensor& x) {
+      if (argument.role != Role::parameter && x.defined()) takes = takes && x.scalar_type() != at::kDouble;
+    });
+    return takes;
+  }
+};
+
+struct RecurrenceAllStatesOperator {
+  using Inputs = RecurrenceInputs;
+  static constexpr const char* kName = "recurrence_all_states";
+  static constexpr std::array kOutputs = {"o", "all_states"};
+  static constexpr std::array<const char*, 0> kKept{};
+  static constexpr const char* kDerivatives = "not differentiable";
+
+  static Tensors forward(Inputs in, Implementation implementation, bool) {
+    in.output_all_states = true;
+    const RecurrenceOutputs out = run(in, implementation, nullptr);
+    return {out.o, out.all_states};
+  }
+
+  static Tensors shapes(const Inputs& in, Implementation, bool) {
+    return {shaped_like(in.v), RecurrenceOperator::state_shape(in, /*all=*/true)};
+  }
+};
+
+RecurrenceOutputs run(const RecurrenceInputs& in, Implementation requested, RecurrenceKept* kept) {
+  check(in);
+  const bool gradient = records_gradient(in);
+  const Implementation chosen = choose(in, requested, gradient || kept != nullptr);
+  if (in.output_all_states && chosen != Implementation::cuda) return token_by_token(in, requested);
+  const FusedRecurrence* kernels = fused_recurrence(chosen);
+  if (kernels == nullptr) return run_composed(in, chosen);
+  if (!gradient) return kernels->forward(in, kept);
+  const Tensors results = call_operator<RecurrenceOperator>({in, chosen});
+  return {results[0], results[1]};
 }
 
 }  // namespace
@@ -203,26 +279,8 @@ RecurrenceInputs activated(RecurrenceInputs in) {
   return in;
 }
 
-const FusedRecurrence* fused_recurrence(const RecurrenceInputs& in, Implementation wanted, bool with_backward) {
-  return fused_form(choose(in, wanted, with_backward));
-}
-
 RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implementation) {
-  check(in);
-  if (in.output_all_states && choose(in, implementation, false) != Implementation::cuda) {
-    return token_by_token(in, implementation);
-  }
-  const Implementation chosen = choose(in, implementation, needs_gradient(in));
-  const FusedRecurrence* fused = fused_form(chosen);
-  return fused != nullptr ? run_fused(*fused, in) : run_composed(in, chosen);
-}
-
-RecurrenceOutputs recurrence(const RecurrenceInputs& in, Implementation implementation, RecurrenceKept* kept) {
-  const at::NoGradGuard no_grad;
-  check(in);
-  const Implementation chosen = choose(in, implementation, kept != nullptr);
-  const FusedRecurrence* fused = fused_form(chosen);
-  return fused != nullptr ? fused->forward(in, kept) : run_composed(in, chosen);
+  return run(in, implementation, nullptr);
 }
 
 std::vector<Implementation> recurrence_implementations() {
@@ -232,3 +290,8 @@ std::vector<Implementation> recurrence_implementations() {
 }
 
 }  // namespace klab::kernels
+
+TORCH_LIBRARY_FRAGMENT(klab, library) {
+  klab::kernels::register_operator<klab::kernels::RecurrenceOperator>(library);
+  klab::kernels::register_operator<klab::kernels::RecurrenceAllStatesOperator>(library);
+}

@@ -6,12 +6,13 @@
 #include <optional>
 #include <vector>
 
+#include "kernels/common/export.h"
 #include "kernels/common/implementation.h"
 #include "kernels/recurrence/recurrence_kind.h"
 
 namespace klab::kernels {
 
-/// How g comes from a raw projection: kda_gate.h.
+/// The parameters of the gate that turns a raw projection into the log-decay: kda_gate.h.
 struct RecurrenceGate {
   at::Tensor A_log;                     ///< [HV]
   at::Tensor dt_bias;                   ///< [HV * K], or [HV] where g is one number per head; may be undefined
@@ -30,48 +31,47 @@ struct RecurrenceInputs {
   at::Tensor initial_state;       ///< [N, HV, K, V]; zeros when undefined
   at::Tensor cu_seqlens;          ///< [N + 1] integer offsets of packed sequences, then B = 1; undefined: N = B
 
-  /// The final state is written over initial_state (contiguous, of the states' dtype) and is that tensor: half of a
-  /// decode step's memory traffic. Not where a gradient is needed.
+  /// The final state is written over initial_state (contiguous, of the states' dtype) and is that tensor, which halves
+  /// the memory traffic of a decode step. Excludes gradients.
   bool overwrite_state = false;
 
-  /// Every token's state is wanted, for taking back tokens that were guessed: for few tokens, not packed, no gradients.
+  /// RecurrenceOutputs::all_states is computed, for rejecting tokens of a draft: for few tokens, without cu_seqlens,
+  /// overwrite_state and gradients.
   bool output_all_states = false;
 
-  // What a layer does to its projections first; the hand-written kernels do it on the way.
+  // Activations of a layer's projections, which the hand-written kernels fuse.
   bool qk_l2norm = false;                ///< q and k are divided by sqrt(sum x^2 + 1e-6)
-  std::optional<RecurrenceGate> gate{};  ///< g is raw: the gate makes the log-decay of it
-  bool beta_sigmoid = false;             ///< beta is raw: its sigmoid is taken
-  bool allow_neg_eigval = false;         ///< doubles that sigmoid
+  std::optional<RecurrenceGate> gate{};  ///< present: g is raw, and the gate gives the log-decay
+  bool beta_sigmoid = false;             ///< beta is raw, and its sigmoid is used
+  bool allow_neg_eigval = false;         ///< twice that sigmoid is used
 
-  Decay decay() const;    ///< from the rank of g
-  Update update() const;  ///< from which of beta, a, b are defined
+  KLAB_API Decay decay() const;    ///< from the rank of g
+  KLAB_API Update update() const;  ///< from which of beta, a, b are defined
 };
 
-/// The same inputs after what a layer does to its projections first: q and k normed, g a log-decay, beta in its range,
-/// and those switches off. Composed of ATen operators, in the accumulation dtype; as often differentiable as those are.
-RecurrenceInputs activated(RecurrenceInputs inputs);
+/// The same inputs after those activations, with the options for them off: q and k normalised, g a log-decay, beta in
+/// its range. Composed of ATen operators, in the accumulation dtype; differentiable as often as these.
+KLAB_API RecurrenceInputs activated(RecurrenceInputs inputs);
 
 struct RecurrenceOutputs {
   at::Tensor o;            ///< [B, T, HV, V], dtype of v
   at::Tensor final_state;  ///< [N, HV, K, V], float32 (float64 when the inputs are)
-  at::Tensor all_states{};  ///< [B, T, HV, K, V], the state after each token, where wanted; dtype of final_state
+  at::Tensor
+      all_states{};  ///< [B, T, HV, K, V], the state after every token, with output_all_states; dtype of final_state
 };
 
 /// o_t = S_t^T (scale q_t), the read after the write, with S_t after `Update` and D_t = exp(g_t).
 ///
 /// Equations 1 and 2 and table 6 of arXiv 2510.26692. Exact for every g <= 0, -1000 and -infinity included; any
-/// T >= 1, K, V <= 256. Differentiable in every tensor but cu_seqlens (`cpu`: once). Dtypes: float64 is computed in
-/// float64, everything else in float32; results are rounded once. `automatic` is `cpu` for CPU tensors that are not
-/// float64, else `chunk`, or `reference` for a single token. Throws c10::ValueError that names the argument for wrong
-/// shapes, dtypes or offsets, and c10::NotImplementedError for an implementation that cannot run on these tensors.
-RecurrenceOutputs recurrence(const RecurrenceInputs& inputs, Implementation implementation = Implementation::automatic);
-
-struct RecurrenceKept;  // recurrence_fused.h
-
-/// The same without autograd; fills `kept`, unless it is null, where kernels run that keep something.
-RecurrenceOutputs recurrence(const RecurrenceInputs& inputs, Implementation implementation, RecurrenceKept* kept);
+/// T >= 1, K, V <= 256. Differentiable in every tensor but cu_seqlens (`cpu` and `cuda`: once). Dtypes: float64 is
+/// computed in float64, everything else in float32; results are rounded once. `automatic` is the kernel of the tensors'
+/// device where it can run (not in float64), else `chunk`, or `reference` for a single token. Throws c10::ValueError
+/// that names the argument for wrong shapes, dtypes or offsets, and c10::NotImplementedError for an implementation that
+/// cannot run on these tensors.
+KLAB_API RecurrenceOutputs recurrence(const RecurrenceInputs& inputs,
+                                      Implementation implementation = Implementation::automatic);
 
 /// The implementations that this build has.
-std::vector<Implementation> recurrence_implementations();
+KLAB_API std::vector<Implementation> recurrence_implementations();
 
 }  // namespace klab::kernels

@@ -6,11 +6,12 @@
 // lies in the right half of a block and a column in its left half, the exponent is
 //     (sum of g from the boundary to row i)  +  (sum of g from column j to the boundary),
 // two sums of numbers <= 0 over disjoint tokens, each exponentiated into a factor in [0, 1]. So the form is exact for
-// any gate, -infinity included, keeps digits after a hard reset, and a row depends on no later token.
+// any gate, -infinity included, and accurate after a hard reset, and a row depends on no later token.
 #include <ATen/ATen.h>
 
 #include <bit>
 
+#include "kernels/recurrence/recurrence_arguments.h"
 #include "kernels/recurrence/recurrence_forms.h"
 
 namespace klab::kernels {
@@ -216,14 +217,10 @@ RecurrenceOutputs recurrence_chunk(const PreparedInputs& in) {
   const int64_t C = chunk_size(T);
   const int64_t chunks = (T + C - 1) / C;
 
-  RecurrenceInputs chunked;
-  chunked.q = to_chunks(in.q, C);
-  chunked.k = to_chunks(in.k, C);
-  chunked.v = to_chunks(in.v, C);
-  chunked.g = to_chunks(in.g, C);
-  chunked.beta = to_chunks(in.beta, C);
-  chunked.a = to_chunks(in.a, C);
-  chunked.b = to_chunks(in.b, C);
+  RecurrenceInputs chunked = in;
+  each_tensor(chunked, [&](const TensorArgument& argument, Tensor& x) {
+    if (argument.is_rows()) x = to_chunks(x, C);
+  });
 
   RecurrenceOutputs out = scan(chunk_maps(chunked, in.update()), in.initial_state.reshape({N * HV, K, V}), chunks);
   out.o = out.o.reshape({N, HV, chunks * C, V}).transpose(1, 2).narrow(1, 0, T);

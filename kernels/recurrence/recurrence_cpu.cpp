@@ -2,8 +2,9 @@
 #include <ATen/ATen.h>
 
 #include "kernels/common/checks.h"
-#include "kernels/recurrence/cpu/recurrence.h"
 #include "kernels/common/kernel_tensors.h"
+#include "kernels/recurrence/cpu/recurrence.h"
+#include "kernels/recurrence/recurrence_arguments.h"
 #include "kernels/recurrence/recurrence_fused.h"
 
 namespace klab::kernels {
@@ -20,12 +21,24 @@ cpu::Problem problem(const RecurrenceInputs& in) {
   return p;
 }
 
-// Segments of all sequences, or for packed ones the most that their number and T allow: the shape of what is kept must
-// not depend on what the offsets are.
-int64_t most_segments(const RecurrenceInputs& in, int64_t count) {
-  const int64_t T = in.q.size(1);
-  const auto up = [](int64_t tokens) { return (tokens + cpu::kSegment - 1) / cpu::kSegment; };
-  return in.cu_seqlens.defined() ? (T + (cpu::kSegment - 1) * count) / cpu::kSegment : count * up(T);
+// Segments of all sequences, or for packed ones the most that their number and T allow: the shape of what is stored
+// must not depend on what the offsets are.
+template <class Int>
+Int most_segments(bool packed, const Int& sequences, const Int& T) {
+  if (packed) return (T + sequences * (cpu::kSegment - 1)) / cpu::kSegment;
+  return sequences * ((T + (cpu::kSegment - 1)) / cpu::kSegment);
+}
+
+RecurrenceKept allocate_kept(const RecurrenceInputs& in, const cpu::Problem& p) {
+  const auto float32 = in.v.options().dtype(at::kFloat);
+  const int64_t segments = most_segments<int64_t>(in.cu_seqlens.defined(), p.count(), in.q.size(1));
+  RecurrenceKept kept{p.update == Update::accumulate ? empty_result({0}, float32) : empty_result(in.v.sizes(), float32),
+                      empty_result({segments, p.HV, cpu::padded_key(p.K) * cpu::padded_value(p.V)}, float32)};
+  // Of packed sequences there may be fewer segments; what stays unused is still a result and must be the same each
+  // time.
+  const int64_t used = cpu::segment_offsets(p.sequences).back();
+  kept.states.narrow(0, used, segments - used).zero_();
+  return kept;
 }
 
 // Up to this many tokens, steps are faster than a chunk of 16.
@@ -45,14 +58,7 @@ RecurrenceOutputs forward(const RecurrenceInputs& inputs, RecurrenceKept* kept) 
                         in.overwrite_state ? in.initial_state : empty_result({p.count(), p.HV, p.K, p.V}, float32)};
   cpu::Kept buffers;
   if (kept != nullptr) {
-    kept->corrections =
-        p.update == Update::accumulate ? empty_result({0}, float32) : empty_result(in.v.sizes(), float32);
-    kept->states =
-        empty_result({most_segments(in, p.count()), p.HV, cpu::padded_key(p.K) * cpu::padded_value(p.V)}, float32);
-    // Of packed sequences there may be fewer segments; what stays unused is still a result and must be the same each
-    // time.
-    const int64_t used = cpu::segment_offsets(p.sequences).back();
-    kept->states.narrow(0, used, kept->states.size(0) - used).zero_();
+    *kept = allocate_kept(in, p);
     buffers.corrections = floats(kept->corrections);
     buffers.states = floats(kept->states);
   }
@@ -77,9 +83,25 @@ RecurrenceInputs backward(const RecurrenceInputs& inputs, const RecurrenceKept& 
 }  // namespace
 
 std::string recurrence_cpu_unsupported_reason(const RecurrenceInputs& in) {
-  return cpu_unsupported_reason({in.q, in.k, in.v, in.g, in.beta, in.a, in.b, in.initial_state});
+  std::string reason;
+  each_tensor(in, [&](const TensorArgument& argument, const Tensor& x) {
+    const bool converted = argument.role == Role::offsets || argument.role == Role::parameter;
+    if (reason.empty() && !converted) reason = cpu_unsupported_reason(x);
+  });
+  return reason;
 }
 
-const FusedRecurrence cpu_recurrence{"CPU", forward, backward};
+RecurrenceKept recurrence_cpu_kept_shapes(const RecurrenceInputs& in) {
+  const auto float32 = in.v.options().dtype(at::kFloat);
+  const bool packed = in.cu_seqlens.defined();
+  const c10::SymInt sequences = packed ? in.cu_seqlens.sym_size(0) - 1 : in.q.sym_size(0);
+  const c10::SymInt segments = most_segments<c10::SymInt>(packed, sequences, in.q.sym_size(1));
+  const auto width = [](const Tensor& x) { return x.sym_size(3).guard_int(__FILE__, __LINE__); };
+  const c10::SymInt state = cpu::padded_key(width(in.q)) * cpu::padded_value(width(in.v));
+  return {in.update() == Update::accumulate ? at::empty({0}, float32) : at::empty_symint(in.v.sym_sizes(), float32),
+          at::empty_symint({segments, in.v.sym_size(2), state}, float32)};
+}
+
+const FusedRecurrence cpu_recurrence{forward, backward};
 
 }  // namespace klab::kernels

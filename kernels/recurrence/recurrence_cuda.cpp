@@ -4,6 +4,7 @@
 
 #include "kernels/common/cuda/backend.h"
 #include "kernels/common/kernel_tensors.h"
+#include "kernels/recurrence/recurrence_arguments.h"
 #include "kernels/recurrence/recurrence_fused.h"
 
 namespace klab::kernels {
@@ -17,14 +18,13 @@ constexpr int64_t kMostSteps = 8;
 // As the kernels take them: one dtype for what products are made of, that or float32 for the others.
 RecurrenceInputs plain(RecurrenceInputs in) {
   const at::ScalarType dtype = in.v.scalar_type();
-  for (Tensor* x : {&in.q, &in.k, &in.a, &in.b}) {
-    if (x->defined()) *x = x->to(dtype);
-  }
-  for (Tensor* x : {&in.g, &in.beta}) {
-    if (x->defined() && x->scalar_type() != dtype) *x = x->to(at::kFloat);
-  }
+  each_tensor(in, [&](const TensorArgument& argument, Tensor& x) {
+    if (!x.defined() || x.scalar_type() == dtype) return;
+    if (argument.role == Role::operand) x = x.to(dtype);
+    if (argument.role == Role::gate) x = x.to(at::kFloat);
+  });
   if (in.cu_seqlens.defined()) in.cu_seqlens = in.cu_seqlens.to(in.v.device(), at::kLong).contiguous();
-  return with_plain_rows(in);
+  return with_plain_rows(std::move(in));
 }
 
 cuda::Problem problem(const RecurrenceInputs& in) {
@@ -49,7 +49,8 @@ RecurrenceOutputs forward(const RecurrenceInputs& inputs, RecurrenceKept*) {
       in.overwrite_state ? inputs.initial_state : at::empty({p.sequences.count, p.HV, p.K, p.V}, float32)};
   void* const stream = cuda.stream(in.v.device());
   const int64_t tokens = p.sequences.offsets == nullptr ? p.sequences.tokens : p.sequences.tokens / p.sequences.count;
-  if (in.output_all_states) out.all_states = at::empty({p.sequences.count, p.sequences.tokens, p.HV, p.K, p.V}, float32);
+  if (in.output_all_states)
+    out.all_states = at::empty({p.sequences.count, p.sequences.tokens, p.HV, p.K, p.V}, float32);
   if (tokens <= kMostSteps || in.output_all_states) {
     cuda.recurrence_step(p, mutable_rows_of(out.o), floats(out.final_state), floats(out.all_states), stream);
   } else {
@@ -84,6 +85,6 @@ std::string recurrence_cuda_unsupported_reason(const RecurrenceInputs& in, bool 
   return cuda::backend().unsupported_reason(in.v.device());
 }
 
-const FusedRecurrence cuda_recurrence{"CUDA", forward, backward};
+const FusedRecurrence cuda_recurrence{forward, backward};
 
 }  // namespace klab::kernels

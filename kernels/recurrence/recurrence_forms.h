@@ -1,4 +1,4 @@
-// Between recurrence.cpp and the forms that compute it; nobody else includes this.
+// The forms of the recurrence that are composed of ATen operators. Internal to kernels/recurrence/.
 #pragma once
 
 #include "kernels/recurrence/recurrence.h"

@@ -1,23 +1,32 @@
 // The recurrence family in plain pointers and sizes: what the hand-written kernels, on the CPU and on CUDA, are given.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
-#include "kernels/recurrence/recurrence_kind.h"
 #include "kernels/common/rows.h"
+#include "kernels/recurrence/recurrence_kind.h"
 
 namespace klab::kernels {
 
-/// What to compute. Widths up to kMaxHeadDim; rows of absent inputs have no data.
-struct RecurrenceProblem {
+/// The inputs that have a row per token and head, or the gradients of these. Rows of absent inputs have no data.
+template <class View>
+struct RecurrenceRows {
+  View q, k;  ///< [B, T, H, K]
+  View v;     ///< [B, T, HV, V]
+  View g;     ///< [B, T, HV, K] or [B, T, HV, 1]
+  View beta;  ///< [B, T, HV, 1]
+  View a, b;  ///< [B, T, HV, K]
+
+  /// In the order of each_argument().
+  std::array<View*, 7> rows() { return {&q, &k, &v, &g, &beta, &a, &b}; }
+};
+
+/// What to compute. Widths up to kMaxHeadDim.
+struct RecurrenceProblem : RecurrenceRows<Rows> {
   Decay decay;
   Update update;
   int64_t H, HV, K, V;         ///< value head hv reads query and key head hv / (HV / H)
-  Rows q, k;                   ///< [B, T, H, K]
-  Rows v;                      ///< [B, T, HV, V]
-  Rows g;                      ///< [B, T, HV, K] or [B, T, HV, 1]
-  Rows beta;                   ///< [B, T, HV, 1]
-  Rows a, b;                   ///< [B, T, HV, K]
   float scale;                 ///< multiplies q
   const float* initial_state;  ///< [N, HV, K, V], or null for zeros
 
@@ -30,16 +39,12 @@ struct RecurrenceProblem {
   float beta_factor = 1;
 };
 
-/// Gradients, one row per value head where the input has one per query head: the caller adds up groups.
-struct RecurrenceGradients {
-  MutableRows q, k;                ///< [B, T, HV, K]
-  MutableRows v;                   ///< [B, T, HV, V]
-  MutableRows g;                   ///< [B, T, HV, K or 1]
-  MutableRows beta;                ///< [B, T, HV, 1]
-  MutableRows a, b;                ///< [B, T, HV, K]
+/// Gradients: of q and k one row per value head [B, T, HV, K], which the caller sums over the heads that share an
+/// input.
+struct RecurrenceGradients : RecurrenceRows<MutableRows> {
   float* initial_state = nullptr;  ///< [N, HV, K, V]
-  float* A_log = nullptr;          ///< [N, HV]: the caller adds up the sequences
-  float* dt_bias = nullptr;        ///< [N, HV, K or 1]
+  float* A_log = nullptr;          ///< [N, HV]: the caller sums over the sequences
+  float* dt_bias = nullptr;        ///< [N, HV, K or 1], likewise
 };
 
 }  // namespace klab::kernels

@@ -8,6 +8,7 @@
 #include "kernels/common/checks.h"
 #include "kernels/common/cuda/backend.h"
 #include "kernels/common/kernel_choice.h"
+#include "kernels/common/operator.h"
 #include "kernels/short_conv/short_conv_fused.h"
 
 namespace klab::kernels {
@@ -36,7 +37,7 @@ Tensor by_conv1d(const Tensor& with_past, const ShortConvInputs& in) {
       .transpose(1, 2);
 }
 
-// The number of sequences; their offsets are looked at only where that does not mean to wait for a device.
+// The number of sequences; their offsets are read only where that does not mean to wait for a device.
 int64_t count_sequences(const ShortConvInputs& in) {
   if (!in.cu_seqlens.defined()) return in.x.size(0);
   check_sequence_offsets(kOp, in.cu_seqlens, in.x.size(0));
@@ -46,17 +47,16 @@ int64_t count_sequences(const ShortConvInputs& in) {
 
 void check(const ShortConvInputs& in) {
   TORCH_CHECK_VALUE(in.x.defined() && in.x.dim() == 3, kOp, ": x must be [B, T, D]");
-  const int64_t B = in.x.size(0), T = in.x.size(1), D = in.x.size(2);
-  check_tensor(kOp, "x", in.x, {B, T, D}, in.x);
-  check_tensor(kOp, "weight", in.weight, {D, -1}, in.x);
-  const int64_t W = in.weight.size(1);
-  TORCH_CHECK_VALUE(T >= 1 && W >= 1, kOp, ": needs at least one token and one tap, but x is ", in.x.sizes(),
-                    " and weight ", in.weight.sizes());
-  if (in.bias.defined()) check_tensor(kOp, "bias", in.bias, {D}, in.x);
+  const Sizes sizes = check_arguments(kOp, in);
+  TORCH_CHECK_VALUE(sizes[Size::T] >= 1 && sizes[Size::W] >= 1, kOp,
+                    ": needs at least one token and one tap, but x is ", in.x.sizes(), " and weight ",
+                    in.weight.sizes());
   TORCH_CHECK_VALUE(in.activation.empty() || in.activation == "silu", kOp, ": activation '", in.activation,
                     "' is neither '' nor 'silu'");
   const int64_t N = count_sequences(in);
-  if (in.initial_state.defined()) check_tensor(kOp, "initial_state", in.initial_state, {N, W - 1, D}, in.x);
+  if (in.initial_state.defined()) {
+    check_tensor(kOp, "initial_state", in.initial_state, {N, sizes[Size::W] - 1, sizes[Size::D]}, in.x);
+  }
 }
 
 ShortConvOutputs compose(ShortConvInputs in, const Form& form) {
@@ -72,7 +72,7 @@ ShortConvOutputs compose(ShortConvInputs in, const Form& form) {
   if (offsets.empty()) {
     const Tensor with_past = at::cat({past, in.x}, 1);
     out.y = form(with_past, in);
-    out.final_state = with_past.narrow(1, T, W - 1).clone();  // a view would keep all of x alive
+    out.final_state = with_past.narrow(1, T, W - 1).clone();  // a view would hold the memory of all of x
   } else {
     std::vector<Tensor> y, last;
     for (int64_t n = 0; n < N; ++n) {
@@ -88,18 +88,57 @@ ShortConvOutputs compose(ShortConvInputs in, const Form& form) {
   return out;
 }
 
+Implementation choose(const ShortConvInputs& in, Implementation requested) {
+  const UnsupportedReasons unsupported{short_conv_cuda_unsupported_reason(in), short_conv_cpu_unsupported_reason(in)};
+  return choose_implementation(kOp, requested, in.x, unsupported,
+                               {Implementation::composed, Implementation::reference});
+}
+
+const FusedShortConv* fused_short_conv(Implementation implementation) {
+  return kernels_of(implementation, cpu_short_conv, cuda_short_conv);
+}
+
+// --- The operators klab::short_conv and klab::short_conv_backward -------------------------------------------------
+
+struct ShortConvOperator {
+  using Inputs = ShortConvInputs;
+  static constexpr const char* kName = kOp;
+  static constexpr std::array kOutputs = {"y", "final_state"};
+  static constexpr std::array<const char*, 0> kKept{};
+  static constexpr const char* kDerivatives =
+      "differentiable once; second derivatives are those of the C++ implementations 'composed' and 'reference'";
+
+  static Tensors forward(const Inputs& in, Implementation implementation, bool) {
+    const ShortConvOutputs out = short_conv(in, implementation);
+    return {out.y, out.final_state};
+  }
+
+  static Tensors shapes(const Inputs& in, Implementation, bool) {
+    const c10::SymInt N = in.cu_seqlens.defined() ? in.cu_seqlens.sym_size(0) - 1 : in.x.sym_size(0);
+    return {shaped_like(in.x), at::empty_symint({N, in.weight.sym_size(1) - 1, in.x.sym_size(2)}, in.x.options())};
+  }
+
+  static std::optional<Inputs> backward(const Inputs& in, Implementation implementation, at::TensorList,
+                                        at::TensorList d_outputs) {
+    const FusedShortConv* kernels = fused_short_conv(choose(in, implementation));
+    if (kernels == nullptr) return std::nullopt;
+    const Tensor &d_y = d_outputs[0], &d_final_state = d_outputs[1];
+    return kernels->backward(in, d_y.defined() ? d_y.contiguous() : at::zeros(in.x.sizes(), in.x.options()),
+                             d_final_state.defined() ? d_final_state.contiguous() : d_final_state);
+  }
+};
+
 }  // namespace
 
 ShortConvOutputs short_conv(const ShortConvInputs& in, Implementation implementation) {
   check(in);
-  const UnsupportedReasons unsupported_reason{short_conv_cuda_unsupported_reason(in), short_conv_cpu_unsupported_reason(in)};
-  switch (choose_implementation(kOp, implementation, in.x, unsupported_reason,
-                                {Implementation::composed, Implementation::reference})) {
-    case Implementation::reference: return compose(in, by_taps);
-    case Implementation::cpu: return run_fused(cpu_short_conv, in);
-    case Implementation::cuda: return run_fused(cuda_short_conv, in);
-    default: return compose(in, by_conv1d);
+  const Implementation chosen = choose(in, implementation);
+  if (const FusedShortConv* kernels = fused_short_conv(chosen)) {
+    if (!records_gradient(in)) return kernels->forward(in);
+    const Tensors results = call_operator<ShortConvOperator>({in, chosen});
+    return {results[0], results[1]};
   }
+  return compose(in, chosen == Implementation::reference ? by_taps : by_conv1d);
 }
 
 std::vector<Implementation> short_conv_implementations() {
@@ -109,3 +148,5 @@ std::vector<Implementation> short_conv_implementations() {
 }
 
 }  // namespace klab::kernels
+
+TORCH_LIBRARY_FRAGMENT(klab, library) { klab::kernels::register_operator<klab::kernels::ShortConvOperator>(library); }

@@ -1,4 +1,4 @@
-// Causal depthwise convolution over a few tokens, as it stands before every linear mixer.
+// Causal depthwise convolution over a few tokens, the first operation of every linear mixer.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/common/export.h"
 #include "kernels/common/implementation.h"
 
 namespace klab::kernels {
@@ -24,15 +25,17 @@ struct ShortConvOutputs {
   at::Tensor final_state;  ///< [N, W - 1, D], dtype of x: the last W - 1 raw inputs
 };
 
-/// y_t = activation(bias + sum_w weight[:, w] x_{t - W + 1 + w}); differentiable in all tensors but cu_seqlens (`cpu`
-/// and `cuda`: once). Dtypes: `cpu` and `cuda` sum in float32 and round once; the others sum in x's dtype; `reference`
-/// tap by tap. `automatic` is the kernel of the tensors' device where it can run, else `composed`. `cuda` takes at most
-/// 8 taps, and does not look at the numbers of a cu_seqlens on a device: they must rise from 0 to T. Throws
-/// c10::ValueError that names the argument, and c10::NotImplementedError for an implementation that cannot run on these
-/// tensors.
-ShortConvOutputs short_conv(const ShortConvInputs& inputs, Implementation implementation = Implementation::automatic);
+/// y_t = activation(bias + sum_w weight[:, w] x_{t - W + 1 + w}).
+///
+/// Differentiable in all tensors but cu_seqlens (`cpu` and `cuda`: once). Dtypes: `cpu` and `cuda` sum in float32 and
+/// round once; the others sum in x's dtype, `reference` tap by tap. `automatic` is the kernel of the tensors' device
+/// where it can run, else `composed`. `cpu` has at most 16 taps, `cuda` 8. `cuda` does not read a cu_seqlens on a
+/// device on the host: it must rise from 0 to T. Throws c10::ValueError that names the argument, and
+/// c10::NotImplementedError for an implementation that cannot run on these tensors.
+KLAB_API ShortConvOutputs short_conv(const ShortConvInputs& inputs,
+                                     Implementation implementation = Implementation::automatic);
 
 /// The implementations that this build has.
-std::vector<Implementation> short_conv_implementations();
+KLAB_API std::vector<Implementation> short_conv_implementations();
 
 }  // namespace klab::kernels

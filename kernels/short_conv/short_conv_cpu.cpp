@@ -2,8 +2,8 @@
 #include <ATen/ATen.h>
 
 #include "kernels/common/checks.h"
-#include "kernels/short_conv/cpu/short_conv.h"
 #include "kernels/common/kernel_tensors.h"
+#include "kernels/short_conv/cpu/short_conv.h"
 #include "kernels/short_conv/short_conv_fused.h"
 
 namespace klab::kernels {
@@ -67,6 +67,6 @@ std::string short_conv_cpu_unsupported_reason(const ShortConvInputs& in) {
   return cpu_unsupported_reason({in.x, in.weight, in.bias, in.initial_state});
 }
 
-const FusedShortConv cpu_short_conv{"CPU", forward, backward};
+const FusedShortConv cpu_short_conv{forward, backward};
 
 }  // namespace klab::kernels

@@ -86,6 +86,6 @@ std::string short_conv_cuda_unsupported_reason(const ShortConvInputs& in) {
   return cuda_unsupported_reason({in.x, in.weight, in.bias, in.initial_state});
 }
 
-const FusedShortConv cuda_short_conv{"CUDA", forward, backward};
+const FusedShortConv cuda_short_conv{forward, backward};
 
 }  // namespace klab::kernels

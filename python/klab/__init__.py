@@ -10,7 +10,6 @@ from klab import _library
 
 _library.load()
 
-from klab import _autograd  # noqa: E402, F401  (registers shapes and gradients of the operators just loaded)
 from klab.attention import latent_attention  # noqa: E402
 from klab.convolution import causal_conv1d  # noqa: E402
 from klab.errors import ArgumentError  # noqa: E402

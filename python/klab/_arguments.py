@@ -1,10 +1,11 @@
-"""Checks of arguments that the public functions share. Messages name the argument, what it is and what would be right.
+"""Checks of arguments that the public functions share. Messages name the argument, its value and the values allowed.
 
-Written out in Python although the operators check too: here they are found while torch.compile traces, and the type of the
-exception is flash-linear-attention's.
+They are in Python although the operators check too: here they run while torch.compile traces, and raise the type of
+exception that flash-linear-attention raises.
 """
 
 import warnings
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -12,22 +13,22 @@ from klab.errors import require
 
 MAX_HEAD_DIM = 256
 
-# How flash-linear-attention computes; not what.
+# Arguments of flash-linear-attention that affect speed or memory there, and nothing here.
 _WITHOUT_EFFECT = ("cu_seqlens_cpu", "chunk_indices", "safe_gate", "disable_recompute", "max_num_seqs")
-# What it has and klab has not.
+# Its arguments that klab does not support.
 _REFUSED = ("cp_context", "return_intermediate_states", "use_graph", "reverse", "gv", "inplace_final_state", "out",
             "ssm_state_indices", "num_accepted_tokens", "seq_idx")
 
 
-def check_extra(function, extra, state_v_first=False):
-    """Judges keyword arguments outside the signature; returns state_v_first, which had another name once."""
+def check_extra(function: str, extra: Mapping[str, object], state_v_first: bool = False) -> bool:
+    """Checks keyword arguments outside the signature; returns state_v_first, which may come under its former name."""
     for name, value in extra.items():
         if name == "head_first":
             raise DeprecationWarning(f"{function}: head_first was removed; inputs are [B, T, H, ...]")
         if name == "transpose_state_layout":
-            require(not state_v_first, f"{function}: transpose_state_layout is the old name of state_v_first; give one")
+            require(not state_v_first, "{}: transpose_state_layout is the old name of state_v_first; give one", function)
             warnings.warn("transpose_state_layout is now called state_v_first", DeprecationWarning, stacklevel=4)
-            state_v_first = value
+            state_v_first = bool(value)
         elif name in _REFUSED:
             if value is not None and value is not False:
                 raise NotImplementedError(f"{function}: {name} = {value!r} is not supported")
@@ -36,47 +37,49 @@ def check_extra(function, extra, state_v_first=False):
     return state_v_first
 
 
-def check_chunk_size(function, chunk_size):
-    """The kernels choose their own; a wrong one is still a mistake of the caller's."""
-    require(chunk_size in (None, 16, 32, 64), f"{function}: chunk_size must be 16, 32 or 64, but is {chunk_size}")
+def check_chunk_size(function: str, chunk_size: int | None) -> None:
+    """The kernels choose their own chunk size; a value that flash-linear-attention rejects is rejected here too."""
+    require(chunk_size in (None, 16, 32, 64), "{}: chunk_size must be 16, 32 or 64, but is {}", function, chunk_size)
 
 
-def check_shape(function, name, tensor, shape):
+def check_shape(function: str, name: str, tensor: torch.Tensor, shape: Sequence[int]) -> None:
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{function}: {name} must be a tensor of shape {list(shape)}, but is {tensor!r}")
-    require(tuple(tensor.shape) == tuple(shape),
-            f"{function}: {name} has shape {list(tensor.shape)}, but must have {list(shape)}")
+    require(tuple(tensor.shape) == tuple(shape), "{}: {} has shape {}, but must have {}", function, name,
+            tensor.shape, shape)
 
 
-def check_heads(function, q, k, v):
-    """q, k [B, T, H, K]; v [B, T, HV, V]. Returns B, T, HV, K, V."""
+def check_heads(function: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[int, int, int, int, int]:
+    """Checks q, k [B, T, H, K] and v [B, T, HV, V]. Returns B, T, HV, K, V."""
     for name, x in (("q", q), ("k", k), ("v", v)):
-        require(x.ndim == 4, f"{function}: {name} must have four dimensions [B, T, heads, width], but is {list(x.shape)}")
+        require(x.ndim == 4, "{}: {} must have four dimensions [B, T, heads, width], but has shape {}", function, name,
+                x.shape)
     check_shape(function, "k", k, q.shape)
     B, T, H, K = q.shape
     HV, V = v.shape[2:]
-    require(v.shape[:2] == q.shape[:2],
-            f"{function}: v has shape {list(v.shape)}, but must begin with the [B, T] = {[B, T]} of q")
-    require(HV % H == 0, f"{function}: the {HV} heads of v must be a multiple of the {H} heads of q and k")
-    require(K <= MAX_HEAD_DIM and V <= MAX_HEAD_DIM,
-            f"{function}: heads are at most {MAX_HEAD_DIM} wide, but K = {K} and V = {V}")
+    require(v.shape[:2] == q.shape[:2], "{}: v has shape {}, but must begin with the [B, T] of q, which has shape {}",
+            function, v.shape, q.shape)
+    require(HV % H == 0, "{}: the {} heads of v must be a multiple of the {} heads of q and k", function, HV, H)
+    require(K <= MAX_HEAD_DIM and V <= MAX_HEAD_DIM, "{}: heads are at most {} wide, but K = {} and V = {}", function,
+            MAX_HEAD_DIM, K, V)
     return B, T, HV, K, V
 
 
-def check_sequences(function, batch, cu_seqlens):
+def check_sequences(function: str, batch: int, cu_seqlens: torch.Tensor | None) -> int:
     """Returns the number of sequences N."""
     if cu_seqlens is None:
         return batch
-    require(batch == 1, f"{function}: packed sequences (cu_seqlens) need a batch of 1, but the batch is {batch}; "
-                        "concatenate the sequences along T")
+    require(batch == 1, "{}: packed sequences (cu_seqlens) need a batch of 1, but the batch is {}; concatenate the "
+                        "sequences along T", function, batch)
     return cu_seqlens.shape[0] - 1
 
 
-def check_state(function, initial_state, shape, like):
-    """`shape` [N, HV, K, V], or [N, HV, V, K] where the caller stores states so."""
-    require(initial_state.shape[0] == shape[0],
-            f"{function}: initial_state holds {initial_state.shape[0]} states, but there are {shape[0]} sequences")
+def check_state(function: str, initial_state: torch.Tensor, shape: Sequence[int], like: torch.Tensor) -> None:
+    """Checks an initial state of `shape` [N, HV, K, V], or [N, HV, V, K] with state_v_first."""
+    require(initial_state.shape[0] == shape[0], "{}: initial_state holds {} states, but there are {} sequences", function,
+            initial_state.shape[0], shape[0])
     check_shape(function, "initial_state", initial_state, shape)
     allowed = (torch.float32, torch.float64) if like.dtype == torch.float64 else (torch.float32,)
     require(initial_state.dtype in allowed,
-            f"{function}: initial_state has dtype {initial_state.dtype}, but must be float32 (float64 with float64 inputs)")
+            "{}: initial_state has dtype {}, but must be float32 (float64 with float64 inputs)", function,
+            initial_state.dtype)

@@ -6,11 +6,11 @@ import pathlib
 import torch
 
 NAME = "libklab_kernels.so"
-OPERATORS = ("recurrence", "short_conv", "gated_rms_norm")
+OPERATORS = ("recurrence", "recurrence_all_states", "short_conv", "gated_rms_norm", "kda_gate", "latent_attention")
 
 
 def candidates() -> list[pathlib.Path]:
-    """Where the library may lie, in order of preference. KLAB_LIBRARY is taken at its word: nothing else is tried."""
+    """The paths at which the library may lie, in order of preference; with KLAB_LIBRARY set, that path alone."""
     if named := os.environ.get("KLAB_LIBRARY"):
         return [pathlib.Path(named)]
     package = pathlib.Path(__file__).resolve().parent
@@ -18,6 +18,7 @@ def candidates() -> list[pathlib.Path]:
 
 
 def find() -> pathlib.Path:
+    """The first candidate that exists; raises ImportError when there is none."""
     tried = candidates()
     for path in tried:
         if path.is_file():
@@ -28,7 +29,7 @@ def find() -> pathlib.Path:
 
 
 def load() -> None:
-    """Raises ImportError when the library is missing, does not fit this torch, or lacks an operator."""
+    """Loads the library. Raises ImportError when it is missing, built against another torch, or lacks an operator."""
     path = find()
     try:
         torch.ops.load_library(path)

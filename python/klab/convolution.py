@@ -1,4 +1,4 @@
-"""The causal depthwise convolution of a few tokens that stands before every linear mixer."""
+"""The causal depthwise convolution over a few tokens, the first operation of every linear mixer."""
 
 import torch
 import torch.nn.functional as F
@@ -9,8 +9,10 @@ from klab.errors import require
 _ACTIVATIONS = {None: "", "silu": "silu", "swish": "silu"}
 
 
-def causal_conv1d(x, weight, bias=None, activation=None, initial_state=None, cu_seqlens=None, *, residual=None,
-                  output_final_state=False, backend=None, **extra):
+def causal_conv1d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, activation: str | None = None,
+                  initial_state: torch.Tensor | None = None, cu_seqlens: torch.Tensor | None = None, *,
+                  residual: torch.Tensor | None = None, output_final_state: bool = False, backend: str | None = None,
+                  **extra: object) -> tuple[torch.Tensor, torch.Tensor | None]:
     """y_t = activation(bias + sum_w weight[:, w] x_{t - W + 1 + w}) (+ residual_t).
 
     Args:
@@ -29,9 +31,9 @@ def causal_conv1d(x, weight, bias=None, activation=None, initial_state=None, cu_
         ArgumentError: wrong shapes, activation or offsets. NotImplementedError: cp_context. TypeError: unknown keyword.
     """
     arguments.check_extra("causal_conv1d", extra)
-    require(activation in _ACTIVATIONS, f"causal_conv1d: activation must be None, 'silu' or 'swish', but is {activation!r}")
+    require(activation in _ACTIVATIONS, "causal_conv1d: activation must be None, 'silu' or 'swish', but is {!r}", activation)
     require(weight is not None and weight.ndim == 2, "causal_conv1d: weight must be [D, W]")
-    require(x.ndim >= 3, f"causal_conv1d: x must be [B, T, D], but is {list(x.shape)}")
+    require(x.ndim >= 3, "causal_conv1d: x must be [B, T, D], but has shape {}", x.shape)
     flat = x.flatten(2)
     D, W = weight.shape
     N = arguments.check_sequences("causal_conv1d", x.shape[0], cu_seqlens)
@@ -44,7 +46,8 @@ def causal_conv1d(x, weight, bias=None, activation=None, initial_state=None, cu_
     return y, _last_tokens(flat, W, initial_state, cu_seqlens) if output_final_state else None
 
 
-def _last_tokens(x, W, initial_state, cu_seqlens):
+def _last_tokens(x: torch.Tensor, W: int, initial_state: torch.Tensor | None,
+                 cu_seqlens: torch.Tensor | None) -> torch.Tensor:
     """[N, D, W]: the last W of (initial state, then tokens), zeros where there is neither."""
     if cu_seqlens is None:
         last = x[:, max(x.shape[1] - W, 0):].transpose(1, 2)
@@ -56,7 +59,8 @@ def _last_tokens(x, W, initial_state, cu_seqlens):
     return _last_tokens_packed(x[0], W, initial_state, cu_seqlens)
 
 
-def _last_tokens_packed(x, W, initial_state, cu_seqlens):
+def _last_tokens_packed(x: torch.Tensor, W: int, initial_state: torch.Tensor | None,
+                        cu_seqlens: torch.Tensor) -> torch.Tensor:
     """The same by index, because the offsets are data: row 0 of `padded` stands for "before the sequence"."""
     start, end = cu_seqlens[:-1, None], cu_seqlens[1:, None]
     index = end - W + torch.arange(W, device=x.device)  # [N, W]

@@ -1,11 +1,19 @@
-"""What a wrong argument raises."""
+"""The exception for wrong arguments, and the check that raises it."""
 
 
 class ArgumentError(ValueError, AssertionError):
-    """A wrong shape, dtype or combination. flash-linear-attention asserts some of these and raises ValueError for others:
-    whoever catches either kind catches this one."""
+    """A wrong shape, dtype or combination of arguments.
+
+    flash-linear-attention raises ValueError for some of these and asserts others: code that catches either type catches
+    this one.
+    """
 
 
-def require(condition: bool, message: str) -> None:
+def require(condition: bool, message: str, *values: object) -> None:
+    """Raises ArgumentError with `message`, whose {} stand for `values`, unless `condition` holds.
+
+    The message is formatted only where it is raised: torch.compile would otherwise make a new graph for every size that
+    appears in a message.
+    """
     if not condition:
-        raise ArgumentError(message)
+        raise ArgumentError(message.format(*(list(value) if isinstance(value, tuple) else value for value in values)))

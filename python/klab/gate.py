@@ -1,16 +1,15 @@
 """From a raw projection to the log-decay of KDA."""
 
 import torch
-import torch.nn.functional as F
 
 from klab.errors import require
 
 
-def fused_kda_gate(g, A_log=None, dt_bias=None, lower_bound=None, output_dtype=torch.float32):
+def fused_kda_gate(g: torch.Tensor, A_log: torch.Tensor | None = None, dt_bias: torch.Tensor | None = None,
+                   lower_bound: float | None = None, output_dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """g = -exp(A_log) softplus(g + dt_bias); with a lower bound, g = lower_bound sigmoid(exp(A_log) (g + dt_bias)).
 
-    Section 4 of arXiv 2510.26692. Composed of PyTorch operators; chunk_kda(use_gate_in_kernel=True) computes the same
-    without the intermediate tensor.
+    Section 4 of arXiv 2510.26692. chunk_kda(use_gate_in_kernel=True) computes the same without the intermediate tensor.
 
     Args:
         g: raw gate [..., H, K], any float dtype.
@@ -19,19 +18,13 @@ def fused_kda_gate(g, A_log=None, dt_bias=None, lower_bound=None, output_dtype=t
         lower_bound: in [-5, 0), or None.
         output_dtype: dtype of the result; the computation is in float32 (float64 for float64).
     Returns:
-        The log-decay [..., H, K], <= 0.
+        The log-decay [..., H, K], <= 0. Differentiable, once.
     Raises:
         ArgumentError: neither A_log nor a lower bound; a lower bound outside [-5, 0).
     """
     require(A_log is not None or lower_bound is not None, "A_log may be None only with a lower_bound")
-    require(lower_bound is None or -5 <= lower_bound < 0, f"lower_bound = {lower_bound} does not lie in [-5, 0)")
-    H, K = g.shape[-2:]
-    wide = torch.float64 if g.dtype == torch.float64 else torch.float32
-    x = g.to(wide)
-    if dt_bias is not None:
-        x = x + dt_bias.to(wide).reshape(H, K)
-    rate = 1.0 if A_log is None else A_log.to(wide).reshape(H, 1).exp()
-    if lower_bound is None:
-        return (-rate * F.softplus(x)).to(output_dtype)
-    # The sigmoid by way of its logarithm: the derivative y (1 - y) loses its digits where y is close to 1.
-    return (lower_bound * F.logsigmoid(rate * x).exp()).to(output_dtype)
+    require(lower_bound is None or -5 <= lower_bound < 0, "lower_bound = {} does not lie in [-5, 0)", lower_bound)
+    rows = g.reshape(1, -1, *g.shape[-2:])
+    flat = [None if x is None else x.reshape(-1) for x in (A_log, dt_bias)]
+    bound = None if lower_bound is None else float(lower_bound)
+    return torch.ops.klab.kda_gate(rows, *flat, bound).reshape(g.shape).to(output_dtype)

@@ -1,7 +1,7 @@
 """The recurrence family with flash-linear-attention's functions.
 
 Every function computes o_t = S_t^T (scale q_t), the read after the write, for a state S [K, V] per head that a step
-decays and writes to; which step is what the functions differ in (tables 6 and 7 of arXiv 2510.26692).
+decays and writes to; the functions differ in this step (tables 6 and 7 of arXiv 2510.26692).
 
 Shapes and dtypes, for all of them:
 
@@ -17,14 +17,15 @@ when None. The second result is the state after the last token when output_final
 once, in every tensor but cu_seqlens. chunk_size is checked and otherwise ignored: the kernels choose. chunk_* and
 fused_recurrent_* compute the same.
 
-Arguments that only say how flash-linear-attention computes (cu_seqlens_cpu, chunk_indices, safe_gate,
-disable_recompute) are accepted and ignored.
+Arguments that affect only speed or memory in flash-linear-attention (cu_seqlens_cpu, chunk_indices, safe_gate,
+disable_recompute, max_num_seqs) are accepted and ignored.
 
 Errors, for all of them: klab.ArgumentError, which is a ValueError and an AssertionError, for wrong shapes, dtypes, offsets
 and combinations; NotImplementedError for what flash-linear-attention has and klab has not; TypeError for an unknown
 keyword; DeprecationWarning, raised, for head_first.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -32,52 +33,62 @@ import torch
 from klab import _arguments as arguments
 from klab.errors import require
 
+Tensor = torch.Tensor
+Output = tuple[Tensor, Tensor | None]  # o [B, T, HV, V], final state [N, HV, K, V] or None
 
-class _Gate(NamedTuple):
-    """g is raw; the log-decay is made of it on the way."""
 
-    A_log: torch.Tensor | None
-    dt_bias: torch.Tensor | None
+class Gate(NamedTuple):
+    """The parameters of the gate that turns a raw g into the log-decay: see chunk_kda()."""
+
+    A_log: Tensor | None
+    dt_bias: Tensor | None
     lower_bound: float | None
 
 
 class States(NamedTuple):
-    initial: torch.Tensor | None
+    """Which states are read and returned."""
+
+    initial: Tensor | None
     output_final: bool
-    v_first: bool
-    cu_seqlens: torch.Tensor | None
-    output_all: bool = False
+    v_first: bool  # states are [.., V, K]
+    cu_seqlens: Tensor | None
+    output_all: bool = False  # the second result is the state after every token
 
 
-def _flat(x):
+def _flat(x: Tensor | None) -> Tensor | None:
     """A_log and dt_bias come as [HV * K], [HV, K], [1, 1, HV, 1], ..."""
     return None if x is None else x.reshape(-1)
 
 
-def _needs_gradient(tensors):
+def _needs_gradient(tensors: Iterable[Tensor | None]) -> bool:
     return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
 
 
-def apply(q, k, v, g, beta, a, b, states, scale, qk_l2norm=False, gate=None, beta_sigmoid=False, allow_neg_eigval=False):
-    """The operator itself, on checked arguments: (o, final state or None)."""
+def apply(q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, a: Tensor | None, b: Tensor | None,
+          states: States, scale: float | None, qk_l2norm: bool = False, gate: Gate | None = None,
+          beta_sigmoid: bool = False, allow_neg_eigval: bool = False) -> Output:
+    """The operator klab::recurrence on arguments that the caller has checked: (o, final state, all states or None)."""
     A_log, dt_bias = (None, None) if gate is None else (_flat(gate.A_log), _flat(gate.dt_bias))
     initial = states.initial.transpose(-1, -2) if states.v_first and states.initial is not None else states.initial
-    keep = _needs_gradient((q, k, v, g, beta, a, b, initial, A_log, dt_bias))
-    given = (q, k, v, g, beta, a, b, initial, states.cu_seqlens, A_log, dt_bias, None if scale is None else float(scale),
-             qk_l2norm, gate is not None, None if gate is None else gate.lower_bound, beta_sigmoid, allow_neg_eigval,
-             "automatic")
+    tensors = (q, k, v, g, beta, a, b, initial, states.cu_seqlens, A_log, dt_bias)
+    options = (None if scale is None else float(scale), qk_l2norm, gate is not None,
+               None if gate is None else gate.lower_bound, beta_sigmoid, allow_neg_eigval)
     if states.output_all:
-        require(not keep and states.cu_seqlens is None,
+        require(not _needs_gradient(tensors) and states.cu_seqlens is None,
                 "output_all_states excludes gradients (call it under torch.no_grad()) and cu_seqlens")
-        o, each = torch.ops.klab.recurrence_all_states(*given)
-        return o, each.transpose(-1, -2).contiguous() if states.v_first else each
-    o, final, _, _ = torch.ops.klab.recurrence(*given, keep)
+        o, all_states = torch.ops.klab.recurrence_all_states(*tensors, *options)
+        return o, all_states.transpose(-1, -2).contiguous() if states.v_first else all_states
+    o, final, _, _ = torch.ops.klab.recurrence(*tensors, *options)
     if not states.output_final:
         return o, None
     return o, final.transpose(-1, -2).contiguous() if states.v_first else final
 
 
-def _check(function, q, k, v, states, per_key=(), per_head=()):
+Named = Iterable[tuple[str, Tensor]]
+
+
+def _check(function: str, q: Tensor, k: Tensor, v: Tensor, states: States, per_key: Named = (),
+           per_head: Named = ()) -> None:
     """`per_key`, `per_head`: (name, tensor) of shapes [B, T, HV, K] and [B, T, HV]."""
     B, T, HV, K, V = arguments.check_heads(function, q, k, v)
     N = arguments.check_sequences(function, B, states.cu_seqlens)
@@ -90,39 +101,44 @@ def _check(function, q, k, v, states, per_key=(), per_head=()):
         arguments.check_state(function, states.initial, (N, HV, *state), like=v)
 
 
-def _check_gate(function, gate, safe_gate):
+def _check_gate(function: str, gate: Gate, safe_gate: bool) -> None:
     require(gate.A_log is not None or gate.lower_bound is not None,
-            f"{function}: use_gate_in_kernel needs A_log (only a lower_bound makes it optional)")
+            "{}: use_gate_in_kernel needs A_log (only a lower_bound makes it optional)", function)
     require(gate.lower_bound is not None or not safe_gate,
-            f"{function}: safe_gate with use_gate_in_kernel needs a lower_bound")
-    require(gate.lower_bound is None or -5 <= gate.lower_bound < 0,
-            f"{function}: lower_bound = {gate.lower_bound} does not lie in [-5, 0)")
+            "{}: safe_gate with use_gate_in_kernel needs a lower_bound", function)
+    require(gate.lower_bound is None or -5 <= gate.lower_bound < 0, "{}: lower_bound = {} does not lie in [-5, 0)",
+            function, gate.lower_bound)
 
 
-def _check_beta(function, beta_sigmoid, allow_neg_eigval):
+def _check_beta(function: str, beta_sigmoid: bool, allow_neg_eigval: bool) -> None:
     require(beta_sigmoid or not allow_neg_eigval,
-            f"{function}: allow_neg_eigval doubles the sigmoid of beta and needs use_beta_sigmoid_in_kernel")
+            "{}: allow_neg_eigval doubles the sigmoid of beta and needs use_beta_sigmoid_in_kernel", function)
 
 
-def _ones_per_head(v):
+def _ones_per_head(v: Tensor) -> Tensor:
     return v.new_ones(v.shape[:3])
 
 
 # --- Kimi Delta Attention ---------------------------------------------------------------------------------------------
 
 
-def _kda(function, q, k, v, g, beta, scale, states, qk_l2norm, gate, beta_sigmoid, allow_neg_eigval, extra):
+def _kda(function: str, q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, scale: float | None, states: States,
+         qk_l2norm: bool, gate: Gate | None, beta_sigmoid: bool, allow_neg_eigval: bool,
+         extra: Mapping[str, object]) -> Output:
     states = states._replace(v_first=arguments.check_extra(function, extra, states.v_first))
     if gate is not None:
-        _check_gate(function, gate, extra.get("safe_gate", False))
+        _check_gate(function, gate, bool(extra.get("safe_gate", False)))
     _check_beta(function, beta_sigmoid, allow_neg_eigval)
     _check(function, q, k, v, states, per_key=[("g", g)], per_head=[("beta", beta)])
     return apply(q, k, v, g, beta, None, None, states, scale, qk_l2norm, gate, beta_sigmoid, allow_neg_eigval)
 
 
-def chunk_kda(q, k, v, g, beta, scale=None, initial_state=None, output_final_state=False, use_qk_l2norm_in_kernel=False,
-              use_gate_in_kernel=False, use_beta_sigmoid_in_kernel=False, allow_neg_eigval=False, A_log=None,
-              dt_bias=None, lower_bound=None, state_v_first=False, cu_seqlens=None, chunk_size=None, **extra):
+def chunk_kda(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, scale: float | None = None,
+              initial_state: Tensor | None = None, output_final_state: bool = False,
+              use_qk_l2norm_in_kernel: bool = False, use_gate_in_kernel: bool = False,
+              use_beta_sigmoid_in_kernel: bool = False, allow_neg_eigval: bool = False, A_log: Tensor | None = None,
+              dt_bias: Tensor | None = None, lower_bound: float | None = None, state_v_first: bool = False,
+              cu_seqlens: Tensor | None = None, chunk_size: int | None = None, **extra: object) -> Output:
     """Kimi Delta Attention: S <- Diag(e^g) S; S <- S + beta k (v - S^T k)^T. Equation 1 of arXiv 2510.26692.
 
     Args:
@@ -140,22 +156,25 @@ def chunk_kda(q, k, v, g, beta, scale=None, initial_state=None, output_final_sta
             lower_bound outside [-5, 0).
     """
     arguments.check_chunk_size("chunk_kda", chunk_size)
-    gate = _Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
+    gate = Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
     return _kda("chunk_kda", q, k, v, g, beta, scale, states, use_qk_l2norm_in_kernel, gate, use_beta_sigmoid_in_kernel,
                 allow_neg_eigval, extra)
 
 
-def fused_recurrent_kda(q, k, v, g, beta, scale=None, initial_state=None, output_final_state=False,
-                        use_qk_l2norm_in_kernel=False, use_gate_in_kernel=False, use_beta_sigmoid_in_kernel=False,
-                        allow_neg_eigval=False, A_log=None, dt_bias=None, lower_bound=None, state_v_first=False,
-                        cu_seqlens=None, *, output_all_states=False, **extra):
+def fused_recurrent_kda(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, scale: float | None = None,
+                        initial_state: Tensor | None = None, output_final_state: bool = False,
+                        use_qk_l2norm_in_kernel: bool = False, use_gate_in_kernel: bool = False,
+                        use_beta_sigmoid_in_kernel: bool = False, allow_neg_eigval: bool = False,
+                        A_log: Tensor | None = None, dt_bias: Tensor | None = None, lower_bound: float | None = None,
+                        state_v_first: bool = False, cu_seqlens: Tensor | None = None, *,
+                        output_all_states: bool = False, **extra: object) -> Output:
     """chunk_kda() for few tokens; the same arguments without chunk_size, the same result.
 
-    output_all_states: the second result is the state after every token, [B, T, HV, K, V], for taking back tokens that were
-        guessed; without gradients and cu_seqlens.
+    output_all_states: the second result is the state after every token, [B, T, HV, K, V] in the dtype of the states, for
+        rejecting tokens of a draft; excludes gradients and cu_seqlens.
     """
-    gate = _Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
+    gate = Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens, output_all_states)
     return _kda("fused_recurrent_kda", q, k, v, g, beta, scale, states, use_qk_l2norm_in_kernel, gate,
                 use_beta_sigmoid_in_kernel, allow_neg_eigval, extra)
@@ -164,20 +183,21 @@ def fused_recurrent_kda(q, k, v, g, beta, scale=None, initial_state=None, output
 # --- Gated DeltaNet ---------------------------------------------------------------------------------------------------
 
 
-def _decay(function, g, gk, gate):
-    """The decays that fused_recurrent_gated_delta_rule takes, as one: [B, T, HV], [B, T, HV, K] or None."""
+def _decay(function: str, g: Tensor | None, gk: Tensor | None, gate: Gate | None) -> Tensor | None:
+    """The sum of the two decays: [B, T, HV], [B, T, HV, K] or None."""
     if gk is None:
-        require(g is not None or gate is None, f"{function}: use_gate_in_kernel needs g, the raw gate")
+        require(g is not None or gate is None, "{}: use_gate_in_kernel needs g, the raw gate", function)
         return g
-    require(gate is None, f"{function}: use_gate_in_kernel makes the decay of g and excludes gk")
+    require(gate is None, "{}: use_gate_in_kernel makes the decay of g and excludes gk", function)
     return gk if g is None else g.unsqueeze(-1) + gk
 
 
-def _gated_delta_rule(function, q, k, v, g, gk, beta, scale, states, qk_l2norm, gate, beta_sigmoid, allow_neg_eigval,
-                      extra):
+def _gated_delta_rule(function: str, q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, gk: Tensor | None,
+                      beta: Tensor | None, scale: float | None, states: States, qk_l2norm: bool, gate: Gate | None,
+                      beta_sigmoid: bool, allow_neg_eigval: bool, extra: Mapping[str, object]) -> Output:
     states = states._replace(v_first=arguments.check_extra(function, extra, states.v_first))
     if gate is not None:
-        _check_gate(function, gate, extra.get("safe_gate", False))
+        _check_gate(function, gate, bool(extra.get("safe_gate", False)))
     _check_beta(function, beta_sigmoid, allow_neg_eigval)
     beta = _ones_per_head(v) if beta is None else beta
     per_head = [("g", g)] * (g is not None) + [("beta", beta)]
@@ -186,10 +206,13 @@ def _gated_delta_rule(function, q, k, v, g, gk, beta, scale, states, qk_l2norm, 
     return apply(q, k, v, decay, beta, None, None, states, scale, qk_l2norm, gate, beta_sigmoid, allow_neg_eigval)
 
 
-def chunk_gated_delta_rule(q, k, v, g, beta, scale=None, initial_state=None, output_final_state=False,
-                           use_qk_l2norm_in_kernel=False, *, use_gate_in_kernel=False, use_beta_sigmoid_in_kernel=False,
-                           allow_neg_eigval=False, A_log=None, dt_bias=None, lower_bound=None, state_v_first=False,
-                           cu_seqlens=None, chunk_size=None, **extra):
+def chunk_gated_delta_rule(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, scale: float | None = None,
+                           initial_state: Tensor | None = None, output_final_state: bool = False,
+                           use_qk_l2norm_in_kernel: bool = False, *, use_gate_in_kernel: bool = False,
+                           use_beta_sigmoid_in_kernel: bool = False, allow_neg_eigval: bool = False,
+                           A_log: Tensor | None = None, dt_bias: Tensor | None = None, lower_bound: float | None = None,
+                           state_v_first: bool = False, cu_seqlens: Tensor | None = None, chunk_size: int | None = None,
+                           **extra: object) -> Output:
     """Gated DeltaNet: S <- e^g S; S <- S + beta k (v - S^T k)^T. Table 6 of arXiv 2510.26692.
 
     Args:
@@ -198,24 +221,28 @@ def chunk_gated_delta_rule(q, k, v, g, beta, scale=None, initial_state=None, out
     The other arguments, results and errors are those of chunk_kda().
     """
     arguments.check_chunk_size("chunk_gated_delta_rule", chunk_size)
-    gate = _Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
+    gate = Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
     require(g is not None and beta is not None, "chunk_gated_delta_rule: g and beta are needed")
     return _gated_delta_rule("chunk_gated_delta_rule", q, k, v, g, None, beta, scale, states, use_qk_l2norm_in_kernel,
                              gate, use_beta_sigmoid_in_kernel, allow_neg_eigval, extra)
 
 
-def fused_recurrent_gated_delta_rule(q, k, v, g=None, beta=None, scale=None, initial_state=None,
-                                     output_final_state=False, use_qk_l2norm_in_kernel=False, *, gk=None,
-                                     use_gate_in_kernel=False, use_beta_sigmoid_in_kernel=False, allow_neg_eigval=False,
-                                     A_log=None, dt_bias=None, lower_bound=None, state_v_first=False, cu_seqlens=None,
-                                     output_all_states=False, **extra):
+def fused_recurrent_gated_delta_rule(q: Tensor, k: Tensor, v: Tensor, g: Tensor | None = None,
+                                     beta: Tensor | None = None, scale: float | None = None,
+                                     initial_state: Tensor | None = None, output_final_state: bool = False,
+                                     use_qk_l2norm_in_kernel: bool = False, *, gk: Tensor | None = None,
+                                     use_gate_in_kernel: bool = False, use_beta_sigmoid_in_kernel: bool = False,
+                                     allow_neg_eigval: bool = False, A_log: Tensor | None = None,
+                                     dt_bias: Tensor | None = None, lower_bound: float | None = None,
+                                     state_v_first: bool = False, cu_seqlens: Tensor | None = None,
+                                     output_all_states: bool = False, **extra: object) -> Output:
     """chunk_gated_delta_rule() for few tokens. g may be None (no decay), beta too (ones).
 
     gk [B, T, HV, K] is a log-decay per channel, added to g where both are given. A decay of values (gv) is refused.
     output_all_states: as in fused_recurrent_kda().
     """
-    gate = _Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
+    gate = Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens, output_all_states)
     return _gated_delta_rule("fused_recurrent_gated_delta_rule", q, k, v, g, gk, beta, scale, states,
                              use_qk_l2norm_in_kernel, gate, use_beta_sigmoid_in_kernel, allow_neg_eigval, extra)
@@ -224,15 +251,18 @@ def fused_recurrent_gated_delta_rule(q, k, v, g=None, beta=None, scale=None, ini
 # --- DeltaNet ---------------------------------------------------------------------------------------------------------
 
 
-def _delta_rule(function, q, k, v, beta, scale, states, qk_l2norm, extra):
+def _delta_rule(function: str, q: Tensor, k: Tensor, v: Tensor, beta: Tensor | None, scale: float | None,
+                states: States, qk_l2norm: bool, extra: Mapping[str, object]) -> Output:
     states = states._replace(v_first=arguments.check_extra(function, extra, states.v_first))
     beta = _ones_per_head(v) if beta is None else beta
     _check(function, q, k, v, states, per_head=[("beta", beta)])
     return apply(q, k, v, None, beta, None, None, states, scale, qk_l2norm)
 
 
-def chunk_delta_rule(q, k, v, beta=None, scale=None, initial_state=None, output_final_state=False,
-                     use_qk_l2norm_in_kernel=False, *, state_v_first=False, cu_seqlens=None, chunk_size=None, **extra):
+def chunk_delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor | None = None, scale: float | None = None,
+                     initial_state: Tensor | None = None, output_final_state: bool = False,
+                     use_qk_l2norm_in_kernel: bool = False, *, state_v_first: bool = False,
+                     cu_seqlens: Tensor | None = None, chunk_size: int | None = None, **extra: object) -> Output:
     """DeltaNet: S <- S + beta k (v - S^T k)^T. Table 6 of arXiv 2510.26692.
 
     beta [B, T, HV], ones when None. The other arguments, results and errors are those of chunk_kda().
@@ -242,10 +272,12 @@ def chunk_delta_rule(q, k, v, beta=None, scale=None, initial_state=None, output_
     return _delta_rule("chunk_delta_rule", q, k, v, beta, scale, states, use_qk_l2norm_in_kernel, extra)
 
 
-def fused_recurrent_delta_rule(q, k, v, beta=None, scale=None, initial_state=None, output_final_state=False,
-                               use_qk_l2norm_in_kernel=False, *, state_v_first=False, cu_seqlens=None, **extra):
+def fused_recurrent_delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor | None = None, scale: float | None = None,
+                               initial_state: Tensor | None = None, output_final_state: bool = False,
+                               use_qk_l2norm_in_kernel: bool = False, *, state_v_first: bool = False,
+                               cu_seqlens: Tensor | None = None, **extra: object) -> Output:
     """chunk_delta_rule() for few tokens."""
-    require(scale is None or scale > 0, f"fused_recurrent_delta_rule: scale must be positive, but is {scale}")
+    require(scale is None or scale > 0, "fused_recurrent_delta_rule: scale must be positive, but is {}", scale)
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
     return _delta_rule("fused_recurrent_delta_rule", q, k, v, beta, scale, states, use_qk_l2norm_in_kernel, extra)
 
@@ -253,14 +285,16 @@ def fused_recurrent_delta_rule(q, k, v, beta=None, scale=None, initial_state=Non
 # --- Gated linear attention -------------------------------------------------------------------------------------------
 
 
-def _gla(function, q, k, v, g, scale, states, extra, name):
+def _gla(function: str, q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, scale: float | None, states: States,
+         extra: Mapping[str, object], name: str) -> Output:
     states = states._replace(v_first=arguments.check_extra(function, extra, states.v_first))
     _check(function, q, k, v, states, per_key=[(name, g)] * (g is not None))
     return apply(q, k, v, g, None, None, None, states, scale)
 
 
-def chunk_gla(q, k, v, g, scale=None, initial_state=None, output_final_state=False, *, state_v_first=False,
-              cu_seqlens=None, chunk_size=None, **extra):
+def chunk_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor, scale: float | None = None,
+              initial_state: Tensor | None = None, output_final_state: bool = False, *, state_v_first: bool = False,
+              cu_seqlens: Tensor | None = None, chunk_size: int | None = None, **extra: object) -> Output:
     """Gated linear attention: S <- Diag(e^g) S + k v^T, g [B, T, HV, K]. Table 6 of arXiv 2510.26692."""
     arguments.check_chunk_size("chunk_gla", chunk_size)
     require(g is not None, "chunk_gla: g is needed")
@@ -268,16 +302,19 @@ def chunk_gla(q, k, v, g, scale=None, initial_state=None, output_final_state=Fal
     return _gla("chunk_gla", q, k, v, g, scale, states, extra, name="g")
 
 
-def fused_recurrent_gla(q, k, v, gk=None, gv=None, scale=None, initial_state=None, output_final_state=False, *,
-                        state_v_first=False, cu_seqlens=None, **extra):
+def fused_recurrent_gla(q: Tensor, k: Tensor, v: Tensor, gk: Tensor | None = None, gv: Tensor | None = None,
+                        scale: float | None = None, initial_state: Tensor | None = None,
+                        output_final_state: bool = False, *, state_v_first: bool = False,
+                        cu_seqlens: Tensor | None = None, **extra: object) -> Output:
     """chunk_gla() for few tokens; its decay is called gk and may be None (none). gv, a decay of values, is refused."""
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
     return _gla("fused_recurrent_gla", q, k, v, gk, scale, states, {"gv": gv, **extra}, name="gk")
 
 
-def _simple_gla(function, q, k, v, g, g_gamma, scale, states, extra):
+def _simple_gla(function: str, q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, g_gamma: Tensor | None,
+                scale: float | None, states: States, extra: Mapping[str, object]) -> Output:
     states = states._replace(v_first=arguments.check_extra(function, extra, states.v_first))
-    require(g is None or g_gamma is None, f"{function}: g and g_gamma exclude each other")
+    require(g is None or g_gamma is None, "{}: g and g_gamma exclude each other", function)
     if g_gamma is not None:
         arguments.check_shape(function, "g_gamma", g_gamma, v.shape[2:3])
         g = g_gamma.expand(v.shape[:3])
@@ -285,21 +322,25 @@ def _simple_gla(function, q, k, v, g, g_gamma, scale, states, extra):
     return apply(q, k, v, g, None, None, None, states, scale)
 
 
-def chunk_simple_gla(q, k, v, g=None, g_gamma=None, scale=None, initial_state=None, output_final_state=False, *,
-                     state_v_first=False, cu_seqlens=None, chunk_size=None, **extra):
+def chunk_simple_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor | None = None, g_gamma: Tensor | None = None,
+                     scale: float | None = None, initial_state: Tensor | None = None, output_final_state: bool = False,
+                     *, state_v_first: bool = False, cu_seqlens: Tensor | None = None, chunk_size: int | None = None,
+                     **extra: object) -> Output:
     """Linear attention with one decay per head: S <- e^g S + k v^T. Mamba2 and RetNet in table 6 of arXiv 2510.26692.
 
     g [B, T, HV], or g_gamma [HV] for a decay that is the same at every token, or neither: plain linear attention.
     chunk_size may be any power of two.
     """
     require(chunk_size is None or (chunk_size > 0 and chunk_size & (chunk_size - 1) == 0),
-            f"chunk_simple_gla: chunk_size must be a power of 2, but is {chunk_size}")
+            "chunk_simple_gla: chunk_size must be a power of 2, but is {}", chunk_size)
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
     return _simple_gla("chunk_simple_gla", q, k, v, g, g_gamma, scale, states, extra)
 
 
-def fused_recurrent_simple_gla(q, k, v, g=None, g_gamma=None, scale=None, initial_state=None, output_final_state=False,
-                               *, state_v_first=False, cu_seqlens=None, **extra):
+def fused_recurrent_simple_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor | None = None, g_gamma: Tensor | None = None,
+                               scale: float | None = None, initial_state: Tensor | None = None,
+                               output_final_state: bool = False, *, state_v_first: bool = False,
+                               cu_seqlens: Tensor | None = None, **extra: object) -> Output:
     """chunk_simple_gla() for few tokens."""
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
     return _simple_gla("fused_recurrent_simple_gla", q, k, v, g, g_gamma, scale, states, extra)
@@ -308,27 +349,32 @@ def fused_recurrent_simple_gla(q, k, v, g=None, g_gamma=None, scale=None, initia
 # --- Diagonal plus low rank -------------------------------------------------------------------------------------------
 
 
-def _dplr(function, q, k, v, a, b, gk, scale, states, extra):
+def _dplr(function: str, q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, gk: Tensor, scale: float | None,
+          states: States, extra: Mapping[str, object]) -> Output:
     states = states._replace(v_first=arguments.check_extra(function, extra, states.v_first))
     _check(function, q, k, v, states, per_key=[("a", a), ("b", b), ("gk", gk)])
     return apply(q, k, v, gk, None, a, b, states, scale)
 
 
-def chunk_dplr_delta_rule(q, k, v, a, b, gk, scale=None, initial_state=None, output_final_state=False, *,
-                          state_v_first=False, cu_seqlens=None, chunk_size=None, lower_bound=None, **extra):
+def chunk_dplr_delta_rule(q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, gk: Tensor, scale: float | None = None,
+                          initial_state: Tensor | None = None, output_final_state: bool = False, *,
+                          state_v_first: bool = False, cu_seqlens: Tensor | None = None, chunk_size: int | None = None,
+                          lower_bound: float | None = None, **extra: object) -> Output:
     """The general case: S <- Diag(e^gk) S + k v^T + b (a^T S_prev), where a reads the undecayed state.
 
     a, b, gk [B, T, HV, K]. KDA is a = e^g k, b = -beta k, with the key beta k. RWKV-7 and DPLR in table 6 of
     arXiv 2510.26692. lower_bound promises lower_bound <= gk < 0, which these kernels do not need.
     """
     arguments.check_chunk_size("chunk_dplr_delta_rule", chunk_size)
-    require(lower_bound is None or lower_bound < 0, f"chunk_dplr_delta_rule: lower_bound = {lower_bound} is not negative")
+    require(lower_bound is None or lower_bound < 0, "chunk_dplr_delta_rule: lower_bound = {} is not negative", lower_bound)
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
     return _dplr("chunk_dplr_delta_rule", q, k, v, a, b, gk, scale, states, extra)
 
 
-def fused_recurrent_dplr_delta_rule(q, k, v, a, b, gk, scale=None, initial_state=None, output_final_state=False, *,
-                                    state_v_first=False, cu_seqlens=None, **extra):
+def fused_recurrent_dplr_delta_rule(q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, gk: Tensor,
+                                    scale: float | None = None, initial_state: Tensor | None = None,
+                                    output_final_state: bool = False, *, state_v_first: bool = False,
+                                    cu_seqlens: Tensor | None = None, **extra: object) -> Output:
     """chunk_dplr_delta_rule() for few tokens."""
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
     return _dplr("fused_recurrent_dplr_delta_rule", q, k, v, a, b, gk, scale, states, extra)

@@ -1,4 +1,4 @@
-"""One random problem, run by an operator of ours and by the yardsticks."""
+"""One random problem, run by an operator of klab and by the references."""
 
 import dataclasses
 

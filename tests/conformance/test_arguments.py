@@ -170,7 +170,7 @@ FLA = {"kda": "chunk_kda", "gated_delta_rule": "chunk_gated_delta_rule", "delta_
 @pytest.mark.parametrize("form", ["chunk", "fused_recurrent"])
 @pytest.mark.parametrize("folder", FLA)
 def test_every_argument_of_fla_is_known(folder, form):
-    """Read from fla-core's source: each of its arguments is taken, ignored or refused by name, never a surprise."""
+    """Read from fla-core's source: each of its arguments is supported, ignored or refused by name."""
     import ast
     import importlib.util
 

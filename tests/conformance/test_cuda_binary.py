@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-LIBRARY = os.environ.get("KLAB_LIBRARY", "")
+LIBRARY = pathlib.Path(os.environ.get("KLAB_LIBRARY", "")).with_name("libklab_cuda.so")
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TARGETS = {"sm_80": "arch=compute_80,code=sm_80", "sm_90": "arch=compute_90a,code=sm_90a"}
 
@@ -28,8 +28,6 @@ def cuobjdump():
 
 def dump(file, *options):
     done = subprocess.run([cuobjdump(), *options, file], capture_output=True, text=True, check=False)
-    if "does not contain device code" in done.stdout + done.stderr:
-        pytest.skip("the library was built without CUDA")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -49,7 +47,8 @@ def stacks_of(file):
 
 @pytest.fixture(scope="module")
 def stacks():
-    return stacks_of(LIBRARY)
+    """Of the built library; empty where the build has no CUDA kernels."""
+    return stacks_of(LIBRARY) if LIBRARY.is_file() else {}
 
 
 def need(stacks, architecture):
@@ -86,7 +85,7 @@ def test_products_run_on_tensor_cores(stacks, architecture):
 
 
 def sources():
-    for path in sorted((ROOT / "kernels" / "cuda").glob("*.cu")):
+    for path in sorted((ROOT / "kernels").glob("*/cuda/*.cu")):
         quick = path.stem == "recurrence_forward_bfloat16"
         yield pytest.param(path, id=path.stem, marks=[] if quick else pytest.mark.slow)
 

@@ -15,7 +15,7 @@ CUTS = pytest.mark.parametrize("cuts", [[0, 15], [0, 1, 66, 130]], ids=str)
 
 
 def head_first(function):
-    """A naive form that wants [B, H, T, ..] and knows no scale, as one that takes and gives [B, T, H, ..]."""
+    """A naive form on [B, H, T, ..] without a scale, as one on [B, T, H, ..]."""
     def call(initial_state, output_final_state, **inputs):
         o, state = function(**{name: x.transpose(1, 2) for name, x in inputs.items()}, initial_state=initial_state,
                             output_final_state=output_final_state)

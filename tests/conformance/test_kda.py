@@ -77,7 +77,7 @@ RECURRENT_ROWS = [(1, 64, 1, 1, 64, 1, False), (2, 512, 3, 3, 60, 1, False), (3,
 
 @cases(RECURRENT_CASES, RECURRENT_ROWS)
 def test_fused_recurrent(case):
-    """Rows are surrounded by NaN: nobody may read past a head whose width fits no vector."""
+    """Rows are surrounded by NaN: a read past a head whose width is no multiple of a vector's shows."""
     problem = drawn({**case, "norm": 1, "mask": 0, "gate": False, "lower": False}, torch.float32)
     problem.tensors = {name: surrounded(x) if x.ndim == 4 and name != "initial_state" else x
                        for name, x in problem.tensors.items()}
@@ -88,7 +88,7 @@ def test_fused_recurrent(case):
 @cases("B T H HV D scale norm", [(1, 64, 1, 1, 64, 1, 1), (2, 512, 3, 3, 60, 1, 1), (4, 1024, 4, 4, 128, .1, 1),
                                  (4, 1024, 4, 4, 128, 1, 10), (1, 64, 1, 2, 64, 1, 1), (2, 512, 2, 4, 60, 1, 1)])
 def test_against_naive_chunk(case):
-    T = case["T"] // 64 * 64  # the naive form wants whole chunks
+    T = case["T"] // 64 * 64  # the naive form needs whole chunks
     problem = drawn({**case, "T": T, "mask": 0, "l2": False, "gate": False, "lower": False}, torch.float32)
     outputs = [x.detach() for x in ours(klab.chunk_kda, problem)[1:]]
     check_naive(NAIVE.naive_chunk_kda, outputs, problem, PUBLIC, scale=problem.scale)

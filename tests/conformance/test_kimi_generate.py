@@ -74,7 +74,7 @@ def test_alone(asked, i):
     assert asked.answers("--ignore-eos", prompts=[asked.prompts[i]]) == [asked.expected[i]]
 
 
-@pytest.mark.parametrize("options", [["--chunk", 5], ["--weights", "map"], ["--temperature", 1.5, "--top-k", 1],
+@pytest.mark.parametrize("options", [["--chunk", 5], ["--mmap"], ["--temperature", 1.5, "--top-k", 1],
                                      ["--temperature", 1.5, "--top-p", 1e-6], slow(["--threads", 1]),
                                      slow(["--temperature", 1e-4])], ids=str)
 def test_no_other_answer(asked, options):

@@ -222,7 +222,7 @@ def test_tokens_from_a_file(plain, tmp_path):
 
 def test_mapped(plain, groups):
     for checkpoint in (plain, groups):
-        assert torch.equal(checkpoint.ours, checkpoint.klab("--weights", "map"))
+        assert torch.equal(checkpoint.ours, checkpoint.klab("--mmap"))
 
 
 def test_one_thread(plain):
@@ -242,13 +242,13 @@ def test_tokens_that_are_none(plain, tokens, complaint, tmp_path):
 
 
 def test_shards(plain, groups, tmp_path):
-    for name, checkpoint, options in (("mapped", plain, ["--weights", "map"]), ("read", groups, [])):
+    for name, checkpoint, options in (("mapped", plain, ["--mmap"]), ("read", groups, [])):
         folder = kimi.save(checkpoint.model, tmp_path / name, checkpoint.dtype, max_shard_size="60KB")
         assert len(list(folder.glob("*.safetensors"))) > 3
         assert torch.equal(checkpoint.ours, kimi.logits(folder, checkpoint.tokens, *options)[0])
 
 
-@pytest.mark.parametrize("options", [["--weights", "map"], slow([])], ids=["map", "load"])
+@pytest.mark.parametrize("options", [["--mmap"], slow([])], ids=["map", "load"])
 def test_the_names_that_transformers_has_in_memory(plain, groups, options, tmp_path):
     for name, checkpoint in (("plain", plain), ("groups", groups)):
         folder = kimi.save(checkpoint.model, tmp_path / name, checkpoint.dtype, save_original_format=False)
@@ -302,7 +302,7 @@ def test_data_at_odd_places(plain, by, tmp_path):
 
     shutil.copytree(plain.folder, tmp_path / "model")
     (tmp_path / "model" / kimi.WHOLE).write_bytes(change((plain.folder / kimi.WHOLE).read_bytes()))
-    assert torch.equal(plain.ours, kimi.logits(tmp_path / "model", plain.tokens, "--weights", "map")[0])
+    assert torch.equal(plain.ours, kimi.logits(tmp_path / "model", plain.tokens, "--mmap")[0])
 
 
 def test_tensors_that_are_passed_over(plain, tmp_path):

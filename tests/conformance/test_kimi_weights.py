@@ -176,7 +176,7 @@ TENSORS = {
 
 
 @pytest.mark.parametrize("kind", some(TENSORS, 5))
-@pytest.mark.parametrize("options", [(), slow(("--weights", "map"))], ids=["load", "map"])
+@pytest.mark.parametrize("options", [(), slow(("--mmap",))], ids=["load", "map"])
 def test_tensors(made, kind, options, tmp_path):
     change, complaint = TENSORS[kind]
     refused(kimi.rewritten(made.whole, tmp_path / "model", change), complaint, options=options)

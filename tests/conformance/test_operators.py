@@ -1,4 +1,4 @@
-"""torch.ops.klab.* as PyTorch sees them: opcheck, torch.compile, gradcheck, strides, second derivatives."""
+"""torch.ops.klab.* in PyTorch: registration, opcheck, torch.compile, gradcheck, strides, second derivatives."""
 
 import klab
 import pytest
@@ -95,6 +95,53 @@ def test_opcheck_gated_rms_norm(activation, dtype):
                                                                 gate.detach(), activation, 1e-5])
 
 
+def gate_arguments(per_channel=True, lower=None, dtype=torch.float32):
+    raw = torch.randn(2, 5, 3, 8) if per_channel else torch.randn(2, 5, 3)
+    A_log, dt_bias = (None if lower else torch.randn(3)), torch.randn(24 if per_channel else 3)
+    return [raw.to(dtype), A_log, dt_bias, lower]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("per_channel, lower", [(True, None), (True, -5.0), (False, None)])
+def test_opcheck_kda_gate(per_channel, lower, dtype):
+    arguments = gate_arguments(per_channel, lower, dtype)
+    torch.library.opcheck(OPS.kda_gate_backward.default, [torch.randn_like(OPS.kda_gate(*arguments)), *arguments])
+    torch.library.opcheck(OPS.kda_gate.default, differentiable(arguments))
+
+
+@pytest.mark.parametrize("form", ["kda", "kda-raw", "gdn", "delta", "kda-bfloat16", "kda-float64"])
+def test_opcheck_all_states(form):
+    torch.library.opcheck(OPS.recurrence_all_states.default, recurrence_arguments(**{**FORMS[form], "T": 3})[:-1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_opcheck_latent_attention(dtype):
+    torch.library.opcheck(OPS.latent_attention.default,
+                          [torch.randn(2, 3, 4, 20, dtype=dtype), torch.randn(2, 9, 20, dtype=dtype), 16, 0.2])
+
+
+def test_schemas():
+    """Names and order of the arguments are an interface."""
+    tensors = ("Tensor q, Tensor k, Tensor v, Tensor? g, Tensor? beta, Tensor? a, Tensor? b, Tensor? initial_state, "
+               "Tensor? cu_seqlens, Tensor? A_log, Tensor? dt_bias")
+    options = ("float? scale, bool qk_l2norm, bool gate, float? lower_bound, bool beta_sigmoid, bool allow_neg_eigval, "
+               'str implementation="automatic"')
+    assert str(OPS.recurrence.default._schema) == (
+        f"klab::recurrence({tensors}, {options}, bool? keep=None) -> "
+        "(Tensor o, Tensor final_state, Tensor corrections, Tensor states)")
+    assert str(OPS.recurrence_backward.default._schema) == (
+        "klab::recurrence_backward(Tensor? d_o, Tensor? d_final_state, Tensor corrections, Tensor states, "
+        f"{tensors}, {options}) -> Tensor[]")
+
+
+@pytest.mark.parametrize("name", ["recurrence", "recurrence_backward", "recurrence_all_states", "short_conv",
+                                  "short_conv_backward", "gated_rms_norm", "gated_rms_norm_backward", "kda_gate",
+                                  "kda_gate_backward", "latent_attention"])
+def test_every_operator_is_registered_for_every_device(name):
+    for key in ("CPU", "CUDA", "Meta", "Autograd"):
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"klab::{name}", key), key
+
+
 # --- Gradients of the operators themselves ----------------------------------------------------------------------------
 
 
@@ -124,6 +171,40 @@ def test_gradcheck_gated_rms_norm():
         torch.autograd.gradcheck(lambda *args: OPS.gated_rms_norm(*args, activation, 1e-5), differentiable(arguments))
 
 
+@pytest.mark.parametrize("per_channel, lower", [(True, None), (True, -5.0), (False, None)])
+def test_gradcheck_kda_gate(per_channel, lower):
+    raw, A_log, dt_bias, lower = gate_arguments(per_channel, lower, torch.float64)
+    tensors = [raw, None if A_log is None else A_log.double(), dt_bias.double()]
+    torch.autograd.gradcheck(lambda *tensors: OPS.kda_gate(*tensors, lower), differentiable(tensors))
+
+
+def gradients_through_autograd(operator, arguments):
+    """The gradients of all tensors under random gradients of the outputs, and those."""
+    leaves = [x for x in differentiable(arguments) if isinstance(x, torch.Tensor) and x.requires_grad]
+    outputs = operator(*arguments)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    d_outputs = [torch.randn_like(y) for y in outputs]
+    return torch.autograd.grad(outputs, leaves, d_outputs), d_outputs
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("operator", ["short_conv", "gated_rms_norm"])
+def test_the_backward_pass_is_the_kernel_s(operator, dtype):
+    """The bits of the CPU kernel's own backward pass, and not those of the composed form's."""
+    if operator == "short_conv":
+        arguments, composed = convolution_arguments(True, "silu", True, None, dtype, D=40), "composed"
+    else:
+        x, gate = torch.randn(2, 3, 500, 40).to(dtype)
+        arguments, composed = [x, torch.rand(40).to(dtype), gate, "swish", 1e-5, True], "reference"
+    actual, d = gradients_through_autograd(getattr(OPS, operator), arguments)
+    plain = [x.detach() if isinstance(x, torch.Tensor) else x for x in arguments]
+    backward = getattr(OPS, f"{operator}_backward")
+    for a, b in zip(actual, backward(*d, *plain, "cpu"), strict=True):
+        assert torch.equal(a, b)
+    others = backward(*d, *plain, composed)
+    assert not all(torch.equal(a, b) for a, b in zip(actual, others, strict=True))
+
+
 def test_gradients_do_not_depend_on_what_was_kept():
     gradients = []
     for keep in (True, False):
@@ -138,7 +219,7 @@ def test_gradients_do_not_depend_on_what_was_kept():
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_one_output_is_enough(which):
-    """The gradient of an output that nobody used is zero."""
+    """The gradient of an unused output is zero."""
     arguments = differentiable(recurrence_arguments())
     leaves = [x for x in arguments if isinstance(x, torch.Tensor)]
     outputs = OPS.recurrence(*arguments)[:2]
@@ -161,7 +242,7 @@ def test_second_derivatives_are_refused():
     q, k, v, g, beta = (x.requires_grad_() for x in recurrence_arguments()[:5])
     x = torch.randn(1, 8, 4, requires_grad=True)
     for y in (klab.chunk_kda(q, k, v, g, beta)[0], klab.causal_conv1d(x, torch.randn(4, 4))[0],
-              OPS.gated_rms_norm(x, torch.rand(4), x, "sigmoid", 1e-5)):
+              OPS.gated_rms_norm(x, torch.rand(4), x, "sigmoid", 1e-5), klab.fused_kda_gate(x, lower_bound=-5.0)):
         leaf = x if y.ndim == 3 else v
         gradient, = torch.autograd.grad(y.square().sum(), leaf, create_graph=True)
         with pytest.raises(NotImplementedError, match="differentiable once"):
@@ -247,6 +328,59 @@ def test_compile_a_layer():
         for a, b in zip([*expected, *torch.autograd.grad(expected, inputs, d)],
                         [*actual, *torch.autograd.grad(actual, inputs, d)]):
             assert_close("compiled", a, b, 1e-6)
+
+
+def count_graphs(function, calls):
+    """How many graphs torch.compile(dynamic=True) makes for these argument lists; results are compared with eager mode."""
+    torch._dynamo.reset()
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(function, backend=counter, fullgraph=True, dynamic=True)
+    for arguments in calls:
+        for a, b in zip(function(*arguments), compiled(*arguments), strict=True):
+            assert_close("compiled", a, b, 1e-6)
+    return counter.frame_count
+
+
+def packed_arguments(lengths):
+    cuts = torch.tensor([0, *lengths]).cumsum(0).tolist()
+    q, k, v, g, beta, _, _, h0, cu_seqlens = recurrence_arguments(B=1, T=cuts[-1], cuts=cuts)[:9]
+    return q, k, v, g, beta, h0, cu_seqlens
+
+
+def test_one_graph_for_all_batch_sizes():
+    def layer(q, k, v, g, beta, h0):
+        return klab.chunk_kda(q, k, v, g, beta, initial_state=h0, output_final_state=True, use_qk_l2norm_in_kernel=True)
+
+    calls = [[x for x in recurrence_arguments(B=B, T=T)[:8] if x is not None] for B, T in
+             ((2, 70), (3, 70), (5, 33), (7, 130))]
+    assert count_graphs(layer, calls) <= 2
+    for arguments in calls:
+        for x in arguments:
+            x.requires_grad_()
+    assert count_graphs(layer, calls) <= 2
+
+
+def test_one_graph_for_any_number_of_sequences():
+    def layer(q, k, v, g, beta, h0, cu_seqlens):
+        v = v + klab.causal_conv1d(v.flatten(2), torch.ones(160, 4), cu_seqlens=cu_seqlens)[0].view(v.shape)
+        return klab.chunk_kda(q, k, v, g, beta, initial_state=h0, output_final_state=True, cu_seqlens=cu_seqlens)
+
+    assert count_graphs(layer, [packed_arguments(lengths) for lengths in ([3, 20], [5, 6, 7], [1, 2, 30, 4, 9])]) <= 2
+
+
+def test_one_graph_for_any_length_of_cache():
+    def attend(q, cache):
+        return (klab.latent_attention(q, cache, 16, 0.2),)
+
+    assert count_graphs(attend, [(torch.randn(2, 1, 4, 20), torch.randn(2, S, 20)) for S in (30, 31, 64, 200)]) <= 2
+
+
+def test_one_graph_for_any_length_of_a_gate():
+    def gate(g, A_log, dt_bias):
+        return (klab.fused_kda_gate(g, A_log, dt_bias),)
+
+    assert count_graphs(gate, [(torch.randn(B, T, 3, 8), torch.randn(3), torch.randn(24)) for B, T in
+                               ((2, 7), (3, 9), (5, 100))]) <= 2
 
 
 FUNCTIONS = {

@@ -167,7 +167,7 @@ def test_logits_in_bfloat16(modeling):
 @torch.no_grad()
 @pytest.mark.parametrize("cuts", [[0, 1, 30], [0, 2, 3, 30], [0, 20, 29, 30], [0, 10, 20, 30]], ids=str)
 def test_continuation(model, cuts):
-    """Prefill in parts through the cache: one token, fewer than the convolution sees, many."""
+    """Prefill in parts through the cache: one token, fewer than the convolution has taps, many."""
     x = tokens(2, cuts[-1])
 
     def parts():

@@ -30,7 +30,7 @@ sys.modules["fla"] = None  # on a CPU, transformers would call its Triton kernel
 import torch  # noqa: E402
 import transformers  # noqa: E402
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 PROMPT, ANSWER = 2048, 64
 SHAPE = dict(
     vocab_size=32768, hidden_size=1024, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=8,

@@ -1,5 +1,6 @@
-// Decoding over a latent cache on CUDA, as kernels/attention/latent_attention.h defines it. Between latent_attention.cpp and the
-// kernels: plain pointers to device memory, no ATen. Nothing here synchronises or allocates.
+// Decoding over a latent cache on CUDA, as kernels/attention/latent_attention.h defines it. Between
+// latent_attention.cpp and the kernels: plain pointers to device memory, no ATen. Nothing here synchronises or
+// allocates.
 #pragma once
 
 #include <cstddef>

@@ -1,9 +1,9 @@
 // Stands in for the CPU kernels in a build without them (KLAB_CPU_KERNELS=off).
 #include <c10/util/Exception.h>
 
+#include "kernels/attention/cpu/latent_attention.h"
 #include "kernels/common/cpu/built.h"
 #include "kernels/linear/cpu/experts.h"
-#include "kernels/attention/cpu/latent_attention.h"
 #include "kernels/norms/cpu/norms.h"
 #include "kernels/recurrence/cpu/recurrence.h"
 #include "kernels/short_conv/cpu/short_conv.h"

@@ -11,8 +11,8 @@
 #define KLAB_KERNELS_CPU_TILES_INL_H_
 #endif
 
-#include "kernels/common/rows.h"
 #include "kernels/common/cpu/simd-inl.h"
+#include "kernels/common/rows.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace klab::kernels::cpu {

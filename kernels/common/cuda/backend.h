@@ -1,13 +1,13 @@
-// The CUDA kernels as a table of functions. They are a library of their own, which is loaded when a CUDA tensor comes; so
-// the rest of kernels/ is the same with and without CUDA, and tests can run the same kernels on an emulation.
+// The CUDA kernels as a table of functions. They are a library of their own, which is loaded when a CUDA tensor comes;
+// so the rest of kernels/ is the same with and without CUDA, and tests can run the same kernels on an emulation.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <string>
 
-#include "kernels/kda_gate/cuda/kda_gate.h"
 #include "kernels/attention/cuda/latent_attention.h"
+#include "kernels/kda_gate/cuda/kda_gate.h"
 #include "kernels/norms/cuda/norms.h"
 #include "kernels/recurrence/cuda/recurrence.h"
 #include "kernels/short_conv/cuda/short_conv.h"

@@ -1,5 +1,5 @@
-// The gate of kernels/kda_gate/kda_gate.h on CUDA. Between kda_gate_cuda.cpp and the kernels: plain pointers to device memory,
-// no ATen. Nothing here synchronises or allocates.
+// The gate of kernels/kda_gate/kda_gate.h on CUDA. Between kda_gate_cuda.cpp and the kernels: plain pointers to device
+// memory, no ATen. Nothing here synchronises or allocates.
 #pragma once
 
 #include <cstddef>

@@ -9,9 +9,9 @@
 #define KLAB_KERNELS_CPU_PRODUCTS_INL_H_
 #endif
 
-#include "kernels/linear/cpu/products.h"
 #include "kernels/common/cpu/simd-inl.h"
 #include "kernels/common/cpu/workers.h"
+#include "kernels/linear/cpu/products.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace klab::kernels::cpu {

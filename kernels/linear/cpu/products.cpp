@@ -4,9 +4,9 @@
 #include "kernels/common/cpu/targets.h"
 // Before all that is compiled once per instruction set:
 #include "hwy/foreach_target.h"
+#include "kernels/common/cpu/workers.h"
 #include "kernels/linear/cpu/products-inl.h"
 #include "kernels/linear/cpu/products.h"
-#include "kernels/common/cpu/workers.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace klab::kernels::cpu {

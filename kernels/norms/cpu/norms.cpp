@@ -3,9 +3,9 @@
 #include "kernels/common/cpu/targets.h"
 // Before all that is compiled once per instruction set:
 #include "hwy/foreach_target.h"
-#include "kernels/norms/cpu/norms.h"
 #include "kernels/common/cpu/simd-inl.h"
 #include "kernels/common/cpu/workers.h"
+#include "kernels/norms/cpu/norms.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace klab::kernels::cpu {

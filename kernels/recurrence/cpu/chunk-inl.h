@@ -11,8 +11,8 @@
 #define KLAB_KERNELS_CPU_CHUNK_INL_H_
 #endif
 
-#include "kernels/recurrence/cpu/recurrence.h"
 #include "kernels/common/cpu/tiles-inl.h"
+#include "kernels/recurrence/cpu/recurrence.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace klab::kernels::cpu {

@@ -5,8 +5,8 @@
 #include "kernels/common/cpu/targets.h"
 // Before all that is compiled once per instruction set:
 #include "hwy/foreach_target.h"
-#include "kernels/recurrence/cpu/adjoint-inl.h"
 #include "kernels/common/cpu/workers.h"
+#include "kernels/recurrence/cpu/adjoint-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace klab::kernels::cpu {

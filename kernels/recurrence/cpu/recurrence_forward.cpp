@@ -5,9 +5,9 @@
 #include "kernels/common/cpu/targets.h"
 // Before all that is compiled once per instruction set:
 #include "hwy/foreach_target.h"
+#include "kernels/common/cpu/workers.h"
 #include "kernels/recurrence/cpu/chunk-inl.h"
 #include "kernels/recurrence/cpu/correct-inl.h"
-#include "kernels/common/cpu/workers.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace klab::kernels::cpu {

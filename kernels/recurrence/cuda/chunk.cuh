@@ -7,8 +7,8 @@
 #pragma once
 
 #include "kernels/common/cuda/activations.cuh"
-#include "kernels/recurrence/cuda/chunk_layout.h"
 #include "kernels/common/cuda/operand.cuh"
+#include "kernels/recurrence/cuda/chunk_layout.h"
 
 namespace klab::kernels::cuda {
 

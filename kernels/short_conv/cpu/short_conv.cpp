@@ -6,9 +6,9 @@
 #include "kernels/common/cpu/targets.h"
 // Before all that is compiled once per instruction set:
 #include "hwy/foreach_target.h"
-#include "kernels/short_conv/cpu/short_conv.h"
 #include "kernels/common/cpu/simd-inl.h"
 #include "kernels/common/cpu/workers.h"
+#include "kernels/short_conv/cpu/short_conv.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace klab::kernels::cpu {

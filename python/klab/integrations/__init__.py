@@ -1,1 +1,1 @@
-"""Other people's models on these operators."""
+"""These operators under the models of other packages."""

@@ -1,13 +1,13 @@
 """These operators under transformers' own Kimi Linear model, on the CPU.
 
     from klab.integrations import transformers
-    transformers.enable()      # models built before and after both take them
+    transformers.enable()      # for all models, built before or after
     transformers.disable()
     with transformers.enable(): ...
 
 The model's layers look their functions up in the module `modeling_kimi_linear` at every call, so enable() replaces them
-there, and the forward method of the gated norm's class. Tensors on another device, and what the operators do not have,
-still go to the functions that stood there before. Packed sequences work too: pass `cu_seqlens` or `seq_idx` to the model.
+there, and the forward method of the gated norm's class. Calls with tensors on another device, or with arguments that the
+operators do not support, go to the original functions. Packed sequences: pass `cu_seqlens` or `seq_idx` to the model.
 """
 
 import functools
@@ -132,7 +132,7 @@ def _causal_conv1d_update(original):
         taps = weight.shape[-1] - 1
         if hidden_states.device.type != "cpu" or _silu_only(activation) is None or conv_state.shape[-1] < taps:
             return original(hidden_states, conv_state, weight, bias=bias, activation=activation)
-        past = conv_state[..., conv_state.shape[-1] - taps:].clone()  # autograd keeps it, and the state changes below
+        past = conv_state[..., conv_state.shape[-1] - taps:].clone()  # autograd saves it, and the state changes below
         y = _convolve(hidden_states, weight, bias, _silu_only(activation), past)
         conv_state.copy_(torch.cat([conv_state, hidden_states], -1)[..., -conv_state.shape[-1]:])
         return y

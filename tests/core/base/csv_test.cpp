@@ -133,15 +133,6 @@ TEST(CsvWriter, AnUnwritablePlaceIsAFailure) {
   EXPECT_CONTAINS(failure_of([&] { CsvWriter writer(folder / "file/a.csv", table()); }), "file/a.csv");
 }
 
-TEST(Csv, ProvenanceSaysWhereNumbersComeFrom) {
-  const std::vector<std::string> lines = provenance("klab train a.yaml", 3);
-  ASSERT_EQ(lines.size(), 3u);
-  EXPECT_CONTAINS(lines[0], "klab ");
-  EXPECT_CONTAINS(lines[0], " commit ");
-  EXPECT_CONTAINS(lines[1], "3 threads used");
-  EXPECT_EQ(lines[2], "command: klab train a.yaml");
-}
-
 TEST(Csv, ACommentStaysOneLine) {
   const Folder folder;
   write(folder / "a.csv", CsvTable{{"command: a\nb"}, {"x"}, {{"1"}}}.text());

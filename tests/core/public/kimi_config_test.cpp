@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/base/support.h"
-#include "core/public/checkpoint.h"
 #include "core/model/accounting.h"
+#include "core/public/checkpoint.h"
 #include "mixers/registry.h"
 
 namespace klab {

@@ -62,13 +62,33 @@ TEST_F(PublicModel, WrongUseIsRefused) {
   refused({"generate", "--model", model, "--tokens", "1,x"}, 2, "'x' is no token id");
   refused({"generate", "--model", model, "--tokens", "100000"}, 2, "not in the vocabulary");
   refused({"generate", "--model", model, "--tokens", "1", "--top-p", "0"}, 2, "--top-p");
-  refused({"generate", "--model", path("nowhere"), "--tokens", "1"}, 1, "nowhere");
+  refused({"generate", "--model", path("nowhere"), "--tokens", "1"}, 2, "nowhere");
   refused({"logits", "--model", model, "--tokens", "1,2;3", "--out", path("o")}, 2, "equally long");
   refused({"logits", "--model", model, "--tokens", "1,2"}, 2, "--out");
-  refused({"generate", "--model", model, "--tokens", "1", "--weights", "map", "--dtype", "int8"}, 2, "--weights map");
+  refused({"generate", "--model", model, "--tokens", "1", "--mmap", "--dtype", "int8"}, 2, "--mmap");
+  refused({"generate", "--model", model, "--tokens", "1", "--weights", "map"}, 2, "--weights is now --mmap");
+  refused({"generate", "--model", model, "--tokens", "1", "--top_k", "5"}, 2,
+          "unknown option '--top_k'; did you mean '--top-k'?");
   refused({"chat", "--model", model}, 2, "tiktoken.model");
   refused({"export", path("run"), "--out", model}, 2, "already holds a model");
-  refused({"train", "--model.config", path("nowhere.json")}, 1, "nowhere.json");
+  refused({"train", "--model.config", path("nowhere.json")}, 2, "nowhere.json");
+}
+
+TEST_F(PublicModel, BytesAreCountedInItsOwnDtype) {
+  exported();
+  ASSERT_EQ(klab({"export", path("run"), "--out", path("half"), "--dtype", "bfloat16", "--quiet"}).status, 0);
+  const auto counted = [](const std::vector<std::string>& words) {
+    std::vector<std::string> arguments{"model", "--json"};
+    arguments.insert(arguments.end(), words.begin(), words.end());
+    return json::parse(klab(arguments).out);
+  };
+  const json whole = counted({path("model")}), half = counted({path("half")}), flag = counted({"--model.config", path("half")});
+  EXPECT_EQ(whole["dtype"], "float32");
+  EXPECT_EQ(half["dtype"], "bfloat16");
+  EXPECT_EQ(flag["dtype"], "bfloat16");
+  EXPECT_EQ(2 * half["kv_cache_bytes_per_token"].get<int64_t>(), whole["kv_cache_bytes_per_token"].get<int64_t>());
+  EXPECT_EQ(counted({path("half"), "--dtype", "float32"}), whole);
+  EXPECT_EQ(counted({"kimi-linear-48b"})["dtype"], "bfloat16");
 }
 
 TEST_F(PublicModel, NamesTheBuiltInOne) {

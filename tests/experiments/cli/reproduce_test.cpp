@@ -90,7 +90,7 @@ TEST_F(ReproduceProgram, OperatorsAreTimed) {
 }
 
 TEST_F(ReproduceProgram, Capacity) {
-  const Finished run = klab({"capacity", "gdn", "--widths", "8", "--loads", "0.25,0.5", "--rates", "1e-2",
+  const Finished run = klab({"capacity", "gdn", "--widths", "8", "--loads", "0.25,0.5", "--lrs", "1e-2",
                              "--train.steps", "400", "--out", path("capacity"), "--quiet"});
   ASSERT_EQ(run.status, 0) << run.err;
   const CsvTable tried = read_csv(path("capacity/tried.csv")), held = read_csv(path("capacity/capacity.csv"));
@@ -104,6 +104,21 @@ TEST_F(ReproduceProgram, Capacity) {
   EXPECT_EQ(std::stoll(held.rows[0][held.column("held")]), most);
   EXPECT_TRUE(fs::exists(path("capacity/capacity.png")));
   EXPECT_EQ(klab({"capacity", "kdaa"}).status, 2);
+}
+
+TEST_F(ReproduceProgram, OptionsThatDoNotGoWithAFigure) {
+  const auto refused = [&](std::vector<std::string> arguments, const std::string& words) {
+    arguments.insert(arguments.end(), {"--out", path("none")});
+    const Finished run = klab(arguments);
+    EXPECT_EQ(run.status, 2);
+    EXPECT_TRUE(holds(run.err, words)) << run.err;
+  };
+  refused({"reproduce", "fig2", "--redraw"}, "--redraw does not go with fig2: ");
+  refused({"reproduce", "fig1", "--device", "cuda"}, "--device does not go with fig1: ");
+  refused({"reproduce", "fig4", "--threads", "2"}, "--threads does not go with fig4: ");
+  refused({"reproduce", "fig1", "--redraw"}, "none/fig1/measured.csv");
+  refused({"capacity", "gdn", "--rates", "1e-2"}, "--rates is now --lrs");
+  EXPECT_FALSE(fs::exists(path("none")));
 }
 
 TEST_F(ReproduceProgram, Refusals) {

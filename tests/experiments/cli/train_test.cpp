@@ -37,6 +37,16 @@ TEST_F(TrainProgram, MakesACompleteRunFolder) {
   EXPECT_NE(metrics.find("# command: ./klab train"), std::string::npos);
 }
 
+TEST_F(TrainProgram, SaysItsCommandInWordsForAShell) {
+  const std::string folder = path("a b'c");
+  ASSERT_EQ(klab(tiny_run(folder, {"--train.steps", "1"})).status, 0);
+  const std::string words =
+      "./klab train --quiet --threads 1 --out '" + folder_.string() + "/a b'\\''c' --task.name mqar";
+  const std::string config = read_file(folder + "/config.yaml");
+  EXPECT_EQ(config.rfind("# " + words, 0), 0u) << config;
+  EXPECT_NE(read_file(folder + "/metrics.csv").find("# command: " + words), std::string::npos);
+}
+
 TEST_F(TrainProgram, RepeatsARunFromItsConfigToTheSameBits) {
   ASSERT_EQ(klab(tiny_run(path("a"))).status, 0);
   ASSERT_EQ(klab({"train", path("a/config.yaml"), "--quiet", "--threads", "1", "--out", path("b")}).status, 0);

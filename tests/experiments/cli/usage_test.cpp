@@ -26,7 +26,15 @@ void expect_refused(const Bad& bad) {
 TEST_F(Usage, BadFlags) {
   for (const Bad& bad : std::vector<Bad>{
            {{}, 2, "subcommand"},
-           {{"trian"}, 2, ""},
+           {{"trian"}, 2, "unknown command 'trian'; did you mean 'train'?"},
+           {{"tran", "--task.name", "mqar"}, 2, "unknown command 'tran'; did you mean 'train'?"},
+           {{"generate", "--modle", "x"}, 2, "unknown option '--modle'; did you mean '--model'?"},
+           {{"tasks", "--cuont", "5"}, 2, "unknown option '--cuont'; did you mean '--count'?"},
+           {{"demo", "--device", "cpu"}, 2, "demo does not take --device"},
+           {{"demo", "--threads", "2"}, 2, "demo does not take --threads"},
+           {{"model", "--seed", "1"}, 2, "model does not take --seed"},
+           {{"--quiet", "plot", path("none.csv")}, 2, "plot does not take --quiet"},
+           {{"resume", path("none"), "--out", path("x")}, 2, "resume does not take --out"},
            {{"train", "--task.nam", "mqar"}, 2, "did you mean '--task.name'?"},
            {{"train", "--train.steps", "many"}, 2, "train.steps: 'many' is not an integer"},
            {{"train", "--train.steps", "0"}, 2, "train.steps = 0 must be at least 1"},
@@ -43,7 +51,14 @@ TEST_F(Usage, BadFlags) {
            {{"tasks", "palindrome", "--task.length", "2"}, 2, "task.length"},
            {{"check", "--dtype", "float8"}, 2, "float8"},
            {{"check", "--operator", "nonsense"}, 2, "no operator matches"},
-           {{"plot", path("none.csv")}, 1, "none.csv"},
+           {{"plot", path("none.csv")}, 2, "none.csv"},
+           {{"sweep", path("none.yaml")}, 2, "none.yaml"},
+           {{"model", path("none.yaml")}, 2, "none.yaml"},
+           {{"compare", path("none")}, 2, "none"},
+           {{"inspect", path("none")}, 2, "none"},
+           {{"export", path("none"), "--out", path("x")}, 2, "none"},
+           {{"logits", "--model", path("none"), "--tokens", "1", "--out", path("x")}, 2, "none"},
+           {{"chat", "--model", path("none")}, 2, "none"},
            {{"resume", path("none")}, 2, "none"},
        }) {
     expect_refused(bad);
@@ -55,7 +70,7 @@ TEST_F(Usage, BadConfigFiles) {
     write_file(path("c.yaml"), text);
     return std::vector<std::string>{"train", path("c.yaml"), "--out", path("run")};
   };
-  expect_refused({{"train", path("missing.yaml")}, 1, "missing.yaml"});
+  expect_refused({{"train", path("missing.yaml")}, 2, "missing.yaml"});
   expect_refused({yaml("train:\n  lrr: 1\n"), 2, "line 2: unknown key 'train.lrr'; did you mean 'train.lr'?"});
   expect_refused({yaml("train:\n  lr: fast\n"), 2, "'fast' is not a finite number"});
   expect_refused({yaml("train: [1, 2\n"), 2, "not valid YAML"});

@@ -5,8 +5,8 @@
 
 #include "core/check/inputs.h"
 #include "core/check/matrix.h"
-#include "kernels/recurrence/oracle.h"
 #include "kernels/common/support.h"
+#include "kernels/recurrence/oracle.h"
 
 namespace klab {
 namespace {

@@ -10,8 +10,8 @@
 #include <cmath>
 #include <sstream>
 
-#include "kernels/linear/linear.h"
 #include "kernels/common/support.h"
+#include "kernels/linear/linear.h"
 
 namespace klab {
 namespace {

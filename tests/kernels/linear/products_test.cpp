@@ -17,8 +17,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/linear/linear.h"
 #include "kernels/common/support.h"
+#include "kernels/linear/linear.h"
 
 namespace klab {
 namespace {

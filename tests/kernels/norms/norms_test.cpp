@@ -4,8 +4,8 @@
 #include <torch/nn/module.h>
 
 #include "core/check/matrix.h"
-#include "kernels/recurrence/oracle.h"
 #include "kernels/common/support.h"
+#include "kernels/recurrence/oracle.h"
 
 namespace klab {
 namespace {

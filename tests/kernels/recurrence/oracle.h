@@ -1,5 +1,5 @@
 // The operators once more, as loops over plain numbers: independent of ATen's arithmetic, float64, slow. Each
-// can be asked to make one of the mistakes that are easily made, to show that the checks see it.
+// can be made to contain one of the likely mistakes, to show that the checks detect it.
 #pragma once
 
 #include "core/check/cases.h"

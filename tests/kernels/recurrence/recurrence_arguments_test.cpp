@@ -1,9 +1,9 @@
-// Every wrong argument is refused by its name.
+// Every wrong argument raises an error that names it.
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
 
-#include "kernels/recurrence/recurrence.h"
 #include "kernels/common/support.h"
+#include "kernels/recurrence/recurrence.h"
 
 namespace klab {
 namespace {

@@ -5,9 +5,9 @@
 
 #include "core/check/inputs.h"
 #include "core/check/matrix.h"
-#include "kernels/recurrence/recurrence.h"
-#include "kernels/recurrence/oracle.h"
 #include "kernels/common/support.h"
+#include "kernels/recurrence/oracle.h"
+#include "kernels/recurrence/recurrence.h"
 
 namespace klab {
 namespace {

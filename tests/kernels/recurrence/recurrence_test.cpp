@@ -7,8 +7,8 @@
 #include <algorithm>
 
 #include "core/check/inputs.h"
-#include "kernels/recurrence/oracle.h"
 #include "kernels/common/support.h"
+#include "kernels/recurrence/oracle.h"
 
 namespace klab {
 namespace {
@@ -38,8 +38,8 @@ struct Subject {
 std::vector<Subject> subjects(const std::vector<std::string>& without = {}) {
   std::vector<Subject> all;
   for (const OperatorCase& entry : recurrence_cases()) {
-    const auto unwanted = [&](const std::string& part) { return entry.name.find(part) != std::string::npos; };
-    if (std::any_of(without.begin(), without.end(), unwanted)) continue;
+    const auto excluded = [&](const std::string& part) { return entry.name.find(part) != std::string::npos; };
+    if (std::any_of(without.begin(), without.end(), excluded)) continue;
     for (const Form& form : entry.forms) {
       if (form.on_cpu) all.push_back({entry, form.implementation, form.in_float64});
     }
@@ -237,8 +237,8 @@ TEST_P(DeltaRule, BetaZeroWritesNothing) {
 TEST_P(DeltaRule, BetaOneStoresExactlyTheValue) {
   NamedTensors in = inputs(40, 16);
   find(in, "beta").fill_(1);
-  const NamedTensors asked_back = with(in, "q", find(in, "k") * std::sqrt(16.0));  // undoes the scale
-  expect_close("o", find(forward(run(), asked_back), "o"), find(in, "v"), subject_.rounding());
+  const NamedTensors read_back = with(in, "q", find(in, "k") * std::sqrt(16.0));  // undoes the scale
+  expect_close("o", find(forward(run(), read_back), "o"), find(in, "v"), subject_.rounding());
 }
 
 // The triangular system is then as badly conditioned as unit keys can make it. Its inverse is no problem for

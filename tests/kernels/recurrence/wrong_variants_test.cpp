@@ -4,9 +4,9 @@
 #include <torch/nn/module.h>
 
 #include "core/check/matrix.h"
+#include "kernels/common/support.h"
 #include "kernels/norms/norms.h"
 #include "kernels/recurrence/oracle.h"
-#include "kernels/common/support.h"
 
 namespace klab {
 namespace {
@@ -31,7 +31,7 @@ CheckRow check_oracle(const Wrong& wrong, Mistake mistake, at::ScalarType dtype)
   OperatorCase op = operator_case(wrong.operator_name);
   const NamedFunction definition = op.definition;
   op.run = [=, &wrong](Implementation, const NamedTensors& in) {
-    // Outputs that the oracle does not have are taken from the definition: they are not the question.
+    // Outputs that the oracle does not compute are those of the definition: they are not under test.
     NamedTensors out = copy_as(op, definition(in), dtype, at::kCPU);
     for (const auto& [name, tensor] : wrong.oracle(in, mistake)) out = with(out, name, tensor);
     return as_promised(op, out, dtype);

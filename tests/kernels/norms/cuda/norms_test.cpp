@@ -2,6 +2,7 @@
 #include "kernels/norms/norms.h"
 
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/nn/module.h>
 
 #include "kernels/common/cuda/cells.h"
@@ -51,7 +52,8 @@ TEST(CudaNorms, RefusesWhatItCannotTake) {
   EXPECT_THROW(kernels::rms_norm(x, weight, 1e-5, Implementation::cuda), c10::NotImplementedError);
   const at::Tensor leaf = at::ones({2, 4}).requires_grad_();
   const at::Tensor y = kernels::l2norm(leaf, 1e-6, Implementation::cuda).sum();
-  EXPECT_THROW(torch::autograd::grad({y}, {leaf}, {}, std::nullopt, /*create_graph=*/true), c10::NotImplementedError);
+  const at::Tensor gradient = torch::autograd::grad({y}, {leaf}, {}, std::nullopt, /*create_graph=*/true)[0];
+  EXPECT_THROW(gradient.sum().backward(), c10::NotImplementedError);
 }
 
 }  // namespace

@@ -1,14 +1,15 @@
 // The CUDA kernels of the recurrence, emulated on the host: the check matrix, under several schedules, and what a
 // missing barrier does.
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>
 #include <cctype>
 
-#include "kernels/common/cuda/cells.h"
 #include "core/check/evaluate.h"
 #include "core/check/matrix.h"
+#include "kernels/common/cuda/cells.h"
 #include "kernels/recurrence/recurrence.h"
 
 namespace klab {
@@ -50,7 +51,7 @@ TEST_P(RecurrenceOnCuda, LastWarpsFirst) {
   emulation::set_schedule(Schedule::descending);
   expect_matrix(at::kBFloat16, true);
 }
-TEST_P(RecurrenceOnCuda, DrawingLots) {
+TEST_P(RecurrenceOnCuda, WarpsInRandomOrder) {
   emulation::set_schedule(Schedule::shuffled, 7);
   expect_matrix(at::kFloat, true);
 }
@@ -122,7 +123,7 @@ TEST_F(Recurrence, TheStateMayBeOverwritten) {
   }
 }
 
-TEST_F(Recurrence, SnapshotsAreTheStatesAfterEachToken) {
+TEST_F(Recurrence, AllStatesAreTheStatesAfterEachToken) {
   const at::NoGradGuard no_grad;
   auto in = as_inputs(kda_inputs({.B = 2, .T = 5}, at::kFloat));
   in.output_all_states = true;
@@ -170,7 +171,7 @@ TEST_F(Recurrence, WideFloat32HasNoBackwardPassAndSaysSo) {
   }
 }
 
-// --- Tiers ---------------------------------------------------------------------------------------------------------
+// --- Tiers --------------------------------------------------------------------------------------------------------
 
 class Tier {
  public:
@@ -231,7 +232,7 @@ TEST_F(Recurrence, UnknownTiersAreRefused) {
 
 // --- Barriers ---
 
-// Forward and backward, with that barrier missing: the numbers differ, or the emulation sees that it cannot go on.
+// Forward and backward, with that barrier missing: the numbers differ, or the emulation reports a deadlock.
 class MissingBarrier : public OnEmulatedDevice, public testing::WithParamInterface<int> {
  protected:
   static at::Tensor everything() {

@@ -5,9 +5,9 @@
 #include <torch/nn/module.h>
 
 #include "backend.h"
-#include "kernels/common/cuda/cells.h"
 #include "core/check/compare.h"
 #include "core/check/evaluate.h"
+#include "kernels/common/cuda/cells.h"
 
 namespace klab {
 namespace {

@@ -1,5 +1,5 @@
-// Stands before kernels/common/cuda/platform.cuh on the include path of the emulated build: the same functions, on the host.
-// Matrix products sum in float, as the tensor cores do, and read exactly what the instructions read.
+// Stands before kernels/common/cuda/platform.cuh on the include path of the emulated build: the same functions, on the
+// host. Matrix products sum in float, as the tensor cores do, and read exactly what the instructions read.
 #pragma once
 
 #include <math.h>
