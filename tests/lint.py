@@ -34,7 +34,8 @@ def check_format():
 
 def check_tests_are_built(commands):
     built = {pathlib.Path(entry["file"]).resolve() for entry in commands}
-    forgotten = [str(path) for path in (ROOT / "tests").rglob("*.cpp") if path.resolve() not in built]
+    apart = ROOT / "tests" / "install"  # a project of its own
+    forgotten = [str(path) for path in (ROOT / "tests").rglob("*.cpp") if path.resolve() not in built and apart not in path.parents]
     return not forgotten, "not in the build: " + ", ".join(forgotten)
 
 

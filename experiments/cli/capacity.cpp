@@ -8,13 +8,13 @@
 #include "core/base/csv.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/table.h"
 #include "core/base/text.h"
 #include "experiments/command/command.h"
 #include "experiments/plot/plot.h"
 #include "experiments/study/summary.h"
 #include "experiments/sweep/sweep.h"
 #include "experiments/sweep/sweep_file.h"
-#include "core/base/table.h"
 
 namespace klab {
 namespace {

@@ -8,10 +8,10 @@
 #include "core/base/csv.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/table.h"
 #include "core/base/text.h"
 #include "experiments/command/command.h"
 #include "experiments/study/summary.h"
-#include "core/base/table.h"
 
 namespace klab {
 namespace {
@@ -124,8 +124,7 @@ int compare(const CompareOptions& options, const Globals& globals) {
 
 Command compare_command() {
   return {"compare", "runs and sweeps as one table: means and 95 % intervals over seeds, and what they cost",
-          "./klab compare sweeps/lr --best train.lr --format markdown",
-          takes::out,
+          "./klab compare sweeps/lr --best train.lr --format markdown", takes::out,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<CompareOptions>();
             app.add_option("RUN", options->folders, "folders of runs or sweeps").required();

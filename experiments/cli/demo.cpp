@@ -1,4 +1,5 @@
-// klab demo: a small sweep that compares KDA, Gated DeltaNet and Mamba2 on a recall task that nearly fills their states.
+// klab demo: a small sweep that compares KDA, Gated DeltaNet and Mamba2 on a recall task that nearly fills their
+// states.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include "core/base/csv.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/table.h"
 #include "core/base/text.h"
 #include "core/base/version.h"
 #include "experiments/command/command.h"
@@ -15,7 +17,6 @@
 #include "experiments/study/summary.h"
 #include "experiments/sweep/sweep.h"
 #include "experiments/sweep/sweep_file.h"
-#include "core/base/table.h"
 
 namespace klab {
 namespace {
@@ -142,16 +143,15 @@ int demo(int64_t steps, int64_t workers, const Globals& globals) {
 }  // namespace
 
 Command demo_command() {
-  return {"demo", "compare KDA, Gated DeltaNet and Mamba2 on a recall task (in minutes; files in out/demo)", "./klab demo",
-          takes::seed | takes::out | takes::quiet,
-          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
-            auto steps = std::make_shared<int64_t>(0);
-            app.add_option("--steps", *steps, "stop every run after this many steps").positive();
-            auto workers = std::make_shared<int64_t>(0);
-            app.add_option("--workers", *workers, "runs side by side, each on one thread (default: all cores)")
-                .positive();
-            return [steps, workers, &globals] { return demo(*steps, *workers, globals); };
-          }};
+  return {
+      "demo", "compare KDA, Gated DeltaNet and Mamba2 on a recall task (in minutes; files in out/demo)", "./klab demo",
+      takes::seed | takes::out | takes::quiet, [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+        auto steps = std::make_shared<int64_t>(0);
+        app.add_option("--steps", *steps, "stop every run after this many steps").positive();
+        auto workers = std::make_shared<int64_t>(0);
+        app.add_option("--workers", *workers, "runs side by side, each on one thread (default: all cores)").positive();
+        return [steps, workers, &globals] { return demo(*steps, *workers, globals); };
+      }};
 }
 
 }  // namespace klab

@@ -43,8 +43,7 @@ int run(const Options& options, const Globals& globals) {
 
 Command export_command() {
   return {"export", "write a trained Kimi-shaped model as config.json and safetensors",
-          "./klab export runs/first --out exported",
-          takes::out | takes::quiet,
+          "./klab export runs/first --out exported", takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             app.add_option("RUNDIR", options->run, "folder of the run").required();

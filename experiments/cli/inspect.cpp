@@ -6,11 +6,11 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "experiments/command/command.h"
-#include "experiments/run/device.h"
+#include "experiments/command/public_model.h"
 #include "experiments/inspect/inspection.h"
 #include "experiments/inspect/report.h"
 #include "experiments/inspect/tables.h"
-#include "experiments/command/public_model.h"
+#include "experiments/run/device.h"
 
 namespace klab {
 namespace {

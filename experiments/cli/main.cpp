@@ -77,8 +77,8 @@ void warn_of_changes(const Globals& globals) {
   const std::filesystem::path out = std::filesystem::absolute(globals.out);
   if (std::find(out.begin(), out.end(), "results") == out.end()) return;
   if (commit().back() != '+') return;
-  fmt::print(stderr, "klab: warning: the tree has uncommitted changes, so results in '{}' name commit {}\n", globals.out,
-             commit());
+  fmt::print(stderr, "klab: warning: the tree has uncommitted changes, so results in '{}' name commit {}\n",
+             globals.out, commit());
 }
 
 std::vector<std::string> known_options(const CLI::App& app) {

@@ -7,14 +7,14 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/table.h"
 #include "core/base/text.h"
-#include "core/public/kimi_config.h"
 #include "core/model/accounting.h"
 #include "core/model/pattern.h"
+#include "core/public/kimi_config.h"
 #include "experiments/command/command.h"
 #include "experiments/run/dtype.h"
 #include "experiments/run/run.h"
-#include "core/base/table.h"
 
 namespace klab {
 namespace {
@@ -153,8 +153,7 @@ int show(const Options& options) {
 Command model_command() {
   return {"model", "parameters, activated parameters, state and cache bytes, FLOPs of a config",
           "./klab model --model.pattern kda,mamba2 --model.width 256 --model.head_dim 128 --length 1024",
-          takes::nothing,
-          [](CommandOptions& app, const Globals&) -> std::function<int()> {
+          takes::nothing, [](CommandOptions& app, const Globals&) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             app.add_option(
                 "CONFIG", options->config,

@@ -12,8 +12,8 @@ namespace klab {
 
 Command plot_command() {
   return {
-      "plot", "draw results CSVs to PNG or SVG (default: out/plot.png)", "./klab plot runs/*/metrics.csv --y acc_seq --out accuracy.svg",
-      takes::out,
+      "plot", "draw results CSVs to PNG or SVG (default: out/plot.png)",
+      "./klab plot runs/*/metrics.csv --y acc_seq --out accuracy.svg", takes::out,
       [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
         auto options = std::make_shared<PlotOptions>();
         app.add_option("FILES", options->files, "CSV files or run folders").required();

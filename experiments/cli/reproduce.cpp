@@ -33,7 +33,8 @@ int run(const std::vector<std::string>& names, ReproduceOptions options, const G
       refuse("{} has no scale `paper`: it extrapolates to the report's sizes from what is measured", name);
     }
     if (globals.seed && !one.has_seeds) refuse("--seed does not go with {}: it trains nothing", name);
-    if (globals.threads > 0 && one.has_seeds) refuse("--threads does not go with {}: each of its runs has one thread", name);
+    if (globals.threads > 0 && one.has_seeds)
+      refuse("--threads does not go with {}: each of its runs has one thread", name);
     if (globals.device != "cpu" && !one.has_device) refuse("--device does not go with {}: it measures the CPU", name);
     if (options.redraw && !one.has_redraw) refuse("--redraw does not go with {}: it keeps no measured.csv", name);
   }

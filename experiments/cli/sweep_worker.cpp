@@ -8,8 +8,7 @@ namespace klab {
 
 Command sweep_worker_command() {
   return {"sweep-worker", "(a process that klab sweep starts)", "./klab sweep-worker sweeps/lr",
-          takes::threads | takes::device,
-          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+          takes::threads | takes::device, [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto path = std::make_shared<std::string>();
             auto parent = std::make_shared<int64_t>(0);
             app.hide();

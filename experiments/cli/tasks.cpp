@@ -72,8 +72,7 @@ int list(bool names_only) {
 
 Command tasks_command() {
   return {"tasks", "print examples of a task, tokens over labels", "./klab tasks palindrome --task.length 17 --count 2",
-          takes::seed,
-          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+          takes::seed, [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             struct Options {
               std::string name, split = "train";
               int64_t count = 3;

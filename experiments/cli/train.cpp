@@ -12,9 +12,9 @@
 #include "core/io/checkpoint.h"
 #include "core/train/tensorboard.h"
 #include "experiments/command/command.h"
+#include "experiments/plot/plot.h"
 #include "experiments/run/device.h"
 #include "experiments/run/evaluations.h"
-#include "experiments/plot/plot.h"
 #include "experiments/run/run.h"
 
 namespace klab {

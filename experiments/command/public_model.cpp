@@ -7,10 +7,10 @@
 #include <filesystem>
 
 #include "core/base/error.h"
+#include "core/base/memory.h"
 #include "core/base/progress.h"
 #include "core/base/text.h"
 #include "experiments/run/device.h"
-#include "core/base/memory.h"
 #include "mixers/registry.h"
 
 namespace klab {
@@ -40,8 +40,9 @@ void add_public_model_options(CommandOptions& app, PublicModelOptions& options) 
                  "with a scale per row)")
       .one_of({"auto", "float32", "bfloat16", "float16", "int8"})
       .show_default();
-  app.add_flag("--mmap", options.mmap,
-               "read matrices from the mapped files when they are used, not into memory: for models larger than memory");
+  app.add_flag(
+      "--mmap", options.mmap,
+      "read matrices from the mapped files when they are used, not into memory: for models larger than memory");
   app.add_renamed("--weights", "--mmap (without a value; without it weights are loaded)");
   app.add_option("--chunk", options.chunk, "tokens of a prompt that are read at once; bounds memory")
       .between(1, 1 << 20)
@@ -96,8 +97,7 @@ KimiModel open_public_model(const PublicModelOptions& options, const Globals& gl
   if (!device.is_cpu()) loaded.model->to(device);
   if (!globals.quiet) {
     fmt::print(stderr, "{}: {} layers, {:.3f} GB of weights ({})", options.model, loaded.config.layers,
-               static_cast<double>(loaded.weight_bytes) / kGigabyte,
-               options.mmap ? "mapped" : options.dtype);
+               static_cast<double>(loaded.weight_bytes) / kGigabyte, options.mmap ? "mapped" : options.dtype);
     if (options.dtype == "int8") fmt::print(stderr, ", rounding error {:.2f} %", 100 * loaded.quantisation_error);
     fmt::print(stderr, "\n");
   }

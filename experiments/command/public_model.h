@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "core/public/tokenizer.h"
-#include "core/public/checkpoint.h"
 #include "core/model/generation.h"
+#include "core/public/checkpoint.h"
+#include "core/public/tokenizer.h"
 #include "experiments/command/command.h"
 
 namespace klab {

@@ -6,11 +6,11 @@
 
 #include "core/base/csv.h"
 #include "core/base/file.h"
-#include "experiments/run/device.h"
 #include "experiments/bench/operators.h"
-#include "experiments/plot/plot.h"
-#include "experiments/study/study.h"
 #include "experiments/bench/timing.h"
+#include "experiments/plot/plot.h"
+#include "experiments/run/device.h"
+#include "experiments/study/study.h"
 #include "kernels/attention/attention.h"
 
 namespace klab {

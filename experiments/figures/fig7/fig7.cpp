@@ -167,8 +167,13 @@ void run(const ReproduceOptions& options) {
 }  // namespace
 
 Reproduction fig7_reproduction() {
-  return {"fig7", "prefill 2.9x and decoding 2.2x as fast as latent attention at 1M tokens, one sequence", run,
-          /*has_paper_scale=*/false, /*has_seeds=*/false, /*has_redraw=*/true, /*has_device=*/false};
+  return {"fig7",
+          "prefill 2.9x and decoding 2.2x as fast as latent attention at 1M tokens, one sequence",
+          run,
+          /*has_paper_scale=*/false,
+          /*has_seeds=*/false,
+          /*has_redraw=*/true,
+          /*has_device=*/false};
 }
 
 }  // namespace klab

@@ -41,8 +41,10 @@ TEST(QuotedCommand, OthersAreQuoted) {
 }
 
 TEST(QuotedCommand, BashReadsTheSameWords) {
-  Words words = {"./klab", "", " ", "a  b", "it's", "''", "\\", "\\n", "$HOME", "`ls`", "!x", "*", "~", "#no", "a\"b",
-                 "[1, 2]", "{a,b}", "1;2|3&4>5<6", "länge ✓", "two\nlines", "tab\there's\\", "\r", "\x1b[1m7", "\x7f"};
+  Words words = {"./klab", "",         " ",     "a  b",        "it's",    "''",         "\\",
+                 "\\n",    "$HOME",    "`ls`",  "!x",          "*",       "~",          "#no",
+                 "a\"b",   "[1, 2]",   "{a,b}", "1;2|3&4>5<6", "länge ✓", "two\nlines", "tab\there's\\",
+                 "\r",     "\x1b[1m7", "\x7f"};
   for (int c = 1; c < 256; ++c) words.push_back({'x', static_cast<char>(c), '7'});
   const std::string line = quoted_command(words);
   EXPECT_EQ(line.find_first_of("\r\n"), std::string::npos);

@@ -10,7 +10,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-const fs::path kExperiments = fs::path(KLAB_SOURCE) / "experiments";
+const fs::path kConfigs = fs::path(KLAB_SOURCE) / "experiments/configs";
 
 json model(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), "model");
@@ -29,14 +29,14 @@ int64_t layers_of(const std::string& table, const std::string& mixer) {
 }
 
 TEST(ModelProgram, CountsThe48bModelWithoutItsMemory) {
-  const json counts = model({(kExperiments / "models/kimi_linear_48b.yaml").string(), "--dtype", "bfloat16"});
+  const json counts = model({(kConfigs / "models/kimi_linear_48b.yaml").string(), "--dtype", "bfloat16"});
   EXPECT_EQ(counts["parameters"], 49'122'681'728);
   EXPECT_EQ(counts["activated_parameters_without_embeddings"], 2'729'485'184);
   EXPECT_EQ(counts["kv_cache_bytes_per_token"], 8'064);
 }
 
 TEST(ModelProgram, StateGrowsAsStated) {
-  const std::string file = (kExperiments / "models/kimi_linear_small.yaml").string();
+  const std::string file = (kConfigs / "models/kimi_linear_small.yaml").string();
   const json short_one = model({file, "--length", "128"}), long_one = model({file, "--length", "1280"});
   const int64_t per_token = short_one["kv_cache_bytes_per_token"];
   EXPECT_EQ(long_one["state_bytes"].get<int64_t>() - short_one["state_bytes"].get<int64_t>(), 1152 * per_token);
@@ -48,7 +48,7 @@ TEST(ModelProgram, StateGrowsAsStated) {
 // Table 1 of the report: each file differs from the base in what its name says.
 TEST(ModelProgram, AblationsAreWhatTheirNamesSay) {
   const auto table = [](const std::string& name) {
-    const Finished run = klab({"model", (kExperiments / "ablations" / name).string()});
+    const Finished run = klab({"model", (kConfigs / "ablations" / name).string()});
     EXPECT_EQ(run.status, 0) << name << ": " << run.err;
     return run.out;
   };
@@ -64,7 +64,7 @@ TEST(ModelProgram, AblationsAreWhatTheirNamesSay) {
   }
   EXPECT_EQ(layers_of(table("rope.yaml"), "mla_rope"), 4);
   size_t files = 0;
-  for (const auto& entry : fs::directory_iterator(kExperiments / "ablations")) {
+  for (const auto& entry : fs::directory_iterator(kConfigs / "ablations")) {
     ++files;
     const std::string text = read_file(entry.path().string());
     if (entry.path().filename() == "base.yaml") continue;
@@ -73,7 +73,7 @@ TEST(ModelProgram, AblationsAreWhatTheirNamesSay) {
   }
   EXPECT_EQ(files, ratios.size() + 1);
   const auto parameters = [](const char* name) {
-    return model({(kExperiments / "ablations" / name).string()})["parameters"].get<int64_t>();
+    return model({(kConfigs / "ablations" / name).string()})["parameters"].get<int64_t>();
   };
   EXPECT_EQ(parameters("base.yaml") - parameters("no_output_gate.yaml"), 12 * (128 * 16 + 16 * 256));
   EXPECT_EQ(parameters("base.yaml") - parameters("no_short_conv.yaml"), 12 * 3 * 256 * 4);
