@@ -307,7 +307,7 @@ def test_no_weights_or_too_many(made, tmp_path):
     refused(folder, INDEX, WHOLE)
     (folder / WHOLE).mkdir()
     refused(folder, WHOLE)
-    refused(tmp_path / "nothing", "nothing")
+    refused(tmp_path / "nothing", "nothing", status=2)
 
 
 def test_an_output_that_cannot_be(made, tmp_path):
