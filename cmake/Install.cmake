@@ -15,6 +15,7 @@ target_include_directories(
   klab_kernels INTERFACE "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>"
                          "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/klab>")
 
+add_custom_target(klab_python DEPENDS ${kernel_libraries})
 install(TARGETS ${kernel_libraries} LIBRARY DESTINATION klab COMPONENT python EXCLUDE_FROM_ALL)
 install(TARGETS klab_kernels EXPORT klabTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT cpp)
 if(KLAB_CUDA)

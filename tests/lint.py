@@ -53,8 +53,8 @@ def commands_per_file(build, folder):
     return json.loads((folder / "compile_commands.json").read_text())
 
 
-def check_tidy(build, commands, folder):
-    own = [entry for entry in commands if entry["file"].endswith(".cpp") and not entry["file"].startswith(str(build))]
+def check_tidy(commands, folder):
+    own = [entry for entry in commands if entry["file"].endswith(".cpp") and not entry["file"].startswith(str(folder))]
     database = [dict(entry, command=without_gcc_pch(entry["command"])) for entry in own]
     (folder / "compile_commands.json").write_text(json.dumps(database))
 
@@ -76,10 +76,10 @@ def main():
         sys.exit(77)
     checks = [("format", check_format())]
     if not format_only:
-        with tempfile.TemporaryDirectory() as folder:
-            commands = commands_per_file(build, pathlib.Path(folder))
-            checks += [("every test is built", check_tests_are_built(commands)),
-                       ("tidy", check_tidy(pathlib.Path(folder), commands, pathlib.Path(folder)))]
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name).resolve()
+            commands = commands_per_file(build, folder)
+            checks += [("every test is built", check_tests_are_built(commands)), ("tidy", check_tidy(commands, folder))]
     good = True
     for name, (passed, text) in checks:
         print(f"{name}: {'ok' if passed else 'FAILED'}")

@@ -6,8 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "core/base/provenance.h"  // most files that write a table need its header lines
-
 namespace klab {
 
 /// A CSV file in memory: rows of text under named columns.

@@ -12,6 +12,7 @@
 #include "core/base/csv.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/provenance.h"
 #include "core/base/table.h"
 #include "core/check/cases.h"
 #include "core/check/matrix.h"

@@ -6,6 +6,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/interrupt.h"
+#include "core/base/provenance.h"
 #include "core/base/table.h"
 #include "core/base/text.h"
 #include "core/check/matrix.h"

@@ -8,6 +8,7 @@
 #include "core/base/csv.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/provenance.h"
 #include "core/base/table.h"
 #include "core/base/text.h"
 #include "experiments/command/command.h"

@@ -5,6 +5,7 @@
 #include "core/base/csv.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/provenance.h"
 #include "experiments/command/command.h"
 #include "experiments/command/public_model.h"
 #include "experiments/inspect/inspection.h"

@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/progress.h"
+#include "core/base/provenance.h"
 #include "core/base/text.h"
 #include "core/io/checkpoint.h"
 #include "core/train/tensorboard.h"

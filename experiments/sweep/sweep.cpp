@@ -11,6 +11,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/interrupt.h"
+#include "core/base/provenance.h"
 #include "experiments/sweep/board.h"
 #include "experiments/sweep/launcher.h"
 #include "experiments/sweep/sweep_file.h"

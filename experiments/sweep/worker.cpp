@@ -14,6 +14,7 @@
 
 #include "core/base/csv.h"
 #include "core/base/interrupt.h"
+#include "core/base/provenance.h"
 #include "core/model/accounting.h"
 #include "experiments/run/device.h"
 #include "experiments/run/evaluations.h"

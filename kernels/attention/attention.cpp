@@ -113,7 +113,7 @@ Tensor composed(const AttentionInputs& in) {
   if (in.g.defined()) return in_blocks(in, kQueryBlock);
   if (S == T) return fused(in, /*causal=*/true, std::nullopt);
   if (T == 1) return fused(in, /*causal=*/false, std::nullopt);
-  if (in.q.is_cpu() && !needs_gradient({in.q, in.k, in.v})) {
+  if (in.q.is_cpu() && !records_gradient({in.q, in.k, in.v})) {
     return join(partial_attention(keys_between(in, 0, S - T), /*causal=*/false),
                 partial_attention(keys_between(in, S - T, T), /*causal=*/true))
         .o;

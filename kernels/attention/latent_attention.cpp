@@ -29,7 +29,7 @@ void check(const LatentAttentionInputs& in) {
 }
 
 std::string latent_attention_cpu_unsupported_reason(const LatentAttentionInputs& in) {
-  if (needs_gradient({in.q, in.cache})) return "it has no backward pass and a gradient is needed";
+  if (records_gradient({in.q, in.cache})) return "it has no backward pass and a gradient is needed";
   return cpu_unsupported_reason({in.q, in.cache});
 }
 

@@ -12,7 +12,7 @@ namespace klab::kernels {
 using at::Tensor;
 
 std::string latent_attention_cuda_unsupported_reason(const LatentAttentionInputs& in) {
-  if (needs_gradient({in.q, in.cache})) return "it has no backward pass and a gradient is needed";
+  if (records_gradient({in.q, in.cache})) return "it has no backward pass and a gradient is needed";
   if (in.q.scalar_type() != in.cache.scalar_type()) return "q and cache have different dtypes";
   if (in.value_dim > cuda::kWidestLatent || in.q.size(3) > cuda::kWidestLatentRow) {
     return c10::str("it takes value_dim up to ", cuda::kWidestLatent, " of rows up to ", cuda::kWidestLatentRow,

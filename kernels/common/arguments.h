@@ -14,6 +14,7 @@
 #include <type_traits>
 
 #include "kernels/common/checks.h"
+#include "kernels/common/kernel_tensors.h"
 
 namespace klab::kernels {
 
@@ -92,12 +93,7 @@ void replace_tensors(Inputs& inputs, at::TensorList tensors) {
 /// Whether autograd records a call with these inputs.
 template <class Inputs>
 bool records_gradient(const Inputs& inputs) {
-  bool any = false;
-  if (!at::GradMode::is_enabled()) return any;
-  each_tensor(inputs, [&](const TensorArgument& argument, const at::Tensor& x) {
-    any = any || (argument.role != Role::offsets && x.defined() && x.requires_grad());
-  });
-  return any;
+  return at::GradMode::is_enabled() && records_gradient(at::TensorList(tensors_of(inputs)));
 }
 
 /// The sizes of a call, -1 where none is known yet.

@@ -43,7 +43,7 @@ std::string cpu_unsupported_reason(at::TensorList tensors) {
   return "";
 }
 
-bool needs_gradient(at::TensorList tensors) {
+bool records_gradient(at::TensorList tensors) {
   if (!at::GradMode::is_enabled()) return false;
   for (const Tensor& x : tensors) {
     if (x.defined() && x.requires_grad()) return true;

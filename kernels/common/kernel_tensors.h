@@ -15,7 +15,7 @@ namespace klab::kernels {
 std::string cpu_unsupported_reason(at::TensorList tensors);
 
 /// Whether autograd records a call with these tensors.
-bool needs_gradient(at::TensorList tensors);
+bool records_gradient(at::TensorList tensors);
 
 /// The tensor, copied where its last dimension is not contiguous. Other strides are preserved.
 at::Tensor with_plain_rows(const at::Tensor& x);

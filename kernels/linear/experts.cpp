@@ -82,12 +82,12 @@ Tensor checked_ids(const ExpertsInputs& in) {
 }
 
 bool expert_needs_gradient(const ExpertWeights& expert) {
-  return needs_gradient({expert.gate, expert.up, expert.down, expert.gate_scale, expert.up_scale, expert.down_scale});
+  return records_gradient({expert.gate, expert.up, expert.down, expert.gate_scale, expert.up_scale, expert.down_scale});
 }
 
 bool any_gradient(const ExpertsInputs& in, const Tensor& ids) {
   if (!at::GradMode::is_enabled()) return false;
-  if (needs_gradient({in.x, in.weights})) return true;
+  if (records_gradient({in.x, in.weights})) return true;
   if (in.table->shared() != nullptr && expert_needs_gradient(*in.table->shared())) return true;
   const int64_t* id = ids.const_data_ptr<int64_t>();
   return std::any_of(id, id + ids.numel(), [&](int64_t e) { return expert_needs_gradient(in.table->expert(e)); });

@@ -86,7 +86,7 @@ void check(const Tensor& x, const Tensor& weight, const Tensor& scale) {
   TORCH_CHECK_VALUE(may_be_narrower(weight.scalar_type(), x.scalar_type()), kOp, ": weight has dtype ",
                     weight.scalar_type(), ", which does not go with x of dtype ", x.scalar_type());
   for (const auto& [name, tensor] : {std::pair{"x", x}, {"weight", weight}, {"scale", scale}}) {
-    TORCH_CHECK_VALUE(!needs_gradient({tensor}), kOp, ": ", name, " needs a gradient, but weight has dtype ",
+    TORCH_CHECK_VALUE(!records_gradient({tensor}), kOp, ": ", name, " needs a gradient, but weight has dtype ",
                       weight.scalar_type(), " and x ", x.scalar_type(), ": there is none of a narrower weight");
   }
 }
@@ -118,7 +118,7 @@ Tensor widened_product(const Tensor& x, const Tensor& weight, const Tensor& scal
 
 bool own_kernel(const Tensor& x, const Tensor& weight, const Tensor& scale, int64_t rows) {
   return x.is_cpu() && x.scalar_type() != at::kDouble && has_plain_rows(weight) && rows >= 1 &&
-         rows <= few_rows(x, weight) && weight.numel() > 0 && !needs_gradient({x, weight, scale});
+         rows <= few_rows(x, weight) && weight.numel() > 0 && !records_gradient({x, weight, scale});
 }
 
 // x [rows, K].
@@ -144,7 +144,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& scale) {
   const Tensor flat = x.reshape({rows, K});
   if (own) return few_rows_product(flat, weight, scale).view(shape);
   if (narrow) return widened_product(flat, weight, scale).view(shape);
-  const Tensor y = needs_gradient({x, weight}) ? LinearFunction::apply(flat, weight) : onednn_product(flat, weight);
+  const Tensor y = records_gradient({x, weight}) ? LinearFunction::apply(flat, weight) : onednn_product(flat, weight);
   return y.view(shape);
 }
 

@@ -6,6 +6,7 @@
 
 #include "core/base/csv.h"
 #include "core/base/file.h"
+#include "core/base/provenance.h"
 #include "experiments/bench/operators.h"
 #include "experiments/bench/timing.h"
 #include "experiments/plot/plot.h"

@@ -5,6 +5,7 @@
 
 #include "core/base/csv.h"
 #include "core/base/file.h"
+#include "core/base/provenance.h"
 #include "core/base/text.h"
 #include "experiments/plot/gnuplot.h"
 
