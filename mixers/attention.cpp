@@ -12,12 +12,12 @@ namespace klab {
 using torch::Tensor;
 
 void Attention::Options::visit(Fields& fields) {
-  fields("kv_heads", kv_heads, "key and value heads, a divisor of the heads; 0: as many");
+  fields("kv_heads", kv_heads, {0, 4096}, "key and value heads, a divisor of the heads; 0: as many");
 }
 
 void Attention::RopeOptions::visit(Fields& fields) {
   Options::visit(fields);
-  fields("rope_base", rope_base, "base of the rotary embedding");
+  fields("rope_base", rope_base, {0, 1e12, Ends::above_least}, "base of the rotary embedding");
 }
 
 Attention::Attention(const MixerShape& shape, const Options& options)
@@ -28,14 +28,13 @@ Attention::Attention(const MixerShape& shape, const Options& options)
       k_proj_(register_module("k_proj", Linear(shape.width, kv_heads_ * head_dim_))),
       v_proj_(register_module("v_proj", Linear(shape.width, kv_heads_ * head_dim_))),
       o_proj_(register_module("o_proj", Linear(heads_ * head_dim_, shape.width))) {
-  require(options.kv_heads >= 0 && heads_ % kv_heads_ == 0, "kv_heads", fmt::format("{}", options.kv_heads),
+  require(heads_ % kv_heads_ == 0, "kv_heads", fmt::format("{}", options.kv_heads),
           fmt::format("must divide the {} heads", heads_));
 }
 
 RotaryAttention::RotaryAttention(const MixerShape& shape, const Options& options) : Attention(shape, options) {
   require(head_dim_ % 2 == 0, "model.head_dim", fmt::format("{}", head_dim_),
           "must be even: channels are rotated in pairs");
-  require(options.rope_base > 0, "rope_base", fmt::format("{}", options.rope_base), "must be positive");
   rope_base_ = options.rope_base;
 }
 

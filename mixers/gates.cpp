@@ -58,8 +58,6 @@ void HeadDecay::initialise(const at::Generator& generator) {
 ChannelDecay::ChannelDecay(torch::nn::Module& owner, int64_t width, int64_t heads, int64_t K, bool full_rank,
                            double lower_bound)
     : heads_(heads), lower_bound_(lower_bound == 0 ? std::nullopt : std::optional<double>(lower_bound)) {
-  require(lower_bound >= -5 && lower_bound <= 0, "lower_bound", fmt::format("{}", lower_bound),
-          "must lie in [-5, 0), or be 0 for the softplus gate");
   if (full_rank) {
     f_proj_ = owner.register_module("f_proj", Linear(width, heads * K));
   } else {

@@ -9,8 +9,9 @@ namespace klab {
 
 void Gla::Options::visit(Fields& fields) {
   LinearOptions::visit(fields);
-  fields("gate_rank", gate_rank, "rank of the projection to the decay");
-  fields("gate_divisor", gate_divisor, "what divides the log-decay: larger remembers longer");
+  fields("gate_rank", gate_rank, {1, 8192}, "rank of the projection to the decay");
+  fields("gate_divisor", gate_divisor, {0, 1e6, Ends::above_least},
+         "what divides the log-decay: larger remembers longer");
 }
 
 Gla::Gla(const MixerShape& shape, const Options& options)
@@ -18,8 +19,6 @@ Gla::Gla(const MixerShape& shape, const Options& options)
       gate_divisor_(options.gate_divisor),
       gk_a_proj_(register_module("gk_a_proj", Linear(width_, options.gate_rank))),
       gk_b_proj_(register_module("gk_b_proj", Linear(options.gate_rank, value_heads_ * key_dim_, /*with_bias=*/true))) {
-  require(options.gate_rank >= 1, "gate_rank", fmt::format("{}", options.gate_rank), "must be at least 1");
-  require(gate_divisor_ > 0, "gate_divisor", fmt::format("{}", gate_divisor_), "must be positive");
 }
 
 void Gla::fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences&, const State*) const {

@@ -11,7 +11,8 @@ using torch::Tensor;
 
 void Hgrn2::Options::visit(Fields& fields) {
   LinearOptions::visit(fields);
-  fields("lower_bound", lower_bound, "smallest forget gate, in [0, 1); higher layers remember longer with more");
+  fields("lower_bound", lower_bound, {0, 1, Ends::below_most},
+         "smallest forget gate, in [0, 1); higher layers remember longer with more");
 }
 
 Hgrn2::Hgrn2(const MixerShape& shape, const Options& options)
@@ -21,7 +22,6 @@ Hgrn2::Hgrn2(const MixerShape& shape, const Options& options)
                    .conv_activated = false,
                    .norm_over_heads = true}),
       lower_bound_(options.lower_bound) {
-  require(lower_bound_ >= 0 && lower_bound_ < 1, "lower_bound", fmt::format("{}", lower_bound_), "must lie in [0, 1)");
   require(options.output_gate == "none", "output_gate", options.output_gate, "must be none");
 }
 

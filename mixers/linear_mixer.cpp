@@ -17,10 +17,11 @@ void LinearOptions::visit(Fields& fields) {
   fields.choice("output_gate", output_gate, {"sigmoid", "swish", "none"}, "gate on the normed output");
   fields("full_rank_gates", full_rank_gates, "gates by one matrix each instead of two through the head width");
   fields("short_conv", short_conv, "causal convolution before q, k and v");
-  fields("conv_taps", conv_taps, "tokens that the convolution spans");
-  fields("key_dim", key_dim, "width of a query and key head; 0: model.head_dim");
-  fields("value_heads", value_heads, "value heads, a multiple of the heads; 0: as many");
-  fields("value_dim", value_dim, "width of a value head; 0: model.head_dim");
+  fields("conv_size", conv_size, {2, 64}, "tokens that the convolution spans");
+  fields.renamed("conv_taps", "conv_size");
+  fields("key_dim", key_dim, {0, kernels::kMaxHeadDim}, "width of a query and key head; 0: model.head_dim");
+  fields("value_heads", value_heads, {0, 4096}, "value heads, a multiple of the heads; 0: as many");
+  fields("value_dim", value_dim, {0, kernels::kMaxHeadDim}, "width of a value head; 0: model.head_dim");
 }
 
 LinearMixer::LinearMixer(const MixerShape& shape, const LinearOptions& options, const LinearTraits& traits)
@@ -38,18 +39,14 @@ LinearMixer::LinearMixer(const MixerShape& shape, const LinearOptions& options, 
       k_proj_(register_module("k_proj", Linear(shape.width, heads_ * key_dim_))),
       v_proj_(register_module("v_proj", Linear(shape.width, value_heads_ * value_dim_))),
       o_proj_(register_module("o_proj", Linear(value_heads_ * value_dim_, shape.width))) {
-  require(options.value_heads >= 0 && value_heads_ % heads_ == 0, "value_heads", fmt::format("{}", options.value_heads),
+  require(value_heads_ % heads_ == 0, "value_heads", fmt::format("{}", options.value_heads),
           fmt::format("must be a multiple of the {} heads", heads_));
-  for (const auto& [key, given] : {std::pair{"key_dim", options.key_dim}, {"value_dim", options.value_dim}}) {
-    require(given >= 0 && given <= kernels::kMaxHeadDim, key, fmt::format("{}", given),
-            fmt::format("must lie in 0..{}, the kernels' limit (0: model.head_dim)", kernels::kMaxHeadDim));
-    require(given > 0 || shape.head_dim <= kernels::kMaxHeadDim, "model.head_dim", fmt::format("{}", shape.head_dim),
-            fmt::format("must be at most {}, the kernels' limit", kernels::kMaxHeadDim));
-  }
-  require(options.conv_taps >= 2, "conv_taps", fmt::format("{}", options.conv_taps), "must be at least 2");
+  require((options.key_dim > 0 && options.value_dim > 0) || shape.head_dim <= kernels::kMaxHeadDim, "model.head_dim",
+          fmt::format("{}", shape.head_dim),
+          fmt::format("must be at most {}, the kernels' limit", kernels::kMaxHeadDim));
   if (short_conv_) {
     const auto conv = [&](int64_t width) {
-      return ShortConv(width, options.conv_taps, /*with_bias=*/false, traits_.conv_activated);
+      return ShortConv(width, options.conv_size, /*with_bias=*/false, traits_.conv_activated);
     };
     q_conv_ = register_module("q_conv", conv(heads_ * key_dim_));
     k_conv_ = register_module("k_conv", conv(heads_ * key_dim_));
@@ -126,7 +123,8 @@ void DeltaOptions::visit(Fields& fields) {
 
 void ChannelDecayOptions::visit(Fields& fields) {
   DeltaOptions::visit(fields);
-  fields("lower_bound", lower_bound, "smallest log-decay of the bounded gate, in [-5, 0); 0: the softplus gate");
+  fields("lower_bound", lower_bound, {-5, 0},
+         "smallest log-decay of the bounded gate, in [-5, 0); 0: the softplus gate");
 }
 
 Tensor run_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences, State* state, const MixerProbe* probe) {

@@ -19,7 +19,7 @@ struct LinearOptions : Configurable {
   std::string output_gate = "sigmoid";
   bool full_rank_gates = false;
   bool short_conv = true;
-  int64_t conv_taps = 4;
+  int64_t conv_size = 4;
   int64_t key_dim = 0;
   int64_t value_heads = 0;
   int64_t value_dim = 0;

@@ -18,8 +18,9 @@ constexpr int64_t kConvTaps = 4;
 }  // namespace
 
 void Mamba2::Options::visit(Fields& fields) {
-  fields("state", state, "width of B and C, the keys and queries of the state; 0: model.head_dim");
-  fields("groups", groups, "groups of heads that share B and C; divides model.heads");
+  fields("state", state, {0, kernels::kMaxHeadDim},
+         "width of B and C, the keys and queries of the state; 0: model.head_dim");
+  fields("groups", groups, {1, 4096}, "groups of heads that share B and C; divides model.heads");
 }
 
 Mamba2::Mamba2(const MixerShape& shape, const Options& options)
@@ -37,12 +38,10 @@ Mamba2::Mamba2(const MixerShape& shape, const Options& options)
       dt_bias_(register_parameter("dt_bias", new_wide_parameter({heads_}))),
       D_(register_parameter("D", new_wide_parameter({heads_}, 1))),
       norm_(register_parameter("norm", new_parameter({heads_ * head_dim_}, 1))) {
-  require(groups_ >= 1 && heads_ % groups_ == 0, "groups", fmt::format("{}", groups_),
+  require(heads_ % groups_ == 0, "groups", fmt::format("{}", groups_),
           fmt::format("must divide model.heads = {}", heads_));
   require(head_dim_ <= kernels::kMaxHeadDim, "model.head_dim", fmt::format("{}", head_dim_),
           "must be at most 256, the kernels' limit");
-  require(options.state >= 0 && state_dim_ <= kernels::kMaxHeadDim, "state", fmt::format("{}", options.state),
-          "must lie in 0..256");
 }
 
 void Mamba2::initialise(const at::Generator& generator) {

@@ -21,18 +21,22 @@ constexpr int64_t kPastBlock = 4096;  // cached tokens that are expanded at once
 }  // namespace
 
 void Mla::Options::visit(Fields& fields) {
-  fields("heads", heads, "heads of these layers; 0: model.heads");
-  fields("nope_dim", nope_dim, "width of a head's own part of queries and keys; 0: model.head_dim");
-  fields("rope_dim", rope_dim, "width of the key part that all heads share; -1: half of model.head_dim, made even");
-  fields("value_dim", value_dim, "width of a head's values; 0: model.head_dim");
-  fields("latent", latent, "width of the cached latent; 0: 4 x model.head_dim");
-  fields("query_rank", query_rank, "rank of the query projection; 0: full");
-  fields("norm_eps", norm_eps, "eps of the latent's norm (1e-6 in the public code, whatever the model's)");
+  fields("heads", heads, {0, 4096}, "heads of these layers; 0: model.heads");
+  fields("nope_dim", nope_dim, {0, 8192}, "width of a head's own part of queries and keys; 0: model.head_dim");
+  fields("rope_dim", rope_dim, {-1, 8192},
+         "width of the key part that all heads share; -1: half of model.head_dim, made even");
+  fields("value_dim", value_dim, {0, 8192}, "width of a head's values; 0: model.head_dim");
+  fields("kv_lora_rank", kv_lora_rank, {0, 1 << 20}, "width of the cached latent; 0: 4 x model.head_dim");
+  fields.renamed("latent", "kv_lora_rank");
+  fields("q_lora_rank", q_lora_rank, {0, 1 << 20}, "rank of the query projection; 0: full");
+  fields.renamed("query_rank", "q_lora_rank");
+  fields("norm_eps", norm_eps, {0, 1, Ends::above_least},
+         "eps of the latent's norm (1e-6 in the public code, whatever the model's)");
 }
 
 void Mla::RopeOptions::visit(Fields& fields) {
   Options::visit(fields);
-  fields("rope_base", rope_base, "base of the rotary embedding");
+  fields("rope_base", rope_base, {0, 1e12, Ends::above_least}, "base of the rotary embedding");
 }
 
 Mla::Mla(const MixerShape& shape, const Options& options)
@@ -40,34 +44,24 @@ Mla::Mla(const MixerShape& shape, const Options& options)
       heads_(options.heads > 0 ? options.heads : shape.heads),
       nope_dim_(options.nope_dim > 0 ? options.nope_dim : shape.head_dim),
       value_dim_(options.value_dim > 0 ? options.value_dim : shape.head_dim),
-      latent_(options.latent > 0 ? options.latent : 4 * shape.head_dim),
+      latent_(options.kv_lora_rank > 0 ? options.kv_lora_rank : 4 * shape.head_dim),
       kv_a_proj_(register_module("kv_a_proj", Linear(shape.width, latent_ + rope_dim_))),
       kv_a_norm_(register_module("kv_a_norm", RmsNorm(latent_, options.norm_eps))),
       kv_b_proj_(register_module("kv_b_proj", Linear(latent_, heads_ * (nope_dim_ + value_dim_)))),
       o_proj_(register_module("o_proj", Linear(heads_ * value_dim_, shape.width))) {
-  for (const auto& [key, value, least] : {std::tuple{"heads", options.heads, 0},
-                                          {"nope_dim", options.nope_dim, 0},
-                                          {"rope_dim", options.rope_dim, -1},
-                                          {"value_dim", options.value_dim, 0},
-                                          {"latent", options.latent, 0},
-                                          {"query_rank", options.query_rank, 0}}) {
-    require(value >= least, key, fmt::format("{}", value), fmt::format("must be at least {}", least));
-  }
-  require(options.norm_eps > 0, "norm_eps", fmt::format("{}", options.norm_eps), "must be positive");
   const int64_t queries = heads_ * (nope_dim_ + rope_dim_);
-  if (options.query_rank == 0) {
+  if (options.q_lora_rank == 0) {
     q_proj_ = register_module("q_proj", Linear(shape.width, queries));
   } else {
-    q_a_proj_ = register_module("q_a_proj", Linear(shape.width, options.query_rank));
-    q_a_norm_ = register_module("q_a_norm", RmsNorm(options.query_rank, options.norm_eps));
-    q_b_proj_ = register_module("q_b_proj", Linear(options.query_rank, queries));
+    q_a_proj_ = register_module("q_a_proj", Linear(shape.width, options.q_lora_rank));
+    q_a_norm_ = register_module("q_a_norm", RmsNorm(options.q_lora_rank, options.norm_eps));
+    q_b_proj_ = register_module("q_b_proj", Linear(options.q_lora_rank, queries));
   }
 }
 
 RotaryMla::RotaryMla(const MixerShape& shape, const Options& options) : Mla(shape, options) {
   require(rope_dim_ >= 2 && rope_dim_ % 2 == 0, "rope_dim", fmt::format("{}", rope_dim_),
           "must be even and positive: channels are rotated in pairs");
-  require(options.rope_base > 0, "rope_base", fmt::format("{}", options.rope_base), "must be positive");
   rope_base_ = options.rope_base;
 }
 

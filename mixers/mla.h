@@ -20,8 +20,8 @@ class Mla : public TokenMixer {
     int64_t nope_dim = 0;
     int64_t rope_dim = -1;
     int64_t value_dim = 0;
-    int64_t latent = 0;
-    int64_t query_rank = 0;
+    int64_t kv_lora_rank = 0;
+    int64_t q_lora_rank = 0;
     double norm_eps = 1e-6;
     void visit(Fields& fields) override;
   };

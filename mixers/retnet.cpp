@@ -12,14 +12,13 @@ using torch::Tensor;
 
 void RetNet::Options::visit(Fields& fields) {
   LinearOptions::visit(fields);
-  fields("rope_base", rope_base, "base of the rotary embedding");
+  fields("rope_base", rope_base, {0, 1e12, Ends::above_least}, "base of the rotary embedding");
 }
 
 RetNet::RetNet(const MixerShape& shape, const Options& options)
     : LinearMixer(shape, options, {.update = kernels::Update::accumulate, .activated = false}),
       rope_base_(options.rope_base) {
   require(key_dim_ % 2 == 0, "key_dim", fmt::format("{}", key_dim_), "must be even: channels are rotated in pairs");
-  require(rope_base_ > 0, "rope_base", fmt::format("{}", rope_base_), "must be positive");
 }
 
 void RetNet::fill_inputs(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences& sequences,

@@ -20,9 +20,9 @@ constexpr double kStrongestDecay = -0.6065306597126334;  // -e^-0.5: what the pu
 }  // namespace
 
 void Rwkv7::Options::visit(Fields& fields) {
-  fields("decay_rank", decay_rank, "rank of the projection to the decay");
-  fields("a_rank", a_rank, "rank of the projection to the step size a");
-  fields("gate_rank", gate_rank, "rank of the output gate");
+  fields("decay_rank", decay_rank, {1, 8192}, "rank of the projection to the decay");
+  fields("a_rank", a_rank, {1, 8192}, "rank of the projection to the step size a");
+  fields("gate_rank", gate_rank, {1, 8192}, "rank of the output gate");
 }
 
 Rwkv7::Rwkv7(const MixerShape& shape, const Options& options)
@@ -40,10 +40,6 @@ Rwkv7::Rwkv7(const MixerShape& shape, const Options& options)
       a_b_proj_(register_module("a_b_proj", Linear(options.a_rank, heads_ * head_dim_, true))),
       g_a_proj_(register_module("g_a_proj", Linear(width_, options.gate_rank))),
       g_b_proj_(register_module("g_b_proj", Linear(options.gate_rank, heads_ * head_dim_))) {
-  for (const auto& [key, value] : {std::pair{"decay_rank", options.decay_rank}, std::pair{"a_rank", options.a_rank},
-                                   std::pair{"gate_rank", options.gate_rank}}) {
-    require(value >= 1, key, fmt::format("{}", value), "must be at least 1");
-  }
   require(head_dim_ <= kernels::kMaxHeadDim, "model.head_dim", fmt::format("{}", head_dim_),
           "must be at most 256, the kernels' limit");
   for (const auto& [name, blend] :

@@ -47,7 +47,7 @@ int64_t longest_result(const std::string& operation, int64_t digits) {
 void ArithmeticOptions::visit(Fields& fields) {
   fields.choice("operation", operation, {"add", "subtract", "multiply", "mixed"},
                 "what is done to two numbers; mixed: any of the three");
-  fields("digits", digits, "digits of the longest operands");
+  fields("digits", digits, {1, kMostDigits}, "digits of the longest operands");
   fields.choice("result_order", result_order, {"highest_first", "lowest_first"},
                 "the order of a result's digits; operands are always written with the highest first");
 }
@@ -57,12 +57,6 @@ Arithmetic::Arithmetic(const TaskShape& shape, const ArithmeticOptions& options)
       operation_(options.operation),
       digits_(options.digits),
       lowest_first_(options.result_order == "lowest_first") {
-  require(operation_ == "add" || operation_ == "subtract" || operation_ == "multiply" || operation_ == "mixed",
-          "task.arithmetic.operation", operation_, "must be add, subtract, multiply or mixed");
-  require(lowest_first_ || options.result_order == "highest_first", "task.arithmetic.result_order",
-          options.result_order, "must be highest_first or lowest_first");
-  require(digits_ >= 1 && digits_ <= kMostDigits, "task.arithmetic.digits", fmt::format("{}", digits_),
-          fmt::format("must be between 1 and {}", kMostDigits));
   longest_problem_ = 2 * digits_ + longest_result(operation_, digits_) + 3;
   require(shape.length >= longest_problem_, "task.length", fmt::format("{}", shape.length),
           fmt::format("must be at least {} for arithmetic: the longest problem, with operands of {} digits",
@@ -127,10 +121,9 @@ std::string Arithmetic::token_name(int64_t id) const {
 }
 
 TaskEntry arithmetic_task() {
-  return {"arithmetic", "write the results of sums, differences and products",
-          [] { return std::make_unique<ArithmeticOptions>(); },
-          [](const TaskShape& shape, const Configurable& options) {
-            return std::make_unique<Arithmetic>(shape, dynamic_cast<const ArithmeticOptions&>(options));
+  return {"arithmetic", "write the results of sums, differences and products", AnyConfig(ArithmeticOptions()),
+          [](const TaskShape& shape, const AnyConfig& options) {
+            return std::make_unique<Arithmetic>(shape, options.as<ArithmeticOptions>());
           }};
 }
 

@@ -12,11 +12,6 @@ constexpr int64_t kLargestGrid = 1 << 12;
 
 // Positions left for queries once all pairs stand, when everything fits.
 int64_t checked_query_positions(const TaskShape& shape, const CompositionalMqarOptions& options) {
-  require(options.power_a >= 0 && options.power_a <= 1, "task.compositional_mqar.power_a",
-          fmt::format("{}", options.power_a), "must be between 0 (queries come soon) and 1 (queries come anywhere)");
-  require(options.grid >= 2 && options.grid <= kLargestGrid, "task.compositional_mqar.grid",
-          fmt::format("{}", options.grid),
-          fmt::format("must be between 2 and {}: with 1 a single symbol would tell the value", kLargestGrid));
   const int64_t pairs = options.grid * options.grid;
   require(shape.length >= 6 * pairs, "task.length", fmt::format("{}", shape.length),
           fmt::format("must be at least {} for compositional_mqar: three tokens to store each of {} pairs and a slot "
@@ -32,8 +27,8 @@ int64_t checked_query_positions(const TaskShape& shape, const CompositionalMqarO
 }  // namespace
 
 void CompositionalMqarOptions::visit(Fields& fields) {
-  fields("grid", grid, "first and second key symbols; grid x grid pairs are to be remembered");
-  fields("power_a", power_a, "slot i is asked with probability ~ i^(power_a - 1)");
+  fields("grid", grid, {2, kLargestGrid}, "first and second key symbols; grid x grid pairs are to be remembered");
+  fields("power_a", power_a, {0, 1}, "slot i is asked with probability ~ i^(power_a - 1)");
 }
 
 CompositionalMqar::CompositionalMqar(const TaskShape& shape, const CompositionalMqarOptions& options)
@@ -89,10 +84,9 @@ std::string CompositionalMqar::token_name(int64_t id) const {
 }
 
 TaskEntry compositional_mqar_task() {
-  return {"compositional_mqar", "recall the values of pairs of keys",
-          [] { return std::make_unique<CompositionalMqarOptions>(); },
-          [](const TaskShape& shape, const Configurable& options) {
-            return std::make_unique<CompositionalMqar>(shape, dynamic_cast<const CompositionalMqarOptions&>(options));
+  return {"compositional_mqar", "recall the values of pairs of keys", AnyConfig(CompositionalMqarOptions()),
+          [](const TaskShape& shape, const AnyConfig& options) {
+            return std::make_unique<CompositionalMqar>(shape, options.as<CompositionalMqarOptions>());
           }};
 }
 

@@ -35,9 +35,8 @@ std::string Compression::token_name(int64_t id) const {
 }
 
 TaskEntry compression_task() {
-  return {"compression", "say which symbol stood at a place (MAD)",
-          [] { return std::make_unique<CompressionOptions>(); },
-          [](const TaskShape& shape, const Configurable&) { return std::make_unique<Compression>(shape); }};
+  return {"compression", "say which symbol stood at a place (MAD)", AnyConfig(CompressionOptions()),
+          [](const TaskShape& shape, const AnyConfig&) { return std::make_unique<Compression>(shape); }};
 }
 
 }  // namespace klab

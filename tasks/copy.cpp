@@ -37,8 +37,8 @@ std::string Copy::token_name(int64_t id) const {
 }
 
 TaskEntry copy_task() {
-  return {"copy", "say a sequence again", [] { return std::make_unique<CopyOptions>(); },
-          [](const TaskShape& shape, const Configurable&) { return std::make_unique<Copy>(shape); }};
+  return {"copy", "say a sequence again", AnyConfig(CopyOptions()),
+          [](const TaskShape& shape, const AnyConfig&) { return std::make_unique<Copy>(shape); }};
 }
 
 }  // namespace klab

@@ -11,18 +11,14 @@ namespace {
 
 // Positions left for queries once all pairs and updates stand, when everything fits.
 int64_t checked_query_positions(const TaskShape& shape, const ForgettingMqarOptions& options) {
-  require(options.power_a >= 0 && options.power_a <= 1, "task.forgetting_mqar.power_a",
-          fmt::format("{}", options.power_a), "must be between 0 (queries come soon) and 1 (queries come anywhere)");
   require(shape.length >= 6 && shape.length % 2 == 0, "task.length", fmt::format("{}", shape.length),
           "must be even and at least 6 for forgetting_mqar: a pair, its update and a query in a slot of two tokens");
-  require(options.pairs >= 1 && options.pairs <= (shape.length - 2) / 4, "task.forgetting_mqar.pairs",
-          fmt::format("{}", options.pairs),
+  require(options.pairs <= (shape.length - 2) / 4, "task.forgetting_mqar.pairs", fmt::format("{}", options.pairs),
           fmt::format("must be between 1 and {}, as many as fit with their queries and one update into "
                       "task.length = {}",
                       (shape.length - 2) / 4, shape.length));
   const int64_t most = std::min(options.pairs, (shape.length - 4 * options.pairs) / 2);
-  require(options.updates >= 1 && options.updates <= most, "task.forgetting_mqar.updates",
-          fmt::format("{}", options.updates),
+  require(options.updates <= most, "task.forgetting_mqar.updates", fmt::format("{}", options.updates),
           fmt::format("must be between 1 and {}: each of {} pairs at most once, and as many as fit into "
                       "task.length = {}",
                       most, options.pairs, shape.length));
@@ -36,9 +32,9 @@ int64_t checked_query_positions(const TaskShape& shape, const ForgettingMqarOpti
 }  // namespace
 
 void ForgettingMqarOptions::visit(Fields& fields) {
-  fields("pairs", pairs, "keys to remember the value of");
-  fields("updates", updates, "how many of the keys are given a second value");
-  fields("power_a", power_a, "slot i is asked with probability ~ i^(power_a - 1)");
+  fields("pairs", pairs, {1, 1 << 24}, "keys to remember the value of");
+  fields("updates", updates, {1, 1 << 24}, "how many of the keys are given a second value");
+  fields("power_a", power_a, {0, 1}, "slot i is asked with probability ~ i^(power_a - 1)");
 }
 
 ForgettingMqar::ForgettingMqar(const TaskShape& shape, const ForgettingMqarOptions& options)
@@ -101,9 +97,8 @@ std::string ForgettingMqar::token_name(int64_t id) const {
 
 TaskEntry forgetting_mqar_task() {
   return {"forgetting_mqar", "recall the last value of keys that are given a new one",
-          [] { return std::make_unique<ForgettingMqarOptions>(); },
-          [](const TaskShape& shape, const Configurable& options) {
-            return std::make_unique<ForgettingMqar>(shape, dynamic_cast<const ForgettingMqarOptions&>(options));
+          AnyConfig(ForgettingMqarOptions()), [](const TaskShape& shape, const AnyConfig& options) {
+            return std::make_unique<ForgettingMqar>(shape, options.as<ForgettingMqarOptions>());
           }};
 }
 

@@ -7,7 +7,8 @@
 namespace klab {
 
 void MemorizationOptions::visit(Fields& fields) {
-  fields("table_seed", table_seed, "which random table of keys and values is to be known");
+  fields("table_seed", table_seed, {0, std::numeric_limits<int64_t>::max()},
+         "which random table of keys and values is to be known");
 }
 
 Memorization::Memorization(const TaskShape& shape, const MemorizationOptions& options) : shape_(shape) {
@@ -39,10 +40,9 @@ std::string Memorization::token_name(int64_t id) const {
 }
 
 TaskEntry memorization_task() {
-  return {"memorization", "know a table of keys and values by heart (MAD)",
-          [] { return std::make_unique<MemorizationOptions>(); },
-          [](const TaskShape& shape, const Configurable& options) {
-            return std::make_unique<Memorization>(shape, dynamic_cast<const MemorizationOptions&>(options));
+  return {"memorization", "know a table of keys and values by heart (MAD)", AnyConfig(MemorizationOptions()),
+          [](const TaskShape& shape, const AnyConfig& options) {
+            return std::make_unique<Memorization>(shape, options.as<MemorizationOptions>());
           }};
 }
 

@@ -8,10 +8,6 @@ namespace klab {
 namespace {
 
 void check_protocol(const TaskShape& shape, const MqarOptions& options) {
-  require(options.protocol == "report" || options.protocol == "zoology", "task.mqar.protocol", options.protocol,
-          "must be report or zoology");
-  require(options.power_a >= 0 && options.power_a <= 1, "task.mqar.power_a", fmt::format("{}", options.power_a),
-          "must be between 0 (queries come soon) and 1 (queries come anywhere)");
   require(shape.length >= 4, "task.length", fmt::format("{}", shape.length),
           "must be at least 4 for mqar: one pair and one query");
   require(options.protocol != "zoology" || shape.length % 2 == 0, "task.length", fmt::format("{}", shape.length),
@@ -22,7 +18,7 @@ void check_protocol(const TaskShape& shape, const MqarOptions& options) {
 int64_t checked_pairs(const TaskShape& shape, const MqarOptions& options) {
   check_protocol(shape, options);
   const int64_t most = options.protocol == "zoology" ? shape.length / 4 : (shape.length - 2) / 2;
-  require(options.pairs >= 0 && options.pairs <= most, "task.mqar.pairs", fmt::format("{}", options.pairs),
+  require(options.pairs <= most, "task.mqar.pairs", fmt::format("{}", options.pairs),
           fmt::format("must be 0 (a quarter of the length) or between 1 and {}, as many as fit into task.length = {}",
                       most, shape.length));
   const int64_t pairs = options.pairs == 0 ? shape.length / 4 : options.pairs;
@@ -37,8 +33,8 @@ int64_t checked_pairs(const TaskShape& shape, const MqarOptions& options) {
 void MqarOptions::visit(Fields& fields) {
   fields.choice("protocol", protocol, {"report", "zoology"},
                 "report: queries fill the rest; zoology: each key once, at a distance drawn by a power law");
-  fields("pairs", pairs, "key-value pairs to remember; 0 is a quarter of the length");
-  fields("power_a", power_a, "zoology: slot i is asked with probability ~ i^(power_a - 1)");
+  fields("pairs", pairs, {0, 1 << 24}, "key-value pairs to remember; 0 is a quarter of the length");
+  fields("power_a", power_a, {0, 1}, "zoology: slot i is asked with probability ~ i^(power_a - 1)");
 }
 
 Mqar::Mqar(const TaskShape& shape, const MqarOptions& options)
@@ -104,10 +100,9 @@ std::string Mqar::token_name(int64_t id) const {
 }
 
 TaskEntry mqar_task() {
-  return {"mqar", "recall the values of keys (multi-query associative recall)",
-          [] { return std::make_unique<MqarOptions>(); },
-          [](const TaskShape& shape, const Configurable& options) {
-            return std::make_unique<Mqar>(shape, dynamic_cast<const MqarOptions&>(options));
+  return {"mqar", "recall the values of keys (multi-query associative recall)", AnyConfig(MqarOptions()),
+          [](const TaskShape& shape, const AnyConfig& options) {
+            return std::make_unique<Mqar>(shape, options.as<MqarOptions>());
           }};
 }
 

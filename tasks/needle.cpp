@@ -15,25 +15,19 @@ constexpr int64_t kMostValueTokens = 1 << 12;
 // Below it tenths of the haystack mean nothing.
 constexpr int64_t kLeastHay = 10;
 
-void require_between(const std::string& key, int64_t value, int64_t least, int64_t most) {
-  require(value >= least && value <= most, key, fmt::format("{}", value),
-          fmt::format("must be between {} and {}", least, most));
-}
-
 }  // namespace
 
 void NeedleOptions::visit(Fields& fields) {
   fields.choice("kind", kind, {"single", "multi_key", "multi_value", "multi_query"},
                 "one needle; one of several; all values of one key; several keys");
-  fields("needles", needles, "needles in the hay, but for single, which has one");
-  fields("value_tokens", value_tokens, "symbols of a value");
-  fields("depth", depth, "where the asked needle stands, in percent of the hay; -1 is anywhere");
-  fields("noise_vocab", noise_vocab, "symbols that are only hay, on top of task.vocab");
+  fields("needles", needles, {1, kMost}, "needles in the hay, but for single, which has one");
+  fields("value_tokens", value_tokens, {1, kMostValueTokens}, "symbols of a value");
+  fields("depth", depth, {-1, 100},
+         "position of the needle that is asked for, in percent of the haystack; -1: anywhere");
+  fields("noise_vocab", noise_vocab, {1, kMost}, "symbols that are only hay, on top of task.vocab");
 }
 
 Needle::Kind Needle::kind_of(const std::string& name) {
-  require(name == "single" || name == "multi_key" || name == "multi_value" || name == "multi_query", "task.needle.kind",
-          name, "must be single, multi_key, multi_value or multi_query");
   if (name == "single") return Kind::single;
   if (name == "multi_key") return Kind::multi_key;
   return name == "multi_value" ? Kind::multi_value : Kind::multi_query;
@@ -46,11 +40,6 @@ Needle::Needle(const TaskShape& shape, const NeedleOptions& options)
       value_tokens_(options.value_tokens),
       depth_(options.depth),
       noise_vocab_(options.noise_vocab) {
-  require_between("task.needle.needles", options.needles, 1, kMost);
-  require_between("task.needle.value_tokens", value_tokens_, 1, kMostValueTokens);
-  require(depth_ >= -1 && depth_ <= 100, "task.needle.depth", fmt::format("{}", depth_),
-          "must be between 0 (the start of the hay) and 100 (its end), or -1 (anywhere)");
-  require_between("task.needle.noise_vocab", noise_vocab_, 1, kMost);
   const int64_t keys = kind_ == Kind::multi_value ? 1 : needles_;
   const int64_t symbols = std::max<int64_t>(4, 2 * keys);
   require(shape.vocab >= symbols && shape.vocab % 2 == 0, "task.vocab", fmt::format("{}", shape.vocab),
@@ -141,10 +130,9 @@ std::string Needle::token_name(int64_t id) const {
 }
 
 TaskEntry needle_task() {
-  return {"needle", "find what was said once, in a lot of hay (RULER)",
-          [] { return std::make_unique<NeedleOptions>(); },
-          [](const TaskShape& shape, const Configurable& options) {
-            return std::make_unique<Needle>(shape, dynamic_cast<const NeedleOptions&>(options));
+  return {"needle", "find what was said once, in a lot of hay (RULER)", AnyConfig(NeedleOptions()),
+          [](const TaskShape& shape, const AnyConfig& options) {
+            return std::make_unique<Needle>(shape, options.as<NeedleOptions>());
           }};
 }
 

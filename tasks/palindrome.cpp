@@ -37,8 +37,8 @@ std::string Palindrome::token_name(int64_t id) const {
 }
 
 TaskEntry palindrome_task() {
-  return {"palindrome", "say a sequence backwards", [] { return std::make_unique<PalindromeOptions>(); },
-          [](const TaskShape& shape, const Configurable&) { return std::make_unique<Palindrome>(shape); }};
+  return {"palindrome", "say a sequence backwards", AnyConfig(PalindromeOptions()),
+          [](const TaskShape& shape, const AnyConfig&) { return std::make_unique<Palindrome>(shape); }};
 }
 
 }  // namespace klab

@@ -13,22 +13,17 @@ namespace {
 constexpr int64_t kLongestMotif = 1 << 12;
 constexpr int64_t kLargestNoise = 1 << 24;
 
-void require_motif(const std::string& key, int64_t tokens) {
-  require(tokens >= 1 && tokens <= kLongestMotif, key, fmt::format("{}", tokens),
-          fmt::format("must be between 1 and {}", kLongestMotif));
-}
-
 }  // namespace
 
 void FuzzyRecallOptions::visit(Fields& fields) {
-  fields("key_tokens", key_tokens, "symbols of the longest keys");
-  fields("value_tokens", value_tokens, "symbols of the longest values");
+  fields("key_tokens", key_tokens, {1, kLongestMotif}, "symbols of the longest keys");
+  fields("value_tokens", value_tokens, {1, kLongestMotif}, "symbols of the longest values");
   fields("longest_keys", longest_keys, "every key is as long as key_tokens says; else they are of any length up to it");
 }
 
 void NoisyRecallOptions::visit(Fields& fields) {
-  fields("noise", noise, "probability that noise stands in place of a pair");
-  fields("noise_vocab", noise_vocab, "symbols that are only noise, on top of task.vocab");
+  fields("noise", noise, {0, 1, Ends::below_most}, "probability that noise stands in place of a pair");
+  fields("noise_vocab", noise_vocab, {1, kLargestNoise}, "symbols that are only noise, on top of task.vocab");
 }
 
 Recall::Recall(const TaskShape& shape, const InContextRecallOptions&) : Recall(shape, Rule{"in_context_recall"}) {}
@@ -37,16 +32,9 @@ Recall::Recall(const TaskShape& shape, const FuzzyRecallOptions& options)
     : Recall(shape, Rule{"fuzzy_recall", options.key_tokens, options.value_tokens, options.longest_keys}) {}
 
 Recall::Recall(const TaskShape& shape, const NoisyRecallOptions& options)
-    : Recall(shape, Rule{"noisy_recall", 1, 1, false, options.noise, options.noise_vocab}) {
-  require(options.noise >= 0 && options.noise < 1, "task.noisy_recall.noise", fmt::format("{}", options.noise),
-          "must be at least 0 and below 1: something must not be noise");
-  require(options.noise_vocab >= 1 && options.noise_vocab <= kLargestNoise, "task.noisy_recall.noise_vocab",
-          fmt::format("{}", options.noise_vocab), fmt::format("must be between 1 and {}", kLargestNoise));
-}
+    : Recall(shape, Rule{"noisy_recall", 1, 1, false, options.noise, options.noise_vocab}) {}
 
 Recall::Recall(const TaskShape& shape, Rule rule) : shape_(shape), rule_(std::move(rule)) {
-  require_motif(fmt::format("task.{}.key_tokens", rule_.task), rule_.key_tokens);
-  require_motif(fmt::format("task.{}.value_tokens", rule_.task), rule_.value_tokens);
   require(shape.length >= 2 * longest_pair(), "task.length", fmt::format("{}", shape.length),
           fmt::format("must be at least {} for {}: a key with its value, twice", 2 * longest_pair(), rule_.task));
   const int64_t symbols = std::max<int64_t>({4, 2 * rule_.key_tokens, 2 * rule_.value_tokens});
@@ -128,9 +116,8 @@ namespace {
 
 template <class Options>
 TaskEntry recall_task(const std::string& name, const std::string& summary) {
-  return {name, summary, [] { return std::make_unique<Options>(); },
-          [](const TaskShape& shape, const Configurable& options) {
-            return std::make_unique<Recall>(shape, dynamic_cast<const Options&>(options));
+  return {name, summary, AnyConfig(Options()), [](const TaskShape& shape, const AnyConfig& options) {
+            return std::make_unique<Recall>(shape, options.as<Options>());
           }};
 }
 

@@ -8,14 +8,14 @@
 
 namespace klab {
 
-void SelectiveCopyOptions::visit(Fields& fields) { fields("items", items, "symbols to say again"); }
+void SelectiveCopyOptions::visit(Fields& fields) { fields("items", items, {1, 1 << 24}, "symbols to say again"); }
 
 SelectiveCopy::SelectiveCopy(const TaskShape& shape, const SelectiveCopyOptions& options)
     : shape_(shape), items_(options.items) {
   require(shape.length >= 4, "task.length", fmt::format("{}", shape.length),
           "must be at least 4 for selective_copy: a symbol, a blank, <copy>, the answer");
   const int64_t most = (shape.length - 2) / 2;
-  require(items_ >= 1 && items_ <= most, "task.selective_copy.items", fmt::format("{}", items_),
+  require(items_ <= most, "task.selective_copy.items", fmt::format("{}", items_),
           fmt::format("must be between 1 and {}, as many as fit twice, with <copy> and a blank, into task.length = {}",
                       most, shape.length));
   require(shape.vocab >= 2, "task.vocab", fmt::format("{}", shape.vocab),
@@ -47,10 +47,9 @@ std::string SelectiveCopy::token_name(int64_t id) const {
 }
 
 TaskEntry selective_copy_task() {
-  return {"selective_copy", "say symbols again that stood among blanks (MAD)",
-          [] { return std::make_unique<SelectiveCopyOptions>(); },
-          [](const TaskShape& shape, const Configurable& options) {
-            return std::make_unique<SelectiveCopy>(shape, dynamic_cast<const SelectiveCopyOptions&>(options));
+  return {"selective_copy", "say symbols again that stood among blanks (MAD)", AnyConfig(SelectiveCopyOptions()),
+          [](const TaskShape& shape, const AnyConfig& options) {
+            return std::make_unique<SelectiveCopy>(shape, options.as<SelectiveCopyOptions>());
           }};
 }
 

@@ -50,8 +50,8 @@ constexpr int64_t kMostStacks = int64_t{1} << 24;
 }  // namespace
 
 void StackOptions::visit(Fields& fields) {
-  fields("stacks", stacks, "stacks to keep");
-  fields("pop_probability", pop_probability, "share of pops while any stack is not empty");
+  fields("stacks", stacks, {1, kMostStacks}, "stacks to keep");
+  fields("pop_probability", pop_probability, {0, 1, Ends::above_least}, "share of pops while any stack is not empty");
 }
 
 Stack::Stack(const TaskShape& shape, const StackOptions& options)
@@ -60,10 +60,6 @@ Stack::Stack(const TaskShape& shape, const StackOptions& options)
           "must be at least 6 for stack: one push and one pop of three tokens");
   require(shape.vocab >= 2, "task.vocab", fmt::format("{}", shape.vocab),
           "must be at least 2 for stack: with one element there is nothing to remember");
-  require(stacks_ >= 1 && stacks_ <= kMostStacks, "task.stack.stacks", fmt::format("{}", stacks_),
-          fmt::format("must be between 1 and {}", kMostStacks));
-  require(pop_probability_ > 0 && pop_probability_ <= 1, "task.stack.pop_probability",
-          fmt::format("{}", pop_probability_), "must be above 0 and at most 1: without pops nothing is asked");
 }
 
 Example Stack::generate(Random& random) const {
@@ -104,9 +100,9 @@ std::string Stack::token_name(int64_t id) const {
 }
 
 TaskEntry stack_task() {
-  return {"stack", "say what each pop brings up, of many stacks", [] { return std::make_unique<StackOptions>(); },
-          [](const TaskShape& shape, const Configurable& options) {
-            return std::make_unique<Stack>(shape, dynamic_cast<const StackOptions&>(options));
+  return {"stack", "say what each pop brings up, of many stacks", AnyConfig(StackOptions()),
+          [](const TaskShape& shape, const AnyConfig& options) {
+            return std::make_unique<Stack>(shape, options.as<StackOptions>());
           }};
 }
 

@@ -59,9 +59,9 @@ std::string StateTracking::token_name(int64_t id) const {
 }
 
 TaskEntry state_tracking_task() {
-  return {"state_tracking", "multiply the elements of a group", [] { return std::make_unique<StateTrackingOptions>(); },
-          [](const TaskShape& shape, const Configurable& options) {
-            return std::make_unique<StateTracking>(shape, dynamic_cast<const StateTrackingOptions&>(options));
+  return {"state_tracking", "multiply the elements of a group", AnyConfig(StateTrackingOptions()),
+          [](const TaskShape& shape, const AnyConfig& options) {
+            return std::make_unique<StateTracking>(shape, options.as<StateTrackingOptions>());
           }};
 }
 

@@ -35,11 +35,6 @@ Split split_of(const Example& example) {
   return sequence_hash(example.inputs) % kTestShare == 0 ? Split::test : Split::train;
 }
 
-void require_size(const std::string& key, int64_t value) {
-  require(value >= 1 && value <= kLargest, key, fmt::format("{}", value),
-          fmt::format("must be between 1 and {}", kLargest));
-}
-
 }  // namespace
 
 void Example::append(int64_t input, int64_t label, int64_t how_hard) {
@@ -55,43 +50,25 @@ int64_t slice_of(int64_t difficulty, int64_t hardest) {
   return low;
 }
 
-TaskConfig::TaskConfig(const TaskConfig& other) : Configurable(other) { *this = other; }
-
-TaskConfig& TaskConfig::operator=(const TaskConfig& other) {
-  if (this == &other) return *this;
-  name = other.name;
-  length = other.length;
-  vocab = other.vocab;
-  options_.reset();
-  options_for_ = other.options_for_;
-  if (other.options_) {
-    options_ = tasks().at(options_for_).make_options();
-    copy_fields(*other.options_, *options_);
-  }
-  return *this;
-}
-
 void TaskConfig::visit(Fields& fields) {
   fields("name", name, "what the model has to remember: " + join(tasks().names()));
-  fields("length", length, "tokens of a sequence");
-  fields("vocab", vocab, "symbols to remember; separators and commands come on top");
+  fields("length", length, {1, kLargest}, "tokens of a sequence");
+  fields("vocab", vocab, {1, kLargest}, "symbols to remember; separators and commands come on top");
   if (!options_ || options_for_ != name) {
-    options_ = tasks().at(name).make_options();
+    options_ = tasks().at(name).options;
     options_for_ = name;
   }
-  fields.group(name, *options_);
+  fields.group(name, options_->get());
 }
 
 void TaskConfig::validate() const { make(); }
 
 std::unique_ptr<Task> TaskConfig::make() const {
   const TaskEntry& entry = tasks().at(name);
-  require_size("task.length", length);
-  require_size("task.vocab", vocab);
   const TaskShape shape{length, vocab};
   // The options of another task are left over from before the name was set.
   if (options_ && options_for_ == name) return entry.make(shape, *options_);
-  return entry.make(shape, *entry.make_options());
+  return entry.make(shape, entry.options);
 }
 
 Example example(const Task& task, int64_t seed, Split split, int64_t index) {

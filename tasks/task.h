@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,9 +59,9 @@ struct TaskEntry {
   std::string name;
   std::string summary;
   /// The task's own options (config keys `task.<name>.*`), with their defaults.
-  std::function<std::unique_ptr<Configurable>()> make_options;
-  /// Builds the task; `options` came from `make_options`. Throws UsageError for a shape that it cannot have.
-  std::function<std::unique_ptr<Task>(const TaskShape&, const Configurable& options)> make;
+  AnyConfig options;
+  /// Builds the task; `options` are of the type of the entry's. Throws UsageError for a shape that it cannot have.
+  std::function<std::unique_ptr<Task>(const TaskShape&, const AnyConfig& options)> make;
 };
 
 /// All tasks, in the order of `klab tasks --list`.
@@ -72,11 +73,6 @@ struct TaskConfig : Configurable {
   int64_t length = 64;
   int64_t vocab = 64;
 
-  TaskConfig() = default;
-  // A copy has options of its own: setting one of the copy's does not set the original's.
-  TaskConfig(const TaskConfig& other);
-  TaskConfig& operator=(const TaskConfig& other);
-
   /// Throws UsageError for a name that no task has.
   void visit(Fields& fields) override;
   /// Throws UsageError for whatever the task's constructor refuses.
@@ -84,8 +80,8 @@ struct TaskConfig : Configurable {
   std::unique_ptr<Task> make() const;
 
  private:
-  // Of the task that options_for_ names; made again, with the defaults, when the name changes.
-  std::unique_ptr<Configurable> options_;
+  // Of the task that options_for_ names; the defaults again when the name changes.
+  std::optional<AnyConfig> options_;
   std::string options_for_;
 };
 

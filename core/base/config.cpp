@@ -4,14 +4,14 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 #include <cmath>
-#include <nlohmann/json.hpp>
-#include <set>
+#include <limits>
+#include <optional>
 
 #include "core/base/error.h"
 #include "core/base/text.h"
+#include "core/base/yaml.h"
 
 namespace klab {
 namespace {
@@ -26,168 +26,143 @@ std::optional<Number> parse_number(const std::string& text) {
   return value;
 }
 
+std::optional<double> number_of(const Value& value) {
+  if (value.is_number()) return value.get<double>();
+  return value.is_string() ? parse_number<double>(value.get_ref<const std::string&>()) : std::nullopt;
+}
+
+// 1e4 is an integer too when it is one exactly.
+std::optional<int64_t> integer_of(const Value& value) {
+  if (value.is_number_integer()) return value.get<int64_t>();
+  if (value.is_string()) {
+    if (const auto integer = parse_number<int64_t>(value.get_ref<const std::string&>())) return integer;
+  }
+  const auto number = number_of(value);
+  if (!number || *number != std::floor(*number) || std::abs(*number) >= 9e15) return std::nullopt;
+  return static_cast<int64_t>(*number);
+}
+
+template <class Number>
+void require_in(Number value, const Range<Number>& range) {
+  if (range.contains(value)) return;
+  if (range.ends == Ends::included) refuse("must be between {} and {}", range.least, range.most);
+  const bool above = range.ends == Ends::above_least;
+  refuse("must be {} {} and {} {}", above ? "above" : "at least", range.least, above ? "at most" : "below", range.most);
+}
+
+template <class Number>
+std::string range_text(const Range<Number>& range) {
+  if (range.most == std::numeric_limits<Number>::max()) return fmt::format(">= {}", range.least);
+  return fmt::format("in {}{}, {}{}", range.ends == Ends::above_least ? '(' : '[', range.least, range.most,
+                     range.ends == Ends::below_most ? ')' : ']');
+}
+
 // Throws UsageError for bytes that neither YAML nor JSON can hold.
-void check_utf8(const std::string& text) {
+std::string text_from(const Value& value) {
+  if (!value.is_string()) return text_of(value);
+  const std::string text = value.get<std::string>();
   try {
-    nlohmann::json(text).dump();
-  } catch (const nlohmann::json::exception&) {
-    refuse("'{}' is not valid UTF-8", text);
+    value.dump();
+  } catch (const Value::exception&) {
+    refuse("must be valid UTF-8");
   }
+  return text;
 }
 
-// Words that YAML 1.1 readers take for a truth value or for nothing.
-bool is_yaml_word(std::string text) {
-  static const std::set<std::string> words = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"};
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return words.count(text) != 0;
-}
-
-// A text as YAML and as a list item: plain words as they are, all else in JSON's quotes, which YAML shares.
-std::string yaml_text(const std::string& text) {
-  constexpr auto kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-  constexpr auto kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-/.";
-  const bool plain = text.find_first_of(kLetters) == 0 && text.find_first_not_of(kPlain) == std::string::npos;
-  return plain && !is_yaml_word(text) ? text : nlohmann::json(text).dump();
-}
+Value list_from(const Value& value) { return value.is_string() ? parse_yaml_list(text_from(value)) : value; }
 
 }  // namespace
 
-std::string list_text(const std::vector<std::string>& items) {
-  std::vector<std::string> texts;
-  for (const std::string& item : items) texts.push_back(yaml_text(item));
-  return "[" + join(texts) + "]";
+std::string text_of(const Value& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_number_float()) return fmt::format("{}", value.get<double>());
+  return value.is_structured() ? yaml_flow(value) : value.dump();
 }
 
-namespace {
-
-// The item in JSON's quotes that begins at `at`; moves `at` behind it.
-std::string quoted_item(const std::string& text, size_t& at) {
-  const size_t begin = at++;
-  while (at < text.size() && text[at] != '"') at += text[at] == '\\' ? 2 : 1;
-  if (at >= text.size()) refuse("'{}' has a quote that is not closed", text);
-  const auto item = nlohmann::json::parse(text.substr(begin, ++at - begin), nullptr, false);
-  if (!item.is_string()) refuse("'{}' has a quoted item that is not valid", text);
-  at = std::min(text.find_first_not_of(" \t", at), text.size());
-  if (at < text.size() && text[at] != ',') refuse("'{}' has text behind a quoted item", text);
-  return item.get<std::string>();
-}
-
-std::vector<std::string> parse_list(const std::string& text) {
-  std::string inner(trimmed(text));
-  const bool opens = inner.rfind('[', 0) == 0, closes = !inner.empty() && inner.back() == ']';
-  if (opens != closes) refuse("'{}' has a bracket without its partner", text);
-  if (opens) inner = trimmed(std::string_view(inner).substr(1, inner.size() - 2));
-  std::vector<std::string> items;
-  for (size_t at = 0; at < inner.size() || !items.empty(); ++at) {
-    at = std::min(inner.find_first_not_of(" \t", at), inner.size());
-    if (at < inner.size() && inner[at] == '"') {
-      items.push_back(quoted_item(inner, at));
-    } else {
-      const size_t end = std::min(inner.find(',', at), inner.size());
-      items.emplace_back(trimmed(std::string_view(inner).substr(at, end - at)));
-      if (items.back().empty()) refuse("'{}' has an empty item", text);
-      at = end;
-    }
-    if (at >= inner.size()) break;
-  }
-  return items;
-}
-
-}  // namespace
-
-void copy_fields(Configurable& from, Configurable& to) {
-  std::vector<Assignment> assignments;
-  const Fields fields = Fields::of(from);
-  for (const Field& field : fields.all()) assignments.push_back({field.key, field.get(), "copied config"});
-  assign(to, assignments);
-}
-
-Fields Fields::of(Configurable& config) {
+// `visit` takes the config as one to set, but nobody sets a field of a config that was passed as const.
+Fields Fields::of(const Configurable& config) {
   Fields fields;
-  config.visit(fields);
+  const_cast<Configurable&>(config).visit(fields);
   return fields;
 }
 
 void Fields::add(const std::string& name, std::string type, const std::string& help,
-                 std::function<void(const std::string&)> set, std::function<std::string()> get) {
+                 std::function<void(const Value&)> set, std::function<Value()> get) {
   fields_.push_back({prefix_ + name, std::move(type), help, std::move(set), std::move(get)});
 }
 
-void Fields::operator()(const std::string& name, int64_t& value, const std::string& help) {
-  add(
-      name, "integer", help,
-      [&value](const std::string& text) {
-        // 1e4 is an integer too when it is one exactly.
-        if (const auto integer = parse_number<int64_t>(text)) {
-          value = *integer;
-        } else if (const auto number = parse_number<double>(text);
-                   number && *number == std::floor(*number) && std::abs(*number) < 9e15) {
-          value = static_cast<int64_t>(*number);
-        } else {
-          refuse("'{}' is not an integer (for example 64)", text);
-        }
-      },
-      [&value] { return fmt::format("{}", value); });
+void Fields::operator()(const std::string& name, int64_t& value, Range<int64_t> range, const std::string& help) {
+  const auto set = [&value, range](const Value& given) {
+    const auto integer = integer_of(given);
+    if (!integer) refuse("must be an integer (for example 64)");
+    require_in(*integer, range);
+    value = *integer;
+  };
+  add(name, "integer " + range_text(range), help, set, [&value] { return Value(value); });
 }
 
-void Fields::operator()(const std::string& name, double& value, const std::string& help) {
-  add(
-      name, "number", help,
-      [&value](const std::string& text) {
-        const auto number = parse_number<double>(text);
-        if (!number || !std::isfinite(*number)) {
-          refuse("'{}' is not a finite number (for example 3e-3)", text);
-        }
-        value = *number;
-      },
-      [&value] { return fmt::format("{}", value); });
+void Fields::operator()(const std::string& name, double& value, Range<double> range, const std::string& help) {
+  const auto set = [&value, range](const Value& given) {
+    const auto number = number_of(given);
+    if (!number || !std::isfinite(*number)) refuse("must be a finite number (for example 3e-3)");
+    require_in(*number, range);
+    value = *number;
+  };
+  add(name, "number " + range_text(range), help, set, [&value] { return Value(value); });
 }
 
 void Fields::operator()(const std::string& name, bool& value, const std::string& help) {
-  add(
-      name, "true or false", help,
-      [&value](const std::string& text) {
-        if (text != "true" && text != "false") refuse("'{}' is neither true nor false", text);
-        value = text == "true";
-      },
-      [&value] { return std::string(value ? "true" : "false"); });
+  const auto set = [&value](const Value& given) {
+    const std::string text = text_of(given);
+    if (text != "true" && text != "false") refuse("must be true or false");
+    value = text == "true";
+  };
+  add(name, "true or false", help, set, [&value] { return Value(value); });
 }
 
 void Fields::operator()(const std::string& name, std::string& value, const std::string& help) {
   add(
-      name, "text", help,
-      [&value](const std::string& text) {
-        check_utf8(text);
-        value = text;
-      },
-      [&value] { return value; });
+      name, "text", help, [&value](const Value& given) { value = text_from(given); },
+      [&value] { return Value(value); });
 }
 
-void Fields::operator()(const std::string& name, std::vector<std::string>& value, const std::string& help,
-                        bool may_be_empty) {
-  add(
-      name, "list of text", help,
-      [&value, may_be_empty](const std::string& text) {
-        check_utf8(text);
-        std::vector<std::string> items = parse_list(text);
-        if (items.empty() && !may_be_empty) refuse("an empty list is not allowed here");
-        value = std::move(items);
-      },
-      [&value] { return list_text(value); });
+void Fields::operator()(const std::string& name, std::vector<std::string>& value, const std::string& help) {
+  const auto set = [&value](const Value& given) {
+    const Value list = list_from(given);
+    if (list.empty()) refuse("must be a list of at least one item");
+    std::vector<std::string> items;
+    for (const Value& item : list) {
+      if (item.is_structured()) refuse("must be a list of plain values");
+      items.push_back(text_from(item));
+    }
+    value = std::move(items);
+  };
+  add(name, "list of text", help, set, [&value] { return Value(value); });
+}
+
+void Fields::maps(const std::string& name, std::vector<Value>& value, const std::string& help) {
+  const auto set = [&value](const Value& given) {
+    const Value list = list_from(given);
+    for (const Value& item : list) {
+      if (!item.is_object() || item.empty()) {
+        refuse("must be a list of maps, such as [{{length: 256}}, {{length: 512}}]");
+      }
+    }
+    value = list.get<std::vector<Value>>();
+  };
+  add(name, "list of maps", help, set, [&value] { return Value(value); });
 }
 
 void Fields::choice(const std::string& name, std::string& value, const std::vector<std::string>& choices,
                     const std::string& help) {
-  add(
-      name, join(choices, " | "), help,
-      [&value, choices](const std::string& text) {
-        if (std::find(choices.begin(), choices.end(), text) == choices.end()) {
-          refuse("'{}' is not one of: {}", text, join(choices));
-        }
-        value = text;
-      },
-      [&value] { return value; });
+  const auto set = [&value, choices](const Value& given) {
+    const std::string text = text_of(given);
+    if (std::find(choices.begin(), choices.end(), text) == choices.end()) {
+      refuse("must be one of: {}{}", join(choices), did_you_mean(text, choices));
+    }
+    value = text;
+  };
+  add(name, join(choices, " | "), help, set, [&value] { return Value(value); });
 }
 
 void Fields::group(const std::string& name, Configurable& config) {
@@ -197,43 +172,58 @@ void Fields::group(const std::string& name, Configurable& config) {
   prefix_ = outer;
 }
 
+void Fields::renamed(const std::string& old_name, const std::string& name) {
+  renamed_[prefix_ + old_name] = prefix_ + name;
+}
+
 std::vector<std::string> Fields::keys() const {
   std::vector<std::string> keys;
   for (const Field& field : fields_) keys.push_back(field.key);
   return keys;
 }
 
+const Field* Fields::find(const std::string& key) const {
+  const auto found = std::find_if(fields_.begin(), fields_.end(), [&](const Field& field) { return field.key == key; });
+  return found == fields_.end() ? nullptr : &*found;
+}
+
 namespace {
+
+[[noreturn]] void refuse_key(const Fields& fields, const Assignment& wanted) {
+  const auto renamed = fields.renamed_keys().find(wanted.key);
+  if (renamed != fields.renamed_keys().end()) {
+    refuse("{}: '{}' is now called '{}'", wanted.origin, wanted.key, renamed->second);
+  }
+  const std::vector<std::string> keys = fields.keys();
+  const std::string hint = did_you_mean(wanted.key, keys);
+  refuse("{}: unknown key '{}'{}{}", wanted.origin, wanted.key, hint,
+         hint.empty() ? fmt::format(". Known keys: {}", join(keys)) : "");
+}
+
+void set(const Field& field, const Assignment& wanted) {
+  try {
+    field.set(wanted.value);
+  } catch (const UsageError& error) {
+    refuse("{}: {} = {} {}", wanted.origin, wanted.key, text_of(wanted.value), error.what());
+  }
+}
 
 void assign_in_turn(Configurable& config, const std::vector<Assignment>& assignments) {
   std::vector<bool> done(assignments.size(), false);
-  // Setting a name (task.name) can bring further keys, so the fields are asked for again until nothing
-  // changes.
+  // Setting a name (task.name) can bring further keys, so the fields are listed again until nothing changes.
   for (bool progress = true; progress;) {
     progress = false;
     const Fields fields = Fields::of(config);
     for (size_t i = 0; i < assignments.size() && !progress; ++i) {
       if (done[i]) continue;
-      const Assignment& wanted = assignments[i];
-      for (const Field& field : fields.all()) {
-        if (field.key != wanted.key) continue;
-        try {
-          field.set(wanted.text);
-        } catch (const UsageError& error) {
-          refuse("{}: {}: {}", wanted.origin, wanted.key, error.what());
-        }
+      if (const Field* field = fields.find(assignments[i].key)) {
+        set(*field, assignments[i]);
         done[i] = progress = true;
-        break;
       }
     }
   }
-  for (size_t i = 0; i < assignments.size(); ++i) {
-    if (done[i]) continue;
-    const std::vector<std::string> keys = Fields::of(config).keys();
-    const std::string hint = did_you_mean(assignments[i].key, keys);
-    refuse("{}: unknown key '{}'{}{}", assignments[i].origin, assignments[i].key, hint,
-           hint.empty() ? fmt::format(". Known keys: {}", join(keys)) : "");
-  }
+  const auto unknown = std::find(done.begin(), done.end(), false);
+  if (unknown != done.end()) refuse_key(Fields::of(config), assignments[static_cast<size_t>(unknown - done.begin())]);
 }
 
 }  // namespace
@@ -241,7 +231,7 @@ void assign_in_turn(Configurable& config, const std::vector<Assignment>& assignm
 void assign(Configurable& config, const std::vector<Assignment>& assignments) {
   assign_in_turn(config, assignments);
   // A name that was set late may have brought its own options, with their defaults, or taken options away. So
-  // with all names in place the last word on each key is said once more, and a key that is gone by now is
+  // with all names in place the last value of each key is set once more, and a key that is gone by now is
   // refused.
   std::vector<Assignment> last;
   for (auto at = assignments.rbegin(); at != assignments.rend(); ++at) {
@@ -252,55 +242,45 @@ void assign(Configurable& config, const std::vector<Assignment>& assignments) {
   assign_in_turn(config, last);
 }
 
-namespace {
-
-nlohmann::ordered_json json_value(const Field& field) {
-  const std::string text = field.get();
-  if (field.type == "integer" || field.type == "number" || field.type == "true or false") {
-    return nlohmann::ordered_json::parse(text);
-  }
-  if (field.type == "list of text") return parse_list(text);
-  return text;
+std::vector<std::pair<std::string, Value>> values_of(const Configurable& config) {
+  std::vector<std::pair<std::string, Value>> values;
+  const Fields fields = Fields::of(config);
+  for (const Field& field : fields.all()) values.emplace_back(field.key, field.get());
+  return values;
 }
 
-nlohmann::ordered_json json_tree(Configurable& config) {
-  nlohmann::ordered_json root = nlohmann::ordered_json::object();
-  const Fields fields = Fields::of(config);
-  for (const Field& field : fields.all()) {
-    nlohmann::ordered_json* node = &root;
-    for (const std::string& part : split(field.key, '.')) node = &(*node)[part];
-    *node = json_value(field);
+namespace {
+
+Value tree_of(const Configurable& config) {
+  Value root = Value::object();
+  for (const auto& [key, value] : values_of(config)) {
+    Value* node = &root;
+    for (const std::string& part : split(key, '.')) node = &(*node)[part];
+    *node = value;
   }
   return root;
 }
 
-void emit_yaml(const nlohmann::ordered_json& node, const std::string& indent, std::string& out) {
-  for (const auto& [key, value] : node.items()) {
-    out += indent + key + ":";
-    if (value.is_object()) {
-      out += "\n";
-      emit_yaml(value, indent + "  ", out);
-    } else if (value.is_array()) {
-      out += " " + list_text(value.get<std::vector<std::string>>()) + "\n";
-    } else {
-      out += " " + (value.is_string() ? yaml_text(value.get<std::string>()) : value.dump()) + "\n";
-    }
-  }
-}
-
 }  // namespace
 
-std::string to_yaml(Configurable& config) {
-  std::string out;
-  emit_yaml(json_tree(config), "", out);
-  return out;
+std::string to_yaml(const Configurable& config) { return yaml_block(tree_of(config)); }
+
+std::string to_json(const Configurable& config) { return tree_of(config).dump(2); }
+
+std::string config_hash(const Configurable& config) {
+  const std::string text = tree_of(config).dump();
+  return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
 }
 
-std::string to_json(Configurable& config) { return json_tree(config).dump(2); }
-
-std::string config_hash(Configurable& config) {
-  const std::string text = to_yaml(config);
-  return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
+void check_values(const Configurable& config) {
+  const Fields fields = Fields::of(config);
+  for (const Field& field : fields.all()) {
+    try {
+      field.set(field.get());
+    } catch (const UsageError& error) {
+      refuse("{} = {} {}", field.key, text_of(field.get()), error.what());
+    }
+  }
 }
 
 void require(bool holds, const std::string& key, const std::string& value, const std::string& must) {

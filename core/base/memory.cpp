@@ -4,9 +4,22 @@
 #include <malloc.h>
 #endif
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
 #include <limits>
 
 namespace klab {
+
+int64_t machine_memory() {
+  int64_t bytes = int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
+  for (const char* limit : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    int64_t allowed = 0;
+    if (std::ifstream(limit) >> allowed && allowed > 0) bytes = std::min(bytes, allowed);  // "max" is no number
+  }
+  return bytes;
+}
 
 #if defined(__GLIBC__)
 

@@ -1,7 +1,12 @@
-// What the C library does with memory that is freed.
+// Memory of the machine, and the allocator's handling of freed memory.
 #pragma once
 
+#include <cstdint>
+
 namespace klab {
+
+/// Bytes of memory that this process may use: the machine's, or the limit of its control group where that is less.
+int64_t machine_memory();
 
 /// Every step allocates the same large tensors again. By default the C library takes such memory from the system and
 /// gives it back each time, page by page: a fifth of a training step. From now on it stays.

@@ -1,34 +1,57 @@
 #include "core/base/yaml.h"
 
+#include <yaml-cpp/yaml.h>
+
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <set>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/text.h"
 
 namespace klab {
 namespace {
 
 constexpr int kDeepestNesting = 20, kDeepestExtension = 8;
 
-void flatten(const YAML::Node& node, const std::string& prefix, const std::string& path, std::set<std::string>& seen,
-             std::vector<Assignment>& assignments) {
+// Calls `visit(key, node)` for every value of a map, nested or dotted, with the nested keys joined by dots.
+template <class Visit>
+void each_value(const YAML::Node& map, const std::string& prefix, const std::string& path, std::set<std::string>& seen,
+                const Visit& visit) {
   // An alias can make a map hold itself.
   if (std::count(prefix.begin(), prefix.end(), '.') > kDeepestNesting) {
-    refuse("{}: '{}' is nested too deeply", origin_of(node, path), prefix);
+    refuse("{}: '{}' is nested too deeply", origin_of(map, path), prefix);
   }
-  for (const auto& entry : node) {
+  for (const auto& entry : map) {
     const std::string origin = origin_of(entry.first, path);
     if (!entry.first.IsScalar()) refuse("{}: a key must be a plain word", origin);
     const std::string key = prefix + entry.first.as<std::string>();
-    if (!seen.insert(key).second) refuse("{}: the key '{}' stands there twice", origin, key);
+    if (!seen.insert(key).second) refuse("{}: the key '{}' occurs twice", origin, key);
     if (entry.second.IsMap() && entry.second.size() > 0) {
-      flatten(entry.second, key + ".", path, seen, assignments);
+      each_value(entry.second, key + ".", path, seen, visit);
     } else {
-      assignments.push_back({key, field_text(entry.second, key, path), origin});
+      visit(key, entry.second, origin);
     }
   }
+}
+
+// A scalar whose field is not known yet: plain words that are numbers, true or false have that type.
+Value typed_scalar(const YAML::Node& node) {
+  if (node.Tag() == "!") return node.Scalar();  // in quotes
+  if (node.Scalar() == "true" || node.Scalar() == "false") return node.Scalar() == "true";
+  const Value value = Value::parse(node.Scalar(), nullptr, /*allow_exceptions=*/false);
+  return value.is_number() ? value : Value(node.Scalar());
+}
+
+Value typed_map(const YAML::Node& map, const std::string& path) {
+  Value object = Value::object();
+  std::set<std::string> seen;
+  each_value(map, "", path, seen, [&](const std::string& key, const YAML::Node& node, const std::string&) {
+    object[key] = node.IsScalar() ? typed_scalar(node) : field_value(node, key, path);
+  });
+  return object;
 }
 
 std::vector<Assignment> assignments_of(const YAML::Node& map, const std::string& path, int depth) {
@@ -38,15 +61,45 @@ std::vector<Assignment> assignments_of(const YAML::Node& map, const std::string&
     refuse("{}: a config is a map of keys to values (train: {{lr: 3e-3}})", origin_of(map, path));
   }
   std::set<std::string> seen;
-  flatten(map, "", path, seen, own);
+  each_value(map, "", path, seen, [&](const std::string& key, const YAML::Node& node, const std::string& origin) {
+    own.push_back({key, field_value(node, key, path), origin});
+  });
   const auto base = std::find_if(own.begin(), own.end(), [](const Assignment& a) { return a.key == "extends"; });
   if (base == own.end()) return own;
-  const std::string other = (std::filesystem::path(path).parent_path() / base->text).string();
+  const std::string other = (std::filesystem::path(path).parent_path() / text_of(base->value)).string();
   if (depth == kDeepestExtension) refuse("{}: files that extend one another more than {} deep", base->origin, depth);
   own.erase(base);
   std::vector<Assignment> all = assignments_of(load_yaml(other), other, depth + 1);
   all.insert(all.end(), own.begin(), own.end());
   return all;
+}
+
+// Words that YAML 1.1 readers take for a truth value or for nothing.
+bool is_yaml_word(std::string text) {
+  static const std::set<std::string> words = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"};
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return words.count(text) != 0;
+}
+
+// Plain words as they are, all else in JSON's quotes, which YAML shares.
+std::string yaml_text(const std::string& text) {
+  constexpr auto kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  constexpr auto kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-/.*";
+  const bool plain = text.find_first_of(kLetters) == 0 && text.find_first_not_of(kPlain) == std::string::npos;
+  return plain && !is_yaml_word(text) ? text : Value(text).dump();
+}
+
+void append_block(const Value& map, const std::string& indent, std::string& out) {
+  for (const auto& [key, value] : map.items()) {
+    out += indent + key + ":";
+    if (value.is_object()) {
+      out += "\n";
+      append_block(value, indent + "  ", out);
+    } else {
+      out += " " + yaml_flow(value) + "\n";
+    }
+  }
 }
 
 }  // namespace
@@ -67,15 +120,17 @@ std::string origin_of(const YAML::Node& node, const std::string& path) {
   return fmt::format("{}, line {}", path, node.Mark().line + 1);
 }
 
-std::string field_text(const YAML::Node& node, const std::string& key, const std::string& path) {
+Value field_value(const YAML::Node& node, const std::string& key, const std::string& path) {
   if (node.IsScalar()) return node.as<std::string>();
   if (!node.IsSequence()) refuse("{}: '{}' has no value", origin_of(node, path), key);
-  std::vector<std::string> items;
+  Value items = Value::array();
   for (const auto& item : node) {
-    if (!item.IsScalar()) refuse("{}: '{}' must be a list of plain values", origin_of(node, path), key);
-    items.push_back(item.as<std::string>());
+    if (!item.IsScalar() && !item.IsMap()) {
+      refuse("{}: '{}' must be a list of plain values or of maps", origin_of(node, path), key);
+    }
+    items.push_back(item.IsScalar() ? Value(item.as<std::string>()) : typed_map(item, path));
   }
-  return list_text(items);
+  return items;
 }
 
 std::vector<Assignment> assignments_of(const YAML::Node& map, const std::string& path) {
@@ -83,5 +138,38 @@ std::vector<Assignment> assignments_of(const YAML::Node& map, const std::string&
 }
 
 std::vector<Assignment> read_yaml(const std::string& path) { return assignments_of(load_yaml(path), path); }
+
+Value parse_yaml_list(const std::string& text) {
+  const std::string list(trimmed(text));
+  YAML::Node node;
+  try {
+    node = YAML::Load(list.starts_with('[') ? list : "[" + list + "]");
+  } catch (const YAML::Exception& error) {
+    refuse("must be a list such as [a, b]: {}", error.msg);
+  }
+  if (!node.IsSequence()) refuse("must be a list such as [a, b]");
+  for (const auto& item : node) {
+    if (item.IsNull() || (item.IsScalar() && item.Scalar().empty() && item.Tag() != "!")) {
+      refuse("must be a list without empty items");
+    }
+  }
+  return field_value(node, text, "command line");
+}
+
+std::string yaml_flow(const Value& value) {
+  if (value.is_string()) return yaml_text(value.get<std::string>());
+  if (!value.is_structured()) return text_of(value);
+  std::vector<std::string> items;
+  for (const auto& [key, item] : value.items()) {
+    items.push_back(value.is_object() ? fmt::format("{}: {}", key, yaml_flow(item)) : yaml_flow(item));
+  }
+  return value.is_object() ? "{" + join(items) + "}" : "[" + join(items) + "]";
+}
+
+std::string yaml_block(const Value& map) {
+  std::string out;
+  append_block(map, "", out);
+  return out;
+}
 
 }  // namespace klab

@@ -1,4 +1,4 @@
-// Checkpoints: a safetensors file that carries a checksum of itself.
+// Checkpoints: a safetensors file that contains its own checksum.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -6,22 +6,34 @@
 #include <map>
 #include <string>
 
+#include "core/base/error.h"
+#include "core/base/json.h"
+
 namespace klab {
 
 struct Checkpoint {
   std::map<std::string, at::Tensor> tensors;
-  std::map<std::string, std::string> fields;  ///< "step", "seconds", ...
+  std::map<std::string, std::string> fields;  ///< "step", "seconds", ..., as JSON
 
   /// A field or tensor that must be there. Throws Error that names it.
   const std::string& field(const std::string& name) const;
+  /// A field that holds JSON. Throws Error that names it.
+  template <class T>
+  T json_field(const std::string& name) const {
+    const nlohmann::ordered_json value = parse_json(field(name), "the checkpoint's field '" + name + "'");
+    try {
+      return value.get<T>();
+    } catch (const nlohmann::json::exception& error) {
+      fail("the checkpoint's field '{}' is malformed: {}", name, error.what());
+    }
+  }
   const at::Tensor& tensor(const std::string& name) const;
 };
 
 /// Writes to a temporary name, syncs, renames. Any safetensors reader opens the file. Throws Error.
 void save_checkpoint(const std::string& path, const Checkpoint& checkpoint);
 
-/// Reads the whole file and checks it before anything is used: a truncated file or a flipped bit anywhere is refused
-/// with Error. Nothing is ever half-loaded.
+/// Reads the whole file and checks it before anything is used. Throws Error for a truncated file or any flipped bit.
 Checkpoint load_checkpoint(const std::string& path);
 
 }  // namespace klab

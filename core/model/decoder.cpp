@@ -6,10 +6,10 @@ namespace klab {
 
 using torch::Tensor;
 
-DecoderLayerImpl::DecoderLayerImpl(const ModelConfig& config, int64_t layer)
+DecoderLayerImpl::DecoderLayerImpl(const ModelConfig& config, const std::string& item, int64_t layer)
     : mixer_norm_(register_module("mixer_norm", RmsNorm(config.width, config.norm_eps))),
       mlp_norm_(register_module("mlp_norm", RmsNorm(config.width, config.norm_eps))),
-      mixer_(register_module("mixer", config.make_mixer(layer))),
+      mixer_(register_module("mixer", config.make_mixer(item))),
       feed_forward_(register_module("mlp", config.make_feed_forward(layer))) {}
 
 Tensor DecoderLayerImpl::forward(const Tensor& x, const Sequences& sequences, State* state) {
@@ -21,8 +21,10 @@ DecoderImpl::DecoderImpl(const ModelConfig& config, int64_t vocabulary)
     : embedding_(register_parameter("embedding", new_parameter({vocabulary, config.width}))),
       norm_(RmsNorm(config.width, config.norm_eps)),
       lm_head_(Linear(config.width, vocabulary)) {
+  const std::vector<std::string> items = config.layer_mixers();
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    layers_.push_back(register_module("layer" + std::to_string(layer), DecoderLayer(config, layer)));
+    const std::string& item = items[static_cast<size_t>(layer)];
+    layers_.push_back(register_module("layer" + std::to_string(layer), DecoderLayer(config, item, layer)));
   }
   register_module("norm", norm_);
   register_module("lm_head", lm_head_);

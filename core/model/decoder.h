@@ -16,7 +16,8 @@ namespace klab {
 
 class DecoderLayerImpl : public torch::nn::Module {
  public:
-  DecoderLayerImpl(const ModelConfig& config, int64_t layer);
+  /// `item`: of the config's pattern.
+  DecoderLayerImpl(const ModelConfig& config, const std::string& item, int64_t layer);
   torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state);
   const std::shared_ptr<TokenMixer>& mixer() const { return mixer_; }
   const std::shared_ptr<FeedForward>& feed_forward() const { return feed_forward_; }

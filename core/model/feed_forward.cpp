@@ -35,15 +35,18 @@ kernels::ExpertWeights SwiGlu::weights() const {
 int64_t SwiGlu::activated_parameters() const { return parameter_count(*this); }
 
 void MoeConfig::visit(Fields& fields) {
-  fields("experts", experts, "routed experts of a layer; 0: dense layers, no mixture");
-  fields("experts_per_token", experts_per_token, "experts that a token goes to");
-  fields("expert_width", expert_width, "hidden width of an expert; 0: model.mlp_width / experts_per_token");
-  fields("shared_experts", shared_experts, "experts that every token goes to, as one of so many times the width");
-  fields("groups", groups, "groups of experts");
-  fields("groups_per_token", groups_per_token, "groups that a token's experts come from");
+  fields("experts", experts, {0, 4096}, "routed experts of a layer; 0: dense layers, no mixture");
+  fields("experts_per_token", experts_per_token, {1, 4096}, "experts that a token goes to");
+  fields("expert_width", expert_width, {0, 1 << 20},
+         "hidden width of an expert; 0: model.mlp_width / experts_per_token");
+  fields("shared_experts", shared_experts, {0, 256},
+         "experts that every token goes to, as one of so many times the width");
+  fields("groups", groups, {1, 4096}, "groups of experts");
+  fields("groups_per_token", groups_per_token, {1, 4096}, "groups that a token's experts come from");
   fields("renormalise", renormalise, "divide the weights of the chosen experts by their sum");
-  fields("scaling", scaling, "factor on the routed experts' sum");
-  fields("bias_update", bias_update, "step of the correction bias against the load after each training step; 0: fixed");
+  fields("scaling", scaling, {0, 1e6, Ends::above_least}, "factor on the routed experts' sum");
+  fields("bias_update", bias_update, {0, 1},
+         "step of the correction bias against the load after each training step; 0: fixed");
   fields("biased_weights", biased_weights,
          "take the weights with the correction bias, as the remote code of the public checkpoint does by accident");
 }
@@ -53,19 +56,14 @@ void MoeConfig::validate() const {
   const auto check = [](bool holds, const char* key, int64_t value, const std::string& must) {
     require(holds, std::string("model.moe.") + key, fmt::format("{}", value), must);
   };
-  check(experts >= 1, "experts", experts, "must not be negative");
-  check(experts_per_token >= 1 && experts_per_token <= experts, "experts_per_token", experts_per_token,
+  check(experts_per_token <= experts, "experts_per_token", experts_per_token,
         fmt::format("must lie in 1..{}, the number of experts", experts));
-  check(expert_width >= 0, "expert_width", expert_width, "must not be negative");
-  check(shared_experts >= 0, "shared_experts", shared_experts, "must not be negative");
-  check(groups >= 1 && experts % groups == 0, "groups", groups,
-        fmt::format("must divide model.moe.experts = {}", experts));
-  check(groups_per_token >= 1 && groups_per_token <= groups, "groups_per_token", groups_per_token,
+  check(experts % groups == 0, "groups", groups, fmt::format("must divide model.moe.experts = {}", experts));
+  check(groups_per_token <= groups, "groups_per_token", groups_per_token,
         fmt::format("must lie in 1..{}, the number of groups", groups));
   check(experts_per_token <= groups_per_token * (experts / groups), "experts_per_token", experts_per_token,
         fmt::format("must be at most {}: {} group(s) of {} experts", groups_per_token * (experts / groups),
                     groups_per_token, experts / groups));
-  require(bias_update >= 0, "model.moe.bias_update", fmt::format("{}", bias_update), "must not be negative");
 }
 
 MixtureOfExperts::MixtureOfExperts(int64_t width, int64_t expert_width, const MoeConfig& config)

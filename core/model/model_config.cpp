@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "core/model/headwise.h"
 #include "core/model/layers.h"
@@ -10,6 +11,8 @@
 
 namespace klab {
 namespace {
+
+constexpr int64_t kWidest = 1 << 20;
 
 // How many heads each kind of an item has.
 std::vector<HeadShare> share_heads(const std::string& item, int64_t heads) {
@@ -32,48 +35,22 @@ std::vector<HeadShare> share_heads(const std::string& item, int64_t heads) {
 
 }  // namespace
 
-ModelConfig::ModelConfig(const ModelConfig& other) : Configurable(other), mixers_(other.mixers_) { *this = other; }
-
-ModelConfig& ModelConfig::operator=(const ModelConfig& other) {
-  if (this == &other) return *this;
-  layers = other.layers;
-  width = other.width;
-  heads = other.heads;
-  head_dim = other.head_dim;
-  mlp_width = other.mlp_width;
-  vocab = other.vocab;
-  norm_eps = other.norm_eps;
-  pattern = other.pattern;
-  ratio = other.ratio;
-  last_layer = other.last_layer;
-  first_dense = other.first_dense;
-  moe = other.moe;
-  mixers_ = other.mixers_;
-  options_.clear();
-  for (const auto& [name, options] : other.options_) {
-    options_[name] = mixers_->at(name).make_options();
-    copy_fields(*options, *options_[name]);
-  }
-  return *this;
-}
-
 void ModelConfig::visit(Fields& fields) {
-  fields("layers", layers, "decoder layers");
-  fields("width", width, "width of the residual stream");
-  fields("heads", heads, "heads of every mixer");
-  fields("head_dim", head_dim, "width of a head (keys and values)");
-  fields("mlp_width", mlp_width, "hidden width of the SwiGLU; 0: 8/3 of the width");
-  fields("vocab", vocab, "rows of the embedding and the head; 0: what the task has");
-  fields("norm_eps", norm_eps, "eps of the norms (but for the latent's, model.mla.norm_eps)");
+  fields("layers", layers, {1, 4096}, "decoder layers");
+  fields("width", width, {1, kWidest}, "width of the residual stream");
+  fields("heads", heads, {1, 4096}, "heads of every mixer");
+  fields("head_dim", head_dim, {1, 8192}, "width of a head (keys and values)");
+  fields("mlp_width", mlp_width, {0, kWidest}, "hidden width of the SwiGLU; 0: 8/3 of the width");
+  fields("vocab", vocab, {0, 1 << 25}, "rows of the embedding and the head; 0: what the task has");
+  fields("norm_eps", norm_eps, {0, 1, Ends::above_least},
+         "eps of the norms (but for the latent's, model.mla.norm_eps)");
   fields("pattern", pattern, "mixers, repeated over the layers: [kda*3, mla]; kda:3+mla:1 mixes inside a layer");
   fields("ratio", ratio, "3:1 for a pattern of two: three layers of the first, then one of the second; none");
   fields("last_layer", last_layer, "mixer of the last layer whatever the pattern says; pattern: as it says");
-  fields("first_dense", first_dense, "first layers that stay dense in a mixture of experts");
+  fields("first_dense", first_dense, {0, 4096}, "first layers that stay dense in a mixture of experts");
   fields.group("moe", moe);
   for (const std::string& name : mixer_names()) {
-    std::unique_ptr<Configurable>& options = options_[name];
-    if (!options) options = mixers_->at(name).make_options();
-    fields.group(name, *options);
+    fields.group(name, options_.try_emplace(name, mixers_->at(name).options).first->second.get());
   }
 }
 
@@ -89,21 +66,11 @@ std::vector<std::string> ModelConfig::mixer_names() const {
 }
 
 void ModelConfig::validate() const {
-  const auto at_least = [](const char* key, int64_t value, int64_t least) {
-    require(value >= least, std::string("model.") + key, fmt::format("{}", value),
-            fmt::format("must be at least {}", least));
-  };
-  at_least("layers", layers, 1);
-  at_least("width", width, 1);
-  at_least("heads", heads, 1);
-  at_least("head_dim", head_dim, 1);
-  at_least("mlp_width", mlp_width, 0);
-  at_least("vocab", vocab, 0);
-  at_least("first_dense", first_dense, 0);
-  require(norm_eps > 0, "model.norm_eps", fmt::format("{}", norm_eps), "must be positive");
   moe.validate();
+  // Each mixer refuses what it cannot have.
   const ParameterPlace nowhere(torch::kMeta, torch::kFloat);
-  for (int64_t layer = 0; layer < layers; ++layer) make_mixer(layer);  // each mixer refuses what it cannot have
+  const std::vector<std::string> items = layer_mixers();
+  for (const std::string& item : std::set<std::string>(items.begin(), items.end())) make_mixer(item);
 }
 
 std::vector<std::string> ModelConfig::layer_mixers() const {
@@ -125,15 +92,14 @@ std::vector<std::string> ModelConfig::layer_mixers() const {
   return all;
 }
 
-std::shared_ptr<TokenMixer> ModelConfig::make_mixer(int64_t layer) const {
-  const std::string item = layer_mixers().at(static_cast<size_t>(layer));
+std::shared_ptr<TokenMixer> ModelConfig::make_mixer(const std::string& item) const {
   std::vector<std::shared_ptr<TokenMixer>> kinds;
   for (const HeadShare& share : share_heads(item, heads)) {
     const MixerEntry& entry = mixers_->at(share.mixer);
     const auto chosen = options_.find(entry.name);
     try {
       kinds.push_back(entry.make({width, share.heads, head_dim, norm_eps},
-                                 chosen == options_.end() ? *entry.make_options() : *chosen->second));
+                                 chosen == options_.end() ? entry.options : chosen->second));
     } catch (const UsageError& error) {  // a mixer knows its options by their own names only
       const std::string what = error.what();
       if (what.rfind("model.", 0) == 0) throw;

@@ -20,8 +20,6 @@ namespace klab {
 /// With `ratio` N:M and a pattern of two items, N layers of the first alternate with M of the second.
 struct ModelConfig : Configurable {
   explicit ModelConfig(const Registry<MixerEntry>& mixers) : mixers_(&mixers) {}
-  ModelConfig(const ModelConfig& other);
-  ModelConfig& operator=(const ModelConfig& other);
 
   int64_t layers = 2;
   int64_t width = 64;
@@ -45,7 +43,8 @@ struct ModelConfig : Configurable {
   /// The mixers that `pattern` can name.
   const Registry<MixerEntry>& registry() const { return *mixers_; }
 
-  std::shared_ptr<TokenMixer> make_mixer(int64_t layer) const;
+  /// The mixer of a layer, from its item of the pattern.
+  std::shared_ptr<TokenMixer> make_mixer(const std::string& item) const;
   std::shared_ptr<FeedForward> make_feed_forward(int64_t layer) const;
 
  private:
@@ -53,7 +52,7 @@ struct ModelConfig : Configurable {
   int64_t dense_width() const;
 
   const Registry<MixerEntry>* mixers_;
-  std::map<std::string, std::unique_ptr<Configurable>> options_;  // of the mixers in the pattern
+  std::map<std::string, AnyConfig> options_;  // of the mixers in the pattern
 };
 
 }  // namespace klab

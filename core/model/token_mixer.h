@@ -68,19 +68,18 @@ struct MixerEntry {
   std::string summary;
   std::string kernel;  ///< what it runs on: "recurrence/channel/delta", "attention"
   /// The mixer's own options (config keys `model.<name>.*`), with their defaults.
-  std::function<std::unique_ptr<Configurable>()> make_options;
+  AnyConfig options;
   /// Throws UsageError for a shape or options that the mixer cannot have; an option goes by its own name, without the
   /// mixer's ("value_dim"), a key of the shape by its whole one ("model.head_dim").
-  std::function<std::shared_ptr<TokenMixer>(const MixerShape&, const Configurable& options)> make;
+  std::function<std::shared_ptr<TokenMixer>(const MixerShape&, const AnyConfig& options)> make;
 };
 
 /// The entry of a mixer class with a nested `Options` and a constructor from (MixerShape, Options).
 template <class Mixer>
 MixerEntry mixer_entry(std::string name, std::string summary, std::string kernel) {
-  return {std::move(name), std::move(summary), std::move(kernel),
-          [] { return std::make_unique<typename Mixer::Options>(); },
-          [](const MixerShape& shape, const Configurable& options) {
-            return std::make_shared<Mixer>(shape, dynamic_cast<const typename Mixer::Options&>(options));
+  return {std::move(name), std::move(summary), std::move(kernel), AnyConfig(typename Mixer::Options()),
+          [](const MixerShape& shape, const AnyConfig& options) {
+            return std::make_shared<Mixer>(shape, options.as<typename Mixer::Options>());
           }};
 }
 

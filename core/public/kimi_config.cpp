@@ -144,7 +144,7 @@ class Reader {
 };
 
 // "kda*3", "mla", "kda*2": equal neighbours as one item.
-std::string pattern_text(const std::vector<std::string>& layers) {
+std::vector<std::string> compact_pattern(const std::vector<std::string>& layers) {
   std::vector<std::string> items;
   for (size_t i = 0; i < layers.size();) {
     size_t end = i;
@@ -152,7 +152,7 @@ std::string pattern_text(const std::vector<std::string>& layers) {
     items.push_back(end - i == 1 ? layers[i] : fmt::format("{}*{}", layers[i], end - i));
     i = end;
   }
-  return "[" + join(items) + "]";
+  return items;
 }
 
 // A list of words, one for each layer, each of two.
@@ -201,9 +201,8 @@ std::vector<std::string> listed_layers(Reader& linear, int64_t layers) {
 struct Assignments {
   const std::string origin;
   std::vector<Assignment> all;
-  template <class Value>
   void operator()(const std::string& key, const Value& value, const std::string& field) {
-    all.push_back({"model." + key, fmt::format("{}", value), fmt::format("{}: {}", origin, field)});
+    all.push_back({"model." + key, value, fmt::format("{}: {}", origin, field)});
   }
 };
 
@@ -277,8 +276,8 @@ void read_attention(Reader& top, Assignments& set, bool present) {
   set("mla.nope_dim", nope, "qk_nope_head_dim");
   set("mla.rope_dim", rope, "qk_rope_head_dim");
   set("mla.value_dim", value, "v_head_dim");
-  set("mla.latent", latent, "kv_lora_rank");
-  set("mla.query_rank", rank, "q_lora_rank");
+  set("mla.kv_lora_rank", latent, "kv_lora_rank");
+  set("mla.q_lora_rank", rank, "q_lora_rank");
 }
 
 void read_experts(Reader& top, Assignments& set, int64_t layers) {
@@ -374,7 +373,7 @@ PublicConfig parse_public_config(const std::string& text, const std::string& ori
   std::replace(kinds.begin(), kinds.end(), std::string(kLinear), std::string("kda"));
   std::replace(kinds.begin(), kinds.end(), std::string(kFull), std::string("mla"));
   const auto has = [&](const char* mixer) { return std::find(kinds.begin(), kinds.end(), mixer) != kinds.end(); };
-  set("pattern", pattern_text(kinds), "layer lists");
+  set("pattern", compact_pattern(kinds), "layer lists");
   set("layers", layers, "num_hidden_layers");
   set("width", top.count({"hidden_size"}, 1, kWidest), "hidden_size");
   set("vocab", top.count({"vocab_size"}, 1, kWidest), "vocab_size");
@@ -384,7 +383,7 @@ PublicConfig parse_public_config(const std::string& text, const std::string& ori
   set("norm_eps", eps, "rms_norm_eps");
   set("heads", shape.heads, "num_heads");
   set("head_dim", shape.head_dim, "head_dim");
-  if (has("kda")) set("kda.conv_taps", shape.taps, "short_conv_kernel_size");
+  if (has("kda")) set("kda.conv_size", shape.taps, "short_conv_kernel_size");
   read_attention(top, set, has("mla"));
   read_experts(top, set, layers);
   top.only("hidden_act", "silu", "klab's feed-forward layers are SwiGLU");

@@ -32,11 +32,11 @@ bool is_said(const std::string& key) {
                                              "mla.nope_dim",
                                              "mla.rope_dim",
                                              "mla.value_dim",
-                                             "mla.latent",
+                                             "mla.kv_lora_rank",
                                              "moe.groups",
-                                             "mla.query_rank",
+                                             "mla.q_lora_rank",
                                              "moe.scaling",
-                                             "kda.conv_taps",
+                                             "kda.conv_size",
                                              "moe.bias_update",
                                              "moe.experts_per_token",
                                              "moe.expert_width",
@@ -54,15 +54,15 @@ void check_can_be_said(const ModelConfig& config) {
       refuse("model.pattern: layer {} is '{}', but the public layout of Kimi Linear has kda and mla only", i, kinds[i]);
     }
   }
-  ModelConfig given(config), plain(config.registry());
+  ModelConfig plain(config.registry());
   plain.pattern = config.pattern;
   plain.last_layer = config.last_layer;
-  const Fields fields = Fields::of(given), usual = Fields::of(plain);
-  for (size_t i = 0; i < fields.all().size(); ++i) {
-    const Field& field = fields.all()[i];
-    if (!is_said(field.key) && field.get() != usual.all().at(i).get()) {
-      refuse("model.{} = {}: the public layout of Kimi Linear cannot say it; it stands for {}", field.key, field.get(),
-             usual.all().at(i).get());
+  const auto given = values_of(config), usual = values_of(plain);
+  for (size_t i = 0; i < given.size(); ++i) {
+    const auto& [key, value] = given[i];
+    if (!is_said(key) && value != usual.at(i).second) {
+      refuse("model.{} = {}: the public layout of Kimi Linear cannot say it; it stands for {}", key, text_of(value),
+             text_of(usual.at(i).second));
     }
   }
 }
@@ -81,12 +81,9 @@ const TokenMixer* first_mixer(const ModelConfig& config, const Decoder& model, c
 }
 
 int64_t mla_heads(const ModelConfig& config) {
-  ModelConfig copy(config);
-  const Fields fields = Fields::of(copy);
-  for (const Field& field : fields.all()) {
-    if (field.key == "mla.heads" && field.get() != "0") return std::stoll(field.get());
-  }
-  return config.heads;
+  const Fields fields = Fields::of(config);
+  const Field* heads = fields.find("mla.heads");
+  return heads == nullptr || heads->get() == 0 ? config.heads : heads->get().get<int64_t>();
 }
 
 // Widths as they came out, whichever options they came from. Without such layers, something that makes sense.

@@ -6,6 +6,15 @@ namespace klab {
 
 using torch::Tensor;
 
+bool better(const Metrics& a, const Metrics& b) {
+  return std::pair(a.acc_seq, -a.loss) > std::pair(b.acc_seq, -b.loss);
+}
+
+bool better(const std::string& metric, double a, double b) {
+  const bool larger = metric.find("acc") != std::string::npos;
+  return larger ? a > b : a < b;
+}
+
 Score& Score::operator+=(const Score& other) {
   loss_sum += other.loss_sum;
   targets += other.targets;

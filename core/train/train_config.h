@@ -15,14 +15,13 @@ struct TrainConfig : Configurable {
   int64_t eval_examples = 512;
   int64_t checkpoint_every = 500;
   double stop_at = 1.0;
-  double warmup = 0.05;
-  double clip = 1.0;
+  double warmup_ratio = 0.05;
+  double max_grad_norm = 1.0;
   AdamWOptions adamw;
 
   void visit(Fields& fields) override;
-  void validate() const override;
 
-  /// Learning rate of step 1, 2, ..: linear warm-up over the first `warmup` of all steps, then cosine to zero.
+  /// Learning rate of step 1, 2, ..: linear warm-up over the first `warmup_ratio` of all steps, then cosine to zero.
   double lr_at(int64_t step) const;
 };
 

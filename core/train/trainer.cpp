@@ -23,31 +23,23 @@ const std::vector<std::string> kColumns = {
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-Batch on(const torch::Device& device, const Batch& batch) {
-  return {batch.inputs.to(device), batch.labels.to(device), batch.difficulty};
+template <class T>
+std::string to_json(const T& value) {
+  return nlohmann::ordered_json(value).dump();
 }
 
-// Scores go through a checkpoint as text that reads back to the same bits.
-std::string encode(const Score& score) {
-  return fmt::format("{} {} {} {} {}", score.loss_sum, score.targets, score.targets_right, score.sequences,
-                     score.sequences_right);
-}
-
-Score decode_score(const std::string& text) {
+Score score_of(const Checkpoint& checkpoint, const std::string& field) {
   Score score;
-  const std::vector<std::string> parts = split(text, ' ');
-  if (parts.size() != 5) fail("the checkpoint's score '{}' is malformed", text);
-  score.loss_sum = std::stod(parts[0]);
-  score.targets = std::stoll(parts[1]);
-  score.targets_right = std::stoll(parts[2]);
-  score.sequences = std::stoll(parts[3]);
-  score.sequences_right = std::stoll(parts[4]);
+  try {
+    from_object(checkpoint.json_field<nlohmann::ordered_json>(field), score);
+  } catch (const nlohmann::json::exception& error) {
+    fail("the checkpoint's field '{}' is malformed: {}", field, error.what());
+  }
   return score;
 }
 
-bool better(const Score& score, const Score& best) {
-  if (best.targets == 0) return true;
-  return std::pair(score.acc_seq(), -score.loss()) > std::pair(best.acc_seq(), -best.loss());
+Batch on(const torch::Device& device, const Batch& batch) {
+  return {batch.inputs.to(device), batch.labels.to(device), batch.difficulty};
 }
 
 }  // namespace
@@ -86,12 +78,12 @@ Checkpoint Trainer::checkpoint() const {
   for (const auto& item : model_->named_parameters()) checkpoint.tensors["model." + item.key()] = item.value();
   for (const auto& [name, tensor] : adamw_.state()) checkpoint.tensors["adamw." + name] = tensor;
   checkpoint.tensors["generator"] = generator_.get_state();
-  checkpoint.fields = {{"step", fmt::format("{}", status_.step)},  // also the position in the data
-                       {"seconds", fmt::format("{}", status_.seconds)},
-                       {"threads", fmt::format("{}", at::get_num_threads())},
-                       {"train", encode(status_.train)},
-                       {"test", encode(status_.test)},
-                       {"best", encode(status_.best)}};
+  checkpoint.fields = {{"step", to_json(status_.step)},  // also the position in the data
+                       {"seconds", to_json(status_.seconds)},
+                       {"threads", to_json(at::get_num_threads())},
+                       {"train", to_object(status_.train).dump()},
+                       {"test", to_object(status_.test).dump()},
+                       {"best", to_object(status_.best).dump()}};
   return checkpoint;
 }
 
@@ -110,11 +102,11 @@ void Trainer::restore(const Checkpoint& from) {
     fail("the checkpoint holds tensors that the model of config.yaml has not");
   for (auto& [name, tensor] : wanted) tensor.copy_(from.tensor(name));
   generator_.set_state(from.tensor("generator"));
-  status_.step = std::stoll(from.field("step"));
-  status_.seconds = std::stod(from.field("seconds"));
-  status_.train = decode_score(from.field("train"));
-  status_.test = decode_score(from.field("test"));
-  status_.best = decode_score(from.field("best"));
+  status_.step = from.json_field<int64_t>("step");
+  status_.seconds = from.json_field<double>("seconds");
+  status_.train = score_of(from, "train");
+  status_.test = score_of(from, "test");
+  status_.best = score_of(from, "best");
 }
 
 void Trainer::save(const std::string& path) const {
@@ -139,7 +131,7 @@ void Trainer::train_step(const Batch& batch) {
   const Score score = score_batch(model_, on(device_, batch), &loss);
   check_finite(score.loss_sum, "loss");
   loss.backward();
-  status_.grad_norm = adamw_.clip_grad_norm(config_.clip);
+  status_.grad_norm = adamw_.clip_grad_norm(config_.max_grad_norm);
   check_finite(status_.grad_norm, "norm of the gradients");
   adamw_.step(status_.lr);
   model_->after_step();
@@ -194,7 +186,7 @@ Outcome Trainer::run(const std::function<Next(const TrainStatus&, bool)>& watch)
       write_rows();
       next = watch(status_, true);
       status_.train = {};
-      if (better(status_.test, status_.best)) {
+      if (status_.best.targets == 0 || better(status_.test.metrics(), status_.best.metrics())) {
         status_.best = status_.test;
         save(folder_.best());
       }

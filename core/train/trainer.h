@@ -15,14 +15,14 @@
 
 namespace klab {
 
-/// The loss or the gradients stopped being finite: what the run does with these numbers, every time.
+/// The loss or a gradient became non-finite. Deterministic: the same run diverges every time.
 struct Diverged : Error {
   using Error::Error;
 };
 
 enum class Outcome { steps_done, success, stopped };
 
-/// What who watches wants after a step.
+/// The callback's decision after a step.
 enum class Next { step, stop };
 
 class Trainer {
@@ -32,9 +32,9 @@ class Trainer {
   Trainer(Decoder model, const TrainConfig& config, BatchSource train, const BatchSource& test, RunFolder folder,
           const std::vector<std::string>& provenance, bool resume, torch::Device device);
 
-  /// Trains to the end, or until `watch`, which is called after every step, with `evaluated` when an evaluation came
-  /// with it, says to stop; a checkpoint is written then, from which the run can go on. Throws Diverged (the last
-  /// checkpoint stays as it was), and Interrupted, after writing a checkpoint, when a signal asked to stop.
+  /// Trains to the end, or until `watch` returns `stop`; then a checkpoint is written from which the run can continue.
+  /// `watch` is called after every step, with `evaluated` true when the step ended with an evaluation. Throws Diverged
+  /// (the last checkpoint stays as it was), and Interrupted, after writing a checkpoint, when a signal asked to stop.
   Outcome run(const std::function<Next(const TrainStatus&, bool evaluated)>& watch);
 
   const TrainStatus& status() const { return status_; }

@@ -23,74 +23,57 @@ namespace {
 constexpr double kHeld = 0.99;  // of the tokens right
 
 struct CapacityOptions {
-  std::string mixer, widths = "8,16,32", fractions = "0.25,0.5,0.75,1,1.5", lrs = "3e-3,1e-2", seeds = "1";
+  std::string mixer;
+  std::vector<int64_t> widths = {8, 16, 32}, seeds = {1};
+  std::vector<double> loads = {0.25, 0.5, 0.75, 1, 1.5}, lrs = {3e-3, 1e-2};
   double budget_hours = 0;
   std::vector<Assignment> flags;
 };
-
-std::vector<double> numbers(const std::string& text, const char* option) {
-  std::vector<double> all;
-  for (const std::string& word : split(text, ',')) {
-    char* end = nullptr;
-    const double value = std::strtod(word.c_str(), &end);
-    if (word.empty() || *end != '\0' || !(value > 0)) {
-      refuse("{} = {}: must be positive numbers with commas between them", option, text);
-    }
-    all.push_back(value);
-  }
-  if (all.empty()) refuse("{} is empty", option);
-  return all;
-}
 
 int64_t memory_of(const RunConfig& config) { return config.model.layers * config.model.heads * config.model.head_dim; }
 
 // MQAR with `pairs` pairs in a sequence four times as long; as many symbols for every number of pairs of a width, so
 // that only the load differs.
-RunConfig config_of(const CapacityOptions& options, double width, double fraction, const std::string& rate,
-                    const std::string& seed) {
+RunConfig config_of(const CapacityOptions& options, int64_t width, double load, double lr, int64_t seed) {
   std::vector<Assignment> assignments;
-  const auto set = [&](const char* key, const std::string& value) { assignments.push_back({key, value, "capacity"}); };
+  const auto set = [&](const char* key, const Value& value) { assignments.push_back({key, value, "capacity"}); };
   set("task.name", "mqar");
   set("model.pattern", options.mixer);
-  set("model.layers", "2");
-  set("model.heads", "1");
-  set("model.width", "64");
-  set("train.steps", "2000");
-  set("train.batch", "32");
-  set("train.eval_every", "200");
-  set("train.eval_examples", "256");
+  set("model.layers", 2);
+  set("model.heads", 1);
+  set("model.width", 64);
+  set("train.steps", 2000);
+  set("train.batch", 32);
+  set("train.eval_every", 200);
+  set("train.eval_examples", 256);
   assignments.insert(assignments.end(), options.flags.begin(), options.flags.end());
-  set("model.head_dim", fmt::format("{}", static_cast<int64_t>(width)));
-  set("train.lr", rate);
+  set("model.head_dim", width);
+  set("train.lr", lr);
   set("train.seed", seed);
   RunConfig shape;  // for layers and heads, whichever way they were given
   assign(shape, with_public_config(assignments));
   const auto pairs_of = [&](double share) {
     return std::max<int64_t>(1, std::llround(share * static_cast<double>(memory_of(shape))));
   };
-  double most = 0;
-  for (const double one : numbers(options.fractions, "--loads")) most = std::max(most, one);
-  set("task.mqar.pairs", fmt::format("{}", pairs_of(fraction)));
-  set("task.length", fmt::format("{}", std::max<int64_t>(8, 4 * pairs_of(fraction))));
-  set("task.vocab", fmt::format("{}", std::max<int64_t>(8, 2 * pairs_of(most))));
+  set("task.mqar.pairs", pairs_of(load));
+  set("task.length", std::max<int64_t>(8, 4 * pairs_of(load)));
+  set("task.vocab", std::max<int64_t>(8, 2 * pairs_of(*std::max_element(options.loads.begin(), options.loads.end()))));
   return make_run_config(assignments);
 }
 
 std::vector<RunConfig> configs_of(const CapacityOptions& options) {
   std::vector<RunConfig> configs;
-  for (const double width : numbers(options.widths, "--widths")) {
-    for (const double fraction : numbers(options.fractions, "--loads")) {
-      for (const std::string& rate : split(options.lrs, ',')) {
-        for (const std::string& seed : split(options.seeds, ',')) {
-          configs.push_back(config_of(options, width, fraction, rate, seed));
-        }
+  for (const int64_t width : options.widths) {
+    for (const double load : options.loads) {
+      for (const double lr : options.lrs) {
+        for (const int64_t seed : options.seeds) configs.push_back(config_of(options, width, load, lr, seed));
       }
     }
   }
   return configs;
 }
 
-// What one memory was found to hold.
+// How many pairs a memory of one size was found to hold.
 struct Held {
   int64_t memory = 0, pairs = 0;
   bool all = true;  // also the largest number of pairs that was tried
@@ -104,34 +87,23 @@ struct Findings {
 Findings analyse(const std::vector<RunSummary>& runs) {
   Findings findings;
   findings.tried.columns = {"head_dim", "memory", "pairs", "load", "acc_tok", "acc_seq", "seeds"};
-  std::map<std::pair<int64_t, int64_t>, std::map<std::string, std::vector<const RunSummary*>>> cells;
-  std::map<int64_t, int64_t> memory;
-  for (const RunSummary& run : runs) {
-    const auto number = [&](const char* key) { return std::stoll(run.config.at(key)); };
-    const int64_t width = number("model.head_dim");
-    memory[width] = number("model.layers") * number("model.heads") * width;
-    cells[{width, number("task.mqar.pairs")}][run.config.at("train.lr")].push_back(&run);
-  }
-  for (const auto& [place, rates] : cells) {
-    const auto& [width, pairs] = place;
-    double best = -1, sequences = 0;  // of the best learning rate, the mean over its seeds
-    size_t seeds = 0;
-    for (const auto& [rate, of] : rates) {
-      double tokens = 0, whole = 0;
-      for (const RunSummary* run : of) {
-        tokens += run->record.best_acc_tok / static_cast<double>(of.size());
-        whole += run->record.best_acc_seq / static_cast<double>(of.size());
-      }
-      if (tokens > best) best = tokens, sequences = whole, seeds = of.size();
-    }
+  const std::vector<std::string> keys = {"model.head_dim", "task.mqar.pairs", "train.lr"};
+  std::vector<RunGroup> cells = best_over(grouped(runs, keys), keys, "train.lr", "best_acc_tok");
+  std::sort(cells.begin(), cells.end(), [](const RunGroup& a, const RunGroup& b) { return a.values < b.values; });
+  for (const RunGroup& cell : cells) {
+    const RunSummary& first = *cell.runs.front();
+    const auto number = [&](const char* key) { return first.field(key).get<int64_t>(); };
+    const int64_t width = number("model.head_dim"), pairs = number("task.mqar.pairs"),
+                  memory = number("model.layers") * number("model.heads") * width;
+    const double tokens = estimate(cell.metric("best_acc_tok")).mean;
     findings.tried.rows.push_back(
-        {fmt::format("{}", width), fmt::format("{}", memory[width]), fmt::format("{}", pairs),
-         fmt::format("{:.3f}", static_cast<double>(pairs) / static_cast<double>(memory[width])),
-         fmt::format("{:.4f}", best), fmt::format("{:.4f}", sequences), fmt::format("{}", seeds)});
+        {fmt::format("{}", width), fmt::format("{}", memory), fmt::format("{}", pairs),
+         fmt::format("{:.3f}", static_cast<double>(pairs) / static_cast<double>(memory)), fmt::format("{:.4f}", tokens),
+         fmt::format("{:.4f}", estimate(cell.metric("best_acc_seq")).mean), fmt::format("{}", cell.runs.size())});
     Held& held = findings.by_width[width];
-    held.memory = memory[width];
-    if (best >= kHeld) held.pairs = std::max(held.pairs, pairs);
-    held.all = best >= kHeld;  // pairs rise: in the end that of the largest number
+    held.memory = memory;
+    if (tokens >= kHeld) held.pairs = std::max(held.pairs, pairs);
+    held.all = tokens >= kHeld;  // pairs rise: in the end that of the largest number
   }
   return findings;
 }
@@ -184,22 +156,30 @@ int capacity(const CapacityOptions& options, const Globals& globals) {
 }  // namespace
 
 Command capacity_command() {
-  return {
-      "capacity", "how many associations a mixer holds at 99 %, over widths of its memory",
-      "./klab capacity kda --widths 8,16,32 --out runs/capacity-kda",
-      takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
-      [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
-        auto options = std::make_shared<CapacityOptions>();
-        app.add_option("MIXER", options->mixer, "name of a mixer").required();
-        app.add_option("--widths", options->widths, "key widths").show_default();
-        app.add_option("--loads", options->fractions, "pairs as shares of layers x heads x key width").show_default();
-        app.add_option("--lrs", options->lrs, "learning rates; the best one counts").show_default();
-        app.add_renamed("--rates", "--lrs");
-        app.add_option("--seeds", options->seeds, "seeds; their mean counts").show_default();
-        app.add_option("--budget", options->budget_hours, "hours at most; the same command continues").positive();
-        add_run_flags(app, options->flags);
-        return [options, &globals] { return capacity(*options, globals); };
-      }};
+  return {"capacity", "how many associations a mixer holds at 99 %, over widths of its memory",
+          "./klab capacity kda --widths 8,16,32 --out runs/capacity-kda",
+          takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+            auto options = std::make_shared<CapacityOptions>();
+            app.add_option("MIXER", options->mixer, "name of a mixer").required();
+            app.add_option("--widths", options->widths, "key widths").comma_separated().positive().show_default();
+            app.add_option("--loads", options->loads, "pairs as shares of layers x heads x key width")
+                .comma_separated()
+                .positive()
+                .show_default();
+            app.add_option("--lrs", options->lrs, "learning rates; the best one counts")
+                .comma_separated()
+                .positive()
+                .show_default();
+            app.add_renamed("--rates", "--lrs");
+            app.add_option("--seeds", options->seeds, "seeds; their mean counts")
+                .comma_separated()
+                .not_negative()
+                .show_default();
+            app.add_option("--budget", options->budget_hours, "hours at most; the same command continues").positive();
+            add_run_flags(app, options->flags);
+            return [options, &globals] { return capacity(*options, globals); };
+          }};
 }
 
 }  // namespace klab

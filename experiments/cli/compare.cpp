@@ -28,7 +28,7 @@ struct Table {
 };
 
 // "0.931 ± 0.024", with as many digits as a share or a loss is read with.
-std::string text_of(const Estimate& e, const char* plus_minus) {
+std::string estimate_text(const Estimate& e, const char* plus_minus) {
   if (e.count == 1) return fmt::format("{:.3f}", e.mean);
   return fmt::format("{:.3f} {} {:.3f}", e.mean, plus_minus, e.half_width);
 }
@@ -45,7 +45,10 @@ Table table_of(const std::vector<RunGroup>& groups, const std::vector<std::strin
   for (const char* column : {"parameters", "state_bytes", "tokens_per_second"}) table.columns.emplace_back(column);
   for (const RunGroup& group : groups) {
     std::vector<std::string> row;
-    for (const std::string& value : group.values) row.push_back(format == "csv" ? value : bare_list(value));
+    for (const Value& value : group.values) {
+      const std::string text = value.is_null() ? "" : text_of(value);
+      row.push_back(format == "csv" ? text : bare_list(text));
+    }
     row.push_back(fmt::format("{}", group.runs.size()));
     for (const std::string& metric : metrics) {
       const Estimate e = estimate(group.metric(metric));
@@ -53,7 +56,7 @@ Table table_of(const std::vector<RunGroup>& groups, const std::vector<std::strin
         row.push_back(fmt::format("{:.6f}", e.mean));
         row.push_back(std::isfinite(e.half_width) ? fmt::format("{:.6f}", e.half_width) : "");
       } else {
-        row.push_back(text_of(e, format == "latex" ? "$\\pm$" : "±"));
+        row.push_back(estimate_text(e, format == "latex" ? "$\\pm$" : "±"));
       }
     }
     const RunRecord& first = group.runs.front()->record;
@@ -73,7 +76,7 @@ std::string markdown(const Table& table) {
   return text;
 }
 
-// Characters that LaTeX takes for commands; what `text_of` wrote in mathematics stays.
+// Characters that LaTeX takes for commands; what `estimate_text` wrote in mathematics stays.
 std::string latex_cell(const std::string& text) {
   std::string out;
   for (const char c : text) out += c == '_' || c == '%' || c == '&' || c == '#' ? std::string{'\\', c} : std::string{c};

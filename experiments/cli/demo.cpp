@@ -27,8 +27,8 @@ const std::vector<std::string> kKeys = {"model.pattern", "train.lr"};
 
 Sweep demo_sweep(int64_t steps, const Globals& globals) {
   std::vector<Assignment> overrides;
-  if (steps > 0) overrides.push_back({"train.steps", fmt::format("{}", steps), "--steps"});
-  if (globals.seed) overrides.push_back({"train.seed", fmt::format("{}", *globals.seed), "--seed"});
+  if (steps > 0) overrides.push_back({"train.steps", steps, "--steps"});
+  if (globals.seed) overrides.push_back({"train.seed", *globals.seed, "--seed"});
   return read_sweep(source_folder() + "/experiments/configs/demo.yaml", overrides);
 }
 
@@ -52,30 +52,12 @@ void run_all(Sweep sweep, const std::string& folder, int64_t workers, const Glob
   }
 }
 
-// Of each mixer the run that answered most; of equals the one that got there first.
-std::vector<RunGroup> best_of_each(const std::vector<RunSummary>& runs) {
-  const auto score = [](const RunGroup& run) {
-    const RunRecord& record = run.runs.front()->record;
-    return std::tuple(record.best_acc_seq, -record.step, -record.best_loss);
-  };
-  std::vector<RunGroup> best;
-  for (const RunGroup& run : grouped(runs, kKeys)) {
-    const auto at =
-        std::find_if(best.begin(), best.end(), [&](const RunGroup& one) { return one.values[0] == run.values[0]; });
-    if (at == best.end()) {
-      best.push_back(run);
-    } else if (score(run) > score(*at)) {
-      *at = run;
-    }
-  }
-  return best;
-}
-
 // The rows of one file that belong to these runs.
 CsvTable rows_of(CsvTable table, const std::vector<RunGroup>& runs) {
   std::erase_if(table.rows, [&](const std::vector<std::string>& row) {
     return std::none_of(runs.begin(), runs.end(), [&](const RunGroup& run) {
-      return row[table.column(kKeys[0])] == run.values[0] && row[table.column(kKeys[1])] == run.values[1];
+      return row[table.column(kKeys[0])] == text_of(run.values[0]) &&
+             row[table.column(kKeys[1])] == text_of(run.values[1]);
     });
   });
   return table;
@@ -85,10 +67,10 @@ std::string table_of(const std::vector<RunGroup>& runs) {
   std::vector<std::vector<std::string>> rows;
   for (const RunGroup& run : runs) {
     const RunRecord& record = run.runs.front()->record;
-    rows.push_back({bare_list(run.values[0]), run.values[1], fmt::format("{}", record.parameters),
+    rows.push_back({bare_list(text_of(run.values[0])), text_of(run.values[1]), fmt::format("{}", record.parameters),
                     fmt::format("{}", record.state_bytes), fmt::format("{}", record.step),
-                    fmt::format("{:.3f}", record.loss), fmt::format("{:.3f}", record.acc_tok),
-                    fmt::format("{:.3f}", record.acc_seq), short_count(record.tokens_per_second)});
+                    fmt::format("{:.3f}", record.last.loss), fmt::format("{:.3f}", record.last.acc_tok),
+                    fmt::format("{:.3f}", record.last.acc_seq), short_count(record.tokens_per_second)});
   }
   return format_table({"mixer", "lr", "parameters", "state bytes", "steps", "loss", "acc_tok", "acc_seq", "tokens/s"},
                       rows);
@@ -116,7 +98,7 @@ int demo(int64_t steps, int64_t workers, const Globals& globals) {
   run_all(sweep, runs.path(), workers, globals);
 
   const std::vector<RunSummary> all = summarise_sweep(runs);
-  const std::vector<RunGroup> best = best_of_each(all);
+  const std::vector<RunGroup> best = best_over(grouped(all, kKeys), kKeys, "train.lr", "best_acc_seq");
   const CsvTable curves = read_csv(runs.curves());
   write_file(folder + "/all_runs.csv", curves.text());
   write_file(folder + "/demo.csv", rows_of(curves, best).text());

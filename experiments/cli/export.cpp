@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "core/base/error.h"
+#include "core/base/yaml.h"
 #include "core/public/checkpoint.h"
 #include "experiments/command/command.h"
 #include "experiments/run/dtype.h"

@@ -9,6 +9,7 @@
 #include "core/base/file.h"
 #include "core/base/table.h"
 #include "core/base/text.h"
+#include "core/base/yaml.h"
 #include "core/model/accounting.h"
 #include "core/model/pattern.h"
 #include "core/public/kimi_config.h"
@@ -115,7 +116,7 @@ std::string public_dtype(const std::string& config) {
 std::string dtype_of(const Options& options, const std::vector<Assignment>& assignments) {
   std::string dtype = options.dtype;
   for (const Assignment& one : assignments) {
-    if (options.dtype.empty() && one.key == "model.config") dtype = public_dtype(one.text);
+    if (options.dtype.empty() && one.key == "model.config") dtype = public_dtype(text_of(one.value));
   }
   if (dtype.empty()) return "float32";
   if (std::find(kDtypeNames.begin(), kDtypeNames.end(), dtype) == kDtypeNames.end()) {

@@ -10,12 +10,11 @@
 #include "core/base/progress.h"
 #include "core/base/provenance.h"
 #include "core/base/text.h"
+#include "core/base/yaml.h"
 #include "core/io/checkpoint.h"
 #include "core/train/tensorboard.h"
 #include "experiments/command/command.h"
 #include "experiments/plot/plot.h"
-#include "experiments/run/device.h"
-#include "experiments/run/evaluations.h"
 #include "experiments/run/run.h"
 
 namespace klab {
@@ -24,8 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kTensorboardHelp = "also write the evaluations to RUNDIR/tensorboard, for TensorBoard";
-
-std::string config_path(const std::string& folder) { return folder + "/config.yaml"; }
 
 std::string describe(const TrainStatus& status) {
   const Score& score = status.train.targets > 0 ? status.train : status.test;
@@ -61,38 +58,43 @@ struct TrainOptions {
   bool resume = false, tensorboard = false;
 };
 
-int train_to_the_end(RunConfig& config, const RunFolder& folder, const Globals& globals, const TrainOptions& options) {
-  const auto provenance_lines = provenance(globals.command_line, at::get_num_threads());
-  Trainer trainer = make_trainer(config, folder, provenance_lines, options.resume, open_device(globals.device));
-  const int64_t start = trainer.status().step;
-  std::optional<TensorboardWriter> tensorboard;
-  if (options.tensorboard) tensorboard.emplace(folder.path + "/tensorboard", start);
-  if (!globals.quiet) {
-    const std::string from = start > 0 ? fmt::format(", from step {}", start) : "";
-    fmt::print(stderr, "{} on {}: {} steps of {} x {} tokens{}; files in {}\n", join(config.model.pattern, "-"),
-               config.task.name, config.train.steps, config.train.batch, config.task.length, from, folder.path);
-  }
-  Outcome outcome{};
-  {
-    Progress progress(config.run_name(), config.train.steps, start, globals.quiet);
-    outcome = trainer.run([&](const TrainStatus& status, bool evaluated) {
-      progress.update(status.step, describe(status));
-      if (evaluated && tensorboard) log_to(*tensorboard, status);
-      if (evaluated) {
-        progress.note(fmt::format("step {:>6}  held-out loss {:.4f}  acc_tok {:.4f}  acc_seq {:.4f}", status.step,
-                                  status.test.loss(), status.test.acc_tok(), status.test.acc_seq()));
-      }
-      return Next::step;
-    });
-  }
-  const TrainStatus& status = trainer.status();
-  write_evaluations(config, trainer, folder, provenance_lines);
-  draw(folder, fmt::format("{}: {}", config.task.name, join(config.model.pattern, ", ")));
+void print_summary(const RunConfig& config, const RunRecord& record, double wait_share, const std::string& folder) {
+  const Metrics &last = record.last, &best = record.best;
   fmt::print("{} after {} steps: held-out acc_seq {:.4f}, acc_tok {:.4f}, loss {:.4f}; best acc_seq {:.4f}\n",
-             outcome == Outcome::success ? "success" : "done", status.step, status.test.acc_seq(),
-             status.test.acc_tok(), status.test.loss(), status.best.acc_seq());
+             last.acc_seq >= config.train.stop_at ? "success" : "done", record.step, last.acc_seq, last.acc_tok,
+             last.loss, best.acc_seq);
   fmt::print("{} tokens/s; {:.2f} % of the time spent waiting for data; {} s; files in {}\n",
-             short_count(status.tokens_per_second), 100 * status.wait_share, clock_time(status.seconds), folder.path);
+             short_count(record.tokens_per_second), 100 * wait_share, clock_time(record.seconds), folder);
+}
+
+int train_to_the_end(const RunConfig& config, const RunFolder& folder, const Globals& globals,
+                     const TrainOptions& options) {
+  const RunOptions how{globals.device, provenance(globals.command_line, at::get_num_threads()), options.resume};
+  std::optional<TensorboardWriter> tensorboard;
+  std::optional<Progress> progress;
+  double wait_share = 0;
+  const auto begin = [&](int64_t start) {
+    if (options.tensorboard) tensorboard.emplace(folder.path + "/tensorboard", start);
+    if (!globals.quiet) {
+      const std::string from = start > 0 ? fmt::format(", from step {}", start) : "";
+      fmt::print(stderr, "{} on {}: {} steps of {} x {} tokens{}; files in {}\n", join(config.model.pattern, "-"),
+                 config.task.name, config.train.steps, config.train.batch, config.task.length, from, folder.path);
+    }
+    progress.emplace(config.run_name(), config.train.steps, start, globals.quiet);
+  };
+  const RunRecord record = train_run(folder, how, [&](const RunRecord& now, const TrainStatus* status, bool evaluated) {
+    if (status == nullptr) return begin(now.step);
+    wait_share = status->wait_share;
+    progress->update(status->step, describe(*status));
+    if (!evaluated) return;
+    if (tensorboard) log_to(*tensorboard, *status);
+    progress->note(fmt::format("step {:>6}  held-out loss {:.4f}  acc_tok {:.4f}  acc_seq {:.4f}", status->step,
+                               now.last.loss, now.last.acc_tok, now.last.acc_seq));
+  });
+  progress.reset();
+  if (record.state != RunState::finished) fail("{}", record.reason);
+  draw(folder, fmt::format("{}: {}", config.task.name, join(config.model.pattern, ", ")));
+  print_summary(config, record, wait_share, folder.path);
   return 0;
 }
 
@@ -100,28 +102,29 @@ int train(const std::string& file, const std::vector<Assignment>& flags, bool te
   if (!file.empty()) require_input(file);
   std::vector<Assignment> assignments = file.empty() ? std::vector<Assignment>{} : read_yaml(file);
   assignments.insert(assignments.end(), flags.begin(), flags.end());
-  if (globals.seed) assignments.push_back({"train.seed", fmt::format("{}", *globals.seed), "--seed"});
-  RunConfig config = make_run_config(assignments);
+  if (globals.seed) assignments.push_back({"train.seed", *globals.seed, "--seed"});
+  const RunConfig config = make_run_config(assignments);
+  if (globals.device == "cpu") require_memory(config);
 
   const RunFolder folder{globals.out.empty() ? "runs/" + config.run_name() : globals.out};
-  if (fs::exists(config_path(folder.path))) {
+  if (fs::exists(folder.config())) {
     refuse("'{}' already holds a run: continue it with 'klab resume {}', or choose another --out", folder.path,
            folder.path);
   }
   make_writable_folder(folder.path);
-  write_file(config_path(folder.path), "# " + globals.command_line + "\n" + to_yaml(config));
+  write_file(folder.config(), "# " + globals.command_line + "\n" + to_yaml(config));
   return train_to_the_end(config, folder, globals, {.resume = false, .tensorboard = tensorboard});
 }
 
 int resume(const std::string& path, bool tensorboard, const Globals& globals) {
-  if (!fs::exists(config_path(path))) refuse("'{}' is not a run folder: it has no config.yaml", path);
-  RunConfig config = make_run_config(read_yaml(config_path(path)));
   const RunFolder folder{path};
+  if (!fs::exists(folder.config())) refuse("'{}' is not a run folder: it has no config.yaml", path);
+  const RunConfig config = make_run_config(read_yaml(folder.config()));
   if (!fs::exists(folder.last())) {
     fmt::print(stderr, "'{}' has no checkpoint yet: starting from the beginning\n", path);
   } else if (globals.threads == 0) {
     // The same number of threads sums in the same order: that is what makes the bits the same.
-    at::set_num_threads(std::stoi(load_checkpoint(folder.last()).field("threads")));
+    at::set_num_threads(load_checkpoint(folder.last()).json_field<int>("threads"));
   }
   return train_to_the_end(config, folder, globals, {.resume = true, .tensorboard = tensorboard});
 }

@@ -63,6 +63,11 @@ CommandOption CommandOptions::add_option(const std::string& name, std::vector<st
   return CommandOption(app_.add_option(name, values, help));
 }
 
+CommandOption CommandOptions::add_option(const std::string& name, std::vector<double>& values,
+                                         const std::string& help) {
+  return CommandOption(app_.add_option(name, values, help));
+}
+
 CommandOption CommandOptions::add_option(const std::string& name, std::vector<int64_t>& values,
                                          const std::string& help) {
   return CommandOption(app_.add_option(name, values, help));

@@ -44,6 +44,7 @@ class CommandOptions {
   CommandOption add_option(const std::string& name, double& value, const std::string& help);
   CommandOption add_option(const std::string& name, std::vector<std::string>& values, const std::string& help);
   CommandOption add_option(const std::string& name, std::vector<int64_t>& values, const std::string& help);
+  CommandOption add_option(const std::string& name, std::vector<double>& values, const std::string& help);
   void add_flag(const std::string& name, bool& value, const std::string& help);
 
   /// Calls `take` with the word behind the option. In the help it stands under the heading `group`.

@@ -23,14 +23,18 @@ void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments) {
 }
 
 void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments, const std::string& prefix) {
-  for (const Field& field : all_run_fields()) {
+  const RunFields& all = all_run_fields();
+  for (const auto& [old, now] : all.renamed) {
+    if (old.starts_with(prefix)) app.add_renamed("--" + old, "--" + now);
+  }
+  for (const Field& field : all.fields) {
     if (field.key.rfind(prefix, 0) != 0) continue;
     app.add_function(
         "--" + field.key,
         [&assignments, key = field.key](const std::string& text) {
           assignments.push_back({key, text, "command line"});
         },
-        fmt::format("{} [{}] ({})", field.help, field.get(), field.type),
+        fmt::format("{} [{}] ({})", field.help, text_of(field.get()), field.type),
         "Config: " + field.key.substr(0, field.key.find('.')));
   }
 }

@@ -13,7 +13,7 @@
 namespace klab {
 Evaluation evaluate_variant(const TaskVariant& variant, const RunConfig& config, Decoder& model,
                             const torch::Device& device, Split split) {
-  Evaluation result{variant.text, variant.task.length, variant.task.make()->difficulty_name(), {}, {}};
+  Evaluation result{variant.name, variant.task.length, variant.task.make()->difficulty_name(), {}, {}};
   const BatchSource source = batch_source(variant.task, config.train.seed, config.train.batch, split);
   std::map<int64_t, Score> by_difficulty;
   for (int64_t i = 0; i * config.train.batch < config.test.examples; ++i) {

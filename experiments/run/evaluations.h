@@ -12,9 +12,9 @@ namespace klab {
 
 /// Scores of one variant of a task.
 struct Evaluation {
-  std::string variant;  ///< as written in test.also; "" for the task itself
+  std::string variant;  ///< "length=256 mqar.pairs=8"; "" for the task itself
   int64_t length;
-  std::string measure;  ///< what `difficulty` counts
+  std::string measure;  ///< the unit of `difficulty`
   Score all;
   std::vector<std::pair<int64_t, Score>> slices;  ///< by difficulty, rising; of targets, not sequences
 };

@@ -3,19 +3,21 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "core/base/error.h"
+#include "core/base/interrupt.h"
 #include "core/base/random.h"
+#include "core/base/yaml.h"
 #include "core/io/checkpoint.h"
+#include "core/model/accounting.h"
+#include "experiments/run/device.h"
+#include "experiments/run/evaluations.h"
 
 namespace klab {
 namespace {
 
 constexpr uint64_t kMixtureStream = 0x6d6978;  // apart from the streams of examples
-
-}  // namespace
-
-namespace {
 
 Batch as_batch(const ExampleBatch& examples) {
   const auto tensor = [&](const std::vector<int64_t>& ids) {
@@ -72,14 +74,77 @@ int64_t load_parameters(const std::string& path, const Decoder& model) {
     }
   }
   for (const auto& item : parameters) torch::Tensor(item.value()).copy_(checkpoint.tensor("model." + item.key()));
-  return std::stoll(checkpoint.field("step"));
+  return checkpoint.json_field<int64_t>("step");
 }
 
 Trainer make_trainer(const RunConfig& config, const RunFolder& folder, const std::vector<std::string>& provenance,
                      bool resume, const torch::Device& device) {
+  if (device.is_cpu()) require_memory(config);
   return Trainer(make_model(config), config.train, training_source(config),
                  batch_source(config.task, config.train.seed, config.train.batch, Split::test), folder, provenance,
                  resume, device);
+}
+
+namespace {
+
+constexpr std::chrono::milliseconds kRecordEvery{500};
+
+void train_and_evaluate(const RunFolder& folder, const RunOptions& options, const WatchRun& watch, RunRecord& record) {
+  using Clock = std::chrono::steady_clock;
+  const RunConfig config = make_run_config(read_yaml(folder.config()));
+  Trainer trainer = make_trainer(config, folder, options.provenance, options.resume, open_device(options.device));
+  const Accounting cost = account(trainer.model(), config.task.length);
+  record.parameters = cost.parameters;
+  record.state_bytes = cost.state_bytes;
+  record.set(trainer.status());
+  watch(record, nullptr, false);
+  if (record.state != RunState::running) return;
+  write_record(folder, record);
+  Clock::time_point written = Clock::now();
+  trainer.run([&](const TrainStatus& status, bool evaluated) {
+    record.set(status);
+    watch(record, &status, evaluated);
+    if (record.state != RunState::running) return Next::stop;
+    if (Clock::now() - written >= kRecordEvery) {
+      write_record(folder, record);
+      written = Clock::now();
+    }
+    return Next::step;
+  });
+  record.set(trainer.status());
+  if (record.state != RunState::running) return;
+  write_evaluations(config, trainer, folder, options.provenance);
+  record.state = RunState::finished;
+}
+
+}  // namespace
+
+RunRecord train_run(const RunFolder& folder, const RunOptions& options, const WatchRun& watch) {
+  RunRecord record;
+  record.state = RunState::running;
+  record.provenance = options.provenance;
+  const auto ends = [&](RunState state, const std::string& reason) {
+    record.state = state;
+    record.reason = reason;
+  };
+  try {
+    train_and_evaluate(folder, options, watch, record);
+  } catch (const Interrupted&) {
+    write_record(folder, record);
+    throw;
+  } catch (const Diverged& error) {
+    ends(RunState::diverged, error.what());
+  } catch (const c10::Error& error) {
+    ends(RunState::failed, error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    ends(RunState::failed, error.what());
+  }
+  try {
+    write_record(folder, record);
+  } catch (const std::exception& error) {
+    fail("{}", record.reason.empty() ? error.what() : record.reason);  // the first reason: the disk may be full
+  }
+  return record;
 }
 
 }  // namespace klab

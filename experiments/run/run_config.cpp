@@ -1,8 +1,11 @@
 #include "experiments/run/run_config.h"
 
+#include <torch/nn/module.h>
+
 #include <algorithm>
 #include <set>
 
+#include "core/base/memory.h"
 #include "core/base/text.h"
 #include "core/public/kimi_config.h"
 
@@ -10,58 +13,52 @@ namespace klab {
 
 namespace {
 
-// "length=128 mqar.pairs=8" over the task's own keys.
-TaskVariant variant_of(const RunConfig& base, const std::string& key, const std::string& text, bool weighted) {
-  TaskVariant variant{text, base.task};
-  std::vector<Assignment> assignments;
-  for (const std::string& word : split(text, ' ')) {
-    if (word.empty()) continue;
-    const size_t equals = word.find('=');
-    require(equals != std::string::npos && equals > 0, key, text, "must be words like length=128");
-    const std::string name = word.substr(0, equals), value = word.substr(equals + 1);
-    if (name == "weight" && weighted) {
-      require(!value.empty() && value.size() < 7 && value.find_first_not_of("0123456789") == std::string::npos &&
-                  std::stoll(value) > 0,
-              key, text, "must have a weight that is a whole number from 1 to 999999");
-      variant.weight = std::stoll(value);
-    } else {
-      assignments.push_back({"task." + name, value, fmt::format("{} '{}'", key, text)});
-    }
-  }
+constexpr int64_t kLargestWeight = 1'000'000;
+
+// The keys `task.*` that one variant sets, and its weight.
+TaskVariant variant_of(const RunConfig& base, const std::string& key, const Value& settings, bool weighted) {
   struct Root : Configurable {
-    TaskConfig& task;
-    explicit Root(TaskConfig& t) : task(t) {}
-    void visit(Fields& fields) override { fields.group("task", task); }
-  } root(variant.task);
+    TaskVariant variant;
+    bool weighted = false;
+    void visit(Fields& fields) override {
+      variant.task.visit(fields);
+      if (weighted) fields("weight", variant.weight, {1, kLargestWeight}, "share of the batches");
+    }
+  } root;
+  root.variant.task = base.task;
+  root.weighted = weighted;
+  std::vector<Assignment> assignments;
+  std::vector<std::string> words;
+  for (const auto& [name, value] : settings.items()) {
+    assignments.push_back({name, value, key});
+    if (name != "weight") words.push_back(fmt::format("{}={}", name, text_of(value)));
+  }
   assign(root, assignments);
-  variant.task.validate();
-  return variant;
+  root.variant.task.validate();
+  root.variant.name = join(words, " ");
+  return root.variant;
 }
 
-std::vector<TaskVariant> variants_of(const RunConfig& base, const std::string& key,
-                                     const std::vector<std::string>& texts, bool weighted) {
+std::vector<TaskVariant> variants_of(const RunConfig& base, const std::string& key, const std::vector<Value>& list,
+                                     bool weighted) {
   std::vector<TaskVariant> all;
-  for (const std::string& text : texts) all.push_back(variant_of(base, key, text, weighted));
+  for (size_t i = 0; i < list.size(); ++i) {
+    all.push_back(variant_of(base, fmt::format("{}[{}]", key, i), list[i], weighted));
+  }
   return all;
 }
 
 }  // namespace
 
 void MixtureConfig::visit(Fields& fields) {
-  fields("tasks", tasks,
-         "variants of the task to train on as well, each like \"length=128 mqar.pairs=8 weight=2\"; a batch is of one, "
-         "drawn by weight (1 where it is not said, and of the task itself)",
-         /*may_be_empty=*/true);
+  fields.maps("tasks", tasks,
+              "variants of the task to train on as well: [{length: 128, mqar.pairs: 8, weight: 2}, ..]; a batch is of "
+              "one variant, drawn by weight (default 1, as that of the task itself)");
 }
 
 void TestConfig::visit(Fields& fields) {
-  fields("also", also, "variants of the task to test at the end, each like \"length=256\": evaluations.csv",
-         /*may_be_empty=*/true);
-  fields("examples", examples, "held-out sequences of each of them");
-}
-
-void TestConfig::validate() const {
-  require(examples >= 1, "test.examples", fmt::format("{}", examples), "must be at least 1");
+  fields.maps("also", also, "variants of the task to evaluate at the end: [{length: 256}, ..]; makes evaluations.csv");
+  fields("examples", examples, {1, 1'000'000'000}, "held-out sequences for each of them");
 }
 
 void RunConfig::visit(Fields& fields) {
@@ -81,10 +78,9 @@ std::vector<TaskVariant> RunConfig::tested_variants() const {
 }
 
 void RunConfig::validate() const {
+  check_values(*this);
   task.validate();
   model.validate();
-  train.validate();
-  test.validate();
   const int64_t needed = task_vocabulary();
   require(vocabulary() >= needed, "model.vocab", fmt::format("{}", model.vocab),
           fmt::format("must be at least {}, the vocabulary of task {} (0: just that)", needed, task.name));
@@ -100,7 +96,7 @@ int64_t RunConfig::task_vocabulary() const {
 
 int64_t RunConfig::vocabulary() const { return model.vocab > 0 ? model.vocab : task_vocabulary(); }
 
-std::string RunConfig::run_name() {
+std::string RunConfig::run_name() const {
   std::string pattern = join(model.pattern, "-");
   std::replace_if(
       pattern.begin(), pattern.end(), [](char c) { return c == '*' || c == ':' || c == '+'; }, '_');
@@ -114,7 +110,7 @@ std::vector<Assignment> with_public_config(const std::vector<Assignment>& assign
       all.push_back(given);
       continue;
     }
-    const std::vector<Assignment> keys = read_public_config(given.text).model;
+    const std::vector<Assignment> keys = read_public_config(text_of(given.value)).model;
     all.insert(all.end(), keys.begin(), keys.end());
   }
   return all;
@@ -127,11 +123,36 @@ RunConfig make_run_config(const std::vector<Assignment>& assignments) {
   return config;
 }
 
-const std::vector<Field>& all_run_fields() {
+void require_memory(const RunConfig& config) {
+  const ParameterPlace nowhere(torch::kMeta, torch::kFloat);
+  std::map<std::pair<std::string, bool>, double> sizes;  // by what a layer is made of: layers repeat
+  const auto size_of = [](const torch::nn::Module& module) {
+    double size = 0;
+    for (const auto& parameter : module.parameters()) size += static_cast<double>(parameter.numel());
+    return size;
+  };
+  double parameters = 2.0 * static_cast<double>(config.vocabulary()) * static_cast<double>(config.model.width);
+  const std::vector<std::string> items = config.model.layer_mixers();
+  for (int64_t layer = 0; layer < config.model.layers; ++layer) {
+    const std::pair key(items[static_cast<size_t>(layer)], layer < config.model.first_dense);
+    if (!sizes.contains(key)) {
+      sizes[key] = size_of(*config.model.make_mixer(key.first)) + size_of(*config.model.make_feed_forward(layer));
+    }
+    parameters += sizes[key];
+  }
+  const double bytes = parameters * 4 * sizeof(float), memory = static_cast<double>(machine_memory());
+  if (bytes <= memory) return;
+  refuse(
+      "model.width = {}, model.layers = {}: {} parameters need {}B for weights, gradients and AdamW's moments, but the "
+      "machine has {}B of memory",
+      config.model.width, config.model.layers, short_count(parameters), short_count(bytes), short_count(memory));
+}
+
+const RunFields& all_run_fields() {
   // Static, because the fields' accessors refer to the configs, and because three commands ask for them at every start.
   static std::vector<std::unique_ptr<RunConfig>> configs;
-  static const std::vector<Field> all = [] {
-    std::vector<Field> fields;
+  static const RunFields all = [] {
+    RunFields result;
     std::set<std::string> seen;
     for (const std::string& name : tasks().names()) {
       RunConfig& config = *configs.emplace_back(std::make_unique<RunConfig>());
@@ -139,10 +160,11 @@ const std::vector<Field>& all_run_fields() {
       config.model.pattern = mixers().names();
       const Fields of_task = Fields::of(config);
       for (const Field& field : of_task.all()) {
-        if (seen.insert(field.key).second) fields.push_back(field);
+        if (seen.insert(field.key).second) result.fields.push_back(field);
       }
+      result.renamed.insert(of_task.renamed_keys().begin(), of_task.renamed_keys().end());
     }
-    return fields;
+    return result;
   }();
   return all;
 }

@@ -12,6 +12,7 @@
 #include "core/base/file.h"
 #include "core/base/text.h"
 #include "core/base/version.h"
+#include "core/base/yaml.h"
 #include "experiments/sweep/sweep.h"
 #include "experiments/sweep/sweep_file.h"
 
@@ -24,10 +25,7 @@ using Clock = std::chrono::steady_clock;
 constexpr double kSearchShare = 0.6;  // of the time
 
 bool fits(const RunSummary& run, const std::vector<CellKey>& cell) {
-  return std::all_of(cell.begin(), cell.end(), [&](const CellKey& one) {
-    const auto found = run.config.find(one.key);
-    return found != run.config.end() && found->second == one.value;
-  });
+  return std::all_of(cell.begin(), cell.end(), [&](const CellKey& one) { return run.field(one.key) == one.value; });
 }
 
 SweepOutcome conduct(Sweep sweep, const std::string& folder, double hours, const ReproduceOptions& options) {
@@ -60,9 +58,8 @@ Sweep fresh_seeds(const std::vector<RunSummary>& best, const StudyPlan& plan) {
   std::vector<RunConfig> configs;
   for (const RunSummary& run : best) {
     for (int64_t i = 1; i <= plan.seeds; ++i) {
-      std::vector<Assignment> assignments = read_yaml(run.folder + "/config.yaml");
-      const int64_t seed = std::stoll(run.config.at("train.seed")) + i;
-      assignments.push_back({"train.seed", fmt::format("{}", seed), "the study"});
+      std::vector<Assignment> assignments = read_yaml(RunFolder{run.folder}.config());
+      assignments.push_back({"train.seed", run.field("train.seed").get<int64_t>() + i, "the study"});
       configs.push_back(make_run_config(assignments));
     }
   }
@@ -86,12 +83,12 @@ Study run_study(const StudyPlan& plan, const ReproduceOptions& options) {
   const std::string file =
       fmt::format("{}/experiments/figures/{}/{}.yaml", source_folder(), plan.figure, options.scale);
   std::vector<Assignment> seed;
-  if (options.seed) seed.push_back({"train.seed", fmt::format("{}", *options.seed), "--seed"});
+  if (options.seed) seed.push_back({"train.seed", *options.seed, "--seed"});
   SweepOutcome found = conduct(read_sweep(file, seed), search.path(), kSearchShare * options.budget_hours, options);
   study.search = summarise_sweep(search);
   if (study.search.empty()) fail("no run of {} got as far as an evaluation: give it a larger --budget", plan.figure);
   const double hours = std::chrono::duration<double>(Clock::now() - begin).count() / 3600;
-  // While the search goes on, what is best may still change.
+  // An unfinished search may still find a better learning rate.
   study.out_of_time = found.out_of_time;
   if (!found.out_of_time) {
     const SweepOutcome again = conduct(fresh_seeds(best_of_cells(study.search, plan), plan), seeds.path(),
@@ -106,8 +103,8 @@ Study run_study(const StudyPlan& plan, const ReproduceOptions& options) {
   return study;
 }
 
-std::vector<double> values_of(const std::vector<RunSummary>& runs, const std::vector<CellKey>& cell,
-                              const std::string& metric) {
+std::vector<double> metric_of_cell(const std::vector<RunSummary>& runs, const std::vector<CellKey>& cell,
+                                   const std::string& metric) {
   std::vector<double> values;
   for (const RunSummary& run : runs) {
     if (fits(run, cell)) values.push_back(metric_of(run.record, metric));
@@ -115,20 +112,13 @@ std::vector<double> values_of(const std::vector<RunSummary>& runs, const std::ve
   return values;
 }
 
-std::vector<std::string> values_of_key(const std::vector<RunSummary>& runs, const std::string& key) {
-  std::vector<std::string> values;
+std::vector<Value> values_of_key(const std::vector<RunSummary>& runs, const std::string& key) {
+  std::vector<Value> values;
   for (const RunSummary& run : runs) {
-    const auto found = run.config.find(key);
-    if (found != run.config.end() && std::find(values.begin(), values.end(), found->second) == values.end()) {
-      values.push_back(found->second);
-    }
+    const Value value = run.field(key);
+    if (!value.is_null() && std::find(values.begin(), values.end(), value) == values.end()) values.push_back(value);
   }
-  const bool numbers = std::all_of(values.begin(), values.end(), [](const std::string& text) {
-    return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-  });
-  if (numbers) {
-    std::sort(values.begin(), values.end(), [](const auto& a, const auto& b) { return std::stoll(a) < std::stoll(b); });
-  }
+  if (!values.empty() && values.front().is_number()) std::sort(values.begin(), values.end());
   return values;
 }
 

@@ -1,5 +1,4 @@
-// What the figures have in common that compare trained models: a search for the learning rate of each model, then fresh
-// seeds at what it found.
+// A comparison of trained models: a search for the learning rate of each, then runs with fresh seeds at the best one.
 #pragma once
 
 #include <string>
@@ -16,26 +15,27 @@ struct Study {
 };
 
 struct StudyPlan {
-  std::string figure;              ///< the folder under experiments/ with SCALE.yaml
+  std::string figure;              ///< the folder under experiments/figures/ with SCALE.yaml
   std::vector<std::string> cells;  ///< keys: each combination of their values gets its own learning rate
-  std::string metric;              ///< that decides
+  std::string metric;              ///< that chooses the learning rate
   int64_t seeds = 3;               ///< fresh ones
 };
 
-/// Runs experiments/FIGURE/SCALE.yaml, then the best run of each cell again with seeds that the search has not seen, so
-/// that what is shown was not chosen for looking good. Works in OUT/runs-SCALE/, continues there, and leaves
-/// search.csv, results.csv, curves.csv and evaluations.csv in OUT. Throws Error when a run failed for another reason
-/// than diverging.
+/// Runs experiments/figures/FIGURE/SCALE.yaml, then the best run of each cell again with seeds that the search has not
+/// seen: results on the search's own seed would be biased by the choice. Works in OUT/runs-SCALE/, continues there, and
+/// leaves search.csv, results.csv, curves.csv and evaluations.csv in OUT. Throws Error when a run failed for another
+/// reason than diverging.
 Study run_study(const StudyPlan& plan, const ReproduceOptions& options);
 
-/// The mean of a metric over a cell's fresh seeds: nothing where none was run.
+/// The metric of every run whose config has these values.
 struct CellKey {
-  std::string key, value;
+  std::string key;
+  Value value;
 };
-std::vector<double> values_of(const std::vector<RunSummary>& runs, const std::vector<CellKey>& cell,
-                              const std::string& metric);
-/// Values of a key among runs, in their order of appearance, or of size where they are numbers.
-std::vector<std::string> values_of_key(const std::vector<RunSummary>& runs, const std::string& key);
+std::vector<double> metric_of_cell(const std::vector<RunSummary>& runs, const std::vector<CellKey>& cell,
+                                   const std::string& metric);
+/// Values of a key among runs, in their order of appearance; numbers rising.
+std::vector<Value> values_of_key(const std::vector<RunSummary>& runs, const std::string& key);
 
 /// "98.4 ± 1.2" in percent; "-" where there is nothing.
 std::string percent(const std::vector<double>& shares);

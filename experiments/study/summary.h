@@ -1,4 +1,4 @@
-// Runs side by side: what each was and how it ended, and groups of runs that differ in their seed alone.
+// Runs with their configs and results, and groups of runs that differ in their seed alone.
 #pragma once
 
 #include <functional>
@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/config.h"
 #include "experiments/study/statistics.h"
 #include "experiments/sweep/folder.h"
 
@@ -13,12 +14,14 @@ namespace klab {
 
 struct RunSummary {
   std::string folder;
-  std::map<std::string, std::string> config;  ///< every field, as text
+  std::map<std::string, Value> config;  ///< every field by its key
   RunRecord record;
+
+  /// A field, null where the run has no such key (an option of another mixer).
+  Value field(const std::string& key) const;
 };
 
-/// The run in a folder, whether `klab train` or a sweep made it. Throws UsageError when it holds none, and Error when
-/// it has not been evaluated yet.
+/// The run in a folder. Throws UsageError when it holds none, and Error when it has not been evaluated yet.
 RunSummary summarise(const std::string& folder);
 
 /// The runs of a sweep that were evaluated, in the order of its file.
@@ -32,7 +35,7 @@ std::vector<std::string> differing_keys(const std::vector<RunSummary>& runs);
 
 /// Runs that agree in some keys.
 struct RunGroup {
-  std::vector<std::string> values;  ///< of the keys
+  std::vector<Value> values;  ///< of the keys
   std::vector<const RunSummary*> runs;
 
   std::vector<double> metric(const std::string& name) const;
@@ -41,12 +44,9 @@ struct RunGroup {
 /// In the order in which they first appear.
 std::vector<RunGroup> grouped(const std::vector<RunSummary>& runs, const std::vector<std::string>& keys);
 
-/// Of the groups that differ in `over` alone (one of `keys`) the one with the best mean of the metric;
-/// loss decides between equals.
+/// Of the groups that differ in `over` alone (one of `keys`) the one with the best mean of the metric; the loss decides
+/// between equals.
 std::vector<RunGroup> best_over(const std::vector<RunGroup>& groups, const std::vector<std::string>& keys,
                                 const std::string& over, const std::string& metric);
-
-/// A number of a record by its column in results.csv; throws UsageError for a name that is none.
-double metric_of(const RunRecord& record, const std::string& name);
 
 }  // namespace klab

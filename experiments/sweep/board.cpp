@@ -74,10 +74,11 @@ std::string SweepBoard::running_table(const std::vector<RunRecord>& records) con
   for (size_t i = 0; i < records.size() && rows.size() < kMostRows; ++i) {
     const RunRecord& r = records[i];
     if (r.state != RunState::running && r.state != RunState::parked) continue;
-    rows.push_back(
-        {name_of(i), fmt::format("{}/{}", r.step, plan_.runs[i].steps),
-         r.evaluated ? fmt::format("{:.3f}", r.loss) : "-", r.evaluated ? fmt::format("{:.3f}", r.acc_tok) : "-",
-         r.evaluated ? fmt::format("{:.3f}", r.acc_seq) : "-", short_count(r.tokens_per_second), to_string(r.state)});
+    rows.push_back({name_of(i), fmt::format("{}/{}", r.step, plan_.runs[i].steps),
+                    r.evaluated ? fmt::format("{:.3f}", r.last.loss) : "-",
+                    r.evaluated ? fmt::format("{:.3f}", r.last.acc_tok) : "-",
+                    r.evaluated ? fmt::format("{:.3f}", r.last.acc_seq) : "-", short_count(r.tokens_per_second),
+                    to_string(r.state)});
   }
   return rows.empty() ? "" : format_table({"run", "step", "loss", "acc_tok", "acc_seq", "tokens/s", ""}, rows);
 }
@@ -97,8 +98,9 @@ void SweepBoard::tell_endings(const std::vector<RunRecord>& records) {
     const RunRecord& r = records[i];
     if (told_[i] == r.state || !is_over(r.state)) continue;
     told_[i] = r.state;
-    const std::string score =
-        r.evaluated ? fmt::format("  loss {:.3f}  acc_tok {:.3f}  acc_seq {:.3f}", r.loss, r.acc_tok, r.acc_seq) : "";
+    const std::string score = r.evaluated ? fmt::format("  loss {:.3f}  acc_tok {:.3f}  acc_seq {:.3f}", r.last.loss,
+                                                        r.last.acc_tok, r.last.acc_seq)
+                                          : "";
     note(fmt::format("{}: {} at step {}{}{}", name_of(i), to_string(r.state), r.step, score,
                      r.state == RunState::diverged || r.state == RunState::failed ? "  " + r.reason : ""));
   }

@@ -1,5 +1,7 @@
 #include "experiments/sweep/halving.h"
 
+#include "core/train/status.h"
+
 namespace klab {
 
 Verdict judge(const Plan& plan, const std::vector<Reports>& reports, size_t run, size_t rung) {
@@ -14,7 +16,7 @@ Verdict judge(const Plan& plan, const std::vector<Reports>& reports, size_t run,
     }
     ++count;
     const double other = reports[i].values[rung];
-    ahead += larger_is_better(halving.metric) ? other > own : other < own;
+    ahead += better(halving.metric, other, own);
   }
   const int64_t survivors = (count + halving.factor - 1) / halving.factor;
   return ahead < survivors ? Verdict::go_on : Verdict::stop;

@@ -11,8 +11,6 @@ std::vector<size_t> Plan::in_file_order() const {
   return order;
 }
 
-bool larger_is_better(const std::string& metric) { return metric.find("acc") != std::string::npos; }
-
 std::string to_text(const Plan& plan) {
   nlohmann::ordered_json json = to_object(plan);
   json["halving"] = plan.halving ? to_object(*plan.halving) : nlohmann::ordered_json();

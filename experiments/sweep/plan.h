@@ -65,9 +65,6 @@ struct Plan {
   }
 };
 
-/// Of a metric of runs: accuracies, not losses.
-bool larger_is_better(const std::string& metric);
-
 /// The plan as JSON, and back. Throws Error for a text that is no plan.
 std::string to_text(const Plan& plan);
 Plan plan_of(const std::string& text, const std::string& origin);

@@ -1,4 +1,4 @@
-// What a sweep leaves behind for people and plots.
+// The results of a sweep as CSV files and as a table.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -28,9 +28,9 @@ CsvTable results_of(const SweepOutcome& outcome, const std::vector<std::string>&
     std::string reason = r.reason;
     std::replace(reason.begin(), reason.end(), '\n', ' ');
     for (const std::string& cell :
-         {to_string(r.state), reason, fmt::format("{}", r.step), score(r.loss), score(r.acc_tok), score(r.acc_seq),
-          score(r.best_loss), score(r.best_acc_tok), score(r.best_acc_seq), fmt::format("{}", r.parameters),
-          fmt::format("{}", r.state_bytes), fmt::format("{:.0f}", r.tokens_per_second),
+         {to_string(r.state), reason, fmt::format("{}", r.step), score(r.last.loss), score(r.last.acc_tok),
+          score(r.last.acc_seq), score(r.best.loss), score(r.best.acc_tok), score(r.best.acc_seq),
+          fmt::format("{}", r.parameters), fmt::format("{}", r.state_bytes), fmt::format("{:.0f}", r.tokens_per_second),
           fmt::format("{:.1f}", r.seconds)}) {
       row.push_back(cell);
     }
@@ -80,8 +80,7 @@ std::string table_of(const SweepOutcome& outcome, size_t most) {
   if (order.size() > most) {  // then the best of them
     std::stable_sort(order.begin(), order.end(), [&](size_t x, size_t y) {
       const RunRecord &a = outcome.records[x], &b = outcome.records[y];
-      return std::tuple(a.evaluated, a.best_acc_seq, -a.best_loss) >
-             std::tuple(b.evaluated, b.best_acc_seq, -b.best_loss);
+      return a.evaluated && (!b.evaluated || better(a.best, b.best));
     });
     order.resize(most);
   }
@@ -95,8 +94,8 @@ std::string table_of(const SweepOutcome& outcome, size_t most) {
     std::vector<std::string> row;
     for (const std::string& value : outcome.plan.runs[i].values) row.push_back(bare_list(value));
     const auto score = [&](double x) { return r.evaluated ? fmt::format("{:.3f}", x) : std::string("-"); };
-    for (const std::string& cell : {fmt::format("{}", r.step), score(r.loss), score(r.acc_tok), score(r.acc_seq),
-                                    score(r.best_acc_seq), to_string(r.state)}) {
+    for (const std::string& cell : {fmt::format("{}", r.step), score(r.last.loss), score(r.last.acc_tok),
+                                    score(r.last.acc_seq), score(r.best.acc_seq), to_string(r.state)}) {
       row.push_back(cell);
     }
     rows.push_back(std::move(row));

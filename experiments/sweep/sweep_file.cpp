@@ -1,8 +1,11 @@
 #include "experiments/sweep/sweep_file.h"
 
+#include <yaml-cpp/yaml.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -16,13 +19,22 @@ namespace {
 
 using Point = std::vector<Assignment>;
 
-constexpr size_t kMostRuns = 100000;
+constexpr int64_t kMostRuns = 100000;  // of one sweep
+constexpr int64_t kMostSteps = 1'000'000'000;
 
 struct Condition {
   Point when, set;
   std::vector<std::vector<Assignment>> axes;
   bool skip = false;
 };
+
+// To so many significant digits, so that a drawn value is short to write.
+double rounded(double x, int digits) {
+  if (x == 0) return 0;
+  const int decimals = digits - 1 - static_cast<int>(std::floor(std::log10(std::abs(x))));
+  const double scale = std::pow(10.0, std::abs(decimals));
+  return decimals >= 0 ? std::round(x * scale) / scale : std::round(x / scale) * scale;
+}
 
 // What a map has under a key; undefined (false) when it has nothing.
 YAML::Node child(const YAML::Node& map, const std::string& key) {
@@ -76,7 +88,7 @@ class Reader {
       refuse("{}: '{}' must be a list of values", origin_of(values, path_), key);
     }
     std::vector<Assignment> all;
-    for (const auto& value : values) all.push_back({key, field_text(value, key, path_), origin_of(value, path_)});
+    for (const auto& value : values) all.push_back({key, field_value(value, key, path_), origin_of(value, path_)});
     return all;
   }
 
@@ -90,7 +102,7 @@ class Reader {
         continue;
       }
       for (const auto& earlier : all) {
-        if (earlier.front().key == key) refuse("{}: '{}' stands there twice", origin_of(entry.first, path_), key);
+        if (earlier.front().key == key) refuse("{}: '{}' occurs twice", origin_of(entry.first, path_), key);
       }
       all.push_back(axis(key, entry.second));
     }
@@ -114,9 +126,9 @@ class Reader {
     refuse("{}: '{}' must be [low, high], two numbers of which the first is smaller", origin_of(node, path_), key);
   }
 
-  std::string draw(const YAML::Node& how, const std::string& key, Random& random) const {
+  Value draw(const YAML::Node& how, const std::string& key, Random& random) const {
     if (how.IsSequence()) {  // a list alone is a choice
-      return field_text(how[random.below(how.size())], key, path_);
+      return field_value(how[random.below(how.size())], key, path_);
     }
     if (!how.IsMap() || how.size() != 1) {
       refuse("{}: '{}' must be a list, or one of uniform, log_uniform, integer with [low, high]", origin_of(how, path_),
@@ -129,18 +141,17 @@ class Reader {
     const auto [low, high] = range(of, key);
     const double u = random.uniform();
     if (kind == "integer") {
-      return fmt::format(
-          "{}", static_cast<int64_t>(low) + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low) + 1)));
+      return static_cast<int64_t>(low) + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low) + 1));
     }
-    if (kind == "uniform") return fmt::format("{:.6g}", low + u * (high - low));
+    if (kind == "uniform") return rounded(low + u * (high - low), 6);
     if (low <= 0) refuse("{}: '{}': log_uniform needs positive ends", origin_of(of, path_), key);
-    return fmt::format("{:.4g}", std::exp(std::log(low) + u * (std::log(high) - std::log(low))));
+    return rounded(std::exp(std::log(low) + u * (std::log(high) - std::log(low))), 4);
   }
 
-  int64_t whole(const YAML::Node& node, const std::string& key, int64_t least) const {
+  int64_t whole(const YAML::Node& node, const std::string& key, Range<int64_t> range) const {
     int64_t value = 0;
-    if (!node.IsScalar() || !YAML::convert<int64_t>::decode(node, value) || value < least) {
-      refuse("{}: '{}' must be a whole number of at least {}", origin_of(node, path_), key, least);
+    if (!node.IsScalar() || !YAML::convert<int64_t>::decode(node, value) || !range.contains(value)) {
+      refuse("{}: '{}' must be an integer between {} and {}", origin_of(node, path_), key, range.least, range.most);
     }
     return value;
   }
@@ -165,8 +176,9 @@ class Reader {
     if (!node.IsMap() || !child(node, "runs")) {
       refuse("{}: 'random' must be a map with `runs: N` and what to draw", origin_of(node, path_));
     }
-    const int64_t runs = whole(child(node, "runs"), "random.runs", 1);
-    const int64_t seed = child(node, "seed") ? whole(child(node, "seed"), "random.seed", 0) : 0;
+    const int64_t runs = whole(child(node, "runs"), "random.runs", {1, kMostRuns});
+    const int64_t seed =
+        child(node, "seed") ? whole(child(node, "seed"), "random.seed", {0, std::numeric_limits<int64_t>::max()}) : 0;
     std::vector<std::pair<std::string, YAML::Node>> keys;
     collect_random(node, "", keys);
     std::vector<Point> all;
@@ -208,10 +220,11 @@ class Reader {
       refuse("{}: halving.metric '{}' is not one of: {}", origin_of(child(node, "metric"), path_), halving.metric,
              join(metrics));
     }
-    if (child(node, "factor")) halving.factor = whole(child(node, "factor"), "halving.factor", 2);
+    if (child(node, "factor")) halving.factor = whole(child(node, "factor"), "halving.factor", {2, 1000});
     if (!child(node, "steps").IsSequence())
       refuse("{}: 'halving.steps' must be a list", origin_of(child(node, "steps"), path_));
-    for (const auto& step : child(node, "steps")) halving.steps.push_back(whole(step, "halving.steps", 1));
+    for (const auto& step : child(node, "steps"))
+      halving.steps.push_back(whole(step, "halving.steps", {1, kMostSteps}));
     if (!std::is_sorted(halving.steps.begin(), halving.steps.end())) {
       refuse("{}: 'halving.steps' must rise", origin_of(child(node, "steps"), path_));
     }
@@ -224,10 +237,14 @@ class Reader {
   std::string path_;
 };
 
+void check_count(size_t runs) {
+  if (runs > size_t{kMostRuns}) refuse("the sweep has {} runs; at most {} are allowed", runs, kMostRuns);
+}
+
 // Every combination, the first axis slowest.
 std::vector<Point> product(const std::vector<Point>& points, const std::vector<Assignment>& axis) {
   std::vector<Point> all;
-  if (points.size() * axis.size() > kMostRuns) refuse("a sweep of more than {} runs is surely a mistake", kMostRuns);
+  check_count(points.size() * axis.size());
   for (const Point& point : points) {
     for (const Assignment& value : axis) {
       all.push_back(point);
@@ -245,17 +262,12 @@ RunConfig config_of(const Point& point) {
 
 // Whether the config has these values, however they are written.
 bool fits(const RunConfig& config, const Point& when) {
-  RunConfig actual = config, wanted = config;
+  RunConfig wanted = config;
   assign(wanted, when);
-  const Fields a = Fields::of(actual), b = Fields::of(wanted);
+  const Fields a = Fields::of(config), b = Fields::of(wanted);
   return std::all_of(when.begin(), when.end(), [&](const Assignment& one) {
-    const auto find = [&](const Fields& fields) {
-      for (const Field& field : fields.all()) {
-        if (field.key == one.key) return field.get();
-      }
-      return std::string();
-    };
-    return find(a) == find(b);
+    const Field *has = a.find(one.key), *asked = b.find(one.key);
+    return has != nullptr && asked != nullptr && has->get() == asked->get();
   });
 }
 
@@ -278,6 +290,7 @@ std::vector<Point> points_of(const SweepFile& file) {
   std::vector<Point> points{file.base};
   for (const auto& axis : file.axes) points = product(points, axis);
   if (!file.draws.empty()) {
+    check_count(points.size() * file.draws.size());
     std::vector<Point> drawn;
     for (const Point& point : points) {
       for (const Point& draw : file.draws) {
@@ -289,15 +302,14 @@ std::vector<Point> points_of(const SweepFile& file) {
   }
   for (const Condition& condition : file.conditions) points = apply_condition(condition, points);
   if (!file.seeds.empty()) points = product(points, file.seeds);
-  if (points.size() > kMostRuns) refuse("a sweep of more than {} runs is surely a mistake", kMostRuns);
+  check_count(points.size());
   return points;
 }
 
-// The config's fields by their keys.
-std::map<std::string, std::string> texts_of(RunConfig config) {
+// The config's fields by their keys, as tables show them.
+std::map<std::string, std::string> texts_of(const RunConfig& config) {
   std::map<std::string, std::string> texts;
-  const Fields fields = Fields::of(config);
-  for (const Field& field : fields.all()) texts[field.key] = field.get();
+  for (const auto& [key, value] : values_of(config)) texts[key] = text_of(value);
   return texts;
 }
 
@@ -346,7 +358,7 @@ Sweep distinct(const std::string& name, const std::vector<RunConfig>& configs, c
     if (!seen.insert(run.id).second) continue;
     run.place = static_cast<int64_t>(sweep.plan.runs.size());
     run.steps = config.train.steps;
-    run.tokens = static_cast<double>(config.train.steps * config.train.batch * config.task.length);
+    run.tokens = static_cast<double>(config.train.steps) * static_cast<double>(config.train.batch * config.task.length);
     texts.push_back(texts_of(config));
     sweep.plan.runs.push_back(std::move(run));
     sweep.configs.push_back(std::move(config));
@@ -367,8 +379,8 @@ Sweep distinct(const std::string& name, const std::vector<RunConfig>& configs, c
 void check(const Halving& halving, const RunConfig& config, const std::string& path) {
   for (const int64_t step : halving.steps) {
     if (step % config.train.eval_every != 0) {
-      refuse("{}: halving.steps: {} is no multiple of train.eval_every = {}, so nothing is known then", path, step,
-             config.train.eval_every);
+      refuse("{}: halving.steps: {} is no multiple of train.eval_every = {}: there is no evaluation at that step", path,
+             step, config.train.eval_every);
     }
   }
 }
@@ -382,8 +394,8 @@ void check_keys(const std::vector<std::string>& within, const std::map<std::stri
   }
 }
 
-// By id, which is as good as by lot. Along a rising axis each run would look better than those before it, and halving
-// would stop none.
+// Sorts by id, a hash: a deterministic shuffle. In the order of the file each run of a rising axis could be better than
+// all before it, and halving would stop none.
 void shuffle(Sweep& sweep) {
   std::vector<PlannedRun> runs = sweep.plan.runs;
   std::sort(runs.begin(), runs.end(), [](const PlannedRun& a, const PlannedRun& b) { return a.id < b.id; });

@@ -15,9 +15,7 @@
 #include "core/base/csv.h"
 #include "core/base/interrupt.h"
 #include "core/base/provenance.h"
-#include "core/model/accounting.h"
 #include "experiments/run/device.h"
-#include "experiments/run/evaluations.h"
 #include "experiments/run/run.h"
 #include "experiments/sweep/folder.h"
 #include "experiments/sweep/halving.h"
@@ -26,9 +24,9 @@ namespace klab {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::chrono::milliseconds kStatusEvery{500}, kLookAgain{200};
+constexpr std::chrono::milliseconds kLookAgain{200};
 
-// What runs have reported to the halving, read from their metrics; what is known stays known.
+// The metrics of runs at the steps of the halving, read from their metrics.csv and cached.
 class ReportBook {
  public:
   ReportBook(const SweepFolder& folder, const Plan& plan) : folder_(folder), plan_(plan), book_(plan.runs.size()) {}
@@ -72,9 +70,9 @@ class ReportBook {
 
 class Worker {
  public:
-  Worker(const SweepFolder& folder, torch::Device device, std::string command_line)
+  Worker(const SweepFolder& folder, std::string device, std::string command_line)
       : folder_(folder),
-        device_(device),
+        device_(std::move(device)),
         command_line_(std::move(command_line)),
         plan_(folder_.read_plan()),
         reports_(folder_, plan_) {}
@@ -91,7 +89,7 @@ class Worker {
         if (turn == Turn::over || turn == Turn::worked) done_.insert(i);
         if (turn == Turn::worked && plan_.halving) break;  // parked ones come first, in the plan's order
       }
-      // Of what others hold they take care; what waits for others has to be looked at again.
+      // Runs held by other workers are theirs; parked runs have to be looked at again.
       if (!taken && !parked) return;
       if (!taken) std::this_thread::sleep_for(kLookAgain);
     }
@@ -112,30 +110,18 @@ class Worker {
     fmt::print("{}{}\n", kBegin, id);
     std::fflush(stdout);
     try {
-      run(i, record);
+      record = run(i);
     } catch (const Interrupted&) {
       throw;
-    } catch (const Diverged& error) {
-      record.state = RunState::diverged;
-      record.reason = error.what();
-    } catch (const c10::Error& error) {
-      record.state = RunState::failed;
-      record.reason = error.what_without_backtrace();
     } catch (const std::exception& error) {
-      record.state = RunState::failed;
-      record.reason = error.what();
-    }
-    try {
-      folder_.write(id, record);
-    } catch (const std::exception& error) {
-      throw FolderLost(record.reason.empty() ? error.what() : record.reason);
+      throw FolderLost(error.what());
     }
     fmt::print("{}{}\n", kEnd, id);
     std::fflush(stdout);
     return record.state == RunState::parked ? Turn::parked : Turn::worked;
   }
 
-  // What the halving says of a run that stands at `step`.
+  // The verdict of the halving on a run at `step`.
   Verdict verdict_at(size_t i, int64_t step) {
     if (!plan_.halving) return Verdict::go_on;
     const auto& steps = plan_.halving->steps;
@@ -145,53 +131,31 @@ class Worker {
     return reports[i].values.size() <= rung ? Verdict::go_on : judge(plan_, reports, i, rung);
   }
 
-  // Sets the state that a verdict means; false when the run goes on.
-  static bool ends(Verdict verdict, int64_t step, RunRecord& record) {
-    if (verdict == Verdict::go_on) return false;
+  // Parks or stops a run that may not continue.
+  static void apply(Verdict verdict, RunRecord& record) {
+    if (verdict == Verdict::go_on) return;
     record.state = verdict == Verdict::wait ? RunState::parked : RunState::stopped;
-    if (verdict == Verdict::stop) record.reason = fmt::format("behind others at step {}", step);
-    return true;
+    if (verdict == Verdict::stop) record.reason = fmt::format("behind others at step {}", record.step);
   }
 
-  void run(size_t i, RunRecord& record) {
-    const PlannedRun& planned = plan_.runs[i];
-    const RunFolder folder = folder_.run(planned.id);
-    const RunConfig config = make_run_config(read_yaml(folder_.config(planned.id)));
-    const auto lines = provenance(command_line_, at::get_num_threads());
-    Trainer trainer = make_trainer(config, folder, lines, /*resume=*/true, device_);
-    const Accounting cost = account(trainer.model(), config.task.length);
-    record = {};
-    record.state = RunState::running;
-    record.parameters = cost.parameters;
-    record.state_bytes = cost.state_bytes;
-    record.set(trainer.status());
-    if (ends(verdict_at(i, record.step), record.step, record)) return;
-    folder_.write(planned.id, record);
-    Clock::time_point last = Clock::now();
-    trainer.run([&](const TrainStatus& status, bool evaluated) {
-      record.set(status);
-      if (evaluated && ends(verdict_at(i, status.step), status.step, record)) return Next::stop;
-      if (Clock::now() - last >= kStatusEvery) {
-        folder_.write(planned.id, record);
-        last = Clock::now();
-      }
-      return Next::step;
-    });
-    record.set(trainer.status());
-    if (record.state != RunState::running) return;
-    write_evaluations(config, trainer, folder, lines);
-    record.state = RunState::finished;
+  RunRecord run(size_t i) {
+    const std::string& id = plan_.runs[i].id;
+    const RunOptions options{device_, provenance(command_line_, at::get_num_threads()), /*resume=*/true};
+    const auto watch = [&](RunRecord& record, const TrainStatus* status, bool evaluated) {
+      if (status == nullptr || evaluated) apply(verdict_at(i, record.step), record);
+    };
+    return train_run(folder_.run(id), options, watch);
   }
 
   const SweepFolder& folder_;
-  torch::Device device_;
+  std::string device_;
   std::string command_line_;
   Plan plan_;
   ReportBook reports_;
   std::set<size_t> done_;
 };
 
-// Ends after the current step when the parent process ends: nobody would read the results.
+// Ends after the current step when the parent process ends.
 void end_with(int64_t parent) {
   if (parent == 0) return;
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -204,8 +168,9 @@ int run_sweep_worker(const std::string& path, int64_t parent, const std::string&
                      const std::string& command_line) {
   end_with(parent);
   const SweepFolder folder(path);
+  open_device(device);  // fails before a run is taken
   try {
-    Worker(folder, open_device(device), command_line).work();
+    Worker(folder, device, command_line).work();
   } catch (const FolderLost& error) {
     fmt::print(stderr, "{}\n", error.what());
     return kFolderLost;

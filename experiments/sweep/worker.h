@@ -8,7 +8,7 @@
 
 namespace klab {
 
-/// The sweep's folder cannot be written to any more (a full disk): no run can go on.
+/// The sweep's folder cannot be written to any more (a full disk): no run can continue.
 struct FolderLost : Error {
   using Error::Error;
 };
@@ -20,7 +20,7 @@ constexpr int kFolderLost = 3;  ///< exit code of a worker
 int run_sweep_worker(const std::string& folder, int64_t parent, const std::string& device,
                      const std::string& command_line);
 
-/// A line that a worker says to who started it: "@begin ID", "@end ID".
+/// Lines on a worker's standard output that its launcher reads: "@begin ID", "@end ID".
 constexpr const char* kBegin = "@begin ";
 constexpr const char* kEnd = "@end ";
 

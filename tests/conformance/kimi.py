@@ -30,7 +30,7 @@ PLAIN = dict(vocab_size=101, hidden_size=72, intermediate_size=88, moe_intermedi
 # What each shape changes; `dense` is how many first layers have no experts.
 SHAPES = {
     "plain": {},
-    "query_rank": dict(q_lora_rank=22, num_experts_per_tok=3),
+    "q_lora_rank": dict(q_lora_rank=22, num_experts_per_tok=3),
     "groups": dict(num_local_experts=12, n_group=4, topk_group=2, num_experts_per_tok=3, vocab_size=97),
     "shared": dict(n_shared_experts=2, norm_topk_prob=False, routed_scaling_factor=0.9),
     "dense": dict(dense=4, linear_head_dim=34),

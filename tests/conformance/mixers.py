@@ -162,11 +162,11 @@ def kimi_delta_attention(p, x, s, o):
 
 def latent_layer(layer_class, config_class, p, s, o, reorder, **settings):
     """A layer of transformers with latent attention, and its tensors. `reorder` is what it does to rotary rows."""
-    nope, value, latent = o.nope_dim or s.K, o.value_dim or s.K, o.latent or 4 * s.K
+    nope, value, latent = o.nope_dim or s.K, o.value_dim or s.K, o.kv_lora_rank or 4 * s.K
     rope = s.K // 2 if o.rope_dim < 0 else o.rope_dim
     config = config_class(hidden_size=s.D, num_attention_heads=s.H, num_key_value_heads=s.H, kv_lora_rank=latent,
                           qk_rope_head_dim=rope, qk_nope_head_dim=nope, v_head_dim=value,
-                          q_lora_rank=o.query_rank or None, **settings)
+                          q_lora_rank=o.q_lora_rank or None, **settings)
     config._attn_implementation = "eager"
     layer = layer_class(config, 0)
 
@@ -176,28 +176,28 @@ def latent_layer(layer_class, config_class, p, s, o, reorder, **settings):
         return torch.cat([rows[:, :-rope], reorder(rows[:, -rope:])], 1).flatten(0, 1) if rope else weight
 
     tensors = {}
-    if o.query_rank:
-        tensors["q_a_proj.weight"] = p.weight("q_a_proj", o.query_rank, s.D)
-        tensors["q_a_layernorm.weight"] = p.norm("q_a_norm.weight", o.query_rank)
-    query = "q_b_proj" if o.query_rank else "q_proj"
-    tensors[f"{query}.weight"] = reordered(p.weight(query, s.H * (nope + rope), o.query_rank or s.D), s.H)
+    if o.q_lora_rank:
+        tensors["q_a_proj.weight"] = p.weight("q_a_proj", o.q_lora_rank, s.D)
+        tensors["q_a_layernorm.weight"] = p.norm("q_a_norm.weight", o.q_lora_rank)
+    query = "q_b_proj" if o.q_lora_rank else "q_proj"
+    tensors[f"{query}.weight"] = reordered(p.weight(query, s.H * (nope + rope), o.q_lora_rank or s.D), s.H)
     tensors["kv_a_proj_with_mqa.weight"] = reordered(p.weight("kv_a_proj", latent + rope, s.D), 1)
     tensors["kv_a_layernorm.weight"] = p.norm("kv_a_norm.weight", latent)
     tensors["kv_b_proj.weight"] = p.weight("kv_b_proj", s.H * (nope + value), latent)
     tensors["o_proj.weight"] = p.weight("o_proj", s.D, s.H * value)
     if o.norm_eps:  # else the layer's own, which ours must have as its default
         layer.kv_a_layernorm.variance_epsilon = o.norm_eps
-        if o.query_rank:
+        if o.q_lora_rank:
             layer.q_a_layernorm.variance_epsilon = o.norm_eps
     return config, layer, tensors
 
 
-LATENT = dict(nope_dim=0, rope_dim=-1, value_dim=0, latent=0, query_rank=0, norm_eps=0)
-ALL_DIFFER = {"nope_dim": 6, "rope_dim": 4, "value_dim": 9, "latent": 11}
+LATENT = dict(nope_dim=0, rope_dim=-1, value_dim=0, kv_lora_rank=0, q_lora_rank=0, norm_eps=0)
+ALL_DIFFER = {"nope_dim": 6, "rope_dim": 4, "value_dim": 9, "kv_lora_rank": 11}
 
 
-@yardstick("mla", {}, ALL_DIFFER, {**ALL_DIFFER, "query_rank": 5, "norm_eps": 0.01},
-           {"nope_dim": 5, "rope_dim": 0, "value_dim": 3, "latent": 7}, **LATENT)
+@yardstick("mla", {}, ALL_DIFFER, {**ALL_DIFFER, "q_lora_rank": 5, "norm_eps": 0.01},
+           {"nope_dim": 5, "rope_dim": 0, "value_dim": 3, "kv_lora_rank": 7}, **LATENT)
 def kimi_latent_attention(p, x, s, o):
     kimi = public("kimi_linear")
     _, layer, tensors = latent_layer(kimi.KimiLinearAttention, kimi.KimiLinearConfig, p, s, o, identity)
@@ -210,7 +210,7 @@ def interleaved(rows):
     return rows.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
 
 
-@yardstick("mla_rope", {}, {**ALL_DIFFER, "rope_base": 500.0}, {**ALL_DIFFER, "query_rank": 5, "interleave": True},
+@yardstick("mla_rope", {}, {**ALL_DIFFER, "rope_base": 500.0}, {**ALL_DIFFER, "q_lora_rank": 5, "interleave": True},
            {"rope_dim": 10, "value_dim": 7, "interleave": True}, rope_base=10000.0, interleave=False, **LATENT)
 def deepseek_attention(p, x, s, o):
     """`interleave` is deepseek_v3's own option: the same layer, its rotary rows in the other order."""

@@ -17,7 +17,7 @@ def made(modeling, tmp_path_factory):
     """A checkpoint that transformers wrote, its fields, and the logits."""
 
     class Made:
-        model = kimi.made(modeling, "query_rank")
+        model = kimi.made(modeling, "q_lora_rank")
         folder = kimi.save(model, tmp_path_factory.mktemp("made") / "model")
         fields = json.loads((folder / "config.json").read_text())
         tokens = kimi.random_tokens(model, 1, 20)
@@ -78,7 +78,7 @@ def changed(fields, changes):
 # --- Accepted ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", some(["groups", "query_rank", "shared", "dense", "conv3"], 3))
+@pytest.mark.parametrize("shape", some(["groups", "q_lora_rank", "shared", "dense", "conv3"], 3))
 def test_both_styles(modeling, shape, tmp_path):
     model = kimi.made(modeling, shape)
     folder, tokens = kimi.save(model, tmp_path / "model"), kimi.random_tokens(model, 1, 30)

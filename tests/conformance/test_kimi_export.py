@@ -17,12 +17,12 @@ SIZES = ["--model.width", 40, "--model.heads", 2, "--model.head_dim", 12]
 EXPERTS = ["--model.layers", 4, "--model.pattern", "kda,kda,mla", "--model.moe.experts", 4,
            "--model.moe.experts_per_token", 2]
 MLA = ["--model.mla.heads", 5, "--model.mla.nope_dim", 14, "--model.mla.rope_dim", 6, "--model.mla.value_dim", 18,
-       "--model.mla.latent", 26]
+       "--model.mla.kv_lora_rank", 26]
 
 RUNS = {
     "experts": [*SIZES, *EXPERTS],
     "everything": [*SIZES, *MLA, "--model.layers", 3, "--model.pattern", "mla,kda", "--model.last_layer", "mla",
-                   "--model.mla.query_rank", 22, "--model.kda.conv_taps", 3, "--model.norm_eps", 1e-4,
+                   "--model.mla.q_lora_rank", 22, "--model.kda.conv_size", 3, "--model.norm_eps", 1e-4,
                    "--model.moe.experts", 8, "--model.moe.groups", 4, "--model.moe.groups_per_token", 2,
                    "--model.moe.experts_per_token", 3, "--model.moe.expert_width", 28, "--model.moe.shared_experts", 2,
                    "--model.moe.scaling", 1.3, "--model.moe.renormalise", "false", "--model.first_dense", 0,

@@ -81,7 +81,7 @@ def test_no_other_answer(asked, options):
     assert asked.answers("--ignore-eos", *options) == list(asked.expected)
 
 
-@pytest.mark.parametrize("shape", some(["groups", "query_rank", "full", "conv3"], 2))
+@pytest.mark.parametrize("shape", some(["groups", "q_lora_rank", "full", "conv3"], 2))
 def test_other_shapes(modeling, shape, tmp_path):
     asked = Asked(modeling, tmp_path, shape, lengths=(2, 9), new=12)
     assert asked.answers("--ignore-eos") == list(asked.expected), shape

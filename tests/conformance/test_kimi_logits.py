@@ -140,7 +140,7 @@ def test_no_shared_key(modeling, tmp_path):
 # --- Other dtypes -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape, changes", [("dense", {}), slow("plain", ALL_CHOSEN), ("query_rank", ALL_CHOSEN),
+@pytest.mark.parametrize("shape, changes", [("dense", {}), slow("plain", ALL_CHOSEN), ("q_lora_rank", ALL_CHOSEN),
                                             slow("shared", ALL_CHOSEN), slow("full", ALL_CHOSEN)], ids=str)
 def test_bfloat16(modeling, shape, changes, tmp_path):
     """Where experts are not chosen: as near to the exact logits as transformers in bfloat16, and the same first token
@@ -172,7 +172,7 @@ def test_bfloat16_with_a_choice_of_experts(modeling, shape, tmp_path):
 @pytest.mark.parametrize("dtype, options", [(torch.bfloat16, ["--dtype", "float32"]), (torch.float16, []),
                                             slow(torch.float16, ["--dtype", "float32"])], ids=str)
 def test_narrow_files_in_float32(modeling, dtype, options, tmp_path):
-    checkpoint = Checkpoint(modeling, tmp_path, "query_rank", dtype=dtype)
+    checkpoint = Checkpoint(modeling, tmp_path, "q_lora_rank", dtype=dtype)
     assert kimi.worst_error(checkpoint.exact, checkpoint.klab(*options)) < FLOAT32
 
 
@@ -183,7 +183,7 @@ def test_weights_rounded_when_they_are_read(modeling, dtype, tolerance, tmp_path
     assert tolerance / 20 < error < tolerance
 
 
-@pytest.mark.parametrize("shape, changes", [("dense", {}), ("query_rank", ALL_CHOSEN)], ids=str)
+@pytest.mark.parametrize("shape, changes", [("dense", {}), ("q_lora_rank", ALL_CHOSEN)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, slow(torch.bfloat16)], ids=str)
 def test_int8(modeling, shape, changes, dtype, tmp_path):
     """Measured: weights 0.57..0.60 % off, logits 4..6 %."""

@@ -7,10 +7,10 @@ namespace klab {
 std::shared_ptr<TokenMixer> test_mixer(const std::string& item, torch::ScalarType dtype) {
   ModelConfig config(mixers());
   assign(config, {{"pattern", item, ""},
-                  {"width", std::to_string(kTestShape.width), ""},
-                  {"heads", std::to_string(kTestShape.heads), ""},
-                  {"head_dim", std::to_string(kTestShape.head_dim), ""}});
-  const std::shared_ptr<TokenMixer> mixer = config.make_mixer(0);
+                  {"width", kTestShape.width, ""},
+                  {"heads", kTestShape.heads, ""},
+                  {"head_dim", kTestShape.head_dim, ""}});
+  const std::shared_ptr<TokenMixer> mixer = config.make_mixer(item);
   const torch::NoGradGuard no_grad;
   const at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(7);
   for (const auto& parameter : mixer->parameters()) {
@@ -28,9 +28,9 @@ std::shared_ptr<TokenMixer> test_mixer(const std::string& item, torch::ScalarTyp
 std::shared_ptr<TokenMixer> make_mixer(const std::string& name, const MixerShape& shape,
                                        const std::vector<Assignment>& options) {
   const MixerEntry& entry = mixers().at(name);
-  const auto chosen = entry.make_options();
-  assign(*chosen, options);
-  return entry.make(shape, *chosen);
+  AnyConfig chosen = entry.options;
+  assign(chosen.get(), options);
+  return entry.make(shape, chosen);
 }
 
 ModelConfig model_config(const std::vector<Assignment>& assignments) {

@@ -161,9 +161,10 @@ TEST(Arithmetic, RefusesWhatDoesNotFit) {
             std::string::npos);
   for (const char* digits : {"0", "10", "-2"}) {
     EXPECT_EQ(refusal({name, fmt::format("task.arithmetic.digits={}", digits)}),
-              fmt::format("task.arithmetic.digits = {} must be between 1 and 9", digits));
+              fmt::format("command line: task.arithmetic.digits = {} must be between 1 and 9", digits));
   }
-  EXPECT_NE(refusal({name, "task.arithmetic.operation=divide"}).find("'divide' is not one of"), std::string::npos);
+  EXPECT_NE(refusal({name, "task.arithmetic.operation=divide"}).find("operation = divide must be one of"),
+            std::string::npos);
 }
 
 }  // namespace

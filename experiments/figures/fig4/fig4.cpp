@@ -33,17 +33,15 @@ std::string reported_cell(const std::string& task, const std::string& mixer, int
 
 // The report's length at which items fill its capacity as they fill ours here.
 int64_t stands_for(const RunSummary& run) {
-  const auto number = [&](const char* key) { return std::stoll(run.config.at(key)); };
+  const auto number = [&](const char* key) { return run.field(key).get<int64_t>(); };
   const int64_t capacity = number("model.layers") * number("model.heads") * number("model.head_dim");
   return number("task.length") * kReportedCapacity / capacity;
 }
 
-std::string listed(const std::string& mixer) { return "[" + mixer + "]"; }
-
-std::vector<double> cell(const Study& study, const std::string& task, const std::string& length,
-                         const std::string& mixer) {
-  return values_of(study.measured, {{"task.name", task}, {"task.length", length}, {"model.pattern", listed(mixer)}},
-                   "best_acc_seq");
+std::vector<double> cell(const Study& study, const Value& task, const Value& length, const std::string& mixer) {
+  const Value pattern = std::vector<std::string>{mixer};
+  return metric_of_cell(study.measured, {{"task.name", task}, {"task.length", length}, {"model.pattern", pattern}},
+                        "best_acc_seq");
 }
 
 struct Counts {
@@ -79,10 +77,10 @@ std::vector<std::string> page_of(const Study& study, const ReproduceOptions& opt
                                     "| task | length (stands for) | KDA | GDN | Mamba2 | KDA - GDN | GDN - Mamba2 |",
                                     "|---|---|---|---|---|---|---|"};
   Counts first, second;
-  for (const std::string& task : values_of_key(study.search, "task.name")) {
-    for (const std::string& length : values_of_key(study.search, "task.length")) {
+  for (const std::string task : values_of_key(study.search, "task.name")) {
+    for (const int64_t length : values_of_key(study.search, "task.length")) {
       const auto any = std::find_if(study.search.begin(), study.search.end(), [&](const RunSummary& run) {
-        return run.config.at("task.name") == task && run.config.at("task.length") == length;
+        return run.field("task.name") == task && run.field("task.length") == length;
       });
       if (any == study.search.end()) continue;
       const int64_t paper = stands_for(*any);
@@ -103,7 +101,7 @@ std::vector<std::string> page_of(const Study& study, const ReproduceOptions& opt
 }
 
 void draw(const Study& study, const ReproduceOptions& options) {
-  for (const std::string& task : values_of_key(study.measured, "task.name")) {
+  for (const std::string task : values_of_key(study.measured, "task.name")) {
     PlotOptions bars;
     bars.files = {options.out + "/results.csv"};
     bars.where = {"task.name=" + task};
@@ -118,12 +116,13 @@ void draw(const Study& study, const ReproduceOptions& options) {
     curves.files = {options.out + "/curves.csv"};
     // The length that stands for the report's 1024, at which it shows how fast each converges.
     for (const RunSummary& run : study.measured) {
-      if (run.config.at("task.name") == task && stands_for(run) == 1024) {
-        curves.where.push_back("task.length=" + run.config.at("task.length"));
+      if (run.field("task.name") == task && stands_for(run) == 1024) {
+        const std::string length = text_of(run.field("task.length"));
+        curves.where.push_back("task.length=" + length);
         curves.bars = false;
         curves.x = "step";
         curves.y = "acc_seq";
-        curves.title = fmt::format("{}, length {}", task, run.config.at("task.length"));
+        curves.title = fmt::format("{}, length {}", task, length);
         curves.out = fmt::format("{}/{}_convergence.png", options.out, task);
         plot(curves);
         break;

@@ -51,9 +51,9 @@ Subject make(const Safetensors& in) {
     return {moe, [moe](const Tensor& x, const Tensor&) { return moe->forward(x); }};
   }
   const MixerEntry& found = mixers().at(entry(in, "module"));
-  const auto options = found.make_options();
-  assign(*options, options_of(in));
-  const auto mixer = found.make({number("width"), number("heads"), number("head_dim")}, *options);
+  AnyConfig options = found.options;
+  assign(options.get(), options_of(in));
+  const auto mixer = found.make({number("width"), number("heads"), number("head_dim")}, options);
   return {mixer, [mixer](const Tensor& x, const Tensor& cu) { return mixer->forward(x, {cu}, nullptr); }};
 }
 

@@ -130,7 +130,7 @@ TEST_F(SweepTest, ADeadWorkerCostsItsRunAlone) {
   const std::string sweep = file("seeds: [1, 2, 3]\n", 1500), out = path("out");
   const std::string command = fmt::format(
       "{} sweep {} --out {} --threads 1 --workers 1 2> {} & sweep=$!; for i in $(seq 100); do sleep 0.1; "
-      "ls {}/*/status.json >/dev/null 2>&1 || continue; for stat in /proc/[0-9]*/stat; do read -r pid _ _ parent _ "
+      "ls {}/*/record.json >/dev/null 2>&1 || continue; for stat in /proc/[0-9]*/stat; do read -r pid _ _ parent _ "
       "<$stat; [ \"$parent\" = $sweep ] && kill -KILL $pid; done; break; done; wait $sweep",
       KLAB_PROGRAM, sweep, out, path("err"), out);
   const int status = std::system(fmt::format("bash -c '{}'", command).c_str());
@@ -143,8 +143,8 @@ TEST_F(SweepTest, ADeadWorkerCostsItsRunAlone) {
 }
 
 TEST_F(SweepTest, VariantsAreTrainedAndTested) {
-  const Finished mixed = klab(tiny_run(
-      path("run"), {"--mixture.tasks", "length=12 weight=3", "--test.also", "length=8,length=32 mqar.pairs=4"}));
+  const Finished mixed = klab(tiny_run(path("run"), {"--mixture.tasks", "{length: 12, weight: 3}", "--test.also",
+                                                     "[{length: 8}, {length: 32, mqar.pairs: 4}]"}));
   ASSERT_EQ(mixed.status, 0) << mixed.err;
   const CsvTable table = read_csv(path("run/evaluations.csv"));
   std::vector<std::string> variants;
@@ -166,7 +166,7 @@ TEST_F(SweepTest, MistakesInTheFileAreNamedWithTheirLine) {
   expect("gird:\n  train.lr: [1]\n", "unknown key 'gird'; did you mean 'grid'?");
   expect("grid:\n  train.lrr: [1]\n", "sweep.yaml, line 6: unknown key 'train.lrr'");
   expect("grid:\n  train.lr: 1\n", "'train.lr' must be a list");
-  expect("grid:\n  train.lr: [-1]\n", "train.lr = -1 must be positive");
+  expect("grid:\n  train.lr: [-1]\n", "train.lr = -1 must be above 0");
   expect("halving: {steps: [15]}\n", "no multiple of train.eval_every = 10");
   expect("halving: {steps: [10], within: [train.seeed]}\n", "did you mean 'train.seed'?");
   expect("random:\n  runs: 2\n  train.lr: {uniform: [2, 1]}\n", "two numbers of which the first is smaller");

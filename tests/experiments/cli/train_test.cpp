@@ -109,13 +109,13 @@ TEST_F(TrainProgram, ResumesOverAHalfWrittenRow) {
 TEST_F(TrainProgram, StopsCleanlyWhenInterrupted) {
   const Finished run = klab(tiny_run(path("a"), {"--train.steps", "1000000", "--train.stop_at", "2"}), SIGINT, 2.0);
   EXPECT_EQ(run.status, 130) << run.err;
-  EXPECT_GT(std::stoll(load_checkpoint(path("a/checkpoint/last.safetensors")).field("step")), 0);
+  EXPECT_GT(load_checkpoint(path("a/checkpoint/last.safetensors")).json_field<int64_t>("step"), 0);
   EXPECT_EQ(klab({"resume", path("a"), "--quiet"}, SIGTERM, 2.0).status, 143);
 }
 
 TEST_F(TrainProgram, EndsADivergedRunWithItsLastGoodCheckpoint) {
   const Finished run =
-      klab(tiny_run(path("a"), {"--train.lr", "1e30", "--train.warmup", "1", "--train.checkpoint_every", "1"}));
+      klab(tiny_run(path("a"), {"--train.lr", "1e30", "--train.warmup_ratio", "1", "--train.checkpoint_every", "1"}));
   EXPECT_EQ(run.status, 1);
   EXPECT_NE(run.err.find("diverged"), std::string::npos) << run.err;
   const Finished again = klab({"resume", path("a"), "--quiet"});
@@ -127,7 +127,7 @@ TEST_F(TrainProgram, StopsEarlyOnSuccess) {
       path("a"), {"--train.stop_at", "0.05", "--task.mqar.pairs", "2", "--train.lr", "1e-2", "--train.steps", "300"}));
   ASSERT_EQ(run.status, 0) << run.err;
   EXPECT_NE(run.out.find("success after "), std::string::npos) << run.out;
-  EXPECT_LT(std::stoll(load_checkpoint(path("a/checkpoint/last.safetensors")).field("step")), 300);
+  EXPECT_LT(load_checkpoint(path("a/checkpoint/last.safetensors")).json_field<int64_t>("step"), 300);
 }
 
 TEST_F(TrainProgram, RefusesADamagedCheckpoint) {

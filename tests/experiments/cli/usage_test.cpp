@@ -36,11 +36,15 @@ TEST_F(Usage, BadFlags) {
            {{"--quiet", "plot", path("none.csv")}, 2, "plot does not take --quiet"},
            {{"resume", path("none"), "--out", path("x")}, 2, "resume does not take --out"},
            {{"train", "--task.nam", "mqar"}, 2, "did you mean '--task.name'?"},
-           {{"train", "--train.steps", "many"}, 2, "train.steps: 'many' is not an integer"},
-           {{"train", "--train.steps", "0"}, 2, "train.steps = 0 must be at least 1"},
-           {{"train", "--train.lr", "nan"}, 2, "not a finite number"},
+           {{"train", "--train.steps", "many"}, 2, "train.steps = many must be an integer"},
+           {{"train", "--train.steps", "0"}, 2, "train.steps = 0 must be between 1 and"},
+           {{"train", "--train.lr", "nan"}, 2, "must be a finite number"},
            {{"train", "--model.pattern", "kda,gnd"}, 2, "Known: kda, gdn, mamba2"},
            {{"train", "--task.name", "mqr"}, 2, "did you mean 'mqar'?"},
+           {{"train", "--train.clip", "1"}, 2, "--train.clip is now --train.max_grad_norm"},
+           {{"train", "--model.layers", "1000000000"}, 2, "model.layers = 1000000000 must be between 1 and 4096"},
+           {{"train", "--model.width", "1000000"}, 2, "model.width = 1000000, model.layers = 2: "},
+           {{"train", "--test.also", "length=64"}, 2, "test.also = length=64 must be a list of maps"},
            {{"train", "--task.vocab", "7"}, 2, "task.vocab"},
            {{"train", "--task.stack.stacks", "4"}, 2, "task.stack.stacks"},  // the task is mqar
            {{"train", "--model.head_dim", "1000"}, 2, "at most 256"},
@@ -72,7 +76,7 @@ TEST_F(Usage, BadConfigFiles) {
   };
   expect_refused({{"train", path("missing.yaml")}, 2, "missing.yaml"});
   expect_refused({yaml("train:\n  lrr: 1\n"), 2, "line 2: unknown key 'train.lrr'; did you mean 'train.lr'?"});
-  expect_refused({yaml("train:\n  lr: fast\n"), 2, "'fast' is not a finite number"});
+  expect_refused({yaml("train:\n  lr: fast\n"), 2, "lr = fast must be a finite number"});
   expect_refused({yaml("train: [1, 2\n"), 2, "not valid YAML"});
   expect_refused({yaml("- a\n- b\n"), 2, "map"});
   expect_refused({yaml("train:\n  lr: 1e-3\n  lr: 2e-3\n"), 2, "twice"});

@@ -1,0 +1,122 @@
+#include "experiments/run/record.h"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/json.h"
+#include "core/base/text.h"
+
+namespace klab {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array<const char*, 7> kStates = {"waiting", "running",  "parked", "finished",
+                                                "stopped", "diverged", "failed"};
+
+// Every member but the state, by its name in the file.
+template <class Record, class Visit>
+void each_member(Record& record, const Visit& visit) {
+  visit("reason", record.reason);
+  visit("step", record.step);
+  visit("evaluated", record.evaluated);
+  visit("loss", record.last.loss);
+  visit("acc_tok", record.last.acc_tok);
+  visit("acc_seq", record.last.acc_seq);
+  visit("best_loss", record.best.loss);
+  visit("best_acc_tok", record.best.acc_tok);
+  visit("best_acc_seq", record.best.acc_seq);
+  visit("parameters", record.parameters);
+  visit("state_bytes", record.state_bytes);
+  visit("tokens_per_second", record.tokens_per_second);
+  visit("seconds", record.seconds);
+  visit("provenance", record.provenance);
+}
+
+std::string text_of(const RunRecord& record) {
+  nlohmann::ordered_json json{{"state", to_string(record.state)}};
+  each_member(record, [&](const char* name, const auto& member) { json[name] = member; });
+  return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+void write_unsynced(const std::string& path, const std::string& text) {
+  const std::string beside = path + ".tmp";
+  {
+    std::ofstream out(beside, std::ios::trunc);
+    out << text;
+    out.flush();
+    if (!out) fail("cannot write '{}': {}", beside, std::strerror(errno));
+  }
+  std::error_code error;
+  fs::rename(beside, path, error);
+  if (error) fail("cannot rename to '{}': {}", path, error.message());
+}
+
+}  // namespace
+
+std::string to_string(RunState state) { return kStates.at(static_cast<size_t>(state)); }
+
+RunState run_state_of(const std::string& word) {
+  for (size_t i = 0; i < kStates.size(); ++i) {
+    if (word == kStates[i]) return static_cast<RunState>(i);
+  }
+  fail("'{}' is no state of a run", word);
+}
+
+void RunRecord::set(const TrainStatus& status) {
+  step = status.step;
+  tokens_per_second = status.tokens_per_second;
+  seconds = status.seconds;
+  evaluated = status.test.targets > 0;
+  if (!evaluated) return;
+  last = status.test.metrics();
+  best = status.best.targets > 0 ? status.best.metrics() : last;
+}
+
+RunRecord read_record(const RunFolder& folder) {
+  const std::string path = folder.record();
+  RunRecord record;
+  if (!fs::exists(path)) return record;
+  const std::string text = read_file(path);
+  if (text.empty()) return record;  // lost in a power cut; checkpoint and metrics.csv are flushed
+  const auto json = parse_json(text, path);
+  try {
+    record.state = run_state_of(json.at("state").get<std::string>());
+    each_member(record, [&](const char* name, auto& member) { json.at(name).get_to(member); });
+  } catch (const nlohmann::json::exception& error) {
+    fail("{}: not the record of a run: {}", path, error.what());
+  }
+  return record;
+}
+
+void write_record(const RunFolder& folder, const RunRecord& record) {
+  if (is_over(record.state)) {
+    write_file(folder.record(), text_of(record));
+  } else {
+    write_unsynced(folder.record(), text_of(record));
+  }
+}
+
+double metric_of(const RunRecord& record, const std::string& name) {
+  std::vector<std::string> names;
+  double found = 0;
+  bool known = false;
+  each_member(record, [&](const char* member_name, const auto& member) {
+    using Member = std::decay_t<decltype(member)>;
+    if constexpr (std::is_same_v<Member, double> || std::is_same_v<Member, int64_t>) {
+      names.emplace_back(member_name);
+      if (name != member_name) return;
+      found = static_cast<double>(member);
+      known = true;
+    }
+  });
+  if (!known) refuse("'{}' is no metric of a run{}. Known: {}", name, did_you_mean(name, names), join(names));
+  return found;
+}
+
+}  // namespace klab
