@@ -29,3 +29,9 @@ configure_package_config_file(cmake/klabConfig.cmake.in "${CMAKE_BINARY_DIR}/kla
 write_basic_package_version_file("${CMAKE_BINARY_DIR}/klabConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES "${CMAKE_BINARY_DIR}/klabConfig.cmake" "${CMAKE_BINARY_DIR}/klabConfigVersion.cmake" cmake/Torch.cmake
         DESTINATION ${package} COMPONENT cpp)
+
+# The program; experiments/CMakeLists.txt defines it.
+function(klab_install_program target)
+  set_target_properties(${target} PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}" INSTALL_RPATH_USE_LINK_PATH ON)
+  install(TARGETS ${target} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
+endfunction()

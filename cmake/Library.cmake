@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# klab_library(<folder> [COLD] [SUBFOLDERS] USES <targets...> [PCH <header>])
+# klab_library(<folder> [COLD] [SUBFOLDERS] USES <targets...> [PCH <headers...>])
 #
 # One folder, one static library: core/model becomes klab_core_model, of all .cpp files directly in that folder. Its
 # headers are reachable as "core/model/x.h" only by the targets that link it, so an include against the layering does
@@ -7,7 +7,7 @@
 # optimiser's time (command-line parsing, reports, config), and its files are compiled as one: torch's headers cost each
 # translation unit seconds. SUBFOLDERS: with the .cpp files one folder further down.
 function(klab_library folder)
-  cmake_parse_arguments(arg "COLD;SUBFOLDERS" "PCH" "USES" ${ARGN})
+  cmake_parse_arguments(arg "COLD;SUBFOLDERS" "" "USES;PCH" ${ARGN})
   string(REPLACE "/" "_" name "klab_${folder}")
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/${folder}/*.cpp")
   if(arg_SUBFOLDERS)
@@ -40,14 +40,15 @@ function(klab_compile_cold target)
   target_compile_options(${target} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
 endfunction()
 
-# klab_precompile(<target> <header>): one precompiled header per distinct header, shared by all that ask for it.
-function(klab_precompile target header)
-  string(MAKE_C_IDENTIFIER "klab_pch_${header}" pch)
+# klab_precompile(<target> <headers...>): one precompiled header per distinct list, shared by all that ask for it.
+function(klab_precompile target)
+  string(MAKE_C_IDENTIFIER "klab_pch_${ARGN}" pch)
   if(NOT TARGET ${pch})
     file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/${pch}.cpp" CONTENT "")
     add_library(${pch} STATIC "${CMAKE_BINARY_DIR}/${pch}.cpp")
     target_link_libraries(${pch} PRIVATE klab_options torch::cpu)
-    target_precompile_headers(${pch} PRIVATE "<${header}>")
+    list(TRANSFORM ARGN REPLACE "(.+)" "<\\1>" OUTPUT_VARIABLE headers)
+    target_precompile_headers(${pch} PRIVATE ${headers})
   endif()
   target_precompile_headers(${target} REUSE_FROM ${pch})
 endfunction()

@@ -2,10 +2,7 @@
 
 #include <array>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
-
-#include "core/base/error.h"
 
 namespace klab {
 
@@ -22,13 +19,6 @@ std::string commit() {
     return text;
   }();
   return answer;
-}
-
-std::string source_folder() {
-  if (!std::filesystem::exists(KLAB_SOURCE_DIR "/experiments")) {
-    fail("the sources that this program was built from are no longer in '{}'", KLAB_SOURCE_DIR);
-  }
-  return KLAB_SOURCE_DIR;
 }
 
 }  // namespace klab

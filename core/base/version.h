@@ -11,7 +11,4 @@ std::string version();
 /// checkout. The first call runs git: the launcher rebuilds before it runs, so the tree is what was built.
 std::string commit();
 
-/// The checkout that this program was built from: where experiments/ keeps its files. Throws Error when it is gone.
-std::string source_folder();
-
 }  // namespace klab

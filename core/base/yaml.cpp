@@ -104,8 +104,7 @@ void append_block(const Value& map, const std::string& indent, std::string& out)
 
 }  // namespace
 
-YAML::Node load_yaml(const std::string& path) {
-  const std::string text = read_file(path);
+YAML::Node parse_yaml(const std::string& text, const std::string& path) {
   std::vector<YAML::Node> documents;
   try {
     documents = YAML::LoadAll(text);
@@ -115,6 +114,8 @@ YAML::Node load_yaml(const std::string& path) {
   if (documents.size() > 1) refuse("{}: it holds more than one document ('---')", path);
   return documents.empty() ? YAML::Node() : documents.front();
 }
+
+YAML::Node load_yaml(const std::string& path) { return parse_yaml(read_file(path), path); }
 
 std::string origin_of(const YAML::Node& node, const std::string& path) {
   return fmt::format("{}, line {}", path, node.Mark().line + 1);

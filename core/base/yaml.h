@@ -12,7 +12,10 @@ class Node;
 
 namespace klab {
 
-/// The one document of a file, a map or null. Throws Error when it cannot be read, UsageError when it is no valid YAML.
+/// The one document of a text, a map or null; `path` names it in messages. Throws UsageError when it is no valid YAML.
+YAML::Node parse_yaml(const std::string& text, const std::string& path);
+
+/// The same of a file. Throws Error when it cannot be read.
 YAML::Node load_yaml(const std::string& path);
 
 /// "sweep.yaml, line 3".

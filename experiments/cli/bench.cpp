@@ -25,7 +25,7 @@
 namespace klab {
 namespace {
 
-struct Options {
+struct BenchOptions {
   std::string filter;
   double seconds = 0.5;
   bool backward = false;
@@ -163,7 +163,7 @@ struct Turns {
 
 constexpr double kBeyondCaches = 512 << 20;
 
-Prepared prepare(const OperatorCase& op, const Form& form, const Workload& workload, const Options& options,
+Prepared prepare(const OperatorCase& op, const Form& form, const Workload& workload, const BenchOptions& options,
                  const at::Device& device) {
   const at::ScalarType dtype = dtype_named(options.dtype);
   const auto turns = std::make_shared<Turns>();
@@ -182,7 +182,7 @@ Prepared prepare(const OperatorCase& op, const Form& form, const Workload& workl
           bytes, written};
 }
 
-void add_operators(const Options& options, const at::Device& device) {
+void add_operators(const BenchOptions& options, const at::Device& device) {
   for (const OperatorCase& op : operator_cases()) {
     if (op.name.find(options.filter) == std::string::npos) continue;
     for (const Form& form : op.forms) {
@@ -211,7 +211,7 @@ bool has_cuda_kernels() {
   return std::find(all.begin(), all.end(), kernels::Implementation::cuda) != all.end();
 }
 
-int bench(const Options& options, const Globals& globals) {
+int bench(const BenchOptions& options, const Globals& globals) {
   const at::Device device = open_device(globals.device);
   add_ceilings(options.seconds, device);
   add_operators(options, device);
@@ -257,7 +257,7 @@ Command bench_command() {
   return {"bench", "time every operator, beside this machine's ceilings in the same run",
           "./klab bench --operator recurrence/channel --threads 2", takes::threads | takes::device | takes::out,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
-            auto options = std::make_shared<Options>();
+            auto options = std::make_shared<BenchOptions>();
             app.add_option("--operator", options->filter, "only operators whose name contains this");
             app.add_option("--implementation", options->implementation, "only this one")
                 .one_of({"automatic", "reference", "composed", "chunk", "cpu", "cuda"});

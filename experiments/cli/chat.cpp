@@ -13,7 +13,7 @@
 namespace klab {
 namespace {
 
-struct Options {
+struct ChatOptions {
   PublicModelOptions model;
   AnswerOptions answer;
   std::string system = kDefaultSystem;
@@ -33,7 +33,7 @@ bool read_line(bool terminal, std::string& line) {
 // The state carries the conversation, so that each turn reads its own tokens only.
 class Conversation {
  public:
-  Conversation(KimiModel& model, const Tokenizer& tokenizer, const Options& options, GenerationOptions how)
+  Conversation(KimiModel& model, const Tokenizer& tokenizer, const ChatOptions& options, GenerationOptions how)
       : model_(model), tokenizer_(tokenizer), how_(std::move(how)) {
     how_.stop.push_back(chat_end(tokenizer));
     if (!options.system.empty()) unread_ = chat_message(tokenizer, "system", options.system);
@@ -69,7 +69,7 @@ class Conversation {
   Ids unread_;
 };
 
-int run(const Options& options, const Globals& globals) {
+int chat(const ChatOptions& options, const Globals& globals) {
   require_input(options.model.model);
   const std::optional<Tokenizer> tokenizer = open_tokenizer(options.model.model);
   if (!tokenizer) refuse("klab chat needs a tokenizer, but '{}' holds no tiktoken.model", options.model.model);
@@ -94,12 +94,12 @@ Command chat_command() {
           "./klab chat --model Kimi-Linear-48B-A3B-Instruct --temperature 0.6",
           takes::threads | takes::device | takes::seed | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
-            auto options = std::make_shared<Options>();
+            auto options = std::make_shared<ChatOptions>();
             options->answer.max_new_tokens = 2048;
             add_public_model_options(app, options->model);
             add_answer_options(app, options->answer);
             app.add_option("--system", options->system, "what the model is told first; empty: nothing").show_default();
-            return [options, &globals] { return run(*options, globals); };
+            return [options, &globals] { return chat(*options, globals); };
           }};
 }
 

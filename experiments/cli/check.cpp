@@ -21,7 +21,7 @@ namespace {
 const std::vector<std::string> kColumns = {"operator", "implementation", "dtype",        "shape", "worst in", "error",
                                            "allowed",  "used",           "relative RMS", "index", ""};
 
-struct Options {
+struct CheckOptions {
   MatrixFilter filter;
   std::vector<std::string> dtypes;
   bool failures_only = false;
@@ -53,7 +53,7 @@ std::vector<at::ScalarType> parse_dtypes(const std::vector<std::string>& names) 
   return types;
 }
 
-int check(Options options, const Globals& globals) {
+int check(CheckOptions options, const Globals& globals) {
   options.filter.dtypes = parse_dtypes(options.dtypes);
   options.filter.device = open_device(globals.device);
   int64_t count = 0;
@@ -93,7 +93,7 @@ Command check_command() {
   return {"check", "every operator x implementation x dtype x shape against its definition", "./klab check --quick",
           takes::threads | takes::device | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
-            auto options = std::make_shared<Options>();
+            auto options = std::make_shared<CheckOptions>();
             app.add_option("--operator", options->filter.operators, "only operators whose name contains this");
             app.add_option("--implementation", options->filter.implementation, "only this one")
                 .one_of({"automatic", "reference", "composed", "chunk", "cpu", "cuda"});

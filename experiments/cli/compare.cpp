@@ -33,8 +33,8 @@ std::string estimate_text(const Estimate& e, const char* plus_minus) {
   return fmt::format("{:.3f} {} {:.3f}", e.mean, plus_minus, e.half_width);
 }
 
-Table table_of(const std::vector<RunGroup>& groups, const std::vector<std::string>& keys,
-               const std::vector<std::string>& metrics, const std::string& format) {
+Table comparison_table(const std::vector<RunGroup>& groups, const std::vector<std::string>& keys,
+                       const std::vector<std::string>& metrics, const std::string& format) {
   Table table;
   for (const std::string& key : keys) table.columns.push_back(format == "csv" ? key : key.substr(key.rfind('.') + 1));
   table.columns.emplace_back("seeds");
@@ -115,7 +115,7 @@ int compare(const CompareOptions& options, const Globals& globals) {
     }
     groups = best_over(groups, keys, options.best, metrics.front());
   }
-  const std::string text = written(table_of(groups, keys, metrics, options.format), options.format, globals);
+  const std::string text = written(comparison_table(groups, keys, metrics, options.format), options.format, globals);
   if (globals.out.empty()) {
     fmt::print("{}", text);
   } else {

@@ -11,7 +11,6 @@
 #include "core/base/file.h"
 #include "core/base/table.h"
 #include "core/base/text.h"
-#include "core/base/version.h"
 #include "experiments/command/command.h"
 #include "experiments/plot/plot.h"
 #include "experiments/study/summary.h"
@@ -29,7 +28,7 @@ Sweep demo_sweep(int64_t steps, const Globals& globals) {
   std::vector<Assignment> overrides;
   if (steps > 0) overrides.push_back({"train.steps", steps, "--steps"});
   if (globals.seed) overrides.push_back({"train.seed", *globals.seed, "--seed"});
-  return read_sweep(source_folder() + "/experiments/configs/demo.yaml", overrides);
+  return read_builtin_sweep("configs/demo.yaml", overrides);
 }
 
 // An interrupted demo continues; a complete one is run again.
@@ -63,7 +62,7 @@ CsvTable rows_of(CsvTable table, const std::vector<RunGroup>& runs) {
   return table;
 }
 
-std::string table_of(const std::vector<RunGroup>& runs) {
+std::string demo_table(const std::vector<RunGroup>& runs) {
   std::vector<std::vector<std::string>> rows;
   for (const RunGroup& run : runs) {
     const RunRecord& record = run.runs.front()->record;
@@ -76,7 +75,7 @@ std::string table_of(const std::vector<RunGroup>& runs) {
                       rows);
 }
 
-void introduce(const RunConfig& setting) {
+void print_setting(const RunConfig& setting) {
   fmt::print(
       "Associative recall (MQAR): read {0} pairs of a key and a value, then say the value of each key that is asked "
       "for.\n{1} layers x {2} head x key width {3}: a memory of {3} x {3} numbers a layer, for every mixer alike. Each "
@@ -93,7 +92,7 @@ int demo(int64_t steps, int64_t workers, const Globals& globals) {
   make_writable_folder(folder);
   remove_complete(runs);
   const Sweep sweep = demo_sweep(steps, globals);
-  introduce(sweep.configs.front());
+  print_setting(sweep.configs.front());
   const Clock::time_point begin = Clock::now();
   run_all(sweep, runs.path(), workers, globals);
 
@@ -112,7 +111,7 @@ int demo(int64_t steps, int64_t workers, const Globals& globals) {
   plot(picture);
 
   fmt::print("\nBest learning rate of each mixer, on held-out sequences, after {}:\n\n{}\n",
-             clock_time(std::chrono::duration<double>(Clock::now() - begin).count()), table_of(best));
+             clock_time(std::chrono::duration<double>(Clock::now() - begin).count()), demo_table(best));
   fmt::print(
       "Why they differ: Mamba2 only adds to its memory, so every new pair blurs the ones before it, while GDN and KDA\n"
       "first erase what the key held (the delta rule), so all pairs fit into the same memory. KDA also learns a decay\n"

@@ -18,12 +18,12 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kGigabyte = 1'000'000'000;
 
-struct Options {
+struct ExportOptions {
   std::string run, checkpoint = "last", dtype = "float32";
   double shard_gigabytes = 5;
 };
 
-int run(const Options& options, const Globals& globals) {
+int export_run(const ExportOptions& options, const Globals& globals) {
   if (globals.out.empty()) refuse("--out is missing: the folder for config.json and the weights");
   const std::string yaml = (fs::path(options.run) / "config.yaml").string();
   if (!fs::exists(yaml)) refuse("'{}' is not a run folder: it has no config.yaml", options.run);
@@ -46,7 +46,7 @@ Command export_command() {
   return {"export", "write a trained Kimi-shaped model as config.json and safetensors",
           "./klab export runs/first --out exported", takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
-            auto options = std::make_shared<Options>();
+            auto options = std::make_shared<ExportOptions>();
             app.add_option("RUNDIR", options->run, "folder of the run").required();
             app.add_option("--checkpoint", options->checkpoint, "which of the run's checkpoints")
                 .one_of({"last", "best"})
@@ -57,7 +57,7 @@ Command export_command() {
             app.add_option("--shard-gigabytes", options->shard_gigabytes, "largest file; more weights make several")
                 .positive()
                 .show_default();
-            return [options, &globals] { return run(*options, globals); };
+            return [options, &globals] { return export_run(*options, globals); };
           }};
 }
 

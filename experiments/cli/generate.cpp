@@ -11,7 +11,7 @@
 namespace klab {
 namespace {
 
-struct Options {
+struct GenerateOptions {
   PublicModelOptions model;
   AnswerOptions answer;
   std::vector<std::string> prompts;
@@ -21,7 +21,7 @@ struct Options {
 
 using Ids = std::vector<int64_t>;
 
-Ids chat_prompt(const Tokenizer& tokenizer, const Options& options, const std::string& content) {
+Ids chat_prompt(const Tokenizer& tokenizer, const GenerateOptions& options, const std::string& content) {
   Ids ids = options.system.empty() ? Ids{} : chat_message(tokenizer, "system", options.system);
   for (const Ids& part : {chat_message(tokenizer, "user", content), chat_answer(tokenizer)}) {
     ids.insert(ids.end(), part.begin(), part.end());
@@ -29,7 +29,7 @@ Ids chat_prompt(const Tokenizer& tokenizer, const Options& options, const std::s
   return ids;
 }
 
-std::vector<Ids> prompts_of(const Options& options, const std::optional<Tokenizer>& tokenizer) {
+std::vector<Ids> prompts_of(const GenerateOptions& options, const std::optional<Tokenizer>& tokenizer) {
   if (options.prompts.empty() == options.tokens.empty()) refuse("give either --prompt or --tokens");
   if (!options.tokens.empty()) return parse_tokens(options.tokens);
   if (!tokenizer) {
@@ -45,16 +45,17 @@ std::vector<Ids> prompts_of(const Options& options, const std::optional<Tokenize
 }
 
 // An answer as text, without the token that ended it.
-std::string text_of(Ids answer, const Ids& stop, const Tokenizer& tokenizer) {
+std::string answer_text(Ids answer, const Ids& stop, const Tokenizer& tokenizer) {
   if (!answer.empty() && std::find(stop.begin(), stop.end(), answer.back()) != stop.end()) answer.pop_back();
   return repaired_utf8(tokenizer.decode(answer));
 }
 
-void print_json(const Generated& generated, const GenerationOptions& how, const std::optional<Tokenizer>& tokenizer) {
+void print_answers_json(const Generated& generated, const GenerationOptions& how,
+                        const std::optional<Tokenizer>& tokenizer) {
   nlohmann::ordered_json json = {{"tokens", generated.tokens}, {"text", nullptr}};
   if (tokenizer) {
     std::vector<std::string> texts;
-    for (const Ids& answer : generated.tokens) texts.push_back(text_of(answer, how.stop, *tokenizer));
+    for (const Ids& answer : generated.tokens) texts.push_back(answer_text(answer, how.stop, *tokenizer));
     if (texts.size() == 1) {
       json["text"] = texts.front();
     } else {
@@ -72,14 +73,14 @@ void print_answers(const Generated& generated, const GenerationOptions& how,
   for (size_t i = 0; i < generated.tokens.size(); ++i) {
     if (generated.tokens.size() > 1 && tokenizer) fmt::print("--- {}\n", i + 1);
     if (tokenizer) {
-      fmt::print("{}\n", text_of(generated.tokens[i], how.stop, *tokenizer));
+      fmt::print("{}\n", answer_text(generated.tokens[i], how.stop, *tokenizer));
     } else {
       fmt::print("{}\n", fmt::join(generated.tokens[i], ","));
     }
   }
 }
 
-int run(const Options& options, const Globals& globals) {
+int generate(const GenerateOptions& options, const Globals& globals) {
   require_input(options.model.model);
   const std::optional<Tokenizer> tokenizer = open_tokenizer(options.model.model);
   const std::vector<Ids> prompts = prompts_of(options, tokenizer);
@@ -97,7 +98,7 @@ int run(const Options& options, const Globals& globals) {
   }
   const Generated generated = generate(loaded.model, prompts, how);
   if (options.json) {
-    print_json(generated, how, tokenizer);
+    print_answers_json(generated, how, tokenizer);
   } else if (streams) {
     fmt::print("{}\n", stream->rest());
   } else {
@@ -116,7 +117,7 @@ Command generate_command() {
           "./klab generate --model Kimi-Linear-48B-A3B-Instruct --chat --prompt \"Is 123 a prime?\"",
           takes::threads | takes::device | takes::seed | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
-            auto options = std::make_shared<Options>();
+            auto options = std::make_shared<GenerateOptions>();
             add_public_model_options(app, options->model);
             add_answer_options(app, options->answer);
             app.add_option("--prompt", options->prompts, "text; several times for a batch").one_each();
@@ -124,7 +125,7 @@ Command generate_command() {
             app.add_flag("--chat", options->chat, "the prompt is a user's message in the chat template");
             app.add_option("--system", options->system, "system message of --chat; empty: none").show_default();
             app.add_flag("--json", options->json, "tokens, text and speed as one JSON object");
-            return [options, &globals] { return run(*options, globals); };
+            return [options, &globals] { return generate(*options, globals); };
           }};
 }
 

@@ -18,7 +18,7 @@ namespace {
 
 constexpr int64_t kMostDrawn = 1024;  // tokens of a matrix that is drawn
 
-int run(InspectOptions options, const std::string& tokens, const Globals& globals) {
+int inspect(InspectOptions options, const std::string& tokens, const Globals& globals) {
   if (!tokens.empty()) {
     const std::vector<std::vector<int64_t>> rows = parse_tokens(tokens);
     if (rows.size() > 1) refuse("--tokens: {} sequences, but one is drawn; write 5,17,3", rows.size());
@@ -80,7 +80,7 @@ Command inspect_command() {
         return [options, tokens, &globals] {
           if (!tokens->empty() && options->index != 0)
             refuse("--tokens names what is drawn: --index does not go with it");
-          return run(*options, *tokens, globals);
+          return inspect(*options, *tokens, globals);
         };
       }};
 }

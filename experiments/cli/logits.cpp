@@ -14,12 +14,12 @@ using torch::Tensor;
 
 constexpr int64_t kHeadRows = 256;  // positions whose logits are in memory at once
 
-struct Options {
+struct LogitsOptions {
   PublicModelOptions model;
   std::string tokens, tokens_file;
 };
 
-Tensor tokens_of(const Options& options) {  // [B, T] int64
+Tensor tokens_of(const LogitsOptions& options) {  // [B, T] int64
   if (options.tokens.empty() == options.tokens_file.empty()) refuse("give either --tokens or --tokens-file");
   if (!options.tokens_file.empty()) {
     require_input(options.tokens_file);
@@ -53,7 +53,7 @@ void check_vocabulary(const Tensor& tokens, int64_t vocabulary) {
 
 // Sequences go through the model as many at a time as fill a chunk, or one at a time in chunks; the logits go to the
 // file as they come.
-int run(const Options& options, const Globals& globals) {
+int logits(const LogitsOptions& options, const Globals& globals) {
   const c10::InferenceMode inference;
   if (globals.out.empty()) refuse("--out is missing: the safetensors file for the logits");
   const Tensor tokens = tokens_of(options);
@@ -90,11 +90,11 @@ Command logits_command() {
           "./klab logits --model Kimi-Linear-48B-A3B-Base --tokens 5,17,3 --out logits.safetensors",
           takes::threads | takes::device | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
-            auto options = std::make_shared<Options>();
+            auto options = std::make_shared<LogitsOptions>();
             add_public_model_options(app, options->model);
             app.add_option("--tokens", options->tokens, "token ids: 5,17,3 or, for several sequences, 5,17,3;8,9,2");
             app.add_option("--tokens-file", options->tokens_file, "safetensors file with 'tokens' [B, T] int64");
-            return [options, &globals] { return run(*options, globals); };
+            return [options, &globals] { return logits(*options, globals); };
           }};
 }
 

@@ -20,14 +20,14 @@
 namespace klab {
 namespace {
 
-struct Options {
+struct ModelOptions {
   std::string config, dtype;
   bool json = false, list = false;
   int64_t length = 0, batch = 1;
   std::vector<Assignment> flags;
 };
 
-int list() {
+int list_mixers() {
   for (const std::string& name : mixers().names()) fmt::print("{}\n", name);
   return 0;
 }
@@ -39,7 +39,7 @@ std::string kernels_of(const std::string& item) {
   return all;
 }
 
-void print_json(const Accounting& sum, int64_t length, int64_t batch, const std::string& dtype) {
+void print_model_json(const Accounting& sum, int64_t length, int64_t batch, const std::string& dtype) {
   const nlohmann::ordered_json json = {
       {"parameters", sum.parameters},
       {"parameters_without_embeddings", sum.parameters_without_embeddings},
@@ -113,7 +113,7 @@ std::string public_dtype(const std::string& config) {
 }
 
 // --dtype, else that of a public config, else float32.
-std::string dtype_of(const Options& options, const std::vector<Assignment>& assignments) {
+std::string dtype_of(const ModelOptions& options, const std::vector<Assignment>& assignments) {
   std::string dtype = options.dtype;
   for (const Assignment& one : assignments) {
     if (options.dtype.empty() && one.key == "model.config") dtype = public_dtype(text_of(one.value));
@@ -125,7 +125,7 @@ std::string dtype_of(const Options& options, const std::vector<Assignment>& assi
   return dtype;
 }
 
-int show(const Options& options) {
+int show_model(const ModelOptions& options) {
   RunConfig config;
   std::vector<Assignment> assignments = assignments_of(options.config);
   const bool is_public = !assignments.empty() && assignments.front().key == "model.config";
@@ -142,7 +142,7 @@ int show(const Options& options) {
   const int64_t length = options.length > 0 ? options.length : config.task.length;
   const Accounting sum = account(model, length);
   if (options.json) {
-    print_json(sum, length, options.batch, dtype);
+    print_model_json(sum, length, options.batch, dtype);
   } else {
     print_tables(config, model, sum, length, options.batch);
   }
@@ -155,7 +155,7 @@ Command model_command() {
   return {"model", "parameters, activated parameters, state and cache bytes, FLOPs of a config",
           "./klab model --model.pattern kda,mamba2 --model.width 256 --model.head_dim 128 --length 1024",
           takes::nothing, [](CommandOptions& app, const Globals&) -> std::function<int()> {
-            auto options = std::make_shared<Options>();
+            auto options = std::make_shared<ModelOptions>();
             app.add_option(
                 "CONFIG", options->config,
                 "YAML file, run folder, public config.json or its folder, or kimi-linear-48b; flags override it");
@@ -168,7 +168,7 @@ Command model_command() {
                            "public config, else float32)")
                 .one_of(kDtypeNames);
             add_run_flags(app, options->flags);
-            return [options] { return options->list ? list() : show(*options); };
+            return [options] { return options->list ? list_mixers() : show_model(*options); };
           }};
 }
 

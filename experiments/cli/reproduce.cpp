@@ -20,13 +20,13 @@ const Registry<Reproduction>& reproductions() {
   return all;
 }
 
-int list() {
+int list_figures() {
   for (const Reproduction& one : reproductions().entries()) fmt::print("{:11} {}\n", one.name, one.claim);
   return 0;
 }
 
-int run(const std::vector<std::string>& names, ReproduceOptions options, const Globals& globals) {
-  if (names.empty()) return list();
+int reproduce(const std::vector<std::string>& names, ReproduceOptions options, const Globals& globals) {
+  if (names.empty()) return list_figures();
   for (const std::string& name : names) {  // refused before anything runs
     const Reproduction& one = reproductions().at(name);
     if (options.scale == "paper" && !one.has_paper_scale) {
@@ -74,7 +74,7 @@ Command reproduce_command() {
                 .show_default();
             app.add_flag("--redraw", options->redraw,
                          "fig1 and fig7: draw and conclude again from the measured.csv of an earlier call");
-            return [options, names, &globals] { return run(*names, *options, globals); };
+            return [options, names, &globals] { return reproduce(*names, *options, globals); };
           }};
 }
 

@@ -40,8 +40,8 @@ void print_example(const Task& task, const Example& example, int64_t number) {
   flush();
 }
 
-int show(const std::string& name, int64_t count, const std::string& split, const std::vector<Assignment>& flags,
-         const Globals& globals) {
+int show_examples(const std::string& name, int64_t count, const std::string& split,
+                  const std::vector<Assignment>& flags, const Globals& globals) {
   std::vector<Assignment> assignments{{"task.name", name, "command line"}};
   assignments.insert(assignments.end(), flags.begin(), flags.end());
   RunConfig config;
@@ -57,7 +57,7 @@ int show(const std::string& name, int64_t count, const std::string& split, const
   return 0;
 }
 
-int list(bool names_only) {
+int list_tasks(bool names_only) {
   for (const TaskEntry& entry : tasks().entries()) {
     if (names_only) {
       fmt::print("{}\n", entry.name);
@@ -86,8 +86,8 @@ Command tasks_command() {
             app.add_flag("--list", options->list, "only the names, one a line");
             add_run_flags(app, options->flags);
             return [options, &globals] {
-              if (options->list || options->name.empty()) return list(options->list);
-              return show(options->name, options->count, options->split, options->flags, globals);
+              if (options->list || options->name.empty()) return list_tasks(options->list);
+              return show_examples(options->name, options->count, options->split, options->flags, globals);
             };
           }};
 }

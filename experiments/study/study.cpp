@@ -11,7 +11,6 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/text.h"
-#include "core/base/version.h"
 #include "core/base/yaml.h"
 #include "experiments/sweep/sweep.h"
 #include "experiments/sweep/sweep_file.h"
@@ -80,11 +79,11 @@ Study run_study(const StudyPlan& plan, const ReproduceOptions& options) {
   const SweepFolder search(work + "/search"), seeds(work + "/seeds");
   make_writable_folder(options.out);
   Study study;
-  const std::string file =
-      fmt::format("{}/experiments/figures/{}/{}.yaml", source_folder(), plan.figure, options.scale);
+  const std::string file = fmt::format("figures/{}/{}.yaml", plan.figure, options.scale);
   std::vector<Assignment> seed;
   if (options.seed) seed.push_back({"train.seed", *options.seed, "--seed"});
-  SweepOutcome found = conduct(read_sweep(file, seed), search.path(), kSearchShare * options.budget_hours, options);
+  SweepOutcome found =
+      conduct(read_builtin_sweep(file, seed), search.path(), kSearchShare * options.budget_hours, options);
   study.search = summarise_sweep(search);
   if (study.search.empty()) fail("no run of {} got as far as an evaluation: give it a larger --budget", plan.figure);
   const double hours = std::chrono::duration<double>(Clock::now() - begin).count() / 3600;

@@ -13,6 +13,7 @@
 #include "core/base/random.h"
 #include "core/base/text.h"
 #include "core/base/yaml.h"
+#include "experiments/sweep/builtin_sweeps.h"
 
 namespace klab {
 namespace {
@@ -58,8 +59,7 @@ class Reader {
  public:
   explicit Reader(const std::string& path) : path_(path) {}
 
-  SweepFile read() const {
-    const YAML::Node root = load_yaml(path_);
+  SweepFile read(const YAML::Node& root) const {
     if (!root.IsMap()) refuse("{}: a sweep is a map with base, grid, seeds, random, conditions, halving", path_);
     only_keys(root, {"base", "grid", "seeds", "random", "conditions", "halving"});
     SweepFile file;
@@ -413,8 +413,10 @@ Sweep make_sweep(const std::string& name, const std::vector<RunConfig>& configs,
   return distinct(name, configs, {}, shown, texts);
 }
 
-Sweep read_sweep(const std::string& path, const std::vector<Assignment>& overrides) {
-  const SweepFile file = Reader(path).read();
+namespace {
+
+Sweep sweep_of(const YAML::Node& root, const std::string& path, const std::vector<Assignment>& overrides) {
+  const SweepFile file = Reader(path).read(root);
   std::vector<Point> points = points_of(file);
   for (Point& point : points) point.insert(point.end(), overrides.begin(), overrides.end());
   if (points.empty()) refuse("{}: its conditions skip every run", path);
@@ -431,6 +433,16 @@ Sweep read_sweep(const std::string& path, const std::vector<Assignment>& overrid
   }
   shuffle(sweep);
   return sweep;
+}
+
+}  // namespace
+
+Sweep read_sweep(const std::string& path, const std::vector<Assignment>& overrides) {
+  return sweep_of(load_yaml(path), path, overrides);
+}
+
+Sweep read_builtin_sweep(const std::string& name, const std::vector<Assignment>& overrides) {
+  return sweep_of(parse_yaml(std::string(builtin_sweep(name)), name), name, overrides);
 }
 
 }  // namespace klab

@@ -33,4 +33,7 @@ Sweep make_sweep(const std::string& name, const std::vector<RunConfig>& configs,
 /// sense, a run's config included.
 Sweep read_sweep(const std::string& path, const std::vector<Assignment>& overrides = {});
 
+/// The same of a sweep file that is compiled into the program; see builtin_sweeps.h.
+Sweep read_builtin_sweep(const std::string& name, const std::vector<Assignment>& overrides = {});
+
 }  // namespace klab

@@ -1,0 +1,13 @@
+// The sweep files of the program's own commands, compiled into it: it runs without its source tree.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace klab {
+
+/// The text of a file by its path below experiments/: "configs/demo.yaml", "figures/fig4/small.yaml". The source of
+/// this function is generated (experiments/CMakeLists.txt). Throws Error for another name.
+std::string_view builtin_sweep(const std::string& name);
+
+}  // namespace klab
