@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# What `cmake --install` puts where: the program, the library of kernels, and its headers for find_package(klab). A wheel
-# takes the component `python` alone.
+# Install rules: the program, the kernel library, and its headers for find_package(klab). A wheel contains only the
+# component `python`.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -8,7 +8,7 @@ set(kernel_libraries klab_kernels)
 if(KLAB_CUDA)
   list(APPEND kernel_libraries klab_cuda)
 endif()
-# torch's folder stays in the run path: nothing is copied of torch.
+# torch's folder stays in the run path, because torch's libraries are not installed.
 set_target_properties(${kernel_libraries} PROPERTIES INSTALL_RPATH "$ORIGIN" INSTALL_RPATH_USE_LINK_PATH ON)
 set_target_properties(klab_kernels PROPERTIES EXPORT_NAME kernels)
 target_include_directories(

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # klab_library(<folder> [COLD] [SUBFOLDERS] USES <targets...> [PCH <headers...>])
 #
-# One folder, one static library: core/model becomes klab_core_model, of all .cpp files directly in that folder. Its
-# headers are reachable as "core/model/x.h" only by the targets that link it, so an include against the layering does
-# not compile. Links are private: a library names every library that it uses. COLD: nothing in it is worth the
-# optimiser's time (command-line parsing, reports, config), and its files are compiled as one: torch's headers cost each
-# translation unit seconds. SUBFOLDERS: with the .cpp files one folder further down.
+# Defines one static library per folder: core/model becomes klab_core_model, with all .cpp files directly in that
+# folder. Only targets that link it can include its headers, as "core/model/x.h", so an include against the layering
+# does not compile. Links are private: a library names every library that it uses. COLD: code that is not
+# performance-critical (command-line parsing, reports, config) is compiled with little optimisation and as one
+# translation unit, because parsing torch's headers takes seconds per unit. SUBFOLDERS: also the .cpp files of direct
+# subfolders.
 function(klab_library folder)
   cmake_parse_arguments(arg "COLD;SUBFOLDERS" "" "USES;PCH" ${ARGN})
   string(REPLACE "/" "_" name "klab_${folder}")
@@ -26,7 +27,8 @@ function(klab_library folder)
   endif()
 endfunction()
 
-# klab_include_root(<target> <folder>): those who link the target can include "<folder>/x.h", and nothing else of the tree.
+# klab_include_root(<target> <folder>): targets that link <target> can include "<folder>/x.h", and nothing else of the
+# tree.
 function(klab_include_root target folder)
   set(include_root "${CMAKE_BINARY_DIR}/include-roots/${target}")
   cmake_path(GET folder PARENT_PATH parent)
@@ -35,12 +37,13 @@ function(klab_include_root target folder)
   target_include_directories(${target} PUBLIC "$<BUILD_INTERFACE:${include_root}>")
 endfunction()
 
-# klab_compile_cold(<target>): little optimisation in release builds.
+# klab_compile_cold(<target>): compiles with -O1 in release builds.
 function(klab_compile_cold target)
   target_compile_options(${target} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
 endfunction()
 
-# klab_precompile(<target> <headers...>): one precompiled header per distinct list, shared by all that ask for it.
+# klab_precompile(<target> <headers...>): one precompiled header per distinct list, shared by all targets that request
+# the same one.
 function(klab_precompile target)
   string(MAKE_C_IDENTIFIER "klab_pch_${ARGN}" pch)
   if(NOT TARGET ${pch})

@@ -1,11 +1,11 @@
-# Defines the imported targets torch::cpu and, where the CUDA toolkit is present too, torch::cuda.
+# Defines the imported targets torch::cpu and, if KLAB_CUDA is on, torch::cuda.
 #
 # find_package(Torch) is not used: with a CUDA build of torch it refuses to configure on a machine without the
 # CUDA toolkit, and it links libtorch_cuda, which every process would then load (half a second per start).
-# KLAB_TORCH_DIR names the folder with include/ and lib/; the launcher passes it, otherwise Python is asked.
+# KLAB_TORCH_DIR is the folder with include/ and lib/; the launcher passes it, otherwise Python finds it.
 
 if(NOT KLAB_TORCH_DIR)
-  if(DEFINED Python_EXECUTABLE) # pip's, when it builds the wheel
+  if(DEFINED Python_EXECUTABLE) # set by pip when it builds the wheel
     set(klab_python "${Python_EXECUTABLE}")
   elseif(EXISTS "${CMAKE_SOURCE_DIR}/.venv/bin/python")
     set(klab_python "${CMAKE_SOURCE_DIR}/.venv/bin/python")
@@ -13,7 +13,7 @@ if(NOT KLAB_TORCH_DIR)
     set(klab_python python3)
   endif()
   execute_process(
-    # Without PYTHONPATH: there pip puts what hides the installed packages from a build.
+    # Without PYTHONPATH: during a build pip sets it to a folder that hides the installed packages.
     COMMAND "${CMAKE_COMMAND}" -E env --unset=PYTHONPATH "${klab_python}" -c
             "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
     OUTPUT_VARIABLE klab_torch_dir
@@ -39,7 +39,7 @@ target_include_directories(
 target_link_libraries(torch::cpu INTERFACE "${KLAB_TORCH_DIR}/lib/libtorch_cpu.so" "${KLAB_TORCH_DIR}/lib/libc10.so")
 
 # Kernels need the CUDA runtime and torch's stream and allocator (libc10_cuda), not libtorch_cuda: the program
-# loads that library itself when a CUDA device is asked for.
+# loads that library itself when a CUDA device is requested.
 if(KLAB_CUDA)
   add_library(torch::cuda INTERFACE IMPORTED)
   target_link_libraries(torch::cuda INTERFACE torch::cpu "${KLAB_TORCH_DIR}/lib/libc10_cuda.so" CUDA::cudart)

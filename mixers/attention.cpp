@@ -12,7 +12,7 @@ namespace klab {
 using torch::Tensor;
 
 void Attention::Options::visit(Fields& fields) {
-  fields("kv_heads", kv_heads, {0, 4096}, "key and value heads, a divisor of the heads; 0: as many");
+  fields("kv_heads", kv_heads, {0, 4096}, "number of key and value heads, a divisor of model.heads; 0: model.heads");
 }
 
 void Attention::RopeOptions::visit(Fields& fields) {
@@ -81,11 +81,11 @@ double Attention::decode_flops(int64_t tokens) const {
 }
 
 MixerEntry attention_mixer() {
-  return mixer_entry<Attention>("attention", "softmax attention without positions, grouped keys", "attention");
+  return mixer_entry<Attention>("attention", "grouped-query softmax attention without positions (NoPE)", "attention");
 }
 
 MixerEntry attention_rope_mixer() {
-  return mixer_entry<RotaryAttention>("attention_rope", "softmax attention with rotary positions, grouped keys",
+  return mixer_entry<RotaryAttention>("attention_rope", "grouped-query softmax attention with rotary positions",
                                       "attention");
 }
 

@@ -6,8 +6,9 @@
 
 namespace klab {
 
-/// Causal softmax attention, with fewer key and value heads than query heads if so wished (Ainslie et al. 2023),
-/// without position embedding (NoPE) or with a rotary one. Caches keys and values of every token.
+/// Causal softmax attention, optionally with fewer key and value heads than query heads (grouped-query attention,
+/// Ainslie et al. 2023), without position embedding (NoPE) or with a rotary one. Caches k and v [N, S, kv_heads,
+/// head_dim] of every token.
 class Attention : public TokenMixer {
  public:
   struct Options : Configurable {
@@ -27,7 +28,7 @@ class Attention : public TokenMixer {
   torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) final;
   void add_state(State& state, int64_t sequences, const torch::Device& device) const override;
 
-  /// The log of a forget gate [B, T, H], or undefined.
+  /// The log of a forget gate, [B, T, H], or an undefined tensor for none.
   virtual torch::Tensor log_forget(const torch::Tensor&) const { return {}; }
 
   int64_t heads_, kv_heads_, head_dim_;
@@ -37,7 +38,7 @@ class Attention : public TokenMixer {
   Linear q_proj_, k_proj_, v_proj_, o_proj_;
 };
 
-/// Attention with rotary positions.
+/// Attention with rotary position embedding.
 class RotaryAttention : public Attention {
  public:
   using Options = RopeOptions;

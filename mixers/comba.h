@@ -6,10 +6,10 @@
 
 namespace klab {
 
-/// The delta rule that erases along p instead of k, and corrects its queries by the same p (Hu et al. 2025, arXiv
-/// 2506.02475), q and k of length one:
+/// The delta rule that erases along p instead of k and corrects queries by the same p (Hu et al. 2025, arXiv
+/// 2506.02475), with l2-normalised q and k:
 ///     p = sigmoid(d[h]) k    q = q - D[h] p    S = e^g S;  S = S + beta k (v - S^T p)^T
-/// (The public code brings q and p to length one after these steps, which undoes the scale of p; here it stays.)
+/// (The public code l2-normalises q and p after these steps, which undoes the scale of p; here the scale is kept.)
 /// As DPLR: a = e^g p reads the undecayed state, b = -beta k, and beta k is the key.
 class Comba : public LinearMixer {
  public:

@@ -6,7 +6,7 @@
 
 namespace klab {
 
-/// The delta rule without a decay (Schlag et al. 2021, Yang et al. 2024, arXiv 2406.06484), q and k of length one:
+/// The delta rule without a decay (Schlag et al. 2021, Yang et al. 2024, arXiv 2406.06484), with l2-normalised q and k:
 ///     S = S + beta k (v - S^T k)^T
 class DeltaNet : public LinearMixer {
  public:

@@ -29,13 +29,13 @@ void Dplr::fill_inputs(kernels::RecurrenceInputs& in, const Tensor& x, const Seq
   };
   in.qk_l2norm = true;
   decay_.give_to(in, x);
-  // The kernel's b is what is written, its a what reads.
+  // In the kernel's naming b is written and a reads.
   in.b = -beta_.value(x).unsqueeze(-1) * direction(write_proj_);
   in.a = direction(read_proj_);
 }
 
 MixerEntry dplr_mixer() {
-  return mixer_entry<Dplr>("dplr", "diagonal plus low rank: two free vectors, decay per channel",
+  return mixer_entry<Dplr>("dplr", "diagonal plus low rank: two independent vectors, decay per channel",
                            "recurrence/channel/dplr");
 }
 

@@ -6,9 +6,9 @@
 
 namespace klab {
 
-/// S = (Diag(e^g) - beta a b^T) S + k v^T with both vectors free (table 6 of arXiv 2510.26692): a = l2norm(W_a x) is
-/// written, b = l2norm(W_b x) reads the undecayed state. Both start as the same matrix, so that training begins from a
-/// step that only forgets; unlike KDA, nothing keeps a step from growing a state later. Keys and queries of length one.
+/// S = (Diag(e^g) - beta a b^T) S + k v^T with independent a and b (table 6 of arXiv 2510.26692): a = l2norm(W_a x)
+/// is written, b = l2norm(W_b x) reads the undecayed state. W_a and W_b are initialised equal, so that at the start of
+/// training a step can only shrink the state; unlike in KDA, nothing prevents growth later. q and k are l2-normalised.
 class Dplr : public LinearMixer {
  public:
   using Options = ChannelDecayOptions;

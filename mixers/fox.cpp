@@ -24,7 +24,7 @@ void Fox::add_state(State& state, int64_t sequences, const torch::Device& device
 }
 
 MixerEntry fox_mixer() {
-  return mixer_entry<Fox>("fox", "forgetting attention: softmax with a decay per head", "attention");
+  return mixer_entry<Fox>("fox", "Forgetting Transformer: softmax attention with a forget gate per head", "attention");
 }
 
 }  // namespace klab

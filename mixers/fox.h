@@ -5,8 +5,8 @@
 
 namespace klab {
 
-/// Softmax attention whose logits fade with a data-dependent forget gate per head, f = sigmoid(W x + bias) (Lin et al.
-/// 2025, arXiv 2503.02130). Caches the gates beside keys and values.
+/// Softmax attention with a data-dependent forget gate per head, f = sigmoid(W x + bias), that decays the logits (Lin
+/// et al. 2025, arXiv 2503.02130). Caches log f [N, S, H] in addition to keys and values.
 class Fox : public Attention {
  public:
   using Options = Attention::Options;

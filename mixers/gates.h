@@ -1,5 +1,5 @@
-// What several mixers make of x: decays and write strengths. Each registers its parameters with the mixer that it is
-// part of, under the names of the public layers.
+// Decays and write strengths that several mixers compute from x. Each class registers its parameters with its mixer,
+// under the names of the public layers.
 #pragma once
 
 #include <torch/types.h>
@@ -11,17 +11,18 @@
 
 namespace klab {
 
-/// Draws A_log = log U(1, 16), so rates exp(A_log) spread over 1 to 16.
+/// Draws A_log = log U(1, 16): rates exp(A_log) uniform in [1, 16].
 void draw_A_log(const torch::Tensor& A_log, const at::Generator& generator);
 
-/// Draws dt_bias = inverse_softplus(exp(U(log 1e-3, log 1e-1))), so steps softplus(dt_bias) spread over 1e-3 to 1e-1.
+/// Draws dt_bias = inverse_softplus(exp(U(log 1e-3, log 1e-1))), so that softplus(dt_bias) is
+/// log-uniform in [1e-3, 1e-1].
 void draw_dt_bias(const torch::Tensor& dt_bias, const at::Generator& generator);
 
-/// beta = sigmoid(W x) [B, T, heads], doubled for negative eigenvalues.
+/// The write strength beta = sigmoid(W x), [B, T, heads]; doubled if negative eigenvalues are allowed.
 class Beta {
  public:
   Beta(torch::nn::Module& owner, int64_t width, int64_t heads, bool allow_neg_eigval);
-  void give_to(kernels::RecurrenceInputs& in, const torch::Tensor& x) const;  ///< the kernel takes the sigmoid
+  void give_to(kernels::RecurrenceInputs& in, const torch::Tensor& x) const;  ///< the kernel applies the sigmoid
   torch::Tensor value(const torch::Tensor& x) const;                          ///< float32 or wider
 
  private:
@@ -29,7 +30,7 @@ class Beta {
   Linear b_proj_;
 };
 
-/// One log-decay per head, Gated DeltaNet's: -exp(A_log) softplus(W x + dt_bias), [B, T, heads].
+/// One log-decay per head, as in Gated DeltaNet: -exp(A_log) softplus(W x + dt_bias), [B, T, heads].
 class HeadDecay {
  public:
   HeadDecay(torch::nn::Module& owner, int64_t width, int64_t heads);
@@ -42,8 +43,8 @@ class HeadDecay {
   torch::Tensor A_log_, dt_bias_;  // [heads]
 };
 
-/// One log-decay per channel, KDA's: -exp(A_log[h]) softplus(W_up W_down x + dt_bias), [B, T, heads, K]; with a lower
-/// bound, kernels/kda_gate/kda_gate.h. The rank is K, or full.
+/// One log-decay per channel, as in KDA: -exp(A_log[h]) softplus(W_up W_down x + dt_bias), [B, T, heads, K]; for the
+/// form with a lower bound see kernels/kda_gate/kda_gate.h. The projection has rank K, or full rank.
 class ChannelDecay {
  public:
   ChannelDecay(torch::nn::Module& owner, int64_t width, int64_t heads, int64_t K, bool full_rank, double lower_bound);

@@ -6,9 +6,8 @@
 
 namespace klab {
 
-/// The delta rule with one decay per head (Yang et al. 2024, arXiv 2412.06464). Output gate and widths as KDA has them,
-/// so that a comparison is about the decay alone; the public layer has `output_gate: swish` and `full_rank_gates:
-/// true`.
+/// The delta rule with one decay per head (Yang et al. 2024, arXiv 2412.06464). Output gate and widths are KDA's, so
+/// that a comparison isolates the decay; the public layer has `output_gate: swish` and `full_rank_gates: true`.
 class GatedDeltaNet : public LinearMixer {
  public:
   using Options = DeltaOptions;

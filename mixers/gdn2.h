@@ -6,7 +6,7 @@
 
 namespace klab {
 
-/// The delta rule with an erase gate per key channel and a write gate per value channel, q and k of length one:
+/// The delta rule with an erase gate per key channel and a write gate per value channel; q and k are l2-normalised:
 ///     S = (I - k (b * k)^T) Diag(e^g) S + k (w * v)^T      b = sigmoid(W_b x)   w = sigmoid(W_w x)
 /// With b = w = beta it is KDA. As DPLR: a = e^g * b * k reads the undecayed state, -k is written.
 class Gdn2 : public LinearMixer {

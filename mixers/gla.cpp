@@ -11,7 +11,7 @@ void Gla::Options::visit(Fields& fields) {
   LinearOptions::visit(fields);
   fields("gate_rank", gate_rank, {1, 8192}, "rank of the projection to the decay");
   fields("gate_divisor", gate_divisor, {0, 1e6, Ends::above_least},
-         "what divides the log-decay: larger remembers longer");
+         "divisor of the log-decay; larger values decay more slowly");
 }
 
 Gla::Gla(const MixerShape& shape, const Options& options)

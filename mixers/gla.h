@@ -5,8 +5,8 @@
 
 namespace klab {
 
-/// S = Diag(e^g) S + k v^T with g = logsigmoid(W_up W_down x + bias) / 16 (Yang et al. 2023, arXiv 2312.06635). The
-/// public layer's keys are half as wide as its values (`key_dim`).
+/// S = Diag(e^g) S + k v^T with g = logsigmoid(W_up W_down x + bias) / 16 (Yang et al. 2023, arXiv 2312.06635). In the
+/// public layer keys are half as wide as values (`key_dim`).
 class Gla : public LinearMixer {
  public:
   struct Options : LinearOptions {

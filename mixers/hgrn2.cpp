@@ -12,7 +12,7 @@ using torch::Tensor;
 void Hgrn2::Options::visit(Fields& fields) {
   LinearOptions::visit(fields);
   fields("lower_bound", lower_bound, {0, 1, Ends::below_most},
-         "smallest forget gate, in [0, 1); higher layers remember longer with more");
+         "lower bound of the forget gate, in [0, 1); larger in higher layers for longer memory");
 }
 
 Hgrn2::Hgrn2(const MixerShape& shape, const Options& options)
@@ -26,10 +26,10 @@ Hgrn2::Hgrn2(const MixerShape& shape, const Options& options)
 }
 
 void Hgrn2::fill_inputs(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences&, const State*) const {
-  // What k_proj gives is the raw forget gate.
+  // The output of k_proj is the raw forget gate.
   const Tensor raw = in.k.to(kernels::accumulation_type(x.scalar_type()));
   in.q = torch::silu(in.q);
-  // 1 - f = (1 - lower_bound) sigmoid(-raw), without a difference of near numbers.
+  // 1 - f = (1 - lower_bound) sigmoid(-raw), avoids cancellation.
   in.k = ((1 - lower_bound_) * torch::sigmoid(-raw)).to(x.scalar_type());
   const Tensor log_f =
       lower_bound_ == 0 ? torch::log_sigmoid(raw) : torch::log(lower_bound_ + (1 - lower_bound_) * torch::sigmoid(raw));

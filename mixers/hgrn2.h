@@ -6,7 +6,7 @@
 namespace klab {
 
 /// S = Diag(f) S + (1 - f) v^T with f = lower_bound + (1 - lower_bound) sigmoid(W x), q = silu(W x) and one norm over
-/// all heads (Qin et al. 2024, arXiv 2404.07904). The forget gate's complement is the key.
+/// all heads (Qin et al. 2024, arXiv 2404.07904). The key is 1 - f.
 class Hgrn2 : public LinearMixer {
  public:
   struct Options : LinearOptions {

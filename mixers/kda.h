@@ -6,9 +6,9 @@
 
 namespace klab {
 
-/// The delta rule with a decay per channel (section 4 of arXiv 2510.26692), q and k of length one:
+/// The delta rule with a decay per channel (section 4 of arXiv 2510.26692), with l2-normalised q and k:
 ///     S = Diag(e^g) S;  S = S + beta k (v - S^T k)^T
-/// with g of mixers/gates.h.
+/// with the log-decay g of ChannelDecay (mixers/gates.h).
 class Kda : public LinearMixer {
  public:
   using Options = ChannelDecayOptions;

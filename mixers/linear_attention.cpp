@@ -10,7 +10,8 @@ using torch::Tensor;
 
 void LinearAttention::Options::visit(Fields& fields) {
   LinearOptions::visit(fields);
-  fields.choice("feature_map", feature_map, {"elementwise_product", "elu", "relu", "identity"}, "on q and k");
+  fields.choice("feature_map", feature_map, {"elementwise_product", "elu", "relu", "identity"},
+                "feature map of q and k");
 }
 
 LinearAttention::LinearAttention(const MixerShape& shape, const Options& options)

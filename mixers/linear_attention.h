@@ -6,7 +6,7 @@
 namespace klab {
 
 /// S = S + k v^T (Katharopoulos et al. 2020), with a feature map on q and k:
-///     elementwise_product   (W_1 x + b_1) * (W_2 x + b_2) per head, as the public layer has it
+///     elementwise_product   (W_1 x + b_1) * (W_2 x + b_2) per head, as in the public layer
 ///     elu                   elu(x) + 1
 ///     relu, identity
 class LinearAttention : public LinearMixer {

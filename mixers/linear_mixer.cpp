@@ -14,13 +14,14 @@ using torch::Tensor;
 }  // namespace
 
 void LinearOptions::visit(Fields& fields) {
-  fields.choice("output_gate", output_gate, {"sigmoid", "swish", "none"}, "gate on the normed output");
-  fields("full_rank_gates", full_rank_gates, "gates by one matrix each instead of two through the head width");
-  fields("short_conv", short_conv, "causal convolution before q, k and v");
+  fields.choice("output_gate", output_gate, {"sigmoid", "swish", "none"},
+                "activation of the gate on the normalised output");
+  fields("full_rank_gates", full_rank_gates, "one matrix per gate instead of two with the head width as rank");
+  fields("short_conv", short_conv, "causal convolution of q, k and v");
   fields("conv_size", conv_size, {2, 64}, "tokens that the convolution spans");
   fields.renamed("conv_taps", "conv_size");
   fields("key_dim", key_dim, {0, kernels::kMaxHeadDim}, "width of a query and key head; 0: model.head_dim");
-  fields("value_heads", value_heads, {0, 4096}, "value heads, a multiple of the heads; 0: as many");
+  fields("value_heads", value_heads, {0, 4096}, "number of value heads, a multiple of model.heads; 0: model.heads");
   fields("value_dim", value_dim, {0, kernels::kMaxHeadDim}, "width of a value head; 0: model.head_dim");
 }
 
@@ -118,7 +119,8 @@ double LinearMixer::decode_flops(int64_t) const {
 
 void DeltaOptions::visit(Fields& fields) {
   LinearOptions::visit(fields);
-  fields("allow_neg_eigval", allow_neg_eigval, "double beta, so that a step can flip the sign of a memory");
+  fields("allow_neg_eigval", allow_neg_eigval,
+         "double beta, which allows negative eigenvalues of the state transition");
 }
 
 void ChannelDecayOptions::visit(Fields& fields) {

@@ -1,5 +1,5 @@
-// What the mixers on the recurrence family have in common: all but the decay and the update (section 4 and tables 6 and
-// 7 of arXiv 2510.26692).
+// The common base of mixers on the recurrence family: everything except the decay and the update (section 4 and tables
+// 6 and 7 of arXiv 2510.26692).
 #pragma once
 
 #include <torch/types.h>
@@ -14,7 +14,7 @@
 
 namespace klab {
 
-/// Options of every linear mixer; the config keys `model.<mixer>.*`. A mixer sets the defaults of its public layer.
+/// Options of every linear mixer; the config keys `model.<mixer>.*`. Every mixer has the defaults of its public layer.
 struct LinearOptions : Configurable {
   std::string output_gate = "sigmoid";
   bool full_rank_gates = false;
@@ -33,25 +33,25 @@ struct DeltaOptions : LinearOptions {
   void visit(Fields& fields) override;
 };
 
-/// Options of those among them with KDA's decay per channel (mixers/gates.h).
+/// Options of the mixers that also have KDA's decay per channel (mixers/gates.h).
 struct ChannelDecayOptions : DeltaOptions {
   double lower_bound = 0;
   void visit(Fields& fields) override;
 };
 
-/// A width or count of the options, where 0 stands for another.
+/// A width or count from the options, where 0 selects the default `otherwise`.
 constexpr int64_t or_default(int64_t value, int64_t otherwise) { return value > 0 ? value : otherwise; }
 
-/// What a mixer's public layer does around its recurrence.
+/// How a mixer's public layer differs around the recurrence.
 struct LinearTraits {
-  kernels::Update update;        ///< the kernel, for accounting
-  bool activated = true;         ///< without a short convolution, SiLU on q, k and v all the same
+  kernels::Update update;        ///< update of the recurrence, for cost accounting
+  bool activated = true;         ///< SiLU on q, k and v even without short convolutions
   bool conv_activated = true;    ///< SiLU after the short convolutions
-  bool norm_over_heads = false;  ///< one norm over all heads' outputs, and no gate
+  bool norm_over_heads = false;  ///< one norm over the concatenated heads, and no gate
 };
 
 ///     q, k, v = silu(conv(W x))    o = recurrence(q, k, v, ..)    y = W (rms_norm(o) * gate(W_up W_down x))
-/// The state is the recurrent memory [N, HV, K, V] and the convolutions' last inputs.
+/// The state is the recurrent state [N, HV, K, V] (`memory`) and the last inputs of the convolutions.
 class LinearMixer : public TokenMixer {
  public:
   double flops(int64_t tokens) const override;
@@ -60,16 +60,16 @@ class LinearMixer : public TokenMixer {
  protected:
   LinearMixer(const MixerShape& shape, const LinearOptions& options, const LinearTraits& traits);
 
-  /// Completes what q [B, T, H, K], k and v [B, T, HV, V] are already in: decay, beta, vectors of the update.
+  /// Adds g, beta, a, b, as the mixer needs them, to inputs that already hold q, k [B, T, H, K] and v [B, T, HV, V].
   virtual void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
                            const State* state) const = 0;
 
   torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) final;
   void add_state(State& state, int64_t sequences, const torch::Device& device) const final;
 
-  /// [B, T, HV * n] as [B, T, HV, n].
+  /// Views [B, T, HV * n] as [B, T, HV, n].
   torch::Tensor by_value_head(const torch::Tensor& y) const;
-  /// q or k [B, T, H, K] for each value head, [B, T, HV, K].
+  /// Repeats q or k [B, T, H, K] for every value head: [B, T, HV, K].
   torch::Tensor for_value_heads(const torch::Tensor& y) const;
 
   int64_t width_, heads_, key_dim_, value_heads_, value_dim_;
@@ -87,16 +87,16 @@ class LinearMixer : public TokenMixer {
   bool short_conv_;
   Linear q_proj_, k_proj_, v_proj_, o_proj_;
   ShortConv q_conv_{nullptr}, k_conv_{nullptr}, v_conv_{nullptr};
-  Linear g_proj_{nullptr}, g_a_proj_{nullptr}, g_b_proj_{nullptr};  // of full rank, or through the head width
+  Linear g_proj_{nullptr}, g_a_proj_{nullptr}, g_b_proj_{nullptr};  // full rank, or with rank V
   torch::Tensor o_norm_;                                            // [V] for every head, or [HV * V]
 };
 
-/// Runs the recurrence from the tensor `memory` of the state, if there is one, and leaves it there. What went in and
-/// came out is shown to `probe`, unless that is null.
+/// Runs the recurrence; with a state, from its tensor `memory`, which is then updated. Returns o [B, T, HV, V]. A
+/// probe, if not null, observes inputs and output.
 torch::Tensor run_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences, State* state,
                              const MixerProbe* probe);
 
-/// A memory of zeros [N, HV, K, V], float32, or float64 for a model in float64 (`like` is one of its parameters).
+/// A zero recurrent state [N, HV, K, V], float32, or float64 for a float64 model (`like` is one of its parameters).
 torch::Tensor empty_memory(int64_t sequences, int64_t value_heads, int64_t key_dim, int64_t value_dim,
                            const torch::Tensor& like, const torch::Device& device);
 

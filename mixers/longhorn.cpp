@@ -20,7 +20,8 @@ void Longhorn::fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x
 }
 
 MixerEntry longhorn_mixer() {
-  return mixer_entry<Longhorn>("longhorn", "Longhorn: delta rule whose step shrinks with the key, no decay",
+  return mixer_entry<Longhorn>("longhorn",
+                               "Longhorn: delta rule, step size decreases with the norm of the key, no decay",
                                "recurrence/none/delta");
 }
 

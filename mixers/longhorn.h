@@ -5,8 +5,8 @@
 
 namespace klab {
 
-/// Longhorn (Liu et al. 2024, arXiv 2407.14207) as table 6 of arXiv 2510.26692 has it: one implicit step of online
-/// regression, which is the delta rule with a step size that long keys make smaller,
+/// Longhorn (Liu et al. 2024, arXiv 2407.14207) as in table 6 of arXiv 2510.26692: one implicit step of online
+/// regression, which is the delta rule with a step size that decreases with the norm of the key,
 ///     S = S + e k (v - S^T k)^T      e = delta / (1 + delta k^T k)      delta = sigmoid(W x)
 class Longhorn : public LinearMixer {
  public:

@@ -18,9 +18,8 @@ constexpr int64_t kConvTaps = 4;
 }  // namespace
 
 void Mamba2::Options::visit(Fields& fields) {
-  fields("state", state, {0, kernels::kMaxHeadDim},
-         "width of B and C, the keys and queries of the state; 0: model.head_dim");
-  fields("groups", groups, {1, 4096}, "groups of heads that share B and C; divides model.heads");
+  fields("state", state, {0, kernels::kMaxHeadDim}, "width of B and C (keys and queries); 0: model.head_dim");
+  fields("groups", groups, {1, 4096}, "number of groups of heads that share B and C; must divide model.heads");
 }
 
 Mamba2::Mamba2(const MixerShape& shape, const Options& options)
@@ -66,7 +65,7 @@ Tensor Mamba2::mix(const Tensor& x, const Sequences& sequences, State* state) {
   in.scale = 1.0;
   const Tensor o = run_recurrence(in, sequences, state, probe_);
 
-  // The norm is of each group of heads apart.
+  // The norm is over each group of heads.
   const auto by_group = [&](const Tensor& y) { return y.reshape({B, T, groups_, inner / groups_}); };
   const Tensor ones = torch::ones({inner / groups_}, x.options().requires_grad(false));
   const Tensor normed =

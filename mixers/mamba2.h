@@ -9,8 +9,7 @@ namespace klab {
 /// Mamba2 (Dao and Gu 2024): one input projection to [z, x, B, C, dt], convolution with bias and SiLU on x, B and C,
 ///     dt = softplus(dt + dt_bias)   g = -exp(A_log) dt   S = e^g S + B (dt x)^T   y = S^T C + D x
 ///     out = W rms_norm(y * silu(z))
-/// as the scalar-decay, accumulating case of the recurrence: q = C, k = B (both shared by the heads of a group), v = dt
-/// x.
+/// on the recurrence with scalar decay and accumulate update: q = C, k = B, shared by the heads of a group; v = dt x.
 class Mamba2 : public TokenMixer {
  public:
   struct Options : Configurable {

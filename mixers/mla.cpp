@@ -13,25 +13,24 @@ namespace {
 
 using torch::Tensor;
 
-// Up to so many new tokens the absorbed form is quicker over a long cache: it does some 3.4 times the work per pair of
-// query and key at the public widths, but need not expand the past, which costs as much as 170 queries.
+// Up to this many new tokens the absorbed form is faster over a long cache: at the public widths it needs about 3.4
+// times the FLOPs per query-key pair, but does not expand the cache, which costs as much as 170 queries.
 constexpr int64_t kAbsorbedTokens = 64;
-constexpr int64_t kPastBlock = 4096;  // cached tokens that are expanded at once
+constexpr int64_t kPastBlock = 4096;  // cached tokens expanded at a time
 
 }  // namespace
 
 void Mla::Options::visit(Fields& fields) {
-  fields("heads", heads, {0, 4096}, "heads of these layers; 0: model.heads");
-  fields("nope_dim", nope_dim, {0, 8192}, "width of a head's own part of queries and keys; 0: model.head_dim");
+  fields("heads", heads, {0, 4096}, "number of heads; 0: model.heads");
+  fields("nope_dim", nope_dim, {0, 8192}, "width of the per-head part of queries and keys; 0: model.head_dim");
   fields("rope_dim", rope_dim, {-1, 8192},
-         "width of the key part that all heads share; -1: half of model.head_dim, made even");
-  fields("value_dim", value_dim, {0, 8192}, "width of a head's values; 0: model.head_dim");
+         "width of the key part shared by all heads; -1: half of model.head_dim, rounded up to even");
+  fields("value_dim", value_dim, {0, 8192}, "width of a value head; 0: model.head_dim");
   fields("kv_lora_rank", kv_lora_rank, {0, 1 << 20}, "width of the cached latent; 0: 4 x model.head_dim");
   fields.renamed("latent", "kv_lora_rank");
   fields("q_lora_rank", q_lora_rank, {0, 1 << 20}, "rank of the query projection; 0: full");
   fields.renamed("query_rank", "q_lora_rank");
-  fields("norm_eps", norm_eps, {0, 1, Ends::above_least},
-         "eps of the latent's norm (1e-6 in the public code, whatever the model's)");
+  fields("norm_eps", norm_eps, {0, 1, Ends::above_least}, "eps of the latent's norm (always 1e-6 in the public code)");
 }
 
 void Mla::RopeOptions::visit(Fields& fields) {
@@ -97,7 +96,7 @@ Tensor Mla::mix(const Tensor& x, const Sequences& sequences, State* state) {
   return o_proj_->forward(join_spans(all, parts).reshape({B, T, heads_ * value_dim_}));
 }
 
-// Keys and values of every head, for queries to whom they belong.
+// Attention inputs of q [B, T, H, nope + rope] and the expanded keys and values of every head.
 kernels::AttentionInputs Mla::expand(const Tensor& q, const Tensor& rows) const {
   const int64_t B = rows.size(0), S = rows.size(1);
   const Tensor up = kv_b_proj_->forward(rows.narrow(2, 0, latent_)).view({B, S, heads_, nope_dim_ + value_dim_});
@@ -105,9 +104,9 @@ kernels::AttentionInputs Mla::expand(const Tensor& q, const Tensor& rows) const 
   return {q, torch::cat({up.narrow(3, 0, nope_dim_), shared}, 3), up.narrow(3, nope_dim_, value_dim_)};
 }
 
-// The past is expanded a block at a time: memory does not grow with it.
+// Expands the cache one block at a time, so that the memory for it does not grow with its length.
 Tensor Mla::over_past(const Tensor& q, const Tensor& rows) const {
-  if (q.is_cuda()) return kernels::attention(expand(q, rows));  // partial attention runs on the CPU only so far
+  if (q.is_cuda()) return kernels::attention(expand(q, rows));  // partial attention is CPU-only
   const int64_t T = q.size(1), past = rows.size(1) - T;
   kernels::PartialAttention sum = kernels::partial_attention(expand(q, rows.narrow(1, past, T)), /*causal=*/true);
   for (int64_t start = 0; start < past; start += kPastBlock) {
@@ -140,17 +139,17 @@ double Mla::flops(int64_t tokens) const {
 }
 
 double Mla::decode_flops(int64_t tokens) const {
-  // Absorbing W_kvb into one query and one output costs what expanding one token does.
+  // Absorbing W_kvb into one query and one output costs the same as expanding one token.
   return linear_flops(*this) + kernels::latent_attention_flops(heads_, tokens + 1, latent_, rope_dim_);
 }
 
 MixerEntry mla_mixer() {
-  return mixer_entry<Mla>("mla", "latent attention without positions (NoPE)", "attention; latent_attention to decode");
+  return mixer_entry<Mla>("mla", "latent attention without positions (NoPE)", "attention; latent_attention for decode");
 }
 
 MixerEntry mla_rope_mixer() {
   return mixer_entry<RotaryMla>("mla_rope", "latent attention with rotary positions",
-                                "attention; latent_attention to decode");
+                                "attention; latent_attention for decode");
 }
 
 }  // namespace klab

@@ -7,12 +7,13 @@
 
 namespace klab {
 
-/// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434) as Kimi Linear has it (section 3.2 of its public code):
+/// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434) as in Kimi Linear's public code:
 ///     q = W_q x = [nope | rope] per head     c | k_r = W_kva x     c = rms_norm(c)     k_nope | v = W_kvb c
 ///     softmax over [nope | rope] . [k_nope | k_r], scale (nope + rope)^-0.5
-/// Only c and k_r (shared by all heads) are cached. Few new tokens over a cache run in absorbed form: W_kvb moves into
-/// queries and outputs, and all heads read the same latent row. Many run expanded, blocks of the past at a time. NoPE
-/// rotates nothing, and the "rope" part is content like the rest; RoPE rotates that part alone.
+/// Only c and k_r (shared by all heads) are cached, [N, S, latent + rope]. Few new tokens over a cache use the absorbed
+/// form: W_kvb is absorbed into queries and outputs, and all heads read the same latent row. More new tokens use the
+/// expanded form, on one block of the cache at a time. Without position encoding (NoPE) the "rope" part is content like
+/// the rest; RoPE rotates only that part.
 class Mla : public TokenMixer {
  public:
   struct Options : Configurable {
@@ -56,7 +57,7 @@ class Mla : public TokenMixer {
   Linear o_proj_;
 };
 
-/// MLA with rotary positions on the shared part.
+/// MLA with rotary position embedding on the shared part.
 class RotaryMla : public Mla {
  public:
   using Options = RopeOptions;

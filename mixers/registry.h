@@ -3,8 +3,8 @@
 
 #include "core/model/token_mixer.h"
 
-/// Every mixer, in the order of `klab model --list`. X(name) needs `MixerEntry name_mixer()` in a file of mixers/; a
-/// new mixer adds its file pair and one line here.
+/// Every mixer, in the order of `klab model --list`. X(name) needs a function `MixerEntry name_mixer()`; a new mixer
+/// adds its file pair in mixers/ and one line here.
 #define KLAB_MIXERS(X) \
   X(kda)               \
   X(gdn)               \

@@ -6,7 +6,7 @@
 namespace klab {
 
 /// Multi-scale retention (Sun et al. 2023, arXiv 2307.08621): S = d S + k v^T with the fixed decay d = 1 - 2^-(5 + h)
-/// of head h, q and k rotated by their positions. The public layer's values are twice as wide as its keys
+/// of head h, with rotary position embedding of q and k. In the public layer values are twice as wide as keys
 /// (`value_dim`).
 class RetNet : public LinearMixer {
  public:

@@ -15,7 +15,7 @@ namespace {
 
 using torch::Tensor;
 
-constexpr double kStrongestDecay = -0.6065306597126334;  // -e^-0.5: what the public layer scales its sigmoid by
+constexpr double kStrongestDecay = -0.6065306597126334;  // -e^-0.5, the scale of the sigmoid in the public layer
 
 }  // namespace
 
@@ -55,14 +55,14 @@ Rwkv7::Rwkv7(const MixerShape& shape, const Options& options)
 
 void Rwkv7::initialise(const at::Generator& generator) {
   r_k_.normal_(0, 0.1, generator);
-  // Channels blend from little to much of the token before; decays spread from long to short memories.
+  // The weight of the preceding token falls from 1 to 0 over the channels; decays range from slow to fast.
   const Tensor ramp = torch::linspace(0, 1, width_, x_r_.options().requires_grad(false));
   for (Tensor* blend : {&x_r_, &x_w_, &x_k_, &x_v_, &x_a_, &x_g_}) blend->copy_(1 - ramp.pow(0.5));
   const Tensor channels = torch::linspace(0, 1, head_dim_, x_r_.options().requires_grad(false)).repeat({heads_});
   w_b_proj_->bias.copy_(-6 + 5 * channels.square());
 }
 
-// Every token's predecessor: a convolution whose last tap is zero.
+// The predecessor of every token [B, T, D]: a convolution of two taps, the last of which is zero.
 Tensor Rwkv7::before(const Tensor& x, const Sequences& sequences, State* state) const {
   kernels::ShortConvInputs in;
   in.x = x;
@@ -125,7 +125,7 @@ double Rwkv7::decode_flops(int64_t) const {
 }
 
 MixerEntry rwkv7_mixer() {
-  return mixer_entry<Rwkv7>("rwkv7", "RWKV-7: token shift, two vectors from one, decay per channel",
+  return mixer_entry<Rwkv7>("rwkv7", "RWKV-7: token shift, delta rule with two vectors, decay per channel",
                             "recurrence/channel/dplr");
 }
 

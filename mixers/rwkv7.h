@@ -6,13 +6,13 @@
 
 namespace klab {
 
-/// The time mixing of RWKV-7 (Peng et al. 2025, arXiv 2503.14456). Every projection sees its own blend of a token and
-/// the one before it; then, per head,
+/// The time mixing of RWKV-7 (Peng et al. 2025, arXiv 2503.14456). Every projection has its own interpolation of a
+/// token and its predecessor (token shift); then, per head,
 ///     w = -0.6065 sigmoid(lora(x_w))    a = sigmoid(lora(x_a))    kk = l2norm(k * k_k)    k = k (1 + (a - 1) k_a)
 ///     S = Diag(e^w) S + (kk * a) (-kk^T S_prev) + k v^T           o = S^T r, unscaled
 ///     y = W (group_norm(o) + (r . (k * r_k)) v) * lora(x_g)
-/// The blend of values with those of the first layer is left out: a mixer knows no other layer. The state is the
-/// recurrent memory and the last token's input.
+/// The interpolation of values with those of the first layer is omitted: a mixer has no access to other layers. The
+/// state is the recurrent state [N, H, K, V] and the input of the last token.
 class Rwkv7 : public TokenMixer {
  public:
   struct Options : Configurable {
@@ -36,7 +36,7 @@ class Rwkv7 : public TokenMixer {
 
   int64_t width_, heads_, head_dim_;
   double norm_eps_;
-  torch::Tensor x_r_, x_w_, x_k_, x_v_, x_a_, x_g_;  // [D], share of the token before
+  torch::Tensor x_r_, x_w_, x_k_, x_v_, x_a_, x_g_;  // [D], weight of the preceding token
   Linear r_proj_, k_proj_, v_proj_, o_proj_;
   Linear w_a_proj_, w_b_proj_, a_a_proj_, a_b_proj_, g_a_proj_, g_b_proj_;
   torch::Tensor k_k_, k_a_;                // [H * K]

@@ -9,10 +9,10 @@
 namespace klab {
 namespace {
 
-// The ids of the tokens behind the ten digits.
+// Token ids; 0 to 9 are the digits.
 enum Sign : int64_t { kAdd = 10, kSubtract, kMultiply, kEquals, kEnd, kPad, kTokens };
 
-// The largest operands whose product an int64_t holds.
+// Products of operands of up to 9 digits fit an int64_t.
 constexpr int64_t kMostDigits = 9;
 
 int64_t power_of_ten(int64_t exponent) {
@@ -21,7 +21,7 @@ int64_t power_of_ten(int64_t exponent) {
   return power;
 }
 
-// The digits of a number, the highest first.
+// The digits of a number, highest first.
 std::vector<int64_t> digits_of(int64_t number) {
   std::vector<int64_t> digits;
   do {
@@ -46,10 +46,10 @@ int64_t longest_result(const std::string& operation, int64_t digits) {
 
 void ArithmeticOptions::visit(Fields& fields) {
   fields.choice("operation", operation, {"add", "subtract", "multiply", "mixed"},
-                "what is done to two numbers; mixed: any of the three");
-  fields("digits", digits, {1, kMostDigits}, "digits of the longest operands");
+                "the operation; mixed: one of the three, drawn for each problem");
+  fields("digits", digits, {1, kMostDigits}, "maximum number of digits of an operand");
   fields.choice("result_order", result_order, {"highest_first", "lowest_first"},
-                "the order of a result's digits; operands are always written with the highest first");
+                "order of the digits of results; operands are always highest first");
 }
 
 Arithmetic::Arithmetic(const TaskShape& shape, const ArithmeticOptions& options)
@@ -121,10 +121,8 @@ std::string Arithmetic::token_name(int64_t id) const {
 }
 
 TaskEntry arithmetic_task() {
-  return {"arithmetic", "write the results of sums, differences and products", AnyConfig(ArithmeticOptions()),
-          [](const TaskShape& shape, const AnyConfig& options) {
-            return std::make_unique<Arithmetic>(shape, options.as<ArithmeticOptions>());
-          }};
+  return task_entry<Arithmetic, ArithmeticOptions>("arithmetic",
+                                                   "compute sums, differences and products digit by digit");
 }
 
 }  // namespace klab

@@ -1,4 +1,4 @@
-// Arithmetic: write the results of sums, differences and products, digit by digit.
+// Arithmetic: predict the results of sums, differences and products, digit by digit.
 #pragma once
 
 #include "tasks/task.h"
@@ -13,17 +13,17 @@ struct ArithmeticOptions : Configurable {
   void visit(Fields& fields) override;
 };
 
-/// Problems a + b = r <end>, one token for each digit and sign, as many as fit: another one is begun while the largest
-/// that there can be would fit; <pad> fills the rest. What stands behind `=` is to be predicted, the <end> included:
-/// the first digit under `=`, each further token under the one before it. Operands have 1 .. `digits` digits, the
-/// number drawn uniformly, then a number of so many digits; a difference has the larger one first, so no result is
-/// negative. Numbers have no leading zeros. `operation` is add, subtract, multiply, or mixed, which draws one of the
-/// three for each problem. Operands are written as people write them, results too, or with the lowest digit first,
-/// in which order carries can be worked out while writing (Lee et al. 2023, arXiv 2307.03381).
+/// Problems a + b = r <end>, one token per digit and sign. Problems are appended while the longest possible one fits;
+/// <pad> fills the rest. The targets are the tokens after `=`, including <end>: the first digit is predicted at `=`,
+/// each further token at the token before it. The number of digits of an operand is uniform in 1 .. `digits`, then the
+/// operand is uniform among the numbers with that many digits. A difference has the larger operand first, so no result
+/// is negative. Numbers have no leading zeros. `operation` is add, subtract, multiply, or mixed, which draws one of
+/// the three for each problem. Operands are written with the highest digit first; results too, or with the lowest digit
+/// first, so that carries can be computed left to right (Lee et al. 2023, arXiv 2307.03381).
 ///
-/// The difficulty is the number of digits of the longer operand. The vocabulary is always the same 16 tokens, whatever
-/// the options: task.vocab has no effect here. Train and test share no sequence; a single problem can stand in both,
-/// unless the length is that of one problem only.
+/// The difficulty is the number of digits of the longer operand. The vocabulary always has the same 16 tokens;
+/// task.vocab has no effect. Train and test share no sequence, but the same problem can occur in both unless a sequence
+/// has only one problem.
 class Arithmetic : public Task {
  public:
   Arithmetic(const TaskShape& shape, const ArithmeticOptions& options);

@@ -7,15 +7,15 @@
 namespace klab {
 namespace {
 
-// Far above what fits; its square does not overflow.
+// Far above what fits in a sequence; its square does not overflow.
 constexpr int64_t kLargestGrid = 1 << 12;
 
-// Positions left for queries once all pairs stand, when everything fits.
+// The number of positions after all pairs. Throws UsageError when something does not fit.
 int64_t checked_query_positions(const TaskShape& shape, const CompositionalMqarOptions& options) {
   const int64_t pairs = options.grid * options.grid;
   require(shape.length >= 6 * pairs, "task.length", fmt::format("{}", shape.length),
           fmt::format("must be at least {} for compositional_mqar: three tokens to store each of {} pairs and a slot "
-                      "of three to ask it",
+                      "of three to query it",
                       6 * pairs, pairs));
   require(shape.vocab >= 3 * pairs, "task.vocab", fmt::format("{}", shape.vocab),
           fmt::format("must be at least 3 x grid^2 = {} for compositional_mqar: a third of the symbols each are first "
@@ -27,8 +27,8 @@ int64_t checked_query_positions(const TaskShape& shape, const CompositionalMqarO
 }  // namespace
 
 void CompositionalMqarOptions::visit(Fields& fields) {
-  fields("grid", grid, {2, kLargestGrid}, "first and second key symbols; grid x grid pairs are to be remembered");
-  fields("power_a", power_a, {0, 1}, "slot i is asked with probability ~ i^(power_a - 1)");
+  fields("grid", grid, {2, kLargestGrid}, "number of first and of second key symbols; grid x grid pairs are stored");
+  fields("power_a", power_a, {0, 1}, "slot i holds a query with probability ~ i^(power_a - 1)");
 }
 
 CompositionalMqar::CompositionalMqar(const TaskShape& shape, const CompositionalMqarOptions& options)
@@ -59,9 +59,9 @@ Example CompositionalMqar::generate(Random& random) const {
     is_key[static_cast<size_t>(entry.first)] = is_key[static_cast<size_t>(entry.second)] = true;
   }
   const auto append_filler = [&] { example.append(draw_unmarked(is_key, random)); };
-  for (const int64_t asked : slots_.draw(static_cast<int64_t>(entries.size()), random)) {
-    if (asked >= 0) {
-      const Entry& entry = entries[static_cast<size_t>(asked)];
+  for (const int64_t queried : slots_.draw(static_cast<int64_t>(entries.size()), random)) {
+    if (queried >= 0) {
+      const Entry& entry = entries[static_cast<size_t>(queried)];
       example.append(entry.first);
       example.append(entry.second, entry.value, example.size() - entry.position);
     } else {
@@ -84,10 +84,8 @@ std::string CompositionalMqar::token_name(int64_t id) const {
 }
 
 TaskEntry compositional_mqar_task() {
-  return {"compositional_mqar", "recall the values of pairs of keys", AnyConfig(CompositionalMqarOptions()),
-          [](const TaskShape& shape, const AnyConfig& options) {
-            return std::make_unique<CompositionalMqar>(shape, options.as<CompositionalMqarOptions>());
-          }};
+  return task_entry<CompositionalMqar, CompositionalMqarOptions>("compositional_mqar",
+                                                                 "recall values stored under pairs of keys");
 }
 
 }  // namespace klab

@@ -1,4 +1,4 @@
-// Compositional MQAR: a value belongs to two symbols together, and to neither of them alone.
+// Compositional MQAR: keys are pairs of symbols; neither symbol alone determines the value.
 #pragma once
 
 #include "tasks/slots.h"
@@ -14,12 +14,12 @@ struct CompositionalMqarOptions : Configurable {
 };
 
 /// After compositional_mqar of HazyResearch/zoology. Inputs a1 b1 v1 a2 b2 v2 ..: every pair of `grid` first and
-/// `grid` second symbols once, in random order, each with a value of its own; so every first symbol stands before
-/// `grid` values, and every second symbol too. Then every pair is asked once, a b, and answered at b. What follows
-/// the values is cut into slots of three positions; a query opens slot i with probability proportional to
-/// i^(power_a - 1), without replacement. The positions left over are fillers, none of them a key symbol of this
-/// sequence (in the public code they may be). A third of the symbols each are first symbols, second symbols and
-/// values; what is left over of a division by three are values.
+/// `grid` second symbols once, in random order, each with a different value; so every first symbol and every second
+/// symbol occurs with `grid` values. Then every pair is queried once, as a b, with the target at b. The positions after
+/// the values form slots of three; a query is placed at the start of slot i with probability proportional to
+/// i^(power_a - 1), without replacement. All other positions are fillers, none of them a key symbol of this sequence
+/// (in the public code they may be). The first third of the symbols are first key symbols, the second third second key
+/// symbols; the rest, including the remainder of the division by three, are values.
 class CompositionalMqar : public Task {
  public:
   CompositionalMqar(const TaskShape& shape, const CompositionalMqarOptions& options);
@@ -31,7 +31,7 @@ class CompositionalMqar : public Task {
 
  private:
   struct Entry {
-    int64_t first, second, value, position;  // position: where the value stands
+    int64_t first, second, value, position;  // position: of the value
   };
 
   int64_t third() const { return shape_.vocab / 3; }

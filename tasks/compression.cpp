@@ -8,9 +8,9 @@ namespace klab {
 
 Compression::Compression(const TaskShape& shape) : shape_(shape) {
   require(shape.length >= 5, "task.length", fmt::format("{}", shape.length),
-          "must be at least 5 for compression: two symbols, <compress>, two places");
+          "must be at least 5 for compression: two symbols, <compress>, two positions");
   require(shape.vocab >= 2, "task.vocab", fmt::format("{}", shape.vocab),
-          "must be at least 2 for compression: with one symbol there is nothing to remember");
+          "must be at least 2 for compression: with one symbol every sequence is the same");
 }
 
 Example Compression::generate(Random& random) const {
@@ -20,8 +20,8 @@ Example Compression::generate(Random& random) const {
   }
   const std::vector<int64_t> symbols = example.inputs;
   example.append(compress());
-  for (const int64_t asked : random.distinct(items(), items())) {
-    example.append(place(asked), symbols[static_cast<size_t>(asked)], example.size() - asked);
+  for (const int64_t queried : random.distinct(items(), items())) {
+    example.append(position(queried), symbols[static_cast<size_t>(queried)], example.size() - queried);
   }
   if (example.size() < shape_.length) example.append(pad());
   return example;
@@ -35,8 +35,7 @@ std::string Compression::token_name(int64_t id) const {
 }
 
 TaskEntry compression_task() {
-  return {"compression", "say which symbol stood at a place (MAD)", AnyConfig(CompressionOptions()),
-          [](const TaskShape& shape, const AnyConfig&) { return std::make_unique<Compression>(shape); }};
+  return task_entry<Compression, CompressionOptions>("compression", "recall the symbol at a given position (MAD)");
 }
 
 }  // namespace klab

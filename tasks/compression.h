@@ -1,4 +1,4 @@
-// Compression: read a sequence, then say which symbol stood at a given place of it.
+// Compression: recall the symbol at a given position of a sequence.
 #pragma once
 
 #include "tasks/task.h"
@@ -10,18 +10,17 @@ struct CompressionOptions : Configurable {
   void visit(Fields&) override {}
 };
 
-/// Inputs x1 .. xn <compress>, then the places p1 .. pn in random order, of n = (length - 1) / 2 symbols drawn with
-/// replacement. At p(i) x(i) is to be predicted; the answers are not fed back. An even length has one position too
-/// many, which a closing <pad> fills.
+/// Inputs x1 .. xn <compress>, then the position tokens p1 .. pn in random order, of n = (length - 1) / 2 symbols drawn
+/// with replacement. The target at p(i) is x(i); the answers are not fed back. Even lengths end with <pad>.
 ///
-/// It stands for the task of that name in MAD (Poli et al. 2024, arXiv 2403.17844) and is not the same. There a
-/// decoder, a small network that belongs to the task, is given the hidden state at <compress> and a place, and
-/// nothing else: all that it needs must have been squeezed into one vector. Here the model itself answers, as
-/// everywhere in klab, and a query sees whatever the mixers kept. That is the same bottleneck for a recurrent mixer,
-/// whose state at <compress> is all that it has; attention still sees every symbol, and is not bottlenecked.
+/// A variant of the MAD task of that name (Poli et al. 2024, arXiv 2403.17844). In MAD, a small decoder network that
+/// belongs to the task sees only the hidden state at <compress> and a position, so the whole sequence must be
+/// compressed into one vector. Here the model itself answers, as in every klab task, from the states of its mixers. For
+/// a recurrent mixer that is the same bottleneck: its state at <compress>. Attention still sees every symbol and has no
+/// bottleneck.
 ///
-/// Places are tokens, so the vocabulary grows with task.length: a model trained at one length has no embedding for
-/// the places that only a longer one has.
+/// Positions are tokens, so the vocabulary grows with task.length: a model trained at one length has no embedding for
+/// the positions of longer sequences.
 class Compression : public Task {
  public:
   explicit Compression(const TaskShape& shape);
@@ -33,7 +32,7 @@ class Compression : public Task {
 
  private:
   int64_t items() const { return (shape_.length - 1) / 2; }
-  int64_t place(int64_t item) const { return shape_.vocab + item; }
+  int64_t position(int64_t item) const { return shape_.vocab + item; }
   int64_t compress() const { return shape_.vocab + items(); }
   int64_t pad() const { return compress() + 1; }
 

@@ -10,7 +10,7 @@ Copy::Copy(const TaskShape& shape) : shape_(shape) {
   require(shape.length >= 5, "task.length", fmt::format("{}", shape.length),
           "must be at least 5 for copy: two symbols, <sep>, two symbols");
   require(shape.vocab >= 2, "task.vocab", fmt::format("{}", shape.vocab),
-          "must be at least 2 for copy: with one symbol there is nothing to remember");
+          "must be at least 2 for copy: with one symbol every sequence is the same");
 }
 
 Example Copy::generate(Random& random) const {
@@ -36,9 +36,6 @@ std::string Copy::token_name(int64_t id) const {
   return fmt::format("x{}", id);
 }
 
-TaskEntry copy_task() {
-  return {"copy", "say a sequence again", AnyConfig(CopyOptions()),
-          [](const TaskShape& shape, const AnyConfig&) { return std::make_unique<Copy>(shape); }};
-}
+TaskEntry copy_task() { return task_entry<Copy, CopyOptions>("copy", "repeat a sequence"); }
 
 }  // namespace klab

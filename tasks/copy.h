@@ -1,4 +1,4 @@
-// Copying: read a sequence, then say it again.
+// Copying: repeat a sequence.
 #pragma once
 
 #include "tasks/task.h"
@@ -10,10 +10,10 @@ struct CopyOptions : Configurable {
   void visit(Fields&) override {}
 };
 
-/// Inputs x1 .. xn <sep> x1 .. xn, of n = (length - 1) / 2 symbols drawn with replacement. Under <sep> x1 is to be
-/// predicted, and in the second half x(i+1) under x(i); nothing under the last xn: n targets, each n tokens after the
-/// symbol stood first. So whoever is given all up to <sep> can go on by itself and be judged by what it says. An even
-/// length has one position too many, which a closing <pad> fills.
+/// Inputs x1 .. xn <sep> x1 .. xn, of n = (length - 1) / 2 symbols drawn with replacement. The target at <sep> is x1,
+/// and in the second half the target at x(i) is x(i+1); the last xn has none: n targets, each n tokens after the
+/// symbol's first occurrence. A model given the tokens up to <sep> can therefore generate the copy autoregressively.
+/// Even lengths end with <pad>.
 class Copy : public Task {
  public:
   explicit Copy(const TaskShape& shape);
@@ -26,7 +26,7 @@ class Copy : public Task {
  private:
   int64_t items() const { return (shape_.length - 1) / 2; }
   int64_t separator() const { return shape_.vocab; }
-  // Part of the vocabulary at odd lengths too: a model of one length can then be asked at any other.
+  // Part of the vocabulary at odd lengths too, so that a model trained at one length can be evaluated at any other.
   int64_t pad() const { return shape_.vocab + 1; }
 
   TaskShape shape_;

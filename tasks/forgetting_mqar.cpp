@@ -9,17 +9,17 @@
 namespace klab {
 namespace {
 
-// Positions left for queries once all pairs and updates stand, when everything fits.
+// The number of positions after all pairs and updates. Throws UsageError when something does not fit.
 int64_t checked_query_positions(const TaskShape& shape, const ForgettingMqarOptions& options) {
   require(shape.length >= 6 && shape.length % 2 == 0, "task.length", fmt::format("{}", shape.length),
           "must be even and at least 6 for forgetting_mqar: a pair, its update and a query in a slot of two tokens");
   require(options.pairs <= (shape.length - 2) / 4, "task.forgetting_mqar.pairs", fmt::format("{}", options.pairs),
-          fmt::format("must be between 1 and {}, as many as fit with their queries and one update into "
+          fmt::format("must be between 1 and {}, the most that fit with their queries and one update into "
                       "task.length = {}",
                       (shape.length - 2) / 4, shape.length));
   const int64_t most = std::min(options.pairs, (shape.length - 4 * options.pairs) / 2);
   require(options.updates <= most, "task.forgetting_mqar.updates", fmt::format("{}", options.updates),
-          fmt::format("must be between 1 and {}: each of {} pairs at most once, and as many as fit into "
+          fmt::format("must be between 1 and {}: each of {} pairs at most once, and the most that fit into "
                       "task.length = {}",
                       most, options.pairs, shape.length));
   const int64_t symbols = std::max<int64_t>(2 * options.pairs, 4);
@@ -32,9 +32,9 @@ int64_t checked_query_positions(const TaskShape& shape, const ForgettingMqarOpti
 }  // namespace
 
 void ForgettingMqarOptions::visit(Fields& fields) {
-  fields("pairs", pairs, {1, 1 << 24}, "keys to remember the value of");
-  fields("updates", updates, {1, 1 << 24}, "how many of the keys are given a second value");
-  fields("power_a", power_a, {0, 1}, "slot i is asked with probability ~ i^(power_a - 1)");
+  fields("pairs", pairs, {1, 1 << 24}, "keys with a value");
+  fields("updates", updates, {1, 1 << 24}, "number of keys that get a second value");
+  fields("power_a", power_a, {0, 1}, "slot i holds a query with probability ~ i^(power_a - 1)");
 }
 
 ForgettingMqar::ForgettingMqar(const TaskShape& shape, const ForgettingMqarOptions& options)
@@ -66,7 +66,7 @@ std::vector<ForgettingMqar::Entry> ForgettingMqar::append_pairs(Example& example
 void ForgettingMqar::append_updates(Example& example, std::vector<Entry>& entries, Random& random) const {
   for (const int64_t updated : random.distinct(updates_, pairs_)) {
     Entry& entry = entries[static_cast<size_t>(updated)];
-    // One of the other values: those from the old one on move up by one.
+    // Uniform among the other values: skips the old one.
     int64_t value = half() + static_cast<int64_t>(random.below(static_cast<uint64_t>(half() - 1)));
     if (value >= entry.value) ++value;
     example.append(entry.key);
@@ -79,9 +79,9 @@ void ForgettingMqar::append_updates(Example& example, std::vector<Entry>& entrie
 void ForgettingMqar::append_queries(Example& example, const std::vector<Entry>& entries, Random& random) const {
   std::vector<bool> is_key(static_cast<size_t>(shape_.vocab), false);
   for (const Entry& entry : entries) is_key[static_cast<size_t>(entry.key)] = true;
-  for (const int64_t asked : slots_.draw(pairs_, random)) {
-    if (asked >= 0) {
-      const Entry& entry = entries[static_cast<size_t>(asked)];
+  for (const int64_t queried : slots_.draw(pairs_, random)) {
+    if (queried >= 0) {
+      const Entry& entry = entries[static_cast<size_t>(queried)];
       example.append(entry.key, entry.value, example.size() - entry.position);
     } else {
       example.append(draw_unmarked(is_key, random));
@@ -96,10 +96,8 @@ std::string ForgettingMqar::token_name(int64_t id) const {
 }
 
 TaskEntry forgetting_mqar_task() {
-  return {"forgetting_mqar", "recall the last value of keys that are given a new one",
-          AnyConfig(ForgettingMqarOptions()), [](const TaskShape& shape, const AnyConfig& options) {
-            return std::make_unique<ForgettingMqar>(shape, options.as<ForgettingMqarOptions>());
-          }};
+  return task_entry<ForgettingMqar, ForgettingMqarOptions>("forgetting_mqar",
+                                                           "recall the last value of keys, some of which are updated");
 }
 
 }  // namespace klab

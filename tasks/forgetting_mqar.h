@@ -1,4 +1,4 @@
-// Forgetting MQAR: some keys are given a second value, and only the last one counts.
+// Forgetting MQAR: some keys get a second value; queries ask for the last one.
 #pragma once
 
 #include "tasks/slots.h"
@@ -14,13 +14,13 @@ struct ForgettingMqarOptions : Configurable {
   void visit(Fields& fields) override;
 };
 
-/// After forgetting_mqar of HazyResearch/zoology. Inputs k1 v1 k2 v2 .., then as many pairs as there are updates:
-/// keys drawn from the first ones, each with a value that differs from its first; then every key is asked once,
-/// and its last value is the answer, at the key's own position. Queries and fillers are those of mqar's zoology
-/// protocol. Keys are the first half of the symbols, values the second half; the first values are all different.
+/// After forgetting_mqar of HazyResearch/zoology. Inputs k1 v1 k2 v2 .., then `updates` more pairs: keys drawn from the
+/// first ones, each with a value that differs from its first; then every key is queried once, and the target at the
+/// query is the key's last value. Queries and fillers are those of mqar's zoology protocol. Keys are the first half of
+/// the symbols, values the second half; the first values are all different.
 ///
-/// Here the new value always differs from the key's own old one; the public code compares it with the old value
-/// of another key. Fillers are no key of the sequence; there they may be.
+/// Differences to the public code: here the new value always differs from the key's own old one, while zoology compares
+/// it with the old value of another key; and here fillers are never keys of the sequence.
 class ForgettingMqar : public Task {
  public:
   ForgettingMqar(const TaskShape& shape, const ForgettingMqarOptions& options);
@@ -31,7 +31,7 @@ class ForgettingMqar : public Task {
   std::string difficulty_name() const override { return "gap"; }
 
  private:
-  // What is known of a key: its last value and where that stands.
+  // A key, its last value, and the position of that value.
   struct Entry {
     int64_t key, value, position;
   };

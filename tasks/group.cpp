@@ -30,7 +30,7 @@ bool is_even(const Permutation& permutation) {
   return inversions % 2 == 0;
 }
 
-// All permutations of `points` points, or the even ones, in lexicographic order, which the identity begins.
+// All permutations of `points` points, or only the even ones, in lexicographic order; the identity is the first.
 std::vector<Permutation> permutations(size_t points, bool only_even) {
   Permutation current(points);
   std::iota(current.begin(), current.end(), 0);
@@ -74,7 +74,7 @@ Group make_group(const std::string& name) {
   if (name == "s3") return permutation_group(3, false);
   if (name == "s5") return permutation_group(5, false);
   if (name == "a5") return permutation_group(5, true);
-  fail("there is no group '{}'", name);
+  fail("unknown group '{}'", name);
 }
 
 }  // namespace klab

@@ -8,7 +8,7 @@ namespace klab {
 
 void MemorizationOptions::visit(Fields& fields) {
   fields("table_seed", table_seed, {0, std::numeric_limits<int64_t>::max()},
-         "which random table of keys and values is to be known");
+         "seed of the random table from keys to values");
 }
 
 Memorization::Memorization(const TaskShape& shape, const MemorizationOptions& options) : shape_(shape) {
@@ -40,10 +40,8 @@ std::string Memorization::token_name(int64_t id) const {
 }
 
 TaskEntry memorization_task() {
-  return {"memorization", "know a table of keys and values by heart (MAD)", AnyConfig(MemorizationOptions()),
-          [](const TaskShape& shape, const AnyConfig& options) {
-            return std::make_unique<Memorization>(shape, options.as<MemorizationOptions>());
-          }};
+  return task_entry<Memorization, MemorizationOptions>("memorization",
+                                                       "memorise a fixed table of keys and values (MAD)");
 }
 
 }  // namespace klab

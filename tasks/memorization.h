@@ -1,4 +1,4 @@
-// Memorization: know the values of keys by heart, as no sequence says them.
+// Memorization: the values of keys, which no sequence contains and only the weights can store.
 #pragma once
 
 #include "tasks/task.h"
@@ -12,12 +12,12 @@ struct MemorizationOptions : Configurable {
 };
 
 /// After Poli et al. 2024 (MAD, arXiv 2403.17844). Inputs k1 <insert> k2 <insert> ..: keys drawn uniformly with
-/// replacement; at each <insert> the value of the key before it is to be predicted. Values are never fed. Which value
-/// a key has is a random one-to-one table: a function of task.vocab and table_seed alone, the same in every example,
-/// in training and test, at every length. So this asks for what the weights hold, not the state. Keys are the first
-/// half of the symbols, values the second half. An odd length ends with <pad>.
+/// replacement; the target at each <insert> is the value of the key before it. Values never occur as inputs. Keys map
+/// to values by a random one-to-one table that depends only on task.vocab and table_seed: the same in every example, in
+/// training and test, at every length. So the task measures memory in the weights, not in the state. Keys are the
+/// first half of the symbols, values the second half. An odd length ends with <pad>.
 ///
-/// Every entry is as hard as any other; the difficulty is always 1.
+/// All entries are equally difficult; the difficulty is always 1.
 class Memorization : public Task {
  public:
   Memorization(const TaskShape& shape, const MemorizationOptions& options);

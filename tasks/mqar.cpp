@@ -14,13 +14,14 @@ void check_protocol(const TaskShape& shape, const MqarOptions& options) {
           "must be even for the zoology protocol of mqar, which places queries in slots of two tokens");
 }
 
-// The number of pairs that the options ask for, when it fits.
+// The number of pairs. Throws UsageError when they do not fit.
 int64_t checked_pairs(const TaskShape& shape, const MqarOptions& options) {
   check_protocol(shape, options);
   const int64_t most = options.protocol == "zoology" ? shape.length / 4 : (shape.length - 2) / 2;
-  require(options.pairs <= most, "task.mqar.pairs", fmt::format("{}", options.pairs),
-          fmt::format("must be 0 (a quarter of the length) or between 1 and {}, as many as fit into task.length = {}",
-                      most, shape.length));
+  require(
+      options.pairs <= most, "task.mqar.pairs", fmt::format("{}", options.pairs),
+      fmt::format("must be 0 (a quarter of the length) or between 1 and {}, the most that fit into task.length = {}",
+                  most, shape.length));
   const int64_t pairs = options.pairs == 0 ? shape.length / 4 : options.pairs;
   require(shape.vocab >= 2 * pairs && shape.vocab % 2 == 0, "task.vocab", fmt::format("{}", shape.vocab),
           fmt::format("must be even and at least 2 x pairs = {} for mqar: the first half are keys, the second values",
@@ -32,9 +33,9 @@ int64_t checked_pairs(const TaskShape& shape, const MqarOptions& options) {
 
 void MqarOptions::visit(Fields& fields) {
   fields.choice("protocol", protocol, {"report", "zoology"},
-                "report: queries fill the rest; zoology: each key once, at a distance drawn by a power law");
-  fields("pairs", pairs, {0, 1 << 24}, "key-value pairs to remember; 0 is a quarter of the length");
-  fields("power_a", power_a, {0, 1}, "zoology: slot i is asked with probability ~ i^(power_a - 1)");
+                "report: queries fill the rest; zoology: every key is queried once, at a power-law distance");
+  fields("pairs", pairs, {0, 1 << 24}, "key-value pairs; 0: a quarter of the length");
+  fields("power_a", power_a, {0, 1}, "zoology: slot i holds a query with probability ~ i^(power_a - 1)");
 }
 
 Mqar::Mqar(const TaskShape& shape, const MqarOptions& options)
@@ -100,10 +101,7 @@ std::string Mqar::token_name(int64_t id) const {
 }
 
 TaskEntry mqar_task() {
-  return {"mqar", "recall the values of keys (multi-query associative recall)", AnyConfig(MqarOptions()),
-          [](const TaskShape& shape, const AnyConfig& options) {
-            return std::make_unique<Mqar>(shape, options.as<MqarOptions>());
-          }};
+  return task_entry<Mqar, MqarOptions>("mqar", "recall the values of keys (multi-query associative recall)");
 }
 
 }  // namespace klab

@@ -1,4 +1,4 @@
-// MQAR, multi-query associative recall: remember which value goes with which key, then answer queries.
+// MQAR, multi-query associative recall: store key-value pairs, then answer queries.
 #pragma once
 
 #include "tasks/slots.h"
@@ -14,15 +14,15 @@ struct MqarOptions : Configurable {
   void visit(Fields& fields) override;
 };
 
-/// Inputs k1 v1 k2 v2 .., then queries, each answered at its own position with the value of its key; the
-/// values are not fed back. Keys are the first half of the symbols, values the second half; within a sequence
-/// no key and no value occurs in two pairs. Protocols:
+/// Inputs k1 v1 k2 v2 .., then queries; the target at a query is the value of its key, and values are not fed back.
+/// Keys are the first half of the symbols, values the second half; within a sequence no key and no value occurs in two
+/// pairs. Protocols:
 ///
-/// - report: <sep> closes the pairs; every position after it is a query, drawn uniformly with replacement.
-/// - zoology (Arora et al. 2023): every key is asked once. What follows the pairs is cut into slots of two
-///   positions; a query opens slot i with probability proportional to i^(power_a - 1), without replacement.
-///   The positions left over are fillers: symbols that are no key of this sequence. No <sep> is needed, as
-///   the pairs always end at the same position and a filler has no target.
+/// - report: <sep> ends the pairs; every position after it is a query, drawn uniformly with replacement.
+/// - zoology (Arora et al. 2023): every key is queried once. The positions after the pairs form slots of two
+///   positions; a query is placed at the start of slot i with probability proportional to i^(power_a - 1), without
+///   replacement. All other positions are fillers: symbols that are not keys of this sequence. No <sep> is needed,
+///   because the pairs always end at the same position and a filler has no target.
 class Mqar : public Task {
  public:
   Mqar(const TaskShape& shape, const MqarOptions& options);
@@ -33,7 +33,7 @@ class Mqar : public Task {
   std::string difficulty_name() const override { return "gap"; }
 
  private:
-  // Key and value of each pair, in the order of storing.
+  // Key and value of each pair, in sequence order.
   struct Pairs {
     std::vector<int64_t> keys, values;
   };
@@ -48,7 +48,7 @@ class Mqar : public Task {
   TaskShape shape_;
   bool zoology_;
   int64_t pairs_;
-  PowerLawSlots slots_;  // of zoology's queries
+  PowerLawSlots slots_;  // positions of zoology's queries
 };
 
 }  // namespace klab

@@ -9,22 +9,21 @@
 namespace klab {
 namespace {
 
-// Far above what a model can be trained on.
+// Limits far above any trainable size.
 constexpr int64_t kMost = 1 << 24;
 constexpr int64_t kMostValueTokens = 1 << 12;
-// Below it tenths of the haystack mean nothing.
-constexpr int64_t kLeastHay = 10;
+// The difficulty is in tenths of the haystack.
+constexpr int64_t kLeastNoise = 10;
 
 }  // namespace
 
 void NeedleOptions::visit(Fields& fields) {
   fields.choice("kind", kind, {"single", "multi_key", "multi_value", "multi_query"},
-                "one needle; one of several; all values of one key; several keys");
-  fields("needles", needles, {1, kMost}, "needles in the hay, but for single, which has one");
+                "one needle; one queried needle of several; all values of one key; several queried keys");
+  fields("needles", needles, {1, kMost}, "number of needles; ignored by single, which has one");
   fields("value_tokens", value_tokens, {1, kMostValueTokens}, "symbols of a value");
-  fields("depth", depth, {-1, 100},
-         "position of the needle that is asked for, in percent of the haystack; -1: anywhere");
-  fields("noise_vocab", noise_vocab, {1, kMost}, "symbols that are only hay, on top of task.vocab");
+  fields("depth", depth, {-1, 100}, "position of the queried needle, in percent of the haystack; -1: anywhere");
+  fields("noise_vocab", noise_vocab, {1, kMost}, "noise tokens of the haystack, in addition to task.vocab");
 }
 
 Needle::Kind Needle::kind_of(const std::string& name) {
@@ -43,12 +42,12 @@ Needle::Needle(const TaskShape& shape, const NeedleOptions& options)
   const int64_t keys = kind_ == Kind::multi_value ? 1 : needles_;
   const int64_t symbols = std::max<int64_t>(4, 2 * keys);
   require(shape.vocab >= symbols && shape.vocab % 2 == 0, "task.vocab", fmt::format("{}", shape.vocab),
-          fmt::format("must be even and at least {} for needle: the first half are keys, of which {} occur in a "
-                      "sequence, the second are for values",
+          fmt::format("must be even and at least {} for needle: the first half are keys, {} of which occur in a "
+                      "sequence, the second half values",
                       symbols, keys));
-  require(hay() >= kLeastHay, "task.length", fmt::format("{}", shape.length),
-          fmt::format("must be at least {} for needle: {} tokens of needles, {} of queries and {} of hay",
-                      shape.length - hay() + kLeastHay, needle_tokens(), query_tokens(), kLeastHay));
+  require(noise_tokens() >= kLeastNoise, "task.length", fmt::format("{}", shape.length),
+          fmt::format("must be at least {} for needle: {} tokens of needles, {} of queries and {} of noise",
+                      shape.length - noise_tokens() + kLeastNoise, needle_tokens(), query_tokens(), kLeastNoise));
 }
 
 int64_t Needle::query_tokens() const {
@@ -65,7 +64,7 @@ std::vector<Needle::Hidden> Needle::draw_needles(Random& random) const {
     for (int64_t symbol = 0; symbol < value_tokens_; ++symbol) {
       hidden.value.push_back(half() + static_cast<int64_t>(random.below(static_cast<uint64_t>(half()))));
     }
-    hidden.hay_before = static_cast<int64_t>(random.below(static_cast<uint64_t>(hay() + 1)));
+    hidden.noise_before = static_cast<int64_t>(random.below(static_cast<uint64_t>(noise_tokens() + 1)));
     needles.push_back(hidden);
   }
   return needles;
@@ -73,12 +72,12 @@ std::vector<Needle::Hidden> Needle::draw_needles(Random& random) const {
 
 Example Needle::generate(Random& random) const {
   std::vector<Hidden> needles = draw_needles(random);
-  // The one that `depth` places, and that is asked when only one is.
+  // The needle that `depth` applies to, and the queried one if only one is queried.
   Hidden& placed = needles[random.below(needles.size())];
   // Rounded up, so that a depth of 90 is in the last tenth.
-  if (depth_ >= 0) placed.hay_before = (depth_ * hay() + 99) / 100;
+  if (depth_ >= 0) placed.noise_before = (depth_ * noise_tokens() + 99) / 100;
   const Hidden chosen = placed;
-  const auto by_position = [](const Hidden& a, const Hidden& b) { return a.hay_before < b.hay_before; };
+  const auto by_position = [](const Hidden& a, const Hidden& b) { return a.noise_before < b.noise_before; };
   std::stable_sort(needles.begin(), needles.end(), by_position);
 
   Example example;
@@ -86,8 +85,8 @@ Example Needle::generate(Random& random) const {
   if (kind_ == Kind::multi_value) {
     append_query(example, needles);
   } else if (kind_ == Kind::multi_query) {
-    for (const int64_t asked : random.distinct(needles_, needles_)) {
-      append_query(example, {needles[static_cast<size_t>(asked)]});
+    for (const int64_t queried : random.distinct(needles_, needles_)) {
+      append_query(example, {needles[static_cast<size_t>(queried)]});
     }
   } else {
     append_query(example, {chosen});
@@ -97,22 +96,22 @@ Example Needle::generate(Random& random) const {
 
 void Needle::append_haystack(Example& example, const std::vector<Hidden>& needles, Random& random) const {
   size_t next = 0;
-  for (int64_t before = 0; before <= hay(); ++before) {
-    for (; next < needles.size() && needles[next].hay_before == before; ++next) {
+  for (int64_t before = 0; before <= noise_tokens(); ++before) {
+    for (; next < needles.size() && needles[next].noise_before == before; ++next) {
       example.append(needle());
       example.append(needles[next].key);
       for (const int64_t symbol : needles[next].value) example.append(symbol);
     }
-    if (before == hay()) break;
+    if (before == noise_tokens()) break;
     example.append(shape_.vocab + static_cast<int64_t>(random.below(static_cast<uint64_t>(noise_vocab_))));
   }
 }
 
-void Needle::append_query(Example& example, const std::vector<Hidden>& asked) const {
+void Needle::append_query(Example& example, const std::vector<Hidden>& queried) const {
   example.append(query());
-  int64_t input = asked[0].key;
-  for (const Hidden& hidden : asked) {
-    const int64_t tenth = std::min<int64_t>(9, 10 * hidden.hay_before / hay());
+  int64_t input = queried[0].key;
+  for (const Hidden& hidden : queried) {
+    const int64_t tenth = std::min<int64_t>(9, 10 * hidden.noise_before / noise_tokens());
     for (const int64_t symbol : hidden.value) {
       example.append(input, symbol, tenth);
       input = symbol;
@@ -130,10 +129,7 @@ std::string Needle::token_name(int64_t id) const {
 }
 
 TaskEntry needle_task() {
-  return {"needle", "find what was said once, in a lot of hay (RULER)", AnyConfig(NeedleOptions()),
-          [](const TaskShape& shape, const AnyConfig& options) {
-            return std::make_unique<Needle>(shape, options.as<NeedleOptions>());
-          }};
+  return task_entry<Needle, NeedleOptions>("needle", "recall a key-value pair hidden in noise (RULER)");
 }
 
 }  // namespace klab

@@ -1,4 +1,4 @@
-// Needle in a haystack: find what was said once, somewhere in a lot of hay.
+// Needle in a haystack: recall key-value pairs that are hidden in a long sequence of noise tokens.
 #pragma once
 
 #include "tasks/task.h"
@@ -15,27 +15,27 @@ struct NeedleOptions : Configurable {
   void visit(Fields& fields) override;
 };
 
-/// After the retrieval tasks of RULER (Hsieh et al. 2024, arXiv 2404.06654). Inputs: hay, which is symbols drawn from
-/// a vocabulary of their own; in it needles `<needle> key value`; behind it queries `<query> key value`. A value is
-/// `value_tokens` symbols long, drawn with replacement; a key is one symbol. The first symbol of the value is to be
-/// predicted under the key, each further one under the one before it; they are fed. Keys are the first half of the
-/// symbols, values are made of the second half.
+/// After the retrieval tasks of RULER (Hsieh et al. 2024, arXiv 2404.06654). Inputs: a haystack of
+/// noise tokens, drawn from a separate vocabulary; in it needles `<needle> key value`; after it queries
+/// `<query> key value`. A value has `value_tokens` symbols, drawn with replacement; a key is one symbol. The first
+/// symbol of the value is the target at the key, each further one at the symbol before it; the value is also an input.
+/// Keys are the first half of the symbols, values are made of the second half.
 ///
-/// - single: one needle, which is asked.
-/// - multi_key: `needles` needles with different keys, one of which is asked.
-/// - multi_value: `needles` needles with the same key; one query asks for all their values, in the order in which
-///   they stand in the hay.
-/// - multi_query: `needles` needles with different keys, all of which are asked, in random order.
+/// - single: one needle, which is queried.
+/// - multi_key: `needles` needles with different keys, one of which is queried.
+/// - multi_value: `needles` needles with the same key; one query asks for all their values, in haystack order.
+/// - multi_query: `needles` needles with different keys, all of which are queried, in random order.
 ///
-/// There an answer is text, and several are right in any order; a label needs one, hence the orders here.
+/// In RULER an answer is text, and several values are accepted in any order. Labels need a fixed order, hence the
+/// orders above.
 ///
-/// Needles stand anywhere: how many tokens of hay come before one is drawn uniformly, from none to all. With a `depth`
-/// the asked needle has that share of the hay before it (in percent, rounded up to whole tokens); when several are
-/// asked, one of them, drawn at random. The difficulty is the share of the hay before the asked needle in tenths, 0 to
-/// 9, of which 9 includes the very end.
+/// The number of noise tokens before a needle is uniform, from none to all. With a `depth`, the queried needle has that
+/// percentage of the noise tokens before it, rounded up to whole tokens; if several needles are queried, this applies
+/// to one of them, drawn at random. The difficulty is the share of the haystack before the queried needle in tenths, 0
+/// to 9, where 9 includes the very end.
 ///
-/// Only the amount of hay depends on task.length: vocabulary, needles and queries stay the same, so a model of one
-/// length can be asked at any other.
+/// Only the number of noise tokens depends on task.length: vocabulary, needles and queries stay the same, so a model
+/// trained at one length can be evaluated at any other.
 class Needle : public Task {
  public:
   Needle(const TaskShape& shape, const NeedleOptions& options);
@@ -48,11 +48,11 @@ class Needle : public Task {
  private:
   enum class Kind { single, multi_key, multi_value, multi_query };
 
-  // One needle, and how many tokens of hay come before it.
+  // One needle, and the number of noise tokens before it.
   struct Hidden {
     int64_t key;
     std::vector<int64_t> value;
-    int64_t hay_before;
+    int64_t noise_before;
   };
 
   static Kind kind_of(const std::string& name);
@@ -62,12 +62,12 @@ class Needle : public Task {
   int64_t query() const { return needle() + 1; }
   int64_t needle_tokens() const { return needles_ * (2 + value_tokens_); }
   int64_t query_tokens() const;
-  int64_t hay() const { return shape_.length - needle_tokens() - query_tokens(); }
+  int64_t noise_tokens() const { return shape_.length - needle_tokens() - query_tokens(); }
 
   std::vector<Hidden> draw_needles(Random& random) const;
   void append_haystack(Example& example, const std::vector<Hidden>& needles, Random& random) const;
-  // Asks for the values of all `asked`, which have the same key.
-  void append_query(Example& example, const std::vector<Hidden>& asked) const;
+  // Queries the values of all needles in `queried`, which have the same key.
+  void append_query(Example& example, const std::vector<Hidden>& queried) const;
 
   TaskShape shape_;
   Kind kind_;

@@ -10,7 +10,7 @@ Palindrome::Palindrome(const TaskShape& shape) : shape_(shape) {
   require(shape.length >= 5, "task.length", fmt::format("{}", shape.length),
           "must be at least 5 for palindrome: two symbols, <sep>, two symbols");
   require(shape.vocab >= 2, "task.vocab", fmt::format("{}", shape.vocab),
-          "must be at least 2 for palindrome: with one symbol there is nothing to remember");
+          "must be at least 2 for palindrome: with one symbol every sequence is the same");
 }
 
 Example Palindrome::generate(Random& random) const {
@@ -36,9 +36,6 @@ std::string Palindrome::token_name(int64_t id) const {
   return fmt::format("x{}", id);
 }
 
-TaskEntry palindrome_task() {
-  return {"palindrome", "say a sequence backwards", AnyConfig(PalindromeOptions()),
-          [](const TaskShape& shape, const AnyConfig&) { return std::make_unique<Palindrome>(shape); }};
-}
+TaskEntry palindrome_task() { return task_entry<Palindrome, PalindromeOptions>("palindrome", "reverse a sequence"); }
 
 }  // namespace klab

@@ -1,4 +1,4 @@
-// Palindrome: read a sequence, then say it backwards.
+// Palindrome: reverse a sequence.
 #pragma once
 
 #include "tasks/task.h"
@@ -10,9 +10,9 @@ struct PalindromeOptions : Configurable {
   void visit(Fields&) override {}
 };
 
-/// Inputs x1 .. xn <sep> xn .. x1, of n = (length - 1) / 2 symbols drawn with replacement. In the second half
-/// x(i) is answered with x(i-1). Nothing is asked under <sep>, as xn has only just been read, nor under the
-/// last x1: n - 1 targets. An even length has one position too many, which a closing <pad> fills.
+/// Inputs x1 .. xn <sep> xn .. x1, of n = (length - 1) / 2 symbols drawn with replacement. In the second half the
+/// target at x(i) is x(i-1). <sep> has no target, because xn was read just before it, nor has the last x1: n - 1
+/// targets. Even lengths end with <pad>.
 class Palindrome : public Task {
  public:
   explicit Palindrome(const TaskShape& shape);
@@ -25,7 +25,7 @@ class Palindrome : public Task {
  private:
   int64_t items() const { return (shape_.length - 1) / 2; }
   int64_t separator() const { return shape_.vocab; }
-  // Part of the vocabulary at odd lengths too: a model of one length can then be asked at any other.
+  // Part of the vocabulary at odd lengths too, so that a model trained at one length can be evaluated at any other.
   int64_t pad() const { return shape_.vocab + 1; }
 
   TaskShape shape_;

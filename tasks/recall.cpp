@@ -9,21 +9,21 @@
 namespace klab {
 namespace {
 
-// Far above what a model can be trained on.
+// Limits far above any trainable size.
 constexpr int64_t kLongestMotif = 1 << 12;
 constexpr int64_t kLargestNoise = 1 << 24;
 
 }  // namespace
 
 void FuzzyRecallOptions::visit(Fields& fields) {
-  fields("key_tokens", key_tokens, {1, kLongestMotif}, "symbols of the longest keys");
-  fields("value_tokens", value_tokens, {1, kLongestMotif}, "symbols of the longest values");
-  fields("longest_keys", longest_keys, "every key is as long as key_tokens says; else they are of any length up to it");
+  fields("key_tokens", key_tokens, {1, kLongestMotif}, "maximum number of symbols of a key");
+  fields("value_tokens", value_tokens, {1, kLongestMotif}, "maximum number of symbols of a value");
+  fields("longest_keys", longest_keys, "every key has key_tokens symbols; otherwise 1 to key_tokens");
 }
 
 void NoisyRecallOptions::visit(Fields& fields) {
-  fields("noise", noise, {0, 1, Ends::below_most}, "probability that noise stands in place of a pair");
-  fields("noise_vocab", noise_vocab, {1, kLargestNoise}, "symbols that are only noise, on top of task.vocab");
+  fields("noise", noise, {0, 1, Ends::below_most}, "probability that noise tokens replace a pair");
+  fields("noise_vocab", noise_vocab, {1, kLargestNoise}, "noise tokens, in addition to task.vocab");
 }
 
 Recall::Recall(const TaskShape& shape, const InContextRecallOptions&) : Recall(shape, Rule{"in_context_recall"}) {}
@@ -36,11 +36,11 @@ Recall::Recall(const TaskShape& shape, const NoisyRecallOptions& options)
 
 Recall::Recall(const TaskShape& shape, Rule rule) : shape_(shape), rule_(std::move(rule)) {
   require(shape.length >= 2 * longest_pair(), "task.length", fmt::format("{}", shape.length),
-          fmt::format("must be at least {} for {}: a key with its value, twice", 2 * longest_pair(), rule_.task));
+          fmt::format("must be at least {} for {}: a key-value pair, twice", 2 * longest_pair(), rule_.task));
   const int64_t symbols = std::max<int64_t>({4, 2 * rule_.key_tokens, 2 * rule_.value_tokens});
   require(shape.vocab >= symbols && shape.vocab % 2 == 0, "task.vocab", fmt::format("{}", shape.vocab),
-          fmt::format("must be even and at least {} for {}: the first half are for keys, the second for values",
-                      symbols, rule_.task));
+          fmt::format("must be even and at least {} for {}: the first half are keys, the second values", symbols,
+                      rule_.task));
 }
 
 int64_t Recall::draw_key_size(Random& random) const {
@@ -64,9 +64,9 @@ Recall::Motif Recall::draw_motif(int64_t size, int64_t first_symbol, Random& ran
 Example Recall::generate(Random& random) const {
   Example example;
   Memory memory;
-  // Room for the last pair, whichever it will be.
+  // Leaves space for the last pair, which may be of maximum length.
   while (example.size() + 2 * longest_pair() <= shape_.length) {
-    // The last chance to store a pair is not left to noise.
+    // At least one pair is stored before the last one.
     const bool may_be_noise = !memory.empty() || example.size() + 3 * longest_pair() <= shape_.length;
     if (rule_.noise > 0 && random.uniform() < rule_.noise && may_be_noise) {
       append_noise(example, random);
@@ -112,25 +112,16 @@ std::string Recall::token_name(int64_t id) const {
   return id < half() ? fmt::format("k{}", id) : fmt::format("v{}", id - half());
 }
 
-namespace {
-
-template <class Options>
-TaskEntry recall_task(const std::string& name, const std::string& summary) {
-  return {name, summary, AnyConfig(Options()), [](const TaskShape& shape, const AnyConfig& options) {
-            return std::make_unique<Recall>(shape, options.as<Options>());
-          }};
-}
-
-}  // namespace
-
 TaskEntry in_context_recall_task() {
-  return recall_task<InContextRecallOptions>("in_context_recall", "recall the values of keys that come again (MAD)");
+  return task_entry<Recall, InContextRecallOptions>("in_context_recall", "recall the values of recurring keys (MAD)");
 }
 
 TaskEntry fuzzy_recall_task() {
-  return recall_task<FuzzyRecallOptions>("fuzzy_recall", "recall with keys and values of several symbols (MAD)");
+  return task_entry<Recall, FuzzyRecallOptions>("fuzzy_recall", "recall with keys and values of several symbols (MAD)");
 }
 
-TaskEntry noisy_recall_task() { return recall_task<NoisyRecallOptions>("noisy_recall", "recall between noise (MAD)"); }
+TaskEntry noisy_recall_task() {
+  return task_entry<Recall, NoisyRecallOptions>("noisy_recall", "recall with noise tokens between the pairs (MAD)");
+}
 
 }  // namespace klab

@@ -1,4 +1,4 @@
-// The in-context recalls of MAD: a stream of keys with their values, in which keys come back.
+// The in-context recall tasks of MAD: a stream of key-value pairs in which keys recur.
 #pragma once
 
 #include <map>
@@ -27,22 +27,22 @@ struct NoisyRecallOptions : Configurable {
   void visit(Fields& fields) override;
 };
 
-/// After Poli et al. 2024 (MAD, arXiv 2403.17844), in the form with many queries, which is that of its benchmark.
-/// Inputs key value key value ..: the key is drawn anew each time, and the first time that it comes its value is
-/// drawn too. Whenever it comes again its value is to be predicted, at the last token of the key and at each token
-/// of the value but the last; the value is fed. The last pair is one that has come before, so something is always
-/// asked. The gap is counted from where the value last stood. Keys are made of the first half of the symbols, values of
-/// the second half; two keys may have the same value. Lengths that the pairs do not fill end with <pad>.
+/// After Poli et al. 2024 (MAD, arXiv 2403.17844), in the multi-query form that its benchmark uses. Inputs key value
+/// key value ..: every key is drawn independently, and its value is drawn at the key's first occurrence. Whenever a key
+/// recurs its value is the target, at the last token of the key and at each token of the value but the last; the value
+/// is also an input. The last pair always repeats an earlier key, so every example has a target. The gap is the number
+/// of tokens since the value's last occurrence. Keys are made of the first half of the symbols, values of the second
+/// half; two keys may have the same value. Lengths that the pairs do not fill end with <pad>.
 ///
 /// - in_context_recall: keys and values are single symbols.
-/// - fuzzy_recall: keys and values are 1 .. key_tokens and 1 .. value_tokens symbols long, the number drawn
-///   uniformly, the symbols of one key or value all different. A key ends where a value begins.
-/// - noisy_recall: instead of a pair two symbols of a vocabulary of their own stand, with the given probability.
+/// - fuzzy_recall: keys have 1 .. key_tokens symbols and values 1 .. value_tokens, the number drawn uniformly; the
+///   symbols within one key or value are all different. A key ends where a value begins.
+/// - noisy_recall: with the given probability two noise tokens, from a separate vocabulary, replace a pair.
 ///
-/// In the public code a training target stands at every position, most of them unpredictable; here, as in its
-/// tests, only where the answer is known. Its fuzzy recall is trained with keys of all lengths and tested with the
-/// longest only: longest_keys makes every key as long as they get. It also draws beforehand which pair ends the
-/// sequence; here that is drawn uniformly among the keys that came.
+/// Differences to the public code: in training it has a target at every position, most of them unpredictable; here, as
+/// in its tests, only positions with a known answer have one. It trains fuzzy recall with keys of all lengths and tests
+/// with the longest only: longest_keys gives every key the maximum length. It fixes in advance which pair ends the
+/// sequence; here that is drawn uniformly among the earlier keys.
 class Recall : public Task {
  public:
   Recall(const TaskShape& shape, const InContextRecallOptions& options);
@@ -55,7 +55,7 @@ class Recall : public Task {
   std::string difficulty_name() const override { return "gap"; }
 
  private:
-  // In what the three tasks differ.
+  // The parameters in which the three tasks differ.
   struct Rule {
     std::string task;
     int64_t key_tokens = 1, value_tokens = 1;
@@ -63,9 +63,9 @@ class Recall : public Task {
     double noise = 0;
     int64_t noise_vocab = 0;
   };
-  // One or several symbols that are one key, or one value.
+  // The symbols of one key or one value.
   using Motif = std::vector<int64_t>;
-  // The value of a key, and where it last stood.
+  // The value of a key, and the position of its last occurrence.
   struct Entry {
     Motif value;
     int64_t position = 0;

@@ -1,6 +1,6 @@
-// The list of tasks. To add one: write tasks/NAME.h and tasks/NAME.cpp, which defines `TaskEntry
-// NAME_task()`, and add one line X(NAME) here; kindred tasks may share the files (the recalls are in tasks/recall.cpp).
-// The order is that of `klab tasks --list`.
+// The list of tasks. To add one: write tasks/NAME.h and tasks/NAME.cpp, which defines `TaskEntry NAME_task()`, and add
+// one line X(NAME) here; related tasks may share files (the recall tasks are in tasks/recall.cpp). `klab tasks --list`
+// prints them in this order.
 #include "tasks/task.h"
 
 #define KLAB_TASKS(X)   \

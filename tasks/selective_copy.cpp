@@ -8,18 +8,19 @@
 
 namespace klab {
 
-void SelectiveCopyOptions::visit(Fields& fields) { fields("items", items, {1, 1 << 24}, "symbols to say again"); }
+void SelectiveCopyOptions::visit(Fields& fields) { fields("items", items, {1, 1 << 24}, "symbols to repeat"); }
 
 SelectiveCopy::SelectiveCopy(const TaskShape& shape, const SelectiveCopyOptions& options)
     : shape_(shape), items_(options.items) {
   require(shape.length >= 4, "task.length", fmt::format("{}", shape.length),
           "must be at least 4 for selective_copy: a symbol, a blank, <copy>, the answer");
   const int64_t most = (shape.length - 2) / 2;
-  require(items_ <= most, "task.selective_copy.items", fmt::format("{}", items_),
-          fmt::format("must be between 1 and {}, as many as fit twice, with <copy> and a blank, into task.length = {}",
-                      most, shape.length));
+  require(
+      items_ <= most, "task.selective_copy.items", fmt::format("{}", items_),
+      fmt::format("must be between 1 and {}, the most that fit twice, with <copy> and a blank, into task.length = {}",
+                  most, shape.length));
   require(shape.vocab >= 2, "task.vocab", fmt::format("{}", shape.vocab),
-          "must be at least 2 for selective_copy: with one symbol there is nothing to remember");
+          "must be at least 2 for selective_copy: with one symbol every sequence is the same");
 }
 
 Example SelectiveCopy::generate(Random& random) const {
@@ -47,10 +48,8 @@ std::string SelectiveCopy::token_name(int64_t id) const {
 }
 
 TaskEntry selective_copy_task() {
-  return {"selective_copy", "say symbols again that stood among blanks (MAD)", AnyConfig(SelectiveCopyOptions()),
-          [](const TaskShape& shape, const AnyConfig& options) {
-            return std::make_unique<SelectiveCopy>(shape, options.as<SelectiveCopyOptions>());
-          }};
+  return task_entry<SelectiveCopy, SelectiveCopyOptions>("selective_copy",
+                                                         "repeat symbols that were spread among blanks (MAD)");
 }
 
 }  // namespace klab

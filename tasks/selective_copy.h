@@ -1,4 +1,4 @@
-// Selective copying: say a few symbols again that stood among blanks.
+// Selective copying: repeat a few symbols that were spread among blanks.
 #pragma once
 
 #include "tasks/task.h"
@@ -12,10 +12,11 @@ struct SelectiveCopyOptions : Configurable {
 };
 
 /// After Poli et al. 2024 (MAD, arXiv 2403.17844). Inputs: symbols x1 .. xn, drawn with replacement, at positions
-/// drawn uniformly among blanks `_`; then <copy> and n blanks, the i-th of which is answered with x(i). The answers
-/// are not fed back, so the model has to know how many it has given. n is `items` at every length.
+/// drawn uniformly among blanks `_`; then <copy> and n blanks, where the target at the i-th blank is x(i). The answers
+/// are not fed back, so the model has to count them itself. n is `items` at every length.
 ///
-/// In the public code no blank comes after xn, and where the blanks stand does not depend on its seed.
+/// Differences to the public code: there no blank follows xn, and the positions of the blanks do not depend on its
+/// seed.
 class SelectiveCopy : public Task {
  public:
   SelectiveCopy(const TaskShape& shape, const SelectiveCopyOptions& options);

@@ -6,10 +6,10 @@
 
 namespace klab {
 
-// The power law as integers, in units of 2^-24. pow() may differ in its last bit (2^-53) from one maths library
-// to the next; after rounding to so much coarser units the weights agree, short of a value that lies within that
-// last bit of a rounding edge, and all that follows is integer arithmetic. The units are fine enough: the weight
-// of slot 1000 is right to 0.003 %.
+// Weights are integers in units of 2^-24, so that they are the same on every machine: pow() may differ in its last bit
+// (2^-53) between math libraries, and rounding to much coarser units removes the difference, except for a value within
+// that last bit of a rounding boundary. Everything after it is integer arithmetic. The weight of slot 1000 has a
+// relative rounding error of 0.003 %.
 PowerLawSlots::PowerLawSlots(int64_t slots, double a) {
   for (int64_t i = 1; i <= slots; ++i) {
     const auto weight = static_cast<uint64_t>(std::llround(std::pow(static_cast<double>(i), a - 1) * 0x1p24));

@@ -7,7 +7,7 @@
 namespace klab {
 namespace {
 
-// The stacks while a sequence is written.
+// The stacks during generation.
 class Stacks {
  public:
   struct Item {
@@ -18,9 +18,9 @@ class Stacks {
 
   bool all_empty() const { return filled_.empty(); }
   int64_t draw_any(Random& random) const { return static_cast<int64_t>(random.below(items_.size())); }
-  // The place in `filled_` of a stack that holds something.
+  // The index in `filled_` of a random non-empty stack.
   size_t draw_filled(Random& random) const { return random.below(filled_.size()); }
-  int64_t filled(size_t place) const { return filled_[place]; }
+  int64_t filled(size_t index) const { return filled_[index]; }
 
   void push(int64_t stack, Item item) {
     std::vector<Item>& items = items_[static_cast<size_t>(stack)];
@@ -28,12 +28,12 @@ class Stacks {
     items.push_back(item);
   }
 
-  Item pop(size_t place) {
-    std::vector<Item>& items = items_[static_cast<size_t>(filled_[place])];
+  Item pop(size_t index) {
+    std::vector<Item>& items = items_[static_cast<size_t>(filled_[index])];
     const Item top = items.back();
     items.pop_back();
     if (items.empty()) {
-      filled_[place] = filled_.back();
+      filled_[index] = filled_.back();
       filled_.pop_back();
     }
     return top;
@@ -41,17 +41,18 @@ class Stacks {
 
  private:
   std::vector<std::vector<Item>> items_;
-  std::vector<int64_t> filled_;  // the stacks that hold something, in no order
+  std::vector<int64_t> filled_;  // the non-empty stacks, unordered
 };
 
-// Far above what a model can be trained on.
+// Far above any trainable size.
 constexpr int64_t kMostStacks = int64_t{1} << 24;
 
 }  // namespace
 
 void StackOptions::visit(Fields& fields) {
-  fields("stacks", stacks, {1, kMostStacks}, "stacks to keep");
-  fields("pop_probability", pop_probability, {0, 1, Ends::above_least}, "share of pops while any stack is not empty");
+  fields("stacks", stacks, {1, kMostStacks}, "number of stacks");
+  fields("pop_probability", pop_probability, {0, 1, Ends::above_least},
+         "probability of a pop while any stack is not empty");
 }
 
 Stack::Stack(const TaskShape& shape, const StackOptions& options)
@@ -59,7 +60,7 @@ Stack::Stack(const TaskShape& shape, const StackOptions& options)
   require(shape.length >= 6, "task.length", fmt::format("{}", shape.length),
           "must be at least 6 for stack: one push and one pop of three tokens");
   require(shape.vocab >= 2, "task.vocab", fmt::format("{}", shape.vocab),
-          "must be at least 2 for stack: with one element there is nothing to remember");
+          "must be at least 2 for stack: with one element every pop returns the same");
 }
 
 Example Stack::generate(Random& random) const {
@@ -68,12 +69,12 @@ Example Stack::generate(Random& random) const {
   bool popped = false;
   const int64_t operations = shape_.length / 3;
   for (int64_t operation = 1; operation <= operations; ++operation) {
-    // Without any pop so far all operations were pushes, so the last one finds something to pop.
+    // Without a pop so far all operations were pushes, so a stack is not empty.
     const bool forced = operation == operations && !popped;
     if (!stacks.all_empty() && (random.uniform() < pop_probability_ || forced)) {
-      const size_t place = stacks.draw_filled(random);
-      const int64_t stack = stacks.filled(place);
-      const Stacks::Item top = stacks.pop(place);
+      const size_t index = stacks.draw_filled(random);
+      const int64_t stack = stacks.filled(index);
+      const Stacks::Item top = stacks.pop(index);
       example.append(pop());
       example.append(stack_id(stack), top.element, example.size() - top.position);
       example.append(top.element);
@@ -100,10 +101,7 @@ std::string Stack::token_name(int64_t id) const {
 }
 
 TaskEntry stack_task() {
-  return {"stack", "say what each pop brings up, of many stacks", AnyConfig(StackOptions()),
-          [](const TaskShape& shape, const AnyConfig& options) {
-            return std::make_unique<Stack>(shape, options.as<StackOptions>());
-          }};
+  return task_entry<Stack, StackOptions>("stack", "predict what each pop returns, on many stacks");
 }
 
 }  // namespace klab

@@ -1,4 +1,4 @@
-// Stack: keep many stacks, say what each pop brings up.
+// Stack: track many stacks and predict what each pop returns.
 #pragma once
 
 #include "tasks/task.h"
@@ -13,11 +13,10 @@ struct StackOptions : Configurable {
 };
 
 /// Operations of three tokens, `<push> id elem` and `<pop> id elem`, on stacks that begin empty. At the id of
-/// a pop the element on top of that stack is to be predicted; it is then fed as the third token. While any
-/// stack holds something the next operation is a pop with the given probability, of a stack drawn uniformly
-/// among those that are not empty; so a pop never finds an empty stack. Pushes draw the stack and the element
-/// uniformly. A sequence that would have no pop ends with one. Lengths that are no multiple of three end with
-/// <pad>.
+/// a pop the target is the element on top of that stack; it is then the third input token. While any stack is
+/// not empty the next operation is a pop with the given probability, of a stack drawn uniformly among the
+/// non-empty ones; so an empty stack is never popped. Pushes draw the stack and the element uniformly. A
+/// sequence that would have no pop ends with one. Lengths that are not a multiple of three end with <pad>.
 class Stack : public Task {
  public:
   Stack(const TaskShape& shape, const StackOptions& options);

@@ -17,10 +17,10 @@ Group checked_group(const std::string& name) {
   return make_group(name);
 }
 
-// With fewer sequences than this a group's examples would be known by heart, and of the fewest none is a test sequence.
+// With fewer sequences than this all of them could be memorised, and the test split could be empty.
 constexpr int64_t kFewestSequences = 1000;
 
-// The smallest length at which there are so many.
+// The smallest length with at least that many sequences.
 int64_t shortest(int64_t order) {
   int64_t length = 0;
   for (int64_t sequences = 1; sequences < kFewestSequences; sequences *= order) ++length;
@@ -30,15 +30,15 @@ int64_t shortest(int64_t order) {
 }  // namespace
 
 void StateTrackingOptions::visit(Fields& fields) {
-  fields.choice("group", group, group_names(), "whose elements are multiplied; it gives the vocabulary");
+  fields.choice("group", group, group_names(), "group whose elements are multiplied; its elements are the vocabulary");
 }
 
 StateTracking::StateTracking(const TaskShape& shape, const StateTrackingOptions& options)
     : shape_(shape), group_(checked_group(options.group)) {
   const int64_t least = shortest(group_.order());
   require(shape.length >= least, "task.length", fmt::format("{}", shape.length),
-          fmt::format("must be at least {} for state_tracking with the group {}: it has {} elements, and below {} "
-                      "different sequences there is no telling training from test",
+          fmt::format("must be at least {} for state_tracking with the group {}: it has {} elements, and fewer than {} "
+                      "different sequences cannot be split into training and test",
                       least, options.group, group_.order(), kFewestSequences));
 }
 
@@ -59,10 +59,7 @@ std::string StateTracking::token_name(int64_t id) const {
 }
 
 TaskEntry state_tracking_task() {
-  return {"state_tracking", "multiply the elements of a group", AnyConfig(StateTrackingOptions()),
-          [](const TaskShape& shape, const AnyConfig& options) {
-            return std::make_unique<StateTracking>(shape, options.as<StateTrackingOptions>());
-          }};
+  return task_entry<StateTracking, StateTrackingOptions>("state_tracking", "multiply the elements of a group");
 }
 
 }  // namespace klab

@@ -1,4 +1,4 @@
-// State tracking: multiply the elements of a group, one by one.
+// State tracking: the running product of group elements.
 #pragma once
 
 #include "tasks/group.h"
@@ -13,14 +13,13 @@ struct StateTrackingOptions : Configurable {
 };
 
 /// The word problem of a group (Liu et al. 2023, arXiv 2210.10749; Merrill et al. 2024, arXiv 2404.08819). Inputs
-/// g1 g2 .. are elements drawn uniformly, with replacement; at every position the product g1 g2 .. up to there is to
-/// be predicted. parity and z60 are commutative; s3 is not, but solvable. a5 and s5 are not solvable, and their word
-/// problem is complete for NC1: no model of constant depth (TC0) does it at every length, unless the two are the same.
-/// a5 and z60 have equally many elements. tasks/group.h says how elements are named and in which order permutations
-/// are done.
+/// g1 g2 .. are elements drawn uniformly, with replacement; the target at every position is the product of all elements
+/// up to and including it. parity and z60 are commutative; s3 is not, but solvable. a5 and s5 are not solvable, and
+/// their word problem is complete for NC1: no model of constant depth (TC0) solves it at every length, unless TC0 =
+/// NC1. a5 and z60 have the same number of elements. tasks/group.h defines the names of elements and the order in which
+/// permutations are applied.
 ///
-/// The vocabulary is the group's elements: task.vocab has no effect here. A product is answered with the token of the
-/// element that it is.
+/// The vocabulary is the group's elements; task.vocab has no effect. Inputs and targets use the same token per element.
 class StateTracking : public Task {
  public:
   StateTracking(const TaskShape& shape, const StateTrackingOptions& options);
@@ -28,7 +27,7 @@ class StateTracking : public Task {
   int64_t vocabulary() const override { return group_.order(); }
   Example generate(Random& random) const override;
   std::string token_name(int64_t id) const override;
-  /// Elements multiplied so far.
+  /// The number of elements multiplied so far.
   std::string difficulty_name() const override { return "factors"; }
 
  private:

@@ -8,18 +8,18 @@
 namespace klab {
 namespace {
 
-// Far above what a model can be trained on; below it no count of tokens or weights overflows.
+// Far above any trainable size; up to it no count of tokens or weights overflows.
 constexpr int64_t kLargest = int64_t{1} << 24;
 
 constexpr int64_t kFewDifficulties = 16;
 
 // One sequence in eight belongs to the test split: a test stream costs eight draws for each of its examples.
 constexpr uint64_t kTestShare = 8;
-// That all of them miss an existing test share of 1/8 has probability (7/8)^10000, below 1e-500.
+// If 1/8 of the sequences are test sequences, all attempts miss them with probability (7/8)^10000 < 1e-500.
 constexpr uint64_t kAttempts = 10000;
 
-// Integers only, so that a sequence is of the same split on every machine; without the seed, so that it is
-// of the same split for every seed.
+// Integer arithmetic only, so that the split is the same on every machine; without the seed, so that it is the same
+// for every seed.
 uint64_t sequence_hash(const std::vector<int64_t>& tokens) {
   uint64_t hash = tokens.size();
   for (const int64_t token : tokens) {
@@ -51,9 +51,9 @@ int64_t slice_of(int64_t difficulty, int64_t hardest) {
 }
 
 void TaskConfig::visit(Fields& fields) {
-  fields("name", name, "what the model has to remember: " + join(tasks().names()));
+  fields("name", name, "the task: " + join(tasks().names()));
   fields("length", length, {1, kLargest}, "tokens of a sequence");
-  fields("vocab", vocab, {1, kLargest}, "symbols to remember; separators and commands come on top");
+  fields("vocab", vocab, {1, kLargest}, "symbols; separators and commands are added to them");
   if (!options_ || options_for_ != name) {
     options_ = tasks().at(name).options;
     options_for_ = name;
@@ -66,7 +66,7 @@ void TaskConfig::validate() const { make(); }
 std::unique_ptr<Task> TaskConfig::make() const {
   const TaskEntry& entry = tasks().at(name);
   const TaskShape shape{length, vocab};
-  // The options of another task are left over from before the name was set.
+  // options_ may still belong to the previous name.
   if (options_ && options_for_ == name) return entry.make(shape, *options_);
   return entry.make(shape, entry.options);
 }
@@ -78,8 +78,8 @@ Example example(const Task& task, int64_t seed, Split split, int64_t index) {
     if (split_of(drawn) == split) return drawn;
   }
   fail(
-      "{} draws of the task gave no sequence of the {} split: it has too few different sequences to keep a "
-      "test stream apart from training. Make task.length or task.vocab larger",
+      "{} draws of the task gave no sequence of the {} split: it has too few different sequences for "
+      "separate training and test streams. Make task.length or task.vocab larger",
       kAttempts, split == Split::test ? "test" : "train");
 }
 

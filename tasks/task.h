@@ -1,4 +1,4 @@
-// A task: a generator of (inputs, labels) pairs that tests memory, and its vocabulary.
+// A task: a generator of (inputs, labels) sequences that test memory, and its vocabulary.
 #pragma once
 
 #include <cstdint>
@@ -17,52 +17,67 @@ namespace klab {
 /// The label of a position without a target (the loss skips it).
 constexpr int64_t kNoTarget = -100;
 
-/// One sequence. All three have `length` entries.
+/// One sequence. All three vectors have `length` entries.
 struct Example {
   std::vector<int64_t> inputs;      ///< token ids in [0, vocabulary)
   std::vector<int64_t> labels;      ///< token id to predict at this position, or kNoTarget
-  std::vector<int64_t> difficulty;  ///< how hard the target is, by the task's own measure; -1 without one
+  std::vector<int64_t> difficulty;  ///< difficulty of the target, by the task's own measure; -1 without a target
 
-  /// Positions so far, which is also the position that the next append fills.
+  /// The number of positions so far, which is also the index of the next one.
   int64_t size() const { return static_cast<int64_t>(inputs.size()); }
   /// Adds one position without a target.
   void append(int64_t input) { append(input, kNoTarget, -1); }
-  /// Adds one position at which `label` is to be predicted.
+  /// Adds one position with the target `label`.
   void append(int64_t input, int64_t label, int64_t how_hard);
 };
 
-/// Difficulties as they are where there are few, else the powers of two at or below them: slices to average over.
+/// The slice that results are averaged over: the difficulty itself if there are few (hardest < 16), else the largest
+/// power of two that does not exceed it.
 int64_t slice_of(int64_t difficulty, int64_t hardest);
 
-/// What every task can be sized by.
+/// The size parameters of every task.
 struct TaskShape {
   int64_t length;  ///< tokens of a sequence
-  int64_t vocab;   ///< symbols to remember; separators and commands come on top
+  int64_t vocab;   ///< symbols; separators and commands are added to them
 };
 
 class Task {
  public:
   virtual ~Task() = default;
 
-  /// Token ids that occur: symbols, separators and commands.
+  /// The number of token ids: symbols, separators and commands.
   virtual int64_t vocabulary() const = 0;
   /// Draws one example; all its randomness comes from `random`.
   virtual Example generate(Random& random) const = 0;
-  /// How a token id is written for people, for example "<sep>" or "k7".
+  /// The printed name of a token id, for example "<sep>" or "k7". Throws Error for other ids.
   virtual std::string token_name(int64_t id) const = 0;
-  /// What `difficulty` counts, for example "gap" (tokens since the item was stored).
+  /// The unit of `difficulty`, for example "gap" (tokens since the item was stored).
   virtual std::string difficulty_name() const = 0;
 };
 
-/// A line of the registry.
+/// A registry entry.
 struct TaskEntry {
   std::string name;
   std::string summary;
   /// The task's own options (config keys `task.<name>.*`), with their defaults.
   AnyConfig options;
-  /// Builds the task; `options` are of the type of the entry's. Throws UsageError for a shape that it cannot have.
+  /// Builds the task; `options` has the type of the entry's. Throws UsageError for a shape that the task does not
+  /// support.
   std::function<std::unique_ptr<Task>(const TaskShape&, const AnyConfig& options)> make;
 };
+
+/// The entry of a task class that is constructed from (TaskShape, Options), or from TaskShape alone.
+template <class Class, class Options>
+TaskEntry task_entry(std::string name, std::string summary) {
+  return {std::move(name), std::move(summary), AnyConfig(Options()),
+          [](const TaskShape& shape, const AnyConfig& options) -> std::unique_ptr<Task> {
+            if constexpr (std::is_constructible_v<Class, const TaskShape&, const Options&>) {
+              return std::make_unique<Class>(shape, options.as<Options>());
+            } else {
+              return std::make_unique<Class>(shape);
+            }
+          }};
+}
 
 /// All tasks, in the order of `klab tasks --list`.
 const Registry<TaskEntry>& tasks();
@@ -73,26 +88,26 @@ struct TaskConfig : Configurable {
   int64_t length = 64;
   int64_t vocab = 64;
 
-  /// Throws UsageError for a name that no task has.
+  /// Throws UsageError for an unknown task name.
   void visit(Fields& fields) override;
-  /// Throws UsageError for whatever the task's constructor refuses.
+  /// Throws UsageError if the task's constructor rejects the options.
   void validate() const override;
   std::unique_ptr<Task> make() const;
 
  private:
-  // Of the task that options_for_ names; the defaults again when the name changes.
+  // Options of the task options_for_; reset to the defaults when the name changes.
   std::optional<AnyConfig> options_;
   std::string options_for_;
 };
 
 enum class Split { train, test };
 
-/// Example number `index` of a split: the same on every machine, and train and test never share a sequence,
-/// whatever the seeds: a hash of the inputs decides to which of the two a sequence belongs. Throws Error when
-/// the task is so small that no such sequence is found.
+/// Example number `index` of a split. It is the same on every machine. A hash of the inputs assigns a sequence to the
+/// train or the test split, so the two never share a sequence, for any seeds. Throws Error when the task has so few
+/// sequences that none of this split is found.
 Example example(const Task& task, int64_t seed, Split split, int64_t index);
 
-/// Examples [first, first + count) of a split, row after row.
+/// Examples [first, first + count) of a split, row-major.
 struct ExampleBatch {
   int64_t count, length;
   std::vector<int64_t> inputs, labels, difficulty;  ///< each [count, length]

@@ -16,7 +16,7 @@
 namespace klab {
 namespace {
 
-// A whole text as a number; nothing may follow it.
+// Parses the whole text as a number; nullopt if anything else follows.
 template <class Number>
 std::optional<Number> parse_number(const std::string& text) {
   Number value{};
@@ -31,7 +31,7 @@ std::optional<double> number_of(const Value& value) {
   return value.is_string() ? parse_number<double>(value.get_ref<const std::string&>()) : std::nullopt;
 }
 
-// 1e4 is an integer too when it is one exactly.
+// Also accepts numbers such as 1e4 that are exact integers.
 std::optional<int64_t> integer_of(const Value& value) {
   if (value.is_number_integer()) return value.get<int64_t>();
   if (value.is_string()) {
@@ -57,7 +57,7 @@ std::string range_text(const Range<Number>& range) {
                      range.ends == Ends::below_most ? ')' : ']');
 }
 
-// Throws UsageError for bytes that neither YAML nor JSON can hold.
+// Throws UsageError for text that is not valid UTF-8, which neither YAML nor JSON can store.
 std::string text_from(const Value& value) {
   if (!value.is_string()) return text_of(value);
   const std::string text = value.get<std::string>();
@@ -79,7 +79,7 @@ std::string text_of(const Value& value) {
   return value.is_structured() ? yaml_flow(value) : value.dump();
 }
 
-// `visit` takes the config as one to set, but nobody sets a field of a config that was passed as const.
+// `visit` takes a mutable config, but a config that was passed as const is only read.
 Fields Fields::of(const Configurable& config) {
   Fields fields;
   const_cast<Configurable&>(config).visit(fields);
@@ -210,7 +210,7 @@ void set(const Field& field, const Assignment& wanted) {
 
 void assign_in_turn(Configurable& config, const std::vector<Assignment>& assignments) {
   std::vector<bool> done(assignments.size(), false);
-  // Setting a name (task.name) can bring further keys, so the fields are listed again until nothing changes.
+  // Setting a name (task.name) can add keys, so the fields are collected again until nothing changes.
   for (bool progress = true; progress;) {
     progress = false;
     const Fields fields = Fields::of(config);
@@ -230,9 +230,8 @@ void assign_in_turn(Configurable& config, const std::vector<Assignment>& assignm
 
 void assign(Configurable& config, const std::vector<Assignment>& assignments) {
   assign_in_turn(config, assignments);
-  // A name that was set late may have brought its own options, with their defaults, or taken options away. So
-  // with all names in place the last value of each key is set once more, and a key that is gone by now is
-  // refused.
+  // A name that was set late may have reset its options to the defaults, or removed options that were set before. So
+  // the last value of each key is set again now that all names are set, and keys that no longer exist are rejected.
   std::vector<Assignment> last;
   for (auto at = assignments.rbegin(); at != assignments.rend(); ++at) {
     const auto same = [&](const Assignment& later) { return later.key == at->key; };

@@ -1,5 +1,5 @@
-// One description per config struct: `visit` names each field once, with its range and help, and from that come the
-// command-line flags, YAML and JSON, the help text, the list of known keys, equality and the hash that is a run's id.
+// One description per config struct: `visit` declares each field once, with its range and help. Command-line flags,
+// YAML and JSON, help texts, the list of known keys, equality and the hash that identifies a run are derived from it.
 #pragma once
 
 #include <any>
@@ -14,21 +14,21 @@ namespace klab {
 
 class Fields;
 
-/// The value of a field: true or false, an integer, a number, a text, a list of texts, or a list of maps.
+/// The value of a field: a boolean, an integer, a number, a string, a list of strings, or a list of maps.
 using Value = nlohmann::ordered_json;
 
-/// How a value is written on a command line, in YAML and in tables: 0.003, kda, [kda, mla], [{length: 256}].
+/// A value as text, as on a command line, in YAML and in tables: 0.003, kda, [kda, mla], [{length: 256}].
 std::string text_of(const Value& value);
 
 /// A config struct. `visit` may depend on values already set (a task's options depend on the task's name).
 struct Configurable {
   virtual ~Configurable() = default;
   virtual void visit(Fields& fields) = 0;
-  /// Throws UsageError for combinations of values that make no sense; each value alone is checked when it is set.
+  /// Throws UsageError for invalid combinations of values; each single value is checked when it is set.
   virtual void validate() const {}
 };
 
-/// A config struct of any type, held by value: a copy is deep. (The options of a task or mixer chosen by name.)
+/// A config struct of any type, held by value, with deep copies: the options of a task or mixer chosen by name.
 class AnyConfig {
  public:
   template <class Config>
@@ -48,7 +48,7 @@ class AnyConfig {
   Configurable& (*open_)(std::any&);
 };
 
-/// The numbers that a field may have, both ends included unless `ends` says otherwise.
+/// The allowed numbers of a field; both ends are included unless `ends` excludes one.
 enum class Ends { included, above_least, below_most };
 template <class Number>
 struct Range {
@@ -65,13 +65,13 @@ struct Field {
   std::string key;
   std::string type;  ///< "integer in [1, 4096]", "true or false", "text", "list of text", ...
   std::string help;
-  /// Takes a value of the field's type, or a text from a command line or YAML that says one. A list as text is written
-  /// "[a, b]" or "a, b" as in YAML. Throws UsageError that says what the value must be ("must be an integer").
+  /// Accepts a value of the field's type, or its text from a command line or YAML. The text of a list is "[a, b]" or
+  /// "a, b", as in YAML. Throws UsageError with the requirement ("must be an integer").
   std::function<void(const Value&)> set;
   std::function<Value()> get;
 };
 
-/// Collects the fields of a config, groups included.
+/// Collects the fields of a config, including its groups.
 class Fields {
  public:
   static Fields of(const Configurable& config);
@@ -80,23 +80,23 @@ class Fields {
   void operator()(const std::string& name, double& value, Range<double> range, const std::string& help);
   void operator()(const std::string& name, bool& value, const std::string& help);
   void operator()(const std::string& name, std::string& value, const std::string& help);
-  /// A list of at least one text.
+  /// A list of at least one string.
   void operator()(const std::string& name, std::vector<std::string>& value, const std::string& help);
-  /// A list, perhaps empty, of maps from keys to values.
+  /// A possibly empty list of maps from keys to values.
   void maps(const std::string& name, std::vector<Value>& value, const std::string& help);
-  /// One of `choices`, anything else is refused.
+  /// One of `choices`.
   void choice(const std::string& name, std::string& value, const std::vector<std::string>& choices,
               const std::string& help);
   /// The fields of another config under `name.`.
   void group(const std::string& name, Configurable& config);
-  /// The field `name` was called `old_name` in earlier versions; assign() says so when the old key is used.
+  /// The field `name` was called `old_name` in earlier versions; assign() names the new key in the error for an old one.
   void renamed(const std::string& old_name, const std::string& name);
 
   const std::vector<Field>& all() const { return fields_; }
   std::vector<std::string> keys() const;
-  /// Old keys and their new ones.
+  /// Maps old keys to new ones.
   const std::map<std::string, std::string>& renamed_keys() const { return renamed_; }
-  /// The field of that key, null when there is none.
+  /// The field with that key, or null.
   const Field* find(const std::string& key) const;
 
  private:
@@ -108,25 +108,24 @@ class Fields {
   std::map<std::string, std::string> renamed_;
 };
 
-/// One value that somebody asked for, and where.
+/// A value for a key, and its origin for messages.
 struct Assignment {
   std::string key;
   Value value;
   std::string origin;  ///< "run.yaml, line 3" or "command line"
 };
 
-/// Sets every field that is named, in any order; the last of several values for a key counts. Throws
-/// UsageError for a key that the config, once all names are set, does not know (with the nearest known one or its new
-/// name), and for a wrong value.
+/// Sets all assigned fields, in any order; the last of several values for a key is used. Throws UsageError for a key
+/// that is unknown after all names are set (with the nearest known key, or its new name), and for an invalid value.
 void assign(Configurable& config, const std::vector<Assignment>& assignments);
 
-/// Throws UsageError for a value that its field does not allow; a struct's members can be set without their fields.
+/// Throws UsageError for a value that its field does not allow, for configs whose members were set directly.
 void check_values(const Configurable& config);
 
 /// Every field's value by its key, in `visit` order.
 std::vector<std::pair<std::string, Value>> values_of(const Configurable& config);
 
-/// The whole config as YAML or JSON text, every field in `visit` order.
+/// The whole config as YAML or JSON text, all fields in `visit` order.
 std::string to_yaml(const Configurable& config);
 std::string to_json(const Configurable& config);
 

@@ -29,8 +29,7 @@ size_t CsvTable::column(const std::string& name) const {
 
 namespace {
 
-// A cell as it stands in the file: in quotes, with inner quotes doubled, where it would else be read
-// differently.
+// The text of a cell in the file: quoted, with inner quotes doubled, if it would be read differently without quotes.
 std::string cell_text(const std::string& cell) {
   if (cell.find_first_of("\r\n") != std::string::npos) fail("a line break in the CSV cell '{}'", cell);
   const bool plain = cell.find_first_of(",\"") == std::string::npos && trimmed(cell) == cell && cell.rfind('#', 0) != 0;
@@ -41,13 +40,13 @@ std::string cell_text(const std::string& cell) {
 }
 
 std::string row_text(const std::vector<std::string>& cells) {
-  if (cells.size() == 1 && cells[0].empty()) return "\"\"\n";  // an empty line would be no row
+  if (cells.size() == 1 && cells[0].empty()) return "\"\"\n";  // an empty line would be skipped
   std::string line;
   for (size_t i = 0; i < cells.size(); ++i) line += (i > 0 ? "," : "") + cell_text(cells[i]);
   return line + "\n";
 }
 
-// The quoted cell whose text begins at `at`; moves `at` to the separator behind it or to the end.
+// The quoted cell whose text begins at `at`; moves `at` to the separator after it or to the end.
 std::string quoted_cell(const std::string& line, size_t& at, const std::string& where) {
   std::string cell;
   for (;; ++at) {
@@ -57,7 +56,7 @@ std::string quoted_cell(const std::string& line, size_t& at, const std::string& 
     cell += line[at];
   }
   at = std::min(line.find_first_not_of(" \t", at + 1), line.size());
-  if (at < line.size() && line[at] != ',') refuse("{}: text stands behind a closing quote", where);
+  if (at < line.size() && line[at] != ',') refuse("{}: text after a closing quote", where);
   return cell;
 }
 
@@ -124,7 +123,7 @@ CsvWriter::CsvWriter(const std::string& path, const CsvTable& table) : path_(pat
 CsvWriter::~CsvWriter() { std::fclose(file_); }
 
 void CsvWriter::row(const std::vector<std::string>& cells) {
-  if (cells.size() != width_) fail("{}: a row of {} cells under {} columns", path_, cells.size(), width_);
+  if (cells.size() != width_) fail("{}: a row of {} cells, but {} columns", path_, cells.size(), width_);
   const std::string line = row_text(cells);
   if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0) {
     fail("cannot append to '{}': {}", path_, std::strerror(errno));

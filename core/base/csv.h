@@ -1,5 +1,5 @@
-// CSV files with a comment header ('# key: value' lines) that says where the numbers come from. Cells that
-// hold a comma, a quote or outer blanks stand in double quotes; a cell is one line.
+// CSV files with a comment header ('# key: value' lines) that records the provenance of the numbers. Cells with a
+// comma, a quote, a leading '#' or outer whitespace are in double quotes; cells cannot contain line breaks.
 #pragma once
 
 #include <cstdio>
@@ -14,26 +14,26 @@ struct CsvTable {
   std::vector<std::string> columns;
   std::vector<std::vector<std::string>> rows;
 
-  /// Position of a column. Throws UsageError that lists the columns.
+  /// The index of a column. Throws UsageError, which lists the columns, for an unknown name.
   size_t column(const std::string& name) const;
   bool has(const std::string& name) const;
   std::string text() const;
 };
 
-/// Reads a whole file. Throws Error (unreadable) or UsageError (no header row, a row of another width, an
-/// open quote), with the line.
+/// Reads a whole file. Throws Error (unreadable), or UsageError with the line (no header row, a row of another width,
+/// an unclosed quote).
 CsvTable read_csv(const std::string& path);
 
 /// Appends rows to a file; each row is in the file when `row` returns, and on the disk when `sync` returns.
 class CsvWriter {
  public:
-  /// Starts a new file (written whole, then renamed), or goes on with the rows that `table` holds.
+  /// Creates the file with the content of `table`, atomically; row() appends to it.
   CsvWriter(const std::string& path, const CsvTable& table);
   ~CsvWriter();
   CsvWriter(const CsvWriter&) = delete;
   CsvWriter& operator=(const CsvWriter&) = delete;
 
-  /// Throws Error for a row of another width or a line break in a cell, and writes nothing of it.
+  /// Throws Error for a row of another width or a line break in a cell, and then writes nothing.
   void row(const std::vector<std::string>& cells);
   void sync();
 

@@ -1,4 +1,4 @@
-// The two kinds of error that reach the user, and the texts that they carry.
+// The two kinds of errors that are reported to the user.
 #pragma once
 
 #include <fmt/format.h>
@@ -8,17 +8,17 @@
 
 namespace klab {
 
-/// Something went wrong while doing what was asked (a file, the disk, a diverged run). The program exits with 1.
+/// A failure while executing a valid request (file, disk, diverged run). The program exits with 1.
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// What was asked makes no sense (an unknown key, a wrong type, widths that do not divide). The program exits with 2.
+/// An invalid request (unknown key, wrong type, widths that do not divide). The program exits with 2.
 struct UsageError : Error {
   using Error::Error;
 };
 
-/// Throws Error with a formatted message: what was wrong, where, and what would be right.
+/// Throws Error with a formatted message: what is wrong, where, and what is expected.
 template <class... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
   throw Error(fmt::format(format, std::forward<Args>(args)...));

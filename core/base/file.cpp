@@ -18,10 +18,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The reason behind the last failed system call.
+// The error message of the last failed system call.
 std::string reason() { return std::strerror(errno); }
 
-// A file descriptor that is closed on every way out.
+// Closes its file descriptor at the end of the scope.
 struct Descriptor {
   explicit Descriptor(int number) : value(number) {}
   ~Descriptor() {
@@ -41,7 +41,7 @@ void write_all(int descriptor, std::string_view content, const std::string& path
   }
 }
 
-// A rename lasts only when the folder that holds the name is synced too.
+// A rename is durable only after a sync of the folder.
 void sync_folder(const std::string& folder) {
   const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) fail("cannot open the folder '{}': {}", folder, reason());
@@ -86,7 +86,7 @@ MappedFile::MappedFile(const std::string& path) {
   if (descriptor.value < 0) fail("cannot read '{}': {}", path, reason());
   struct stat status {};
   if (::fstat(descriptor.value, &status) != 0) fail("cannot read '{}': {}", path, reason());
-  if (!S_ISREG(status.st_mode)) fail("cannot read '{}': it is no plain file", path);
+  if (!S_ISREG(status.st_mode)) fail("cannot read '{}': it is not a plain file", path);
   size_ = static_cast<size_t>(status.st_size);
   if (size_ == 0) return;
   void* memory = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor.value, 0);
@@ -99,7 +99,7 @@ MappedFile::~MappedFile() {
 }
 
 void MappedFile::release_pages(size_t begin, size_t end) const {
-  // Whole pages within only: the others hold bytes of a neighbour.
+  // Only whole pages inside the range: partial pages contain bytes outside it.
   const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   begin = (begin + page - 1) / page * page;
   end = end / page * page;
@@ -125,7 +125,7 @@ std::string read_file(const std::string& path) {
 void make_writable_folder(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);
-  if (error) fail("cannot make the folder '{}': {}", path, error.message());
+  if (error) fail("cannot create the folder '{}': {}", path, error.message());
   if (::access(path.c_str(), W_OK | X_OK) != 0) fail("cannot write into the folder '{}': {}", path, reason());
 }
 

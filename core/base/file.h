@@ -1,4 +1,4 @@
-// Files that are whole or not there.
+// Atomic file writes, and memory-mapped files.
 #pragma once
 
 #include <string>
@@ -6,23 +6,23 @@
 
 namespace klab {
 
-/// Writes to a temporary name beside `path`, syncs, and renames: `path` holds the old content or the new, never a
-/// part. Throws Error that names the path and the reason.
+/// Writes to a temporary file in the same folder, syncs, and renames it: `path` has either its old or the complete new
+/// content. Throws Error with the path and the reason.
 void write_file(const std::string& path, std::string_view content);
 
-/// A file that is written piece by piece and appears under its name only when it is whole.
+/// A file that is written in pieces and appears under its name only when complete.
 class NewFile {
  public:
-  /// Opens a temporary name beside `path`. Throws Error that names the path and the reason, as all members do.
+  /// Opens a temporary file in the same folder. All members throw Error with the path and the reason.
   explicit NewFile(std::string path);
-  /// Without commit() before: nothing is left behind.
+  /// Removes the temporary file unless commit() was called.
   ~NewFile();
   NewFile(const NewFile&) = delete;
   NewFile& operator=(const NewFile&) = delete;
 
   void write(std::string_view content);
 
-  /// Syncs, and renames to `path`, which held its old content until now.
+  /// Syncs and renames to `path`, which keeps its old content until then.
   void commit();
 
  private:
@@ -30,10 +30,10 @@ class NewFile {
   int descriptor_;
 };
 
-/// The whole file. Throws Error.
+/// Reads the whole file. Throws Error.
 std::string read_file(const std::string& path);
 
-/// A file's bytes in memory, read from the disk when they are looked at; nothing may write to them. Throws Error.
+/// A read-only memory-mapped file; pages are read from disk on first access. Throws Error.
 class MappedFile {
  public:
   explicit MappedFile(const std::string& path);
@@ -45,7 +45,7 @@ class MappedFile {
   size_t size() const { return size_; }
   std::string_view bytes() const { return {data_, size_}; }
 
-  /// Says that these bytes will not be needed soon, so that the memory can go to others.
+  /// Releases the memory of the whole pages in [begin, end); they are read again on the next access.
   void release_pages(size_t begin, size_t end) const;
 
  private:
@@ -53,7 +53,7 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-/// Makes the folder and its parents and proves that it can be written to. Throws Error.
+/// Creates the folder and its parents and checks that it is writable. Throws Error.
 void make_writable_folder(const std::string& path);
 
 }  // namespace klab

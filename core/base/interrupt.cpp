@@ -7,7 +7,7 @@ namespace {
 
 volatile std::sig_atomic_t pending = 0;
 
-void remember(int signal_number) {
+void set_pending(int signal_number) {
   pending = signal_number;
   std::signal(signal_number, SIG_DFL);
 }
@@ -15,8 +15,8 @@ void remember(int signal_number) {
 }  // namespace
 
 void catch_interrupts() {
-  std::signal(SIGINT, remember);
-  std::signal(SIGTERM, remember);
+  std::signal(SIGINT, set_pending);
+  std::signal(SIGTERM, set_pending);
 }
 
 int interrupt_requested() { return pending; }

@@ -1,17 +1,17 @@
-// SIGINT and SIGTERM as a request that long work looks at between two steps.
+// SIGINT and SIGTERM as a flag that long-running work checks between steps.
 #pragma once
 
 #include "core/base/error.h"
 
 namespace klab {
 
-/// From now on the two signals only set a flag; a second one of the same kind ends the program at once.
+/// From now on the two signals only set a flag; a second signal of the same kind ends the program.
 void catch_interrupts();
 
-/// The signal that arrived, or 0.
+/// The received signal, or 0.
 int interrupt_requested();
 
-/// Long work that stopped because it was asked to, after saving what it had. The program exits with 128 + signal.
+/// Thrown by long-running work that a signal stopped, after it saved its state. The program exits with 128 + signal.
 struct Interrupted : Error {
   Interrupted(int signal_number, const std::string& message) : Error(message), signal(signal_number) {}
   int signal;

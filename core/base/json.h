@@ -1,4 +1,4 @@
-// JSON from files that nobody here wrote.
+// JSON from untrusted files, and conversion of records to JSON.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -7,12 +7,12 @@
 
 namespace klab {
 
-/// Parses a whole text. Throws Error that names `origin`: not valid, an object that names a key twice (the parser alone
-/// would keep the last one in silence), or nested more than 64 deep.
+/// Parses a whole text. Throws Error with `origin` for invalid JSON, a duplicate key in an object (which the parser
+/// would silently resolve to the last one), and nesting deeper than 64.
 nlohmann::ordered_json parse_json(std::string_view text, const std::string& origin);
 
-/// A record as an object and back, for types with a `static each_field(self, visit)` that calls `visit(name,
-/// self.member)` for every member: one list serves both ways.
+/// Conversion of a record to an object and back, for types with a `static each_field(self, visit)` that calls
+/// `visit(name, self.member)` for every member.
 template <class Record>
 nlohmann::ordered_json to_object(const Record& record) {
   nlohmann::ordered_json object;
@@ -20,7 +20,7 @@ nlohmann::ordered_json to_object(const Record& record) {
   return object;
 }
 
-/// Throws nlohmann::json::exception for a member that is missing or of another type.
+/// Throws nlohmann::json::exception for a missing member or a wrong type.
 template <class Record>
 void from_object(const nlohmann::ordered_json& object, Record& record) {
   Record::each_field(record, [&](const char* name, auto& member) { object.at(name).get_to(member); });

@@ -16,7 +16,7 @@ int64_t machine_memory() {
   int64_t bytes = int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
   for (const char* limit : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
     int64_t allowed = 0;
-    if (std::ifstream(limit) >> allowed && allowed > 0) bytes = std::min(bytes, allowed);  // "max" is no number
+    if (std::ifstream(limit) >> allowed && allowed > 0) bytes = std::min(bytes, allowed);  // "max" is not a number
   }
   return bytes;
 }
@@ -24,7 +24,7 @@ int64_t machine_memory() {
 #if defined(__GLIBC__)
 
 void keep_freed_memory() {
-  constexpr int kLargest = 32 << 20;  // glibc takes no larger threshold
+  constexpr int kLargest = 32 << 20;  // glibc's maximum threshold
   mallopt(M_MMAP_THRESHOLD, kLargest);
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
   mallopt(M_TOP_PAD, 2 * kLargest);

@@ -1,19 +1,19 @@
-// Memory of the machine, and the allocator's handling of freed memory.
+// The machine's memory, and how the allocator handles freed memory.
 #pragma once
 
 #include <cstdint>
 
 namespace klab {
 
-/// Bytes of memory that this process may use: the machine's, or the limit of its control group where that is less.
+/// Bytes of memory that this process may use: the machine's, or the limit of its cgroup if that is lower.
 int64_t machine_memory();
 
-/// Every step allocates the same large tensors again. By default the C library takes such memory from the system and
-/// gives it back each time, page by page: a fifth of a training step. From now on it stays.
+/// Keeps freed memory in the process. Every training step allocates the same large tensors again; by default the C
+/// library returns such memory to the system and maps it again each time, which takes a fifth of a training step.
 void keep_freed_memory();
 
-/// While one lives, large memory goes back to the system at once: for loading, where small tensors that stay between
-/// large ones that go would leave holes of many times what is held.
+/// During its lifetime, large freed allocations are returned to the system immediately. For loading, where small
+/// permanent tensors between large temporary ones would otherwise fragment the heap to several times the used memory.
 class ReturnFreedMemory {
  public:
   ReturnFreedMemory();

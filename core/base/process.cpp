@@ -24,7 +24,7 @@ namespace klab {
 
 Process::Process(const std::vector<std::string>& words, const Redirection& redirection) {
   std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail("cannot make a pipe: {}", std::strerror(errno));
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail("cannot create a pipe: {}", std::strerror(errno));
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
   const std::string& input = redirection.input.empty() ? "/dev/null" : redirection.input;
@@ -77,7 +77,7 @@ void Process::read_some() {
 }
 
 std::vector<std::string> Process::lines() {
-  const bool over = ended();  // first: then all that it wrote is in the pipe
+  const bool over = ended();  // before reading: then the pipe has all of the output
   read_some();
   std::vector<std::string> all;
   for (size_t end = pending_.find('\n'); end != std::string::npos; end = pending_.find('\n')) {

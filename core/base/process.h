@@ -1,4 +1,4 @@
-// Other programs: started without a shell, their output read through a pipe.
+// Child processes, started without a shell; their output is read through a pipe.
 #pragma once
 
 #include <sys/types.h>
@@ -8,26 +8,26 @@
 
 namespace klab {
 
-/// Files in the place of a program's standard input (else empty) and standard output (else the pipe).
+/// Files for a program's standard input (default: empty) and standard output (default: the pipe).
 struct Redirection {
   std::string input, output;
 };
 
-/// A running program. What it writes comes through one pipe, standard error included.
+/// A running program. Standard output and standard error share one pipe.
 class Process {
  public:
-  /// `words[0]` is looked for on the PATH. Throws Error that names it when it cannot be started.
+  /// `words[0]` is searched on the PATH. Throws Error with its name if it cannot be started.
   explicit Process(const std::vector<std::string>& words, const Redirection& files = {});
   Process(Process&& other) noexcept;
   Process& operator=(Process&&) = delete;
-  ~Process();  ///< kills it when it still runs
+  ~Process();  ///< kills the program if it still runs
 
   pid_t id() const { return id_; }
-  /// Complete lines that came since the last call, and at the end what is left. Does not wait.
+  /// The complete lines since the last call, after the end also an incomplete last line. Does not wait.
   std::vector<std::string> lines();
-  /// Whether it has ended; does not wait.
+  /// Whether the program has ended. Does not wait.
   bool ended();
-  /// Of a program that has ended: its exit code, or minus the signal that killed it.
+  /// After the end: the exit code, or minus the signal that killed the program.
   int outcome() const { return outcome_; }
   void signal(int number) const;
 
@@ -41,10 +41,10 @@ class Process {
   std::string pending_;
 };
 
-/// Runs a program to its end; returns what it wrote to the pipe. Throws Error, in the program's words, when it fails.
+/// Runs a program to its end and returns its output from the pipe. Throws Error with that output when it fails.
 std::string output_of(const std::vector<std::string>& words, const Redirection& files = {});
 
-/// Whether there is such a program on the PATH.
+/// Whether the program is on the PATH.
 bool has_program(const std::string& name);
 
 }  // namespace klab

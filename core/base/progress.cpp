@@ -12,7 +12,7 @@
 namespace klab {
 namespace {
 
-constexpr double kTerminalPeriod = 0.1, kPlainPeriod = 5.0;  // seconds between two drawings
+constexpr double kTerminalPeriod = 0.1, kPlainPeriod = 5.0;  // seconds between updates
 constexpr int kBarCells = 24;
 
 size_t terminal_width() {
@@ -21,7 +21,7 @@ size_t terminal_width() {
 }
 
 std::string bar(double share) {
-  // Eighths of a cell, so that the bar moves also when a step is short.
+  // Eighths of a cell, so that small steps are visible.
   static const char* const kEighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
   const int eighths = static_cast<int>(share * kBarCells * 8);
   std::string cells;
@@ -31,14 +31,14 @@ std::string bar(double share) {
   return cells + std::string(static_cast<size_t>(std::max(0, kBarCells - used)), ' ');
 }
 
-// Bytes that begin a character; each takes one column here.
+// Whether a byte begins a UTF-8 character; each character is assumed to take one column.
 bool begins_character(char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }
 
 size_t columns_of(const std::string& text) {
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), begins_character));
 }
 
-// The text without what stands behind its first `columns` characters.
+// The first `columns` characters of the text.
 std::string cut(const std::string& text, size_t columns) {
   size_t seen = 0;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -90,7 +90,7 @@ void Progress::update(int64_t done, const std::string& status) {
     return;
   }
   std::string text = line(status);
-  // A line that wraps could not be erased: leave out the bar first, then what is still too long.
+  // A line that wraps could not be erased: drop the bar first, then truncate.
   const size_t width = terminal_width();
   if (columns_of(text) >= width) text = fmt::format("{} {}/{} {}", label_, done_, total_, status);
   erase();

@@ -1,4 +1,4 @@
-// Progress of long work: one line that redraws itself on a terminal, a plain line every few seconds elsewhere.
+// Progress display: one line that is redrawn on a terminal, otherwise a plain line every few seconds.
 #pragma once
 
 #include <chrono>
@@ -9,16 +9,16 @@ namespace klab {
 
 class Progress {
  public:
-  /// `done` of `total` steps are behind us already (a resumed run). Prints to standard error, nothing when `quiet`.
+  /// `done` of `total` steps are already complete (a resumed run). Prints to standard error; nothing if `quiet`.
   Progress(std::string label, int64_t total, int64_t done = 0, bool quiet = false);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// Shows `done` with `status` ("loss 0.31  acc 0.95"); cheap when called too often.
+  /// Shows `done` with `status` ("loss 0.31  acc 0.95"); rate-limited, so it can be called often.
   void update(int64_t done, const std::string& status);
 
-  /// Prints a line of its own that stays, above the bar.
+  /// Prints a permanent line above the bar.
   void note(const std::string& line);
 
  private:

@@ -14,7 +14,7 @@
 namespace klab {
 namespace {
 
-// These tests of bytes do not depend on the locale.
+// These byte tests are independent of the locale.
 bool needs_no_quotes(unsigned char c) {
   const bool alphanumeric = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
   return alphanumeric || std::string_view("_@%+=:,./-").find(static_cast<char>(c)) != std::string_view::npos;

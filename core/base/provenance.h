@@ -1,4 +1,4 @@
-// Where numbers come from: what the header of a results file says of the program, the machine and the command.
+// Provenance of results: the program, machine and command in the header of a results file.
 #pragma once
 
 #include <string>
@@ -6,12 +6,12 @@
 
 namespace klab {
 
-/// The words as one line that a bash reads as the same words: a word of letters, digits and @%+=:,./_- stays as it is,
-/// others stand in single quotes, or in $'..' with escapes when they hold control characters.
+/// The words as one line that bash parses into the same words: words of letters, digits and @%+=:,./_- unchanged,
+/// others in single quotes, or in $'..' with escapes if they contain control characters.
 std::string quoted_command(const std::vector<std::string>& words);
 
-/// The comment lines of a results file: program version, commit, machine, threads, command. `command` as
-/// `quoted_command` gives it.
+/// The comment lines of a results file: program version, commit, machine, threads, command. `command` is a
+/// result of quoted_command().
 std::vector<std::string> provenance(const std::string& command, int threads);
 
 }  // namespace klab

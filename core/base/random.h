@@ -1,5 +1,4 @@
-// Random numbers that are the same on every machine: integer arithmetic only, a stream for every key, no
-// global state.
+// Random numbers that are the same on every machine: integer arithmetic only, one stream per key, no global state.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +9,7 @@
 
 namespace klab {
 
-/// A stream of random numbers named by a key, for example {seed, split, index}. Different keys give
+/// A stream of random numbers identified by a key, for example {seed, split, index}. Different keys give
 /// independent streams (SplitMix64: Steele, Lea and Flood 2014, over a hash of the key).
 class Random {
  public:
@@ -33,7 +32,7 @@ class Random {
   /// Uniform in [0, 1), a multiple of 2^-53.
   double uniform() { return static_cast<double>(next() >> 11) * 0x1p-53; }
 
-  /// The first `count` of a random permutation of [0, n), count <= n.
+  /// The first `count` elements of a random permutation of [0, n), count <= n.
   std::vector<int64_t> distinct(int64_t count, int64_t n) {
     std::vector<int64_t> items(static_cast<size_t>(n));
     for (int64_t i = 0; i < n; ++i) items[static_cast<size_t>(i)] = i;

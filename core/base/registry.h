@@ -1,4 +1,4 @@
-// An explicit list of named things. No static-initialisation tricks: whoever reads the list sees all of it.
+// An explicit list of named entries, without registration by static initialisers.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@
 
 namespace klab {
 
-/// A list of entries (each with a member `std::string name`) that answers an unknown name with the known ones.
+/// A list of entries, each with a member `std::string name`. Errors for unknown names list the known ones.
 template <class Entry>
 class Registry {
  public:

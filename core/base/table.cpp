@@ -7,7 +7,7 @@
 namespace klab {
 namespace {
 
-// Columns that a text takes on a terminal: UTF-8 continuation bytes take none.
+// The width of a text on a terminal in columns: UTF-8 continuation bytes take none.
 size_t width_of(const std::string& text) {
   return static_cast<size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));

@@ -1,4 +1,4 @@
-// Aligned tables on a terminal.
+// Aligned text tables.
 #pragma once
 
 #include <string>
@@ -6,10 +6,10 @@
 
 namespace klab {
 
-/// Rows under headers, columns padded to their widest cell; cells that look like numbers go to the right.
+/// Rows under headers, columns padded to their widest cell; numeric cells are right-aligned.
 std::string format_table(const std::vector<std::string>& headers, const std::vector<std::vector<std::string>>& rows);
 
-/// "[kda, mla]", a list as configs write it, as people do: "kda, mla". Other texts stay.
+/// Removes the brackets of a list: "[kda, mla]" becomes "kda, mla". Other texts are unchanged.
 std::string bare_list(const std::string& text);
 
 }  // namespace klab

@@ -12,7 +12,7 @@ namespace {
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-// Upper and lower case count as the same letter.
+// Levenshtein distance, ignoring case.
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), size_t{0});
@@ -28,7 +28,7 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-// With more than two thirds of the letters changed, one name was not meant for the other.
+// Names that differ in two thirds of their letters or more are not suggested for each other.
 bool alike(std::string_view a, std::string_view b, size_t distance) {
   return 3 * distance < 2 * std::max(a.size(), b.size()) || distance == 0;
 }
@@ -52,7 +52,7 @@ std::string nearest(std::string_view name, const std::vector<std::string>& candi
   };
   for (const std::string& candidate : candidates) {
     consider(candidate, 0, candidate);
-    // A bare last part ("lr" for "train.lr") is nearly as good as the whole key.
+    // The last part alone ("lr" for "train.lr") matches with a penalty of 1.
     if (const auto dot = candidate.rfind('.'); dot != std::string::npos) {
       consider(std::string_view(candidate).substr(dot + 1), 1, candidate);
     }
@@ -81,7 +81,7 @@ std::vector<std::string> split(std::string_view text, char separator) {
 }
 
 std::string clock_time(double seconds) {
-  if (!(std::abs(seconds) < 1e12)) return "?";  // neither NaN nor beyond what an integer holds
+  if (!(std::abs(seconds) < 1e12)) return "?";  // NaN, or too large for an integer
   const auto total = static_cast<int64_t>(std::llround(std::max(0.0, seconds)));
   const int64_t hours = total / 3600, minutes = total / 60 % 60, rest = total % 60;
   return hours > 0 ? fmt::format("{}:{:02}:{:02}", hours, minutes, rest) : fmt::format("{}:{:02}", minutes, rest);
@@ -90,7 +90,7 @@ std::string clock_time(double seconds) {
 std::string short_count(double count) {
   static constexpr std::array kUnits = {"", "k", "M", "G", "T", "P"};
   size_t unit = 0;
-  // 999.5 of a unit would be printed as a thousand of it.
+  // 999.5 would be rounded to 1000.
   for (; std::abs(count) >= 999.5 && unit + 1 < kUnits.size(); ++unit) count /= 1000;
   if (std::abs(count) >= 999.5) return fmt::format("{:.0f}{}", count, kUnits[unit]);
   const int digits = unit == 1 || unit == 2 ? 3 : 4;

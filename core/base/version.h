@@ -7,8 +7,9 @@ namespace klab {
 
 std::string version();
 
-/// Short hash of the checked-out commit, with "+" behind it when the tree has changes; "unknown" outside a git
-/// checkout. The first call runs git: the launcher rebuilds before it runs, so the tree is what was built.
+/// Short hash of the checked-out commit, followed by "+" if the working tree has changes; "unknown" outside a git
+/// checkout. The first call runs git at run time: the launcher rebuilds before every run, so the tree matches the
+/// build.
 std::string commit();
 
 }  // namespace klab

@@ -20,7 +20,7 @@ constexpr int kDeepestNesting = 20, kDeepestExtension = 8;
 template <class Visit>
 void each_value(const YAML::Node& map, const std::string& prefix, const std::string& path, std::set<std::string>& seen,
                 const Visit& visit) {
-  // An alias can make a map hold itself.
+  // With an alias a map can contain itself.
   if (std::count(prefix.begin(), prefix.end(), '.') > kDeepestNesting) {
     refuse("{}: '{}' is nested too deeply", origin_of(map, path), prefix);
   }
@@ -37,9 +37,9 @@ void each_value(const YAML::Node& map, const std::string& prefix, const std::str
   }
 }
 
-// A scalar whose field is not known yet: plain words that are numbers, true or false have that type.
+// A scalar of an unknown field: unquoted numbers and booleans get that type, everything else is text.
 Value typed_scalar(const YAML::Node& node) {
-  if (node.Tag() == "!") return node.Scalar();  // in quotes
+  if (node.Tag() == "!") return node.Scalar();  // quoted
   if (node.Scalar() == "true" || node.Scalar() == "false") return node.Scalar() == "true";
   const Value value = Value::parse(node.Scalar(), nullptr, /*allow_exceptions=*/false);
   return value.is_number() ? value : Value(node.Scalar());
@@ -74,7 +74,7 @@ std::vector<Assignment> assignments_of(const YAML::Node& map, const std::string&
   return all;
 }
 
-// Words that YAML 1.1 readers take for a truth value or for nothing.
+// Words that YAML 1.1 parsers read as booleans or null.
 bool is_yaml_word(std::string text) {
   static const std::set<std::string> words = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"};
   std::transform(text.begin(), text.end(), text.begin(),
@@ -82,7 +82,7 @@ bool is_yaml_word(std::string text) {
   return words.count(text) != 0;
 }
 
-// Plain words as they are, all else in JSON's quotes, which YAML shares.
+// Plain words unchanged, other text in JSON quotes, which are valid YAML.
 std::string yaml_text(const std::string& text) {
   constexpr auto kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
   constexpr auto kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-/.*";
@@ -111,7 +111,7 @@ YAML::Node parse_yaml(const std::string& text, const std::string& path) {
   } catch (const YAML::Exception& error) {
     refuse("{}, line {}: not valid YAML: {}", path, error.mark.line + 1, error.msg);
   }
-  if (documents.size() > 1) refuse("{}: it holds more than one document ('---')", path);
+  if (documents.size() > 1) refuse("{}: more than one document ('---')", path);
   return documents.empty() ? YAML::Node() : documents.front();
 }
 

@@ -1,4 +1,4 @@
-// Softmax attention, and its absorbed form over a latent cache.
+// Cases of softmax attention, latent attention (absorbed form) and rotary position embedding.
 #include <ATen/ATen.h>
 
 #include <cmath>
@@ -36,8 +36,8 @@ OperatorCase attention_case(const std::string& name, const std::string& serves, 
   result.workloads.insert(result.workloads.end(), {decode, chunk});
   result.benches = {{"T=2048, 16 heads", 1, 2048, 16, 16, 128, 128}};
   result.wide = {"g"};
-  result.amplification = 4;  // of errors in logits
-  // ATen's fused form rounds the weights before their product with the values.
+  result.amplification = 4;  // of rounding errors in the logits, by exp
+  // ATen's fused attention rounds the weights before their product with the values.
   result.sums_in_own_dtype = !forget;
   result.inputs = [forget](const Workload& w, uint64_t seed) {
     at::Generator generator = seeded_generator(seed);
@@ -62,7 +62,7 @@ OperatorCase attention_case(const std::string& name, const std::string& serves, 
   return result;
 }
 
-// K is the width of a cached row, V the part of it that is latent.
+// K is the width of a cached row, V the width of its latent part.
 Tensor latent(const NamedTensors& in, Implementation implementation) {
   return kernels::latent_attention(
       {find(in, "q"), find(in, "cache"), find(in, "value_dim").item<int64_t>(), kLatentScale}, implementation);
@@ -72,7 +72,7 @@ OperatorCase latent_case() {
   OperatorCase result;
   result.name = "latent_attention";
   result.serves = "MLA, decoding";
-  // For inference: no gradients. ATen's fused form, which `automatic` takes elsewhere, is checked as attention.
+  // Inference only, without gradients. The composed form, ATen's fused attention, is checked by attention_case().
   for (const Implementation implementation : kernels::latent_attention_implementations()) {
     if (implementation == Implementation::composed) continue;
     const bool cuda = implementation == Implementation::cuda, reference = implementation == Implementation::reference;
@@ -130,7 +130,7 @@ OperatorCase latent_case() {
 
 constexpr double kRotaryBase = 10000;
 
-// Channels (i, i + K / 2) as the complex number that is turned by position * base^(-2 i / K).
+// Channels (i, i + K / 2) as a complex number, rotated by the angle position * base^(-2 i / K).
 NamedTensors rotary_definition(const NamedTensors& in) {
   const Tensor x = find(in, "x");
   const int64_t half = x.size(3) / 2;
@@ -146,7 +146,7 @@ OperatorCase rotary_case() {
   OperatorCase result;
   result.name = "rotary";
   result.serves = "attention";
-  // In float64 the angles, whose own rounding grows with the position, would be compared instead of the rotation.
+  // Not in float64, where the rounding of the angles, which grows with the position, would dominate the error.
   result.forms = {{.implementation = Implementation::automatic, .in_float64 = false}};
   Workload far{"far positions", 1, 20, 2, 2, 64, 64};
   far.past = 1000000;

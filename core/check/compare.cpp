@@ -19,7 +19,7 @@ Comparison failed(const std::string& why) {
   return result;
 }
 
-// Tensors made from foreign memory may overlap without sharing a storage object.
+// Tensors on external memory (from_blob) may overlap without sharing a storage object.
 bool share_memory(const Tensor& x, const Tensor& y) {
   if (x.device() != y.device() || x.storage().nbytes() == 0 || y.storage().nbytes() == 0) return false;
   const auto* x_begin = static_cast<const char*>(x.storage().data());
@@ -87,7 +87,7 @@ double share(double error, double allowed) {
   return allowed > 0 ? error / allowed : std::numeric_limits<double>::infinity();
 }
 
-// By way of the largest element: squares of very large and very small numbers leave the range of float64.
+// Scaled by the largest element, because squares of very large or very small numbers leave the range of float64.
 double root_mean_square(const Tensor& x) {
   const double largest = x.abs().max().item<double>();
   return largest == 0 ? 0 : largest * (x / largest).square().mean().sqrt().item<double>();
@@ -109,7 +109,7 @@ Comparison measure(const Values& values, const Tolerance& tolerance) {
   result.relative_rms = share(difference_rms, rms);
   const bool rms_bounded = tolerance.relative_rms != std::numeric_limits<double>::infinity();
   result.ratio = std::max(share(result.error, result.allowed), rms_bounded ? share(difference_rms, allowed_rms) : 0);
-  // Written so that a NaN would fail.
+  // The negation makes NaN fail.
   const int64_t beyond = (~(difference <= allowed)).sum().item<int64_t>();
   const bool rms_holds = !rms_bounded || difference_rms <= allowed_rms;
   result.pass = beyond == 0 && rms_holds;

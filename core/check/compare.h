@@ -1,4 +1,4 @@
-// The project's one comparator.
+// The comparison of tensors that all checks and tests use.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,23 +11,22 @@
 
 namespace klab {
 
-/// What compare() found. The worst element is the one that uses most of what it is allowed.
+/// The result of compare(). The worst element is the one with the largest ratio of error to allowed error.
 struct Comparison {
   bool pass = false;
   double error = 0;            ///< |actual - expected| at the worst element
-  double allowed = 0;          ///< what the tolerance allows there
+  double allowed = 0;          ///< allowed error at the worst element
   std::vector<int64_t> index;  ///< of the worst element; of the first non-finite one if there is any
   double actual = 0;           ///< the values there
   double expected = 0;
   double relative_rms = 0;  ///< RMS(actual - expected) / RMS(expected)
-  double ratio = 0;         ///< the larger share of what is allowed: per element or by RMS; above 1 fails
-  std::string message;      ///< the finding in words, with the neighbours of the worst element
+  double ratio = 0;         ///< the larger of error / allowed, per element and by RMS; above 1 fails
+  std::string message;      ///< description of the result, with the neighbours of the worst element
 };
 
-/// Compares in float64. Fails, in this order, for: an undefined tensor; shared memory (a tensor is no
-/// evidence about itself); another shape; a dtype that the tolerance does not admit; anything NaN or infinite
-/// in either tensor, even in both; any element or the RMS beyond the tolerance. Empty tensors of one shape
-/// are equal.
+/// Compares in float64. Fails, in this order, for: an undefined tensor; shared memory (a tensor would be compared with
+/// itself); different shapes; a dtype that the tolerance does not allow; NaN or infinity in either tensor, even in
+/// both; any element or the RMS beyond the tolerance. Empty tensors of the same shape are equal.
 Comparison compare(const at::Tensor& actual, const at::Tensor& expected, const Tolerance& tolerance = {});
 
 }  // namespace klab

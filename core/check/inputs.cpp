@@ -25,7 +25,7 @@ Tensor directions(at::IntArrayRef shape, at::Generator& generator) {
 Tensor log_decays(at::IntArrayRef shape, Gates gates, at::Generator& generator) {
   if (gates == Gates::strong) return at::full(shape, -5.0, at::kDouble);
   if (gates == Gates::saturated) return -5 * uniform(shape, 0, 1, generator).round();
-  // Rates spread over three decades, as the initial dt of the gated mixers are.
+  // Rates spread over three decades, like the initial dt of the gated mixers.
   const Tensor g = -uniform(shape, -6, 1, generator).exp();
   if (gates == Gates::ordinary) return g;
   std::vector<int64_t> tokens = shape.vec();

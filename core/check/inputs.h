@@ -16,10 +16,10 @@ at::Tensor normal(at::IntArrayRef shape, at::Generator& generator);
 /// Uniform in [low, high).
 at::Tensor uniform(at::IntArrayRef shape, double low, double high, at::Generator& generator);
 
-/// Normal vectors of length one along the last dimension, as the L2 norm before a recurrence leaves them.
+/// Random unit vectors along the last dimension, like q and k after the L2 norm.
 at::Tensor directions(at::IntArrayRef shape, at::Generator& generator);
 
-/// Log-decays [B, T, HV] or [B, T, HV, K].
+/// Log-decays [B, T, HV] or [B, T, HV, K] with the distribution `gates`.
 at::Tensor log_decays(at::IntArrayRef shape, Gates gates, at::Generator& generator);
 
 }  // namespace klab

@@ -29,7 +29,7 @@ NamedTensors make_inputs(const Kind& kind, const Workload& w, uint64_t seed) {
   const Tensor dt = uniform({kind.per_channel ? w.H * w.K : w.H}, std::log(1e-3), std::log(1e-1), generator).exp();
   return {{"raw", raw},
           {"A_log", uniform({w.H}, 1, 16, generator).log()},
-          {"dt_bias", dt.expm1().log()}};  // softplus undone, as the layers initialise it
+          {"dt_bias", dt.expm1().log()}};  // inverse softplus, as in the initialisation of the layers
 }
 
 NamedTensors definition(const Kind& kind, const NamedTensors& in) {
@@ -57,7 +57,7 @@ OperatorCase make_case(const Kind& kind) {
   };
   result.benches = {{"T=4096 H=16 K=128", 1, 4096, 16, 16, 128, 128}};
   result.wide = {"g", "A_log", "dt_bias"};
-  // Down its tail the sigmoid is exp(A x), with A x in the tens; where most of the values lie it is a few.
+  // In its tail the sigmoid is exp(A x) with |A x| in the tens, but for most values |A x| is a few.
   if (kind.lower_bound) result.amplification = 4;
   result.inputs = [kind](const Workload& w, uint64_t seed) { return make_inputs(kind, w, seed); };
   result.run = [kind](Implementation implementation, const NamedTensors& in) -> NamedTensors {
@@ -65,8 +65,8 @@ OperatorCase make_case(const Kind& kind) {
                                     implementation)}};
   };
   result.definition = [kind](const NamedTensors& in) { return definition(kind, in); };
-  // The derivative of a sigmoid s is s (1 - s). Where the gate saturates 1 - s cancels: the error is then one
-  // of the largest derivatives in the tensor, about 16 times the RMS, as after 16^2 additions.
+  // The derivative of a sigmoid s is s (1 - s). Where the gate saturates, 1 - s cancels: the error is then relative to
+  // the largest derivatives in the tensor, about 16 times the RMS, as after 16^2 additions.
   const int64_t cancelled = kind.lower_bound ? 256 : 2;
   result.terms = [cancelled](const Workload& w, std::string_view tensor) {
     if (tensor == "d_A_log") return w.B * w.T * w.K;

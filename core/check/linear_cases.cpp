@@ -1,5 +1,5 @@
-// The matrix product of every projection, with weights of the inputs' dtype and with int8 weights, and the mixture of
-// experts. The definitions are written out here.
+// Cases of linear(), with weights of the inputs' dtype and with int8 weights, and of experts(). The definitions here
+// are independent of the kernels.
 #include "kernels/linear/linear.h"
 
 #include <ATen/ATen.h>
@@ -15,12 +15,12 @@ namespace {
 using at::Tensor;
 using kernels::Implementation;
 
-// Rows of x are B * T; K is the width of x, V that of the result.
+// x has B * T rows; K is the width of x, V that of the result.
 Workload product(const std::string& name, int64_t rows, int64_t K, int64_t N, bool quick) {
   return {name, 1, rows, 1, 1, K, N, quick};
 }
 
-// A call as in decoding: on other weights each time, so that no weight is in a cache.
+// A call as in decode: with different weights each time, so that no weight is in a cache.
 Workload decode(const std::string& name, int64_t rows, int64_t K, int64_t N) {
   Workload workload = product(name, rows, K, N, false);
   workload.cold_states = true;
@@ -66,7 +66,7 @@ OperatorCase training_case() {
   return result;
 }
 
-// Without gradients few rows have a kernel of their own.
+// Few rows without gradients use klab's own kernel.
 OperatorCase decoding_case() {
   OperatorCase result = linear_case("linear/few_rows", "every projection, decoding", false);
   result.workloads = {product("one row", 1, 60, 40, true), product("several rows", 7, 131, 70, true),
@@ -75,8 +75,8 @@ OperatorCase decoding_case() {
   return result;
 }
 
-// Weights in eight bits, as kernels::quantise() makes them. `many_rows`: the weight is widened to x's dtype and its
-// products are rounded to that before the scale.
+// int8 weights from kernels::quantise(). `many_rows`: the weight is converted to x's dtype, and products are rounded to
+// it before scaling.
 OperatorCase int8_case(const std::string& name, bool many_rows) {
   OperatorCase result = linear_case(name, "projections with int8 weights", false);
   result.forms.front().in_float64 = false;
@@ -108,7 +108,7 @@ OperatorCase int8_case(const std::string& name, bool many_rows) {
 
 // --- The mixture of experts ---------------------------------------------------------------------------------------
 
-// HV experts of width V for tokens of width K, of which each token goes to H, and an expert for every token.
+// HV experts of width V for tokens of width K, H of them per token, and one shared expert.
 Workload mixture(const std::string& name, int64_t tokens, int64_t experts, int64_t chosen, int64_t D, int64_t M,
                  bool quick) {
   return {name, 1, tokens, chosen, experts, D, M, quick};
@@ -140,7 +140,7 @@ NamedTensors run_experts(Implementation implementation, const NamedTensors& in) 
   return {{"y", kernels::experts({find(in, "x"), find(in, "chosen"), find(in, "weights"), &table}, implementation)}};
 }
 
-// Every expert on every token, then those that a token goes to.
+// Computes every expert for every token, then selects the chosen ones.
 NamedTensors experts_definition(const NamedTensors& in) {
   const Tensor x = find(in, "x"), chosen = find(in, "chosen"), weights = find(in, "weights");
   const auto times = [](const Tensor& rows, const Tensor& matrices) { return rows.matmul(matrices.transpose(1, 2)); };
@@ -162,7 +162,7 @@ OperatorCase experts_case() {
                             .differentiable = reference,
                             .in_float64 = !cpu,
                             .narrow_operands = implementation == Implementation::composed});
-    // The gradients of narrow weights are summed over the tokens in their own dtype.
+    // No backward in 16-bit dtypes, where the gradients of weights are summed over the tokens in their own dtype.
     if (reference) {
       result.forms.back().has_backward = [](at::ScalarType dtype, const Workload&) {
         return dtype == at::kFloat || dtype == at::kDouble;

@@ -18,7 +18,7 @@ using at::Tensor;
 
 constexpr uint64_t kSeed = 42;
 
-// A copy in the middle of a buffer of NaN: whoever reads beyond either end of it shows it in the result.
+// A copy surrounded by NaN, so that out-of-bounds reads show up in the result.
 Tensor guarded(const Tensor& x) {
   if (!x.is_floating_point()) return x;
   constexpr int64_t kGuard = 64;
@@ -26,8 +26,8 @@ Tensor guarded(const Tensor& x) {
   return buffer.narrow(0, kGuard, x.numel()).view(x.sizes()).copy_(x);
 }
 
-// Leaves NaN in the memory that the next allocations of these sizes are likely to get, so that an output
-// which is not written all over shows it.
+// Leaves NaN in freed memory that the next allocations of these sizes are likely to reuse, so that unwritten elements
+// of an output show up.
 void poison_free_memory(const NamedTensors& outputs, const at::TensorOptions& options) {
   std::vector<Tensor> blocks;
   for (const NamedTensor& output : outputs) {
@@ -35,8 +35,8 @@ void poison_free_memory(const NamedTensors& outputs, const at::TensorOptions& op
   }
 }
 
-// Step-by-step forms are thousands of operations on small tensors. Threads cannot speed them up; on a busy
-// machine they wait for each other a hundred times longer than they work.
+// Runs on one thread. The token-by-token definitions are thousands of operations on small tensors, which threads cannot
+// speed up; on a busy machine synchronisation would take a hundred times longer than the work.
 class OneThread {
  public:
   OneThread() : before_(at::get_num_threads()) { at::set_num_threads(1); }
@@ -87,7 +87,7 @@ void record(CheckRow& row, const std::string& tensor, const Comparison& comparis
 
 void fill(CheckRow& row, const Cell& cell) {
   const OperatorCase& op = cell.operator_case;
-  // Both sides get the same numbers: those that the dtype can hold.
+  // Both get the same inputs, rounded to the dtype.
   NamedTensors inputs = copy_as(op, op.inputs(cell.workload, kSeed), cell.dtype, cell.device);
   const NamedTensors exact_inputs = copy_as(op, inputs, at::kDouble, at::kCPU);
   for (NamedTensor& input : inputs) input.tensor = guarded(input.tensor);

@@ -1,4 +1,5 @@
-// Every operator x implementation x dtype x workload against its definition in float64, forward and backward.
+// The check matrix: every operator x implementation x dtype x workload against its float64 definition, forward and
+// backward.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,7 +13,7 @@
 
 namespace klab {
 
-/// The dtypes of the matrix by their names in Python.
+/// The dtypes of the matrix with their Python names.
 struct CheckedDtype {
   const char* name;
   at::ScalarType type;
@@ -20,34 +21,34 @@ struct CheckedDtype {
 constexpr CheckedDtype kCheckedDtypes[] = {
     {"float64", at::kDouble}, {"float32", at::kFloat}, {"bfloat16", at::kBFloat16}, {"float16", at::kHalf}};
 
-/// Which part of the matrix to run. Empty strings and lists take everything.
+/// Which part of the matrix to run. Empty strings and lists select everything.
 struct MatrixFilter {
-  std::string operators{};               ///< a part of the operator's name
-  std::string implementation{};          ///< as to_string() names it
+  std::string operators{};               ///< a substring of the operator's name
+  std::string implementation{};          ///< as in to_string()
   std::vector<at::ScalarType> dtypes{};  ///< of float64, float32, bfloat16, float16
   bool quick = false;                    ///< only the workloads of the quick subset
   at::Device device = at::kCPU;          ///< where the implementations run; the definition runs on the CPU
 };
 
-/// One cell: the tensor, output or gradient ("d_k"), that uses most of what it is allowed.
+/// The result of one cell, for the output or gradient ("d_k") with the largest ratio of error to allowed error.
 struct CheckRow {
   std::string operator_name, implementation, dtype, workload;
-  std::string tensor;  ///< empty when the operator threw
-  double error = 0;    ///< the worst error in that tensor and what is allowed there
+  std::string tensor;  ///< empty if the operator threw
+  double error = 0;    ///< the worst error in that tensor, and the allowed error there
   double allowed = 0;
-  double ratio = 0;            ///< the largest share of what is allowed, per element or by RMS; above 1 fails
+  double ratio = 0;            ///< the larger of error / allowed, per element and by RMS; above 1 fails
   double relative_rms = 0;     ///< of that tensor
   std::vector<int64_t> index;  ///< of the worst error
   bool pass = false;
   std::string message;  ///< what failed, for every failing tensor; empty when all pass
 };
 
-/// Runs the cells one after another; `on_row` is called with each as it is finished. Cells that an implementation is
-/// not made for (a CUDA kernel on the CPU or in float64) do not occur. An operator that throws is a failing row.
+/// Runs the cells in sequence and calls `on_row` after each. Cells that an implementation does not support (a CUDA
+/// kernel on the CPU or in float64) are left out. An operator that throws is a failing row.
 std::vector<CheckRow> run_matrix(const MatrixFilter& filter = {},
                                  const std::function<void(const CheckRow&)>& on_row = {});
 
-/// One cell.
+/// Runs one cell.
 CheckRow check_cell(const OperatorCase& operator_case, const Form& form, at::ScalarType dtype, const Workload& workload,
                     at::Device device = at::kCPU);
 

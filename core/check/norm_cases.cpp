@@ -1,5 +1,4 @@
-// The norms. Their definitions are written out here, so that a check in float64 is not one of a form with
-// itself.
+// Cases of the norms. The definitions here are independent of the kernels, so float64 can be checked too.
 #include <ATen/ATen.h>
 
 #include "core/check/inputs.h"
@@ -24,7 +23,7 @@ Tensor rms_normalised(const NamedTensors& in) {
 NamedTensors make_inputs(const Workload& w, uint64_t seed, bool weight, bool gate) {
   at::Generator generator = seeded_generator(seed);
   const std::vector<int64_t> shape{w.B, w.T, w.H, w.K};
-  // Rows of very different size, down to where eps matters.
+  // Rows of very different magnitude, down to where eps matters.
   const Tensor size = uniform({w.B, w.T, w.H, 1}, -7, 3, generator).exp();
   NamedTensors in{{"x", normal(shape, generator) * size}};
   if (weight) in.push_back({"weight", 1 + 0.2 * normal({w.K}, generator)});
@@ -32,7 +31,7 @@ NamedTensors make_inputs(const Workload& w, uint64_t seed, bool weight, bool gat
   return in;
 }
 
-// What the norms share; `operations` is per element.
+// The common part of the cases; `operations` is FLOPs per element.
 OperatorCase norm_case(const std::string& name, const std::string& serves, double operations,
                        const std::vector<Implementation>& implementations) {
   OperatorCase result;

@@ -1,4 +1,4 @@
-// The recurrence under every decay and update.
+// Cases of the recurrence, with every decay and update.
 #include <ATen/ATen.h>
 
 #include "core/check/inputs.h"
@@ -14,8 +14,8 @@ using kernels::RecurrenceInputs;
 using kernels::RecurrenceOutputs;
 using kernels::Update;
 
-// Whether the inputs are what the recurrence takes or what a layer projects: q and k of any length, g through a gate,
-// beta through a sigmoid.
+// `ready`: normalised q and k, log-decays, beta in [0, 1]. `raw`: a layer's projections, with the L2 norm, gate and
+// sigmoid in the kernel; `raw_bounded`: with the bounded gate.
 enum class Inputs { ready, raw, raw_bounded };
 
 struct Member {
@@ -54,7 +54,7 @@ std::vector<Workload> workloads(const Member& member) {
       {"resets", 1, 130, 1, 2, 32, 16, true, Gates::resets, true},
       {"blocked", 1, 130, 1, 2, 32, 16, true, Gates::blocked, true},
   };
-  // Where the gate comes first, what comes out of it is ordinary.
+  // The output of the gate is always ordinary.
   const bool ordinary = member.decay == Decay::none || member.inputs != Inputs::ready;
   if (ordinary) std::erase_if(all, [](const Workload& w) { return w.gates != Gates::ordinary; });
   return all;
@@ -69,7 +69,7 @@ NamedTensors make_ready_inputs(const Member& member, const Workload& w, at::Gene
   if (member.decay == Decay::channel) in.push_back({"g", log_decays({w.B, w.T, w.HV, w.K}, w.gates, generator)});
   if (member.update == Update::delta) in.push_back({"beta", uniform({w.B, w.T, w.HV}, 0, 1, generator)});
   if (member.update == Update::dplr) {
-    // I + b a^T shrinks along one direction, as every mixer of this kind has it.
+    // I + b a^T contracts along one direction, as in every mixer of this kind.
     const at::Tensor a = directions({w.B, w.T, w.HV, w.K}, generator);
     in.push_back({"a", a});
     in.push_back({"b", -a * uniform({w.B, w.T, w.HV, 1}, 0, 1, generator)});
@@ -77,7 +77,7 @@ NamedTensors make_ready_inputs(const Member& member, const Workload& w, at::Gene
   return in;
 }
 
-// What a layer projects, and the gate's parameters.
+// A layer's projections and the gate's parameters.
 NamedTensors make_raw_inputs(const Member& member, const Workload& w, at::Generator& generator) {
   const int64_t per_head = member.decay == Decay::channel ? w.K : 1;
   NamedTensors in;
@@ -87,7 +87,7 @@ NamedTensors make_raw_inputs(const Member& member, const Workload& w, at::Genera
   const at::Tensor g = normal({w.B, w.T, w.HV, per_head}, generator);
   in.push_back({"g", member.decay == Decay::channel ? g : g.squeeze(-1)});
   in.push_back({"beta", normal({w.B, w.T, w.HV}, generator)});
-  // As layers draw them; the bounded gate saturates unless its argument stays small.
+  // As in the initialisation of the layers; smaller for the bounded gate, so that it does not saturate.
   const bool bounded = member.inputs == Inputs::raw_bounded;
   in.push_back({"A_log", uniform({w.HV}, bounded ? 0.5 : 1, bounded ? 2 : 16, generator).log()});
   in.push_back({"dt_bias", normal({w.HV * per_head}, generator) - (bounded ? 1 : 4)});
@@ -164,8 +164,8 @@ OperatorCase make_case(const Member& member) {
   result.inputs = [member](const Workload& w, uint64_t seed) { return make_inputs(member, w, seed); };
   result.run = run;
   result.definition = [](const NamedTensors& in) { return run(Implementation::reference, in); };
-  // The state is a sum over tokens, a read of it one over K; backwards a gradient for k or q is one over V as well, and
-  // the gate's parameters collect theirs from all tokens and channels.
+  // The state is a sum over tokens, a read of it a sum over K. In the backward pass gradients of k and q are also sums
+  // over V, and those of the gate's parameters are sums over all tokens and channels.
   result.terms = [](const Workload& w, std::string_view tensor) {
     const bool of_gate = tensor == "d_A_log" || tensor == "d_dt_bias";
     return w.T + w.K + (tensor.starts_with("d_") ? w.V : 0) + (of_gate ? w.B * w.T * w.K : 0);

@@ -1,27 +1,27 @@
-// Where the bounds come from.
+// Derivation of the bounds.
 //
-// A sum of n rounded terms x_1 + .. + x_n carries an error of at most n u sum |x_i|, u the unit roundoff.
-// That bound is reached only when all roundings conspire. Treated as independent and of mean zero they give,
-// with high probability,
+// A sum of n rounded terms x_1 + .. + x_n has an error of at most n u sum |x_i|, with u the unit roundoff. This bound
+// is reached only if all rounding errors have the same sign. If they are independent with mean zero, the error is, with
+// high probability, at most
 //     lambda sqrt(n) u sum |x_i|,  lambda a small constant                   (Higham and Mary 2019).
-// sum |x_i| is not known from outside, but it is of the size of the result where nothing cancels, and of the
-// size of its neighbours (RMS(expected)) where something does. Hence, per element,
+// sum |x_i| is not known, but it is of the order of the result without cancellation, and of the order of the other
+// elements (RMS(expected)) with cancellation. Hence, per element,
 //     error <= safety u sqrt(n) (|expected_i| + RMS(expected)).
 //
-// `safety` holds lambda, the handful of roundings around each addition (a product, a decay, an exp of a
-// rounded sum), the peak of an error over its typical size (about 5 for 10^6 elements) and, in a backward
-// pass, that gradients are differences of larger numbers.
+// `safety` covers lambda, the few roundings for each addition (a product, a decay, an exp of a rounded sum), the
+// largest error relative to the typical one (about 5 for 10^6 elements) and that gradients are differences of larger
+// numbers.
 //
-// Over a whole tensor the peak falls away and errors average, so the RMS bound has a smaller factor; not so over a
-// few numbers, where the peak may be the only one.
+// Over a whole tensor the errors average, so the RMS bound has a smaller factor, except for tensors of few elements,
+// where the largest error may dominate.
 //
-// Factors of products rounded to a narrower dtype, of unit roundoff u_f, err independently of each other: a sum of
-// products inherits about one u_f of its size from each kind of factor on the way, however many terms it has. A forward
-// pass has a handful of kinds (rows, values, states, pairs, inverses), which add up in quadrature; a backward pass has
-// twice as many, and gradients are differences of larger numbers. Of a single number, a sum over many of either sign,
-// not even the size is sure: it may be a fraction of what its terms make likely.
+// Operands of products that are rounded to a narrower dtype, with unit roundoff u_f, have independent errors: a sum of
+// products has a relative error of about u_f from each kind of operand, for any number of terms. A forward pass has a
+// few kinds (rows, values, states, pairs, inverses), whose errors add in quadrature; a backward pass has twice as many,
+// and gradients are differences of larger numbers. A tensor of a single element, a sum of many terms of either sign,
+// may be much smaller than its terms suggest, so its relative error may be larger.
 //
-// Rounding the result to its own dtype adds u' |expected_i| (or half a subnormal step, whichever is larger).
+// Rounding the result to its own dtype adds u' |expected_i| (or half a subnormal step, if that is larger).
 #include "core/check/tolerance.h"
 
 #include <c10/util/BFloat16.h>

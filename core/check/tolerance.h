@@ -1,4 +1,4 @@
-// How far a computed tensor may lie from the exact one. The only place where such numbers are made.
+// The allowed difference between a computed tensor and the exact one. All tolerances are derived here.
 #pragma once
 
 #include <c10/core/ScalarType.h>
@@ -9,7 +9,7 @@
 
 namespace klab {
 
-/// What compare() allows. Element i may differ by
+/// The tolerance of compare(). Element i may differ by
 ///     of_element |expected_i| + of_rms RMS(expected) + absolute,
 /// and the RMS of the difference by relative_rms RMS(expected) + absolute. The default allows nothing.
 struct Tolerance {
@@ -24,23 +24,22 @@ struct Tolerance {
 /// Half the distance from 1 to the next number: the largest relative error of one rounding to nearest.
 double unit_roundoff(at::ScalarType dtype);
 
-/// How a tensor came about, as far as rounding is concerned.
+/// The properties of a computation that determine its rounding error.
 struct Arithmetic {
-  at::ScalarType sums;    ///< the dtype in which products are formed and added
-  at::ScalarType result;  ///< the dtype that the result was rounded to at the end
+  at::ScalarType sums;    ///< the dtype of products and sums
+  at::ScalarType result;  ///< the dtype that the result is rounded to
   int64_t terms = 1;      ///< the longest chain of dependent additions
-  /// How much larger the relative error of an intermediate comes out: z where the result is exp(-z).
+  /// The factor by which the relative error of an intermediate value grows in the result: z for exp(-z).
   double amplification = 1;
   bool gradient = false;  ///< computed by a backward pass
-  /// The dtype that the factors of products are rounded to, where that is narrower than `sums`: tensor cores.
+  /// The dtype that the operands of products are rounded to, if it is narrower than `sums` (tensor cores).
   std::optional<at::ScalarType> operands{};
-  /// How many numbers the result has: a few of them do not average their errors.
+  /// The number of elements of the result: over few elements errors do not average.
   int64_t elements = std::numeric_limits<int64_t>::max();
 };
 
-/// The rounding error that `arithmetic` has to be granted; the derivation stands in tolerance.cpp. The
-/// result's dtype is part of the promise. Float32 sums are also held to a tenth of the bounds that the
-/// field's own tests use.
+/// The tolerance for the rounding errors of `arithmetic`, derived in tolerance.cpp. It includes the result's dtype. For
+/// float32 sums the RMS tolerance is at most a tenth of the bounds in the tests of published implementations.
 Tolerance derived_tolerance(const Arithmetic& arithmetic);
 
 }  // namespace klab

@@ -11,7 +11,7 @@ namespace {
 
 using torch::Tensor;
 
-// [tokens, HV, C], for a mixer without decay zeros with C = 1.
+// Log-decays [tokens, HV, C]; for a mixer without decay zeros with C = 1.
 Tensor log_decay(const kernels::RecurrenceInputs& given) {
   const kernels::RecurrenceInputs in = kernels::activated(given);
   const int64_t tokens = in.v.size(0) * in.v.size(1), HV = in.v.size(2);
@@ -36,7 +36,7 @@ void DecayMeter::add(const kernels::RecurrenceInputs& in) {
 }
 
 Decays DecayMeter::decays() const {
-  if (tokens_ == 0) fail("there are no half-lives: no token was shown to the meter");
+  if (tokens_ == 0) fail("there are no half-lives: no tokens were added");
   const Tensor steps = tokens_ - resets_;
   const Tensor mean = sum_ / steps.clamp_min(1);
   const Tensor half_life = (std::log(2.0) / mean.abs()).masked_fill(steps.eq(0), 0);

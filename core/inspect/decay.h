@@ -1,4 +1,4 @@
-// How long the memory of a linear mixer lasts: the half-lives of its decay.
+// Half-lives of the state of a linear mixer.
 #pragma once
 
 #include <torch/types.h>
@@ -7,24 +7,24 @@
 
 namespace klab {
 
-/// Decay of every channel of the state over many tokens, [HV, C] float64 on the CPU: C is K, or 1 where one number per
-/// head (or none) fades all channels alike.
+/// Decay of every channel of the state over many tokens, [HV, C] float64 on the CPU: C is K, or 1 if a head has one
+/// decay for all channels or none.
 struct Decays {
-  torch::Tensor mean_g;     ///< mean of the log-decay over the tokens that are no resets; 0 where all are
-  torch::Tensor resets;     ///< share of the tokens after which nothing is left: exp(g) is 0 in float32
-  torch::Tensor half_life;  ///< ln 2 / -mean_g tokens: infinite where nothing fades, 0 where every token resets
+  torch::Tensor mean_g;     ///< mean log-decay over the tokens without resets; 0 if all tokens are resets
+  torch::Tensor resets;     ///< fraction of tokens that erase the state: exp(g) is 0 in float32
+  torch::Tensor half_life;  ///< ln 2 / -mean_g in tokens: infinite without decay, 0 if every token is a reset
 };
 
-/// Averages the log-decay over all tokens that it is shown. The mean of g is what many steps amount to: the product of
-/// the decays of n tokens is exp(n mean g). A single hard reset would make that nothing, so resets are counted apart.
-/// What the update itself takes away (the delta rule's erasing) is not decay and not in it.
+/// Averages the log-decay over all added tokens. The mean determines the decay over many tokens: the product of the
+/// decays of n tokens is exp(n mean g). A single hard reset would make it zero, so resets are counted separately. What
+/// the update itself erases (delta rule) is not decay and not included.
 class DecayMeter {
  public:
-  /// Adds every token of inputs whose gate may still be raw. Throws UsageError for another number of heads or channels
-  /// than before.
+  /// Adds every token of the inputs; their gate may be raw. Throws UsageError if the number of heads or channels
+  /// differs from that of earlier calls.
   void add(const kernels::RecurrenceInputs& in);
 
-  /// Throws Error when nothing was added.
+  /// Throws Error if nothing was added.
   Decays decays() const;
 
  private:

@@ -10,11 +10,11 @@ namespace {
 using kernels::RecurrenceInputs;
 using torch::Tensor;
 
-constexpr int64_t kBlock = 256;  // columns of V that the kernels take at once
+constexpr int64_t kBlock = 256;  // the largest V that the kernels support
 
-// Activated, without a state, all in the dtype of the sums.
+// Activated inputs with a zero initial state, in the accumulation dtype.
 RecurrenceInputs from_nothing(const RecurrenceInputs& given) {
-  if (given.cu_seqlens.defined()) refuse("only whole sequences can be looked into, one per row, not packed ones");
+  if (given.cu_seqlens.defined()) refuse("packed sequences are not supported here: use one sequence per batch row");
   RecurrenceInputs in = kernels::activated(given);
   in.initial_state = Tensor();
   in.overwrite_state = in.output_all_states = false;
@@ -40,7 +40,7 @@ Tensor implicit_attention(const RecurrenceInputs& given) {
   const int64_t B = in.v.size(0), T = in.v.size(1), HV = in.v.size(2);
   Tensor A = torch::zeros({B, HV, T, T}, in.v.options());
   for (int64_t first = 0; first < T; first += kBlock) {
-    // While v is zero the state stays zero: the tokens before the block have no part in it.
+    // The state is zero as long as v is zero, so the tokens before the block can be skipped.
     const int64_t rest = T - first, columns = std::min(kBlock, rest);
     RecurrenceInputs block = tokens_between(in, first, rest);
     const Tensor identity = torch::eye(rest, columns, in.v.options());
@@ -58,13 +58,13 @@ Tensor states_after(const RecurrenceInputs& given, const std::vector<int64_t>& t
   int64_t done = 0;
   for (const int64_t count : tokens) {
     if (count <= done || count > in.v.size(1)) {
-      refuse("the state after {} tokens: the numbers of tokens must rise and lie in 1..{}", count, in.v.size(1));
+      refuse("the state after {} tokens: token counts must be increasing and lie in 1..{}", count, in.v.size(1));
     }
     states.push_back(kernels::recurrence(tokens_between(in, done, count - done)).final_state);
     in.initial_state = states.back();
     done = count;
   }
-  if (states.empty()) refuse("the numbers of tokens after which the state is wanted are missing");
+  if (states.empty()) refuse("token counts are missing: after which tokens to return the state");
   return torch::stack(states);
 }
 

@@ -1,4 +1,4 @@
-// What happens inside a recurrence: which tokens an output is made of, and what the state looks like on the way.
+// Analysis of a recurrence: implicit attention and intermediate states.
 #pragma once
 
 #include <torch/types.h>
@@ -9,21 +9,21 @@
 
 namespace klab {
 
-/// Tokens [first, first + count) of the same inputs.
+/// The inputs restricted to the tokens [first, first + count).
 kernels::RecurrenceInputs tokens_between(kernels::RecurrenceInputs in, int64_t first, int64_t count);
 
-/// The implicit attention matrix A [B, HV, T, T] of a linear mixer: o_t = sum over s <= t of A[t, s] v_s. Given q, k,
-/// g, beta, a and b the recurrence is linear in v, so A is what it gives when v is the identity over time, in blocks of
-/// columns: every member of the family by its own kernel. From a state of zeros, whatever initial_state holds. Gates
-/// may be raw. float32 (float64 for float64); memory for all of A. Throws UsageError for packed sequences.
+/// The implicit attention matrix A [B, HV, T, T] of a linear mixer: o_t = sum over s <= t of A[t, s] v_s. For given q,
+/// k, g, beta, a and b the recurrence is linear in v, so A is its output for v = identity over time, computed by the
+/// kernel in blocks of columns. Ignores initial_state (starts from zeros). Gates may be raw. float32 (float64 for
+/// float64). Materialises all of A. Throws UsageError for packed sequences.
 torch::Tensor implicit_attention(const kernels::RecurrenceInputs& in);
 
-/// The state after each of these numbers of tokens (rising, from 1 to T): [n, B, HV, K, V]. Only what is between two of
-/// them is run at once, and no other state is kept. Throws UsageError for packed sequences and for other numbers.
+/// The states after the given numbers of tokens (increasing, in 1..T): [n, B, HV, K, V]. Runs the tokens between two
+/// numbers at a time and stores no other states. Throws UsageError for packed sequences and invalid numbers.
 torch::Tensor states_after(const kernels::RecurrenceInputs& in, const std::vector<int64_t>& tokens);
 
-/// Effective rank of matrices [.., K, V], [..] float64 on the CPU: exp of the entropy of the singular values over their
-/// sum (Roy and Vetterli 2007). n for n equal singular values, 1 for a rank of one, 0 for a matrix of zeros.
+/// Effective rank of matrices [.., K, V], as [..] float64 on the CPU: exp of the entropy of the singular values divided
+/// by their sum (Roy and Vetterli 2007). n for n equal singular values, 1 for a rank-1 matrix, 0 for a zero matrix.
 torch::Tensor effective_rank(const torch::Tensor& matrices);
 
 }  // namespace klab

@@ -10,7 +10,7 @@
 namespace klab {
 namespace {
 
-// The checksum stands inside what it covers, so it is computed over the file with this text in its place.
+// The checksum is inside the file that it covers, so it is computed with this placeholder instead.
 constexpr const char* kChecksumField = "klab.checksum";
 const std::string kNoChecksum(16, '0');
 

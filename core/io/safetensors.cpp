@@ -96,13 +96,13 @@ void check_layout(std::vector<TensorEntry> entries, uint64_t data_bytes, const s
     }
     expected = entry.end;
   }
-  if (expected != data_bytes) fail("{}: {} bytes behind the last tensor", origin, data_bytes - expected);
+  if (expected != data_bytes) fail("{}: {} bytes after the last tensor", origin, data_bytes - expected);
 }
 
 struct Header {
   std::vector<TensorEntry> entries;
   std::map<std::string, std::string> metadata;
-  size_t data;  // where the bytes of tensors begin
+  size_t data;  // offset of the tensors' bytes
 };
 
 Header read_header(std::string_view bytes, const std::string& origin) {
@@ -136,13 +136,13 @@ std::string dtype_name(const TensorEntry& entry) {
   fail("tensor '{}' has dtype {}, which safetensors cannot hold", entry.name, at::toString(entry.dtype));
 }
 
-// The length and the JSON. Sets the entries' offsets: one follows the other.
+// The header: length and JSON. Sets the offsets of the entries, which are contiguous.
 std::string write_header(std::vector<TensorEntry>& entries, const std::map<std::string, std::string>& metadata) {
   Json header = Json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   uint64_t end = 0;
   for (TensorEntry& entry : entries) {
-    if (header.contains(entry.name)) fail("tensor '{}' stands there twice", entry.name);
+    if (header.contains(entry.name)) fail("tensor '{}' is listed twice", entry.name);
     entry.begin = end;
     end += checked_bytes(entry.shape, entry.dtype, fmt::format("tensor '{}'", entry.name));
     entry.end = end;
@@ -205,7 +205,7 @@ void SafetensorsWriter::write(const std::string& name, const at::Tensor& piece) 
   const TensorEntry& entry = entries_[next_];
   const at::Tensor plain = piece.detach().to(at::kCPU).contiguous();
   if (plain.scalar_type() != entry.dtype || written_ + plain.nbytes() > entry.end) {
-    fail("tensor '{}' is written with another dtype than was said, or too much of it", name);
+    fail("tensor '{}' is written with another dtype than announced, or with too much data", name);
   }
   file_.write(bytes_of(plain));
   written_ += plain.nbytes();

@@ -1,4 +1,4 @@
-// The safetensors format: a JSON header that names tensors, then their bytes.
+// The safetensors format: a JSON header that describes tensors, then their bytes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,7 +12,7 @@
 
 namespace klab {
 
-/// What a header says of a tensor. Bytes [begin, end) lie behind the header.
+/// A tensor's header entry. Its bytes are [begin, end), counted from the end of the header.
 struct TensorEntry {
   std::string name;
   at::ScalarType dtype;
@@ -20,8 +20,8 @@ struct TensorEntry {
   uint64_t begin = 0, end = 0;
 };
 
-/// A file whose tensors are looked at where they lie. Every bound is checked when it is opened: header length, JSON,
-/// dtype, shape, offsets, overlaps, holes, duplicates. Throws Error that names the file and the tensor.
+/// A memory-mapped file. Everything is checked when it is opened: header length, JSON, dtype, shape, offsets, overlaps,
+/// holes, duplicates. Throws Error that names the file and the tensor.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::string& path);
@@ -29,11 +29,11 @@ class SafetensorsFile {
   const std::map<std::string, TensorEntry>& entries() const { return entries_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
-  /// The tensor, on the CPU, in the file's memory (which lives as long as the tensor and must not be written to); a
-  /// copy where the file does not align it. Throws Error for a name that is not there.
+  /// The tensor, on the CPU, as a view of the mapped file (which stays open as long as the tensor exists and must not
+  /// be written to), or a copy if it is not aligned in the file. Throws Error for an unknown name.
   at::Tensor tensor(const std::string& name) const;
 
-  /// Says that this tensor's bytes will not be needed soon.
+  /// Advises the system that this tensor's pages will not be needed soon.
   void release_pages(const std::string& name) const;
 
  private:
@@ -41,20 +41,20 @@ class SafetensorsFile {
 
   std::string path_;
   std::shared_ptr<MappedFile> file_;
-  size_t data_ = 0;  // where the bytes of tensors begin
+  size_t data_ = 0;  // offset of the tensors' bytes
   std::map<std::string, TensorEntry> entries_;
   std::map<std::string, std::string> metadata_;
 };
 
-/// Writes a file whose tensors need not be in memory at the same time. Nothing is there until commit().
+/// Writes a file tensor by tensor, so that they need not be in memory at the same time. The file appears at commit().
 class SafetensorsWriter {
  public:
-  /// The tensors' names, dtypes and shapes, in the order in which they will come. Throws Error that names a tensor
-  /// which stands there twice or whose dtype the format does not have.
+  /// `entries`: the tensors' names, dtypes and shapes, in the order in which they will be written. Throws Error that
+  /// names a tensor which is listed twice or whose dtype the format does not have.
   SafetensorsWriter(const std::string& path, std::vector<TensorEntry> entries,
                     const std::map<std::string, std::string>& metadata = {});
 
-  /// The next numbers of tensor `name`: the whole of it, or pieces one after the other. Throws Error.
+  /// Writes tensor `name`, as a whole or in consecutive pieces. Throws Error.
   void write(const std::string& name, const at::Tensor& piece);
 
   /// Throws Error that names the tensor which is not complete.
@@ -77,7 +77,7 @@ struct Safetensors {
 /// Throws Error that names a tensor whose dtype the format does not have.
 std::string encode_safetensors(const Safetensors& content);
 
-/// Reads `bytes`, checked as SafetensorsFile does; `origin` names them in messages. Gives nothing half-read.
+/// Reads `bytes` with the checks of SafetensorsFile; `origin` names them in messages.
 Safetensors decode_safetensors(std::string_view bytes, const std::string& origin);
 
 }  // namespace klab

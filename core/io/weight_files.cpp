@@ -17,7 +17,7 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kWhole = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
-// The index: tensor to the name of its shard.
+// The index: a map from tensor name to shard name.
 std::map<std::string, std::string> read_index(const std::string& path) {
   std::map<std::string, std::string> shard_of;
   const Json json = parse_json(read_file(path), path);
@@ -47,7 +47,7 @@ uint64_t bytes_of(const TensorEntry& entry) {
 WeightFiles::WeightFiles(const std::string& folder) : folder_(folder) {
   const fs::path whole = fs::path(folder) / kWhole, index = fs::path(folder) / kIndex;
   if (fs::exists(index) && fs::exists(whole)) {
-    fail("'{}' holds both {} and {}: it is not clear which of them counts", folder, kWhole, kIndex);
+    fail("'{}' holds both {} and {}: it is ambiguous which to load", folder, kWhole, kIndex);
   }
   if (fs::exists(whole)) {
     add(whole.string(), nullptr);

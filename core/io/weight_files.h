@@ -12,14 +12,14 @@
 namespace klab {
 
 /// A folder with `model.safetensors`, or with `model.safetensors.index.json` and the shards that it names. All headers
-/// are read and checked when it is opened, the tensors when they are asked for, each where it lies in its file.
+/// are read and checked when it is opened; tensors are views of the memory-mapped files.
 class WeightFiles {
  public:
-  /// Throws Error that names the file and the tensor: a tensor that the index places in a shard which lacks it or which
-  /// holds one that the index does not name, a shard outside of the folder.
+  /// Throws Error that names the file and the tensor: for a tensor that is missing from its shard, a tensor that is not
+  /// in the index, or a shard outside of the folder.
   explicit WeightFiles(const std::string& folder);
 
-  /// By name; offsets are those of the file that holds the tensor.
+  /// By name; offsets refer to the file that contains the tensor.
   const std::map<std::string, TensorEntry>& entries() const { return entries_; }
 
   /// As SafetensorsFile::tensor() and ::release_pages().
@@ -38,8 +38,8 @@ class WeightFiles {
   std::map<std::string, std::shared_ptr<SafetensorsFile>> files_;  // by tensor
 };
 
-/// Writes tensors of these entries into `folder`: as model.safetensors, or, when they are more than `shard_bytes`, as
-/// shards with an index. `tensor` gives each when its turn comes. Throws Error.
+/// Writes the tensors of `entries` into `folder`: as model.safetensors, or, if they exceed `shard_bytes`, as shards
+/// with an index. tensor(name) is called once for each tensor, in order. Throws Error.
 void write_weight_files(const std::string& folder, const std::vector<TensorEntry>& entries, uint64_t shard_bytes,
                         const std::function<at::Tensor(const std::string& name)>& tensor);
 

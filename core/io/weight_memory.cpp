@@ -21,7 +21,7 @@ struct WeightMemory::Piece {
     memory = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) fail("no memory for {} bytes of weights", bytes);
     data = reinterpret_cast<char*>(round_up(reinterpret_cast<size_t>(memory), kLargePage));
-    ::madvise(data, size, MADV_HUGEPAGE);  // a wish: without it all works, only slower
+    ::madvise(data, size, MADV_HUGEPAGE);  // only a hint: failure only costs speed
   }
   ~Piece() { ::munmap(memory, mapped); }
   Piece(const Piece&) = delete;

@@ -1,4 +1,4 @@
-// Memory for weights that are read from end to end for every token.
+// Memory for weights, all of which are read for every token.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,9 +8,8 @@
 
 namespace klab {
 
-/// Hands out tensors from few large pieces of memory, for which the system is asked for large pages: matrices of a
-/// megabyte, each on its own, would lie in small ones, and the processor stops reading ahead at the end of every page.
-/// A piece lives as long as any tensor in it.
+/// Allocates tensors from a few large blocks of memory with huge pages. Separate allocations of about a megabyte would
+/// use small pages, and hardware prefetching stops at every page boundary. A block is freed with its last tensor.
 class WeightMemory {
  public:
   /// Like at::empty() on the CPU, aligned to 64 bytes.

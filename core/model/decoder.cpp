@@ -45,7 +45,7 @@ void DecoderImpl::initialise(const at::Generator& generator) {
 }
 
 Tensor DecoderImpl::hidden(const Tensor& tokens, const Sequences& sequences, State* state) {
-  // Activations have the dtype of the norms; the embedding may be held in a narrower one.
+  // Activations have the dtype of the norms; the embedding may be stored in a narrower one.
   Tensor x = torch::embedding(embedding_, tokens).to(norm_->weight.scalar_type());
   for (size_t i = 0; i < layers_.size(); ++i) {
     x = layers_[i]->forward(x, sequences, state == nullptr ? nullptr : &state->parts.at(i));

@@ -16,7 +16,7 @@ namespace klab {
 
 class DecoderLayerImpl : public torch::nn::Module {
  public:
-  /// `item`: of the config's pattern.
+  /// `item`: the layer's item of the config's pattern.
   DecoderLayerImpl(const ModelConfig& config, const std::string& item, int64_t layer);
   torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state);
   const std::shared_ptr<TokenMixer>& mixer() const { return mixer_; }
@@ -33,15 +33,15 @@ class DecoderImpl : public torch::nn::Module {
  public:
   DecoderImpl(const ModelConfig& config, int64_t vocabulary);
 
-  /// Draws every parameter from `generator`: embeddings N(0, 1), matrices U(-1, 1) / sqrt(fan-in), norms one, then
-  /// what a mixer draws by its own rule.
+  /// Draws every parameter from `generator`: embeddings N(0, 1), matrices U(-1, 1) / sqrt(fan-in), norms 1, then
+  /// the parameters with their own rules in TokenMixer::initialise.
   void initialise(const at::Generator& generator);
 
-  /// tokens [B, T] int64 to the last hidden states [B, T, D], normed. `state` as in TokenMixer::forward, one part per
-  /// layer.
+  /// tokens [B, T] int64 to the final hidden states [B, T, D], after the last norm. `state` as in TokenMixer::forward,
+  /// one part per layer.
   torch::Tensor hidden(const torch::Tensor& tokens, const Sequences& sequences = {}, State* state = nullptr);
 
-  /// The same for rows that begin with `padding[b]` tokens that stand for nothing: they are seen by no layer, and their
+  /// The same for rows whose first `padding[b]` tokens are padding (left padding): no layer processes them, and their
   /// hidden states are zeros.
   torch::Tensor hidden_of_padded(const torch::Tensor& tokens, const std::vector<int64_t>& padding,
                                  State* state = nullptr);
@@ -55,7 +55,7 @@ class DecoderImpl : public torch::nn::Module {
 
   State initial_state(int64_t sequences, const torch::Device& device) const;
 
-  /// What changes after an optimiser's step by other rules than gradients: the experts' correction biases.
+  /// Updates parameters without gradients after an optimiser step: the correction biases of routers.
   void after_step();
 
   int64_t vocabulary() const { return embedding_.size(0); }

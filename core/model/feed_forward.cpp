@@ -14,7 +14,7 @@ namespace {
 
 using torch::Tensor;
 
-constexpr int64_t kBestOfGroup = 2;  // a group is judged by its two best experts
+constexpr int64_t kBestOfGroup = 2;  // a group's score is the sum of its two best experts' scores
 
 }  // namespace
 
@@ -36,19 +36,19 @@ int64_t SwiGlu::activated_parameters() const { return parameter_count(*this); }
 
 void MoeConfig::visit(Fields& fields) {
   fields("experts", experts, {0, 4096}, "routed experts of a layer; 0: dense layers, no mixture");
-  fields("experts_per_token", experts_per_token, {1, 4096}, "experts that a token goes to");
+  fields("experts_per_token", experts_per_token, {1, 4096}, "routed experts per token");
   fields("expert_width", expert_width, {0, 1 << 20},
          "hidden width of an expert; 0: model.mlp_width / experts_per_token");
   fields("shared_experts", shared_experts, {0, 256},
-         "experts that every token goes to, as one of so many times the width");
+         "shared experts, implemented as one expert of that many times the width");
   fields("groups", groups, {1, 4096}, "groups of experts");
-  fields("groups_per_token", groups_per_token, {1, 4096}, "groups that a token's experts come from");
-  fields("renormalise", renormalise, "divide the weights of the chosen experts by their sum");
-  fields("scaling", scaling, {0, 1e6, Ends::above_least}, "factor on the routed experts' sum");
+  fields("groups_per_token", groups_per_token, {1, 4096}, "groups per token from which its experts are selected");
+  fields("renormalise", renormalise, "normalise the weights of the selected experts to sum to 1");
+  fields("scaling", scaling, {0, 1e6, Ends::above_least}, "factor on the sum of the routed experts");
   fields("bias_update", bias_update, {0, 1},
-         "step of the correction bias against the load after each training step; 0: fixed");
+         "change of the correction bias after each training step, against the load; 0: fixed");
   fields("biased_weights", biased_weights,
-         "take the weights with the correction bias, as the remote code of the public checkpoint does by accident");
+         "include the correction bias in the weights, like the (unintended) remote code of the public checkpoint");
 }
 
 void MoeConfig::validate() const {
@@ -79,7 +79,7 @@ MixtureOfExperts::MixtureOfExperts(int64_t width, int64_t expert_width, const Mo
 }
 
 Routing MixtureOfExperts::route(const Tensor& x) const {
-  // In float32 whatever x is: a rounded score may choose another expert.
+  // In float32 for every dtype of x: rounded scores could select other experts.
   const auto wide = kernels::accumulation_type(x.scalar_type());
   const bool narrow_weight = !torch::GradMode::is_enabled();
   const Tensor logits =
@@ -124,17 +124,17 @@ const kernels::ExpertTable& MixtureOfExperts::table() {
   return *table_;
 }
 
-// The same with gradients, without the shared expert: each expert runs once over all tokens that go to it.
+// The routed experts with gradients: each expert runs once over all tokens routed to it.
 Tensor MixtureOfExperts::by_expert(const Tensor& x, const Routing& routing) {
   const auto& [experts, weights] = routing;
-  const Tensor chosen = experts.reshape({-1});                          // [n * k]
-  const Tensor order = chosen.argsort(/*stable=*/true);                 // places of [n * k], by expert
-  const Tensor counts = torch::bincount(chosen, {}, config_.experts);   // [E]
-  const Tensor tokens = order.div(config_.experts_per_token, "floor");  // who goes there
+  const Tensor selected = experts.reshape({-1});                         // [n * k]
+  const Tensor order = selected.argsort(/*stable=*/true);                // indices into [n * k], sorted by expert
+  const Tensor counts = torch::bincount(selected, {}, config_.experts);  // [E]
+  const Tensor tokens = order.div(config_.experts_per_token, "floor");   // token of each entry
   const Tensor share = weights.reshape({-1}).index_select(0, order).unsqueeze(-1);
   if (torch::GradMode::is_enabled()) load_ = load_.defined() ? load_ + counts : counts;
 
-  // One gathering for all; an expert's tokens follow each other. Experts without tokens are passed over.
+  // One gather for all experts; the tokens of an expert are contiguous. Experts without tokens are skipped.
   const Tensor gathered = x.index_select(0, tokens);
   const Tensor host = counts.cpu();
   std::vector<Tensor> parts;
@@ -145,7 +145,7 @@ Tensor MixtureOfExperts::by_expert(const Tensor& x, const Routing& routing) {
     parts.push_back(experts_[static_cast<size_t>(e)]->forward(gathered.narrow(0, start, count)));
     start += count;
   }
-  // The sum over a token's experts in the dtype of the weights, rounded once.
+  // The sum over a token's experts is in the dtype of the weights and rounded once.
   const Tensor weighted = torch::cat(parts).to(share.scalar_type()) * share;
   return torch::zeros({x.size(0), x.size(1)}, weighted.options()).index_add(0, tokens, weighted).to(x.scalar_type());
 }

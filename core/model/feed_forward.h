@@ -1,4 +1,4 @@
-// What follows the mixer in a layer: SwiGLU, or a mixture of SwiGLU experts.
+// The feed-forward part of a layer: SwiGLU, or a mixture of SwiGLU experts.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -26,7 +26,7 @@ class FeedForward : public torch::nn::Module {
   virtual double flops() const = 0;
   virtual int64_t activated_parameters() const = 0;
 
-  /// After an optimiser's step.
+  /// Called after every optimiser step.
   virtual void after_step() {}
 };
 
@@ -61,7 +61,7 @@ struct MoeConfig : Configurable {
   void validate() const override;
 };
 
-/// Which experts every token goes to, and with which weight.
+/// The selected experts of every token, and their weights.
 struct Routing {
   torch::Tensor experts;  ///< [n, experts_per_token] int64
   torch::Tensor weights;  ///< [n, experts_per_token], float32 or wider; differentiable
@@ -69,11 +69,11 @@ struct Routing {
 
 /// Mixture of experts as in the Kimi Linear 48B model (arXiv 2510.26692; the router is DeepSeek-V3's, arXiv
 /// 2412.19437):
-///     s = sigmoid(W x)      choice = s + bias      the best groups by the sum of their two best choices
-///     y = scaling sum over the chosen of s_e / (sum of the chosen s) expert_e(x) + shared(x)
-/// The bias decides who is chosen and nothing else. While training, after_step() raises it by `bias_update` for experts
-/// that had less than their share of the tokens since the last step and lowers it for the others (Wang et al. 2024),
-/// so that no loss is needed for balance. Tokens are gathered by expert, and each expert that has any runs once.
+///     s = sigmoid(W x)      choice = s + bias      top groups by the sum of their two best choices, then top-k experts
+///     y = scaling sum over selected e of s_e / (sum of selected s) expert_e(x) + shared(x)
+/// The bias affects only the selection. During training, after_step() raises it by `bias_update` for experts with less
+/// than the mean load since the last step and lowers it for the others (Wang et al. 2024), so that no balancing loss is
+/// needed. Tokens are gathered by expert, and each expert with tokens runs once.
 class MixtureOfExperts : public FeedForward {
  public:
   MixtureOfExperts(int64_t width, int64_t expert_width, const MoeConfig& config);
@@ -87,15 +87,15 @@ class MixtureOfExperts : public FeedForward {
  private:
   torch::Tensor by_expert(const torch::Tensor& x, const Routing& routing);
   const kernels::ExpertTable& table();
-  int64_t absent_parameters() const;  // of the experts that a token does not go to
+  int64_t absent_parameters() const;  // parameters of the experts that a token does not use
 
   MoeConfig config_;
   Linear router_;
-  torch::Tensor correction_bias_;  // [E], changed by after_step() alone
-  torch::Tensor load_;             // [E] tokens since the last step; undefined: none
+  torch::Tensor correction_bias_;  // [E], changed only by after_step()
+  torch::Tensor load_;             // [E], tokens per expert since the last step; undefined: none
   std::vector<std::shared_ptr<SwiGlu>> experts_;
   std::shared_ptr<SwiGlu> shared_;
-  std::shared_ptr<kernels::ExpertTable> table_;  // of the weights as they lay when it was made
+  std::shared_ptr<kernels::ExpertTable> table_;  // for the weights' addresses when it was built
   const void* table_of_ = nullptr;
 };
 

@@ -34,10 +34,10 @@ void check_tokens(const std::vector<std::vector<int64_t>>& prompts, int64_t voca
   }
 }
 
-// The sequences that are still being answered.
+// The sequences that are still decoded.
 struct Batch {
-  std::vector<size_t> sequence;  // number of each row
-  std::vector<int64_t> last;     // its last token
+  std::vector<size_t> sequence;  // prompt index of each row
+  std::vector<int64_t> last;     // last token of each row
   void drop(State& state, const std::vector<size_t>& rows_that_stay) {
     std::vector<int64_t> rows, tokens;
     std::vector<size_t> numbers;
@@ -71,7 +71,7 @@ int64_t Sampler::draw(const Tensor& logits) {
   if (!torch::isfinite(host).all().item<bool>()) fail("the model's logits are not finite");
   if (sampling_.temperature == 0) return std::max_element(value, value + count) - value;
 
-  // The most probable ones in their order, more and more of them until they make up top_p.
+  // Sorts the most probable tokens in growing batches until their probability reaches top_p.
   std::vector<int64_t> order(count);
   std::iota(order.begin(), order.end(), 0);
   const auto before = [&](int64_t a, int64_t b) { return value[a] > value[b] || (value[a] == value[b] && a < b); };
@@ -125,7 +125,7 @@ Generated generate(Decoder& model, const std::vector<std::vector<int64_t>>& prom
   for (size_t i = 0; i < prompts.size(); ++i) samplers.emplace_back(options.sampling, static_cast<int64_t>(i));
   Batch batch;
 
-  // Draws the next token of every row, and drops the rows that end with it.
+  // Draws the next token of every row, and drops the rows that end with that token.
   const auto draw = [&](const Tensor& logits) {
     std::vector<size_t> staying;
     for (size_t row = 0; row < batch.sequence.size(); ++row) {

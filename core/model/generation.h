@@ -1,4 +1,4 @@
-// From prompts to answers: prefill in chunks, sampling, decoding of a batch.
+// Text generation: chunked prefill, sampling, batched decode.
 #pragma once
 
 #include <torch/types.h>
@@ -15,18 +15,18 @@ namespace klab {
 /// How the next token is drawn.
 struct Sampling {
   double temperature = 0;  ///< 0: the most probable token
-  int64_t top_k = 0;       ///< of this many most probable tokens only; 0: of all
-  double top_p = 1;        ///< and of the fewest most probable ones that make up this much
+  int64_t top_k = 0;       ///< sample from this many most probable tokens; 0: all
+  double top_p = 1;        ///< and from the smallest set of most probable tokens with this probability (nucleus)
   uint64_t seed = 0;
 
-  /// Throws UsageError that names the flag.
+  /// Throws UsageError with the flag.
   void validate() const;
 };
 
-/// Draws from logits. Equal logits go by their ids, so that the same seed draws the same tokens everywhere.
+/// Draws tokens from logits. Ties are ordered by token id, so that a seed gives the same tokens on every machine.
 class Sampler {
  public:
-  /// Of sequence number `sequence` of a batch: each has a stream of its own.
+  /// `sequence` is the index in the batch: each sequence has its own random stream.
   Sampler(const Sampling& sampling, int64_t sequence);
 
   /// logits [vocabulary], float32.
@@ -37,31 +37,31 @@ class Sampler {
   Random random_;
 };
 
-/// Continues `state` by tokens [B, T], at most `chunk` of each sequence at a time, so that memory does not grow with T.
-/// Gives the logits [B, vocabulary] float32 behind the last token. Throws Interrupted between two chunks.
+/// Processes tokens [B, T] from `state`, at most `chunk` tokens of each sequence at a time, so that activation memory
+/// does not grow with T. Returns the logits [B, vocabulary] float32 after the last token. Throws Interrupted between
+/// chunks.
 torch::Tensor prefill(Decoder& model, State& state, const torch::Tensor& tokens, int64_t chunk);
 
 struct GenerationOptions {
   int64_t max_new_tokens = 128;
-  std::vector<int64_t> stop;  ///< a sequence that draws one of them ends, and the token is the last of its answer
+  std::vector<int64_t> stop;  ///< stop tokens: one of them ends its sequence and is part of the answer
   int64_t chunk = 2048;
   Sampling sampling;
-  /// Called with every token of every sequence when it is drawn.
+  /// Called for every drawn token.
   std::function<void(int64_t sequence, int64_t token)> on_token;
 };
 
 struct Generated {
-  std::vector<std::vector<int64_t>> tokens;  ///< the new ones, for each prompt
-  State state;                               ///< of the sequences, in their order; see below
+  std::vector<std::vector<int64_t>> tokens;  ///< generated tokens of each prompt
+  State state;                               ///< of the sequences, in prompt order; see generate()
   double prefill_seconds = 0, decode_seconds = 0;
-  int64_t prompt_tokens = 0, decoded_tokens = 0;  ///< decoded: without the first of each answer, which prefill gives
+  int64_t prompt_tokens = 0, decoded_tokens = 0;  ///< decoded: without the first token of each answer, from prefill
 };
 
-/// Answers prompts (each of at least one token), all together: each is read on its own, from nothing or from
-/// `past` (the state of as many sequences), then they are decoded as a batch which those that end leave. The state
-/// that comes back has seen all tokens but the last of each answer; with several prompts, those that have ended are
-/// not in it. An interrupt ends the answers where they are. Throws UsageError for a token that is not in the
-/// vocabulary.
+/// Generates answers to prompts (each of at least one token). Prompts are prefilled one by one, from an empty state or
+/// from `past` (a state of as many sequences), then decoded as one batch, which sequences leave when they end. The
+/// returned state has processed all tokens but the last of each answer; with several prompts it excludes those that
+/// have ended. An interrupt ends all answers early. Throws UsageError for a token outside the vocabulary.
 Generated generate(Decoder& model, const std::vector<std::vector<int64_t>>& prompts, const GenerationOptions& options,
                    const State* past = nullptr);
 

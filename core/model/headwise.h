@@ -1,4 +1,4 @@
-// Head-wise mixing: some heads of a layer of one kind, some of another.
+// Head-wise hybrids: the heads of one layer split between mixers.
 #pragma once
 
 #include <memory>
@@ -8,8 +8,8 @@
 
 namespace klab {
 
-/// Several mixers on the same input, each with its share of the heads, summed: what heads of different kinds behind one
-/// output projection compute, since the projection of joined heads is the sum of the projections of each kind.
+/// Several mixers on the same input, each with its share of the heads; the output is their sum. This equals one output
+/// projection of the concatenated heads, because that is the sum of the projections of each mixer's heads.
 class HeadwiseMixer : public TokenMixer {
  public:
   explicit HeadwiseMixer(std::vector<std::shared_ptr<TokenMixer>> kinds);

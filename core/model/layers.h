@@ -1,4 +1,4 @@
-// The small layers that mixers and the decoder are made of. Parameters are drawn later, by Decoder::initialise.
+// The basic layers of mixers and the decoder. Parameters are initialised later, by Decoder::initialise.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -11,9 +11,9 @@
 
 namespace klab {
 
-/// While one lives, new modules on this thread make their parameters on that device (the meta device: shapes without
-/// memory) and in that dtype. `hollow` parameters have a shape and no memory of their own, on any device: something is
-/// to take their place (set_data).
+/// During its lifetime, new modules on this thread create their parameters on that device (the meta device: shapes
+/// without memory) and in that dtype. `hollow` parameters have a shape but no memory of their own, on any device; they
+/// are to be replaced (set_data).
 class ParameterPlace {
  public:
   ParameterPlace(torch::Device device, torch::ScalarType dtype, bool hollow = false);
@@ -26,14 +26,14 @@ class ParameterPlace {
   bool hollow_before_;
 };
 
-/// A parameter before it is drawn, all `value`: float32 on the CPU, unless a ParameterPlace says otherwise.
+/// A new parameter filled with `value`: float32 on the CPU, unless a ParameterPlace is active.
 torch::Tensor new_parameter(torch::IntArrayRef shape, double value = 0);
 
-/// The same, but never narrower than float32: rates and biases whose sums bfloat16 would lose.
+/// The same, but at least float32: for decay rates and biases that need more precision than bfloat16.
 torch::Tensor new_wide_parameter(torch::IntArrayRef shape, double value = 0);
 
-/// y = x W^T, plus a bias if it has one: [.., in] to [.., out]. W [out, in], which for inference alone may be narrower
-/// than x: int8 with a `scale` [out] float32 for its rows, bfloat16 or float16 (kernels/linear/linear.h).
+/// y = x W^T (+ bias): [.., in] to [.., out]. W is [out, in]; for inference it may be narrower than x: int8 with a row
+/// `scale` [out] float32, bfloat16 or float16 (kernels/linear/linear.h).
 class LinearImpl : public torch::nn::Module {
  public:
   LinearImpl(int64_t in, int64_t out, bool with_bias = false);
@@ -52,8 +52,8 @@ class RmsNormImpl : public torch::nn::Module {
 };
 TORCH_MODULE(RmsNorm);
 
-/// Causal depthwise convolution, then SiLU unless it is not `activated`, [B, T, D] to [B, T, D]. Its past lives in
-/// `state` under `name`.
+/// Causal depthwise convolution, then SiLU if `activated`, [B, T, D] to [B, T, D]. The last taps - 1 inputs
+/// [N, taps - 1, D] are in `state` under `name`.
 class ShortConvImpl : public torch::nn::Module {
  public:
   ShortConvImpl(int64_t width, int64_t taps, bool with_bias, bool activated = true);
@@ -68,10 +68,10 @@ class ShortConvImpl : public torch::nn::Module {
 };
 TORCH_MODULE(ShortConv);
 
-/// 2 x the weights of all Linear layers below `module`: FLOPs of its projections for one token.
+/// 2 x the number of weights of all Linear layers in `module`: the FLOPs of its projections per token.
 double linear_flops(const torch::nn::Module& module);
 
-/// The numbers in all parameters below `module`.
+/// The number of elements of all parameters of `module`.
 int64_t parameter_count(const torch::nn::Module& module);
 
 }  // namespace klab

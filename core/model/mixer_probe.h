@@ -1,4 +1,4 @@
-// Looks into token mixers while they run.
+// Observes the kernels of token mixers.
 #pragma once
 
 #include <torch/types.h>
@@ -10,17 +10,17 @@
 
 namespace klab {
 
-/// Is shown what a mixer gives to its kernel and what comes out, before norm, gate and output projection: once for
-/// every run of the kernel (packed sequences take several in the attention mixers). The recurrence's gates may still be
-/// raw (kernels::activated). For forward passes without a state: over a state that is overwritten, the initial one is
-/// gone by then, and latent attention over a cache runs in other forms, which are not shown. An empty function is not
+/// Receives the inputs and the output of a mixer's kernel, before norm, gate and output projection: once per kernel
+/// call (attention mixers make several for packed sequences). The gates of the recurrence may still be raw
+/// (kernels::activated). Only for forward passes without a state: with one, the initial state may already be
+/// overwritten, and latent attention over a cache uses other kernels, which are not observed. Empty functions are not
 /// called.
 struct MixerProbe {
   std::function<void(const kernels::RecurrenceInputs& in, const torch::Tensor& o)> recurrence;
   std::function<void(const kernels::AttentionInputs& in, const torch::Tensor& o)> attention;
 };
 
-/// kernels::attention, shown to `probe` unless that is null.
+/// kernels::attention, observed by `probe` if that is not null.
 torch::Tensor attention(const kernels::AttentionInputs& in, const MixerProbe* probe);
 
 }  // namespace klab

@@ -14,14 +14,15 @@ namespace {
 
 constexpr int64_t kWidest = 1 << 20;
 
-// How many heads each kind of an item has.
+// The number of heads of each mixer of an item.
 std::vector<HeadShare> share_heads(const std::string& item, int64_t heads) {
   std::vector<HeadShare> shares = parse_heads(item);
   const auto kinds = static_cast<int64_t>(shares.size());
   if (shares.front().heads == 0) {
     if (heads % kinds != 0) {
       refuse(
-          "model.pattern: '{}' shares model.heads = {} among {} mixers, which does not divide; say how many each has: "
+          "model.pattern: '{}' splits model.heads = {} between {} mixers, which does not divide; give the heads of "
+          "each: "
           "'{}:{}+..'",
           item, heads, kinds, shares.front().mixer, heads - 1);
     }
@@ -41,13 +42,13 @@ void ModelConfig::visit(Fields& fields) {
   fields("heads", heads, {1, 4096}, "heads of every mixer");
   fields("head_dim", head_dim, {1, 8192}, "width of a head (keys and values)");
   fields("mlp_width", mlp_width, {0, kWidest}, "hidden width of the SwiGLU; 0: 8/3 of the width");
-  fields("vocab", vocab, {0, 1 << 25}, "rows of the embedding and the head; 0: what the task has");
+  fields("vocab", vocab, {0, 1 << 25}, "vocabulary size of embedding and head; 0: the task's");
   fields("norm_eps", norm_eps, {0, 1, Ends::above_least},
-         "eps of the norms (but for the latent's, model.mla.norm_eps)");
+         "eps of the norms (except that of the latent, model.mla.norm_eps)");
   fields("pattern", pattern, "mixers, repeated over the layers: [kda*3, mla]; kda:3+mla:1 mixes inside a layer");
-  fields("ratio", ratio, "3:1 for a pattern of two: three layers of the first, then one of the second; none");
-  fields("last_layer", last_layer, "mixer of the last layer whatever the pattern says; pattern: as it says");
-  fields("first_dense", first_dense, {0, 4096}, "first layers that stay dense in a mixture of experts");
+  fields("ratio", ratio, "for a pattern of two mixers: 3:1 is three layers of the first, then one of the second; none");
+  fields("last_layer", last_layer, "mixer of the last layer, overriding the pattern; pattern: no override");
+  fields("first_dense", first_dense, {0, 4096}, "number of first layers that stay dense in a mixture of experts");
   fields.group("moe", moe);
   for (const std::string& name : mixer_names()) {
     fields.group(name, options_.try_emplace(name, mixers_->at(name).options).first->second.get());
@@ -67,7 +68,7 @@ std::vector<std::string> ModelConfig::mixer_names() const {
 
 void ModelConfig::validate() const {
   moe.validate();
-  // Each mixer refuses what it cannot have.
+  // The mixers' constructors check their options.
   const ParameterPlace nowhere(torch::kMeta, torch::kFloat);
   const std::vector<std::string> items = layer_mixers();
   for (const std::string& item : std::set<std::string>(items.begin(), items.end())) make_mixer(item);
@@ -100,7 +101,7 @@ std::shared_ptr<TokenMixer> ModelConfig::make_mixer(const std::string& item) con
     try {
       kinds.push_back(entry.make({width, share.heads, head_dim, norm_eps},
                                  chosen == options_.end() ? entry.options : chosen->second));
-    } catch (const UsageError& error) {  // a mixer knows its options by their own names only
+    } catch (const UsageError& error) {  // a mixer's messages use option names without the prefix
       const std::string what = error.what();
       if (what.rfind("model.", 0) == 0) throw;
       refuse("model.{}.{}", entry.name, what);

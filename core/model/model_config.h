@@ -12,11 +12,11 @@
 
 namespace klab {
 
-/// A decoder stack as data. `pattern` names the mixers, repeated over the layers (a list as long as the model is the
-/// explicit form); an item may be
+/// The configuration of a decoder stack. `pattern` is the list of mixers, repeated over the layers (a list of `layers`
+/// items names each layer); an item may be
 ///     kda              one layer
 ///     kda*3            three of them
-///     kda:3+mla:1      one layer in which 3 heads are KDA's and 1 is MLA's; without numbers, equal shares
+///     kda:3+mla:1      one layer with 3 heads of KDA and 1 of MLA; without numbers, equal shares
 /// With `ratio` N:M and a pattern of two items, N layers of the first alternate with M of the second.
 struct ModelConfig : Configurable {
   explicit ModelConfig(const Registry<MixerEntry>& mixers) : mixers_(&mixers) {}
@@ -37,18 +37,18 @@ struct ModelConfig : Configurable {
   void visit(Fields& fields) override;
   void validate() const override;
 
-  /// The pattern's item for each layer.
+  /// The pattern item of each layer.
   std::vector<std::string> layer_mixers() const;
 
   /// The mixers that `pattern` can name.
   const Registry<MixerEntry>& registry() const { return *mixers_; }
 
-  /// The mixer of a layer, from its item of the pattern.
+  /// Builds the mixer of a layer from its pattern item.
   std::shared_ptr<TokenMixer> make_mixer(const std::string& item) const;
   std::shared_ptr<FeedForward> make_feed_forward(int64_t layer) const;
 
  private:
-  std::vector<std::string> mixer_names() const;  // each once
+  std::vector<std::string> mixer_names() const;  // without duplicates
   int64_t dense_width() const;
 
   const Registry<MixerEntry>* mixers_;

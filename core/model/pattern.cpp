@@ -22,20 +22,21 @@ int64_t number(const std::string& text, const std::string& item, int64_t least) 
 }  // namespace
 
 std::vector<HeadShare> parse_heads(const std::string& item) {
-  if (item.empty()) refuse("model.pattern: an item lacks a mixer's name; right are 'kda', 'kda*3' and 'kda:3+mla:1'");
+  if (item.empty())
+    refuse("model.pattern: an item has no mixer name; valid items are 'kda', 'kda*3' and 'kda:3+mla:1'");
   std::vector<HeadShare> shares;
   for (const std::string& part : split(item, '+')) {
     const size_t colon = part.find(':');
     shares.push_back({part.substr(0, colon), colon == std::string::npos ? 0 : number(part.substr(colon + 1), item, 1)});
     if (shares.back().mixer.empty()) {
-      refuse("model.pattern: '{}' lacks a mixer's name; right are 'kda', 'kda*3' and 'kda:3+mla:1'", item);
+      refuse("model.pattern: '{}' has no mixer name; valid items are 'kda', 'kda*3' and 'kda:3+mla:1'", item);
     }
     if ((shares.front().heads == 0) != (shares.back().heads == 0)) {
-      refuse("model.pattern: '{}' gives heads to some mixers only; give each its number, or none", item);
+      refuse("model.pattern: '{}' gives a number of heads for some mixers only; give it for all, or for none", item);
     }
   }
   if (shares.size() == 1 && shares.front().heads != 0) {
-    refuse("model.pattern: '{}' is one mixer alone, which has all heads: write '{}'", item, shares.front().mixer);
+    refuse("model.pattern: '{}' is a single mixer, which has all heads: write '{}'", item, shares.front().mixer);
   }
   return shares;
 }

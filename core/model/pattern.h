@@ -7,16 +7,16 @@
 
 namespace klab {
 
-/// Some heads of a layer: `heads` 0 stands for an equal share.
+/// The heads of a layer that use one mixer; `heads` 0 means an equal share.
 struct HeadShare {
   std::string mixer;
   int64_t heads;
 };
 
-/// The kinds of heads that a layer is made of. Throws UsageError for what cannot be read.
+/// Parses the mixers of one layer and their heads. Throws UsageError.
 std::vector<HeadShare> parse_heads(const std::string& item);
 
-/// The items without repetition counts: {"kda*3", "mla"} gives kda, kda, kda, mla. Throws UsageError.
+/// Expands repetition counts: {"kda*3", "mla"} gives kda, kda, kda, mla. Throws UsageError.
 std::vector<std::string> expand_pattern(const std::vector<std::string>& pattern);
 
 /// The two numbers of "3:1". Throws UsageError.

@@ -37,9 +37,9 @@ bool all_equal(const std::vector<int64_t>& values) {
 Tensor grown(const Tensor& cache, int64_t capacity) {
   std::vector<int64_t> shape = cache.sizes().vec();
   shape[1] = capacity;
-  Tensor larger = kernels::empty_result(shape, cache.options());  // in large pages: it is read at every step
+  Tensor larger = kernels::empty_result(shape, cache.options());  // in huge pages: it is read at every step
   larger.narrow(1, 0, cache.size(1)).copy_(cache);
-  larger.narrow(1, cache.size(1), capacity - cache.size(1)).zero_();  // a saved state has no stray bytes
+  larger.narrow(1, cache.size(1), capacity - cache.size(1)).zero_();  // a saved state has no uninitialised bytes
   return larger;
 }
 
@@ -154,7 +154,7 @@ void State::put(Tensors& into, const std::string& prefix) const {
 }
 
 void State::take(const Tensors& from, const std::string& prefix) {
-  State taken = *this;  // nothing is changed before everything is there
+  State taken = *this;  // *this changes only if all tensors are valid
   if (!lengths.empty()) {
     const Tensor stored = named(from, prefix + "lengths").to(torch::kLong).contiguous();
     taken.lengths.assign(stored.data_ptr<int64_t>(), stored.data_ptr<int64_t>() + stored.numel());

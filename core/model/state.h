@@ -1,4 +1,4 @@
-// Where sequences lie in a batch, and what a model carries from one call to the next.
+// Sequence boundaries in a batch, and the state of a model between calls.
 #pragma once
 
 #include <torch/types.h>
@@ -9,17 +9,17 @@
 
 namespace klab {
 
-/// Where sequences begin and end in a batch [B, T]. Undefined `cu_seqlens`: every batch row is one sequence. Else
-/// [N + 1] integer offsets into the single row, which holds N packed sequences that never mix.
+/// Sequence boundaries in a batch [B, T]. Undefined `cu_seqlens`: every batch row is one sequence. Otherwise [N + 1]
+/// integer offsets of N independent packed sequences in a single row (B = 1).
 struct Sequences {
   torch::Tensor cu_seqlens;
 
-  /// Tokens of each sequence of a batch [B, T].
+  /// The number of tokens of each sequence in a batch [B, T].
   std::vector<int64_t> lengths(int64_t B, int64_t T) const;
 
-  /// Rows [B, T] whose first `padding[b]` tokens stand for nothing (left padding, as batches of prompts have it) as
-  /// packed sequences: the flat positions of the real tokens in [B * T], and where the sequences lie among them.
-  /// Throws UsageError for a padding that leaves a row empty.
+  /// Converts left-padded rows [B, T], whose first `padding[b]` tokens are padding, to packed sequences: the flat
+  /// indices of the real tokens in [B * T], and their sequence boundaries. Throws UsageError for a row without real
+  /// tokens.
   struct Unpadded;
   static Unpadded unpadded(const std::vector<int64_t>& padding, int64_t T);
 };
@@ -29,59 +29,59 @@ struct Sequences::Unpadded {
   Sequences sequences;
 };
 
-/// What mixers carry from one call to the next, for N sequences: tensors [N, ..] of fixed size (recurrent memories,
-/// the last inputs of convolutions), and caches [N, capacity, ..] with one row per token, which grow. The state of a
-/// module made of modules has theirs as parts: a decoder's state has one part per layer. A call may write into the
-/// tensors: a snapshot is a clone().
+/// The state of a mixer between calls, for N sequences: tensors [N, ..] of fixed size (recurrent states, the last
+/// inputs of convolutions), and growing caches [N, capacity, ..] with one row per token. Composite modules have the
+/// states of their children as parts: a decoder's state has one part per layer. A call may write into the tensors in
+/// place; use clone() for a snapshot.
 struct State {
   std::map<std::string, torch::Tensor> tensors, caches;
-  std::vector<int64_t> lengths;  ///< tokens that each sequence has seen, [N]; empty where only parts are
+  std::vector<int64_t> lengths;  ///< [N], processed tokens of each sequence; empty if there are only parts
   std::vector<State> parts;
 
   State clone() const;
 
-  /// Bytes held, unused capacity of caches included.
+  /// Allocated bytes, including unused capacity of caches.
   int64_t bytes() const;
 
-  /// Sequence i becomes what sequence rows[i] was: reorders, repeats (beam search) or drops. rows [M] int64.
+  /// Replaces sequence i by sequence rows[i]: reorders, duplicates (beam search) or drops sequences. rows [M] int64.
   void reorder(const torch::Tensor& rows);
 
-  /// One state of all sequences of several states of one make, in their order.
+  /// Concatenates the sequences of several states of the same model.
   static State join(const std::vector<State>& states);
 
-  /// Everything by name ("3.memory"), in one flat map, for a checkpoint: put() writes into it, take() reads it into a
-  /// state of the same make (as initial_state() gives it) and throws Error that names what is missing or of another
-  /// shape or dtype.
+  /// Conversion to a flat map of names ("3.memory") for a checkpoint: put() adds the tensors to the map, take() reads
+  /// them into a state from initial_state() of the same model and throws Error for a tensor that is missing or has
+  /// another shape or dtype.
   void put(std::map<std::string, torch::Tensor>& into, const std::string& prefix) const;
   void take(const std::map<std::string, torch::Tensor>& from, const std::string& prefix);
 };
 
-/// Caches grow by this many tokens: a step almost never copies the past, and little stands empty.
+/// Caches grow by this many tokens, so that few steps copy the cache and little capacity is unused.
 constexpr int64_t kCacheBlock = 128;
 
-/// Rows that a cache of `tokens` tokens has.
+/// The capacity in rows of a cache of `tokens` tokens.
 constexpr int64_t cache_capacity(int64_t tokens) { return (tokens + kCacheBlock - 1) / kCacheBlock * kCacheBlock; }
 
-/// Queries whose keys lie together: rows [row, row + rows) and tokens [start, start + tokens) of the batch, which
-/// follow `past` cached tokens of the sequences [row, row + rows) or, packed, of the one sequence `sequence`.
+/// A block of queries with the same number of cached tokens: rows [row, row + rows) and tokens [start, start + tokens)
+/// of the batch, which follow `past` cached tokens of the sequences [sequence, sequence + rows).
 struct Span {
   int64_t row, rows, start, tokens, sequence, past;
 
   torch::Tensor of(const torch::Tensor& x) const;      ///< the queries of x [B, T, ..]
-  torch::Tensor cached(const torch::Tensor& x) const;  ///< the past and the present of a cache [N, capacity, ..]
+  torch::Tensor cached(const torch::Tensor& x) const;  ///< cached and new tokens of a cache [N, capacity, ..]
 };
 
-/// A batch [B, T] in as few spans as there can be: one, unless sequences are packed or have seen different lengths.
+/// Splits a batch [B, T] into the fewest spans: one, unless sequences are packed or have different lengths in `state`.
 std::vector<Span> spans(const Sequences& sequences, int64_t B, int64_t T, const State* state);
 
-/// What was computed for each span, [rows, tokens, ..], put together again as [B, T, ..].
+/// Concatenates the results of all spans, each [rows, tokens, ..], to [B, T, ..].
 torch::Tensor join_spans(const std::vector<Span>& spans, const std::vector<torch::Tensor>& parts);
 
-/// Writes rows [B, T, ..] behind the past of the cache `name`, which grows where it must. With gradients on, autograd
-/// follows and the cache is a copy; else it is written in place.
+/// Appends rows [B, T, ..] to the cache `name`, which grows if necessary. With gradients enabled the cache is copied
+/// first, so that autograd can track it; otherwise it is written in place.
 void append(State& state, const std::string& name, const torch::Tensor& rows, const std::vector<Span>& spans);
 
-/// The position of every token in its sequence, [B, T] int64, counting from what the state has seen.
+/// The position of every token in its sequence, [B, T] int64, including the tokens already in the state.
 torch::Tensor positions(const Sequences& sequences, int64_t B, int64_t T, const State* state,
                         const torch::Device& device);
 

@@ -29,7 +29,7 @@ torch::Tensor TokenMixer::forward(const torch::Tensor& x, const Sequences& seque
   if (state == nullptr) return mix(x, sequences, nullptr);
   const std::vector<int64_t> added = sequences.lengths(x.size(0), x.size(1));
   if (state->lengths.size() != added.size()) {
-    refuse("the state is of {} sequence(s), but the batch holds {}", state->lengths.size(), added.size());
+    refuse("the state has {} sequence(s), but the batch {}", state->lengths.size(), added.size());
   }
   const torch::Tensor y = mix(x, sequences, state);
   for (size_t i = 0; i < added.size(); ++i) state->lengths[i] += added[i];

@@ -18,16 +18,16 @@ struct MixerProbe;  // mixer_probe.h
 
 class TokenMixer : public torch::nn::Module {
  public:
-  /// x [B, T, D] to [B, T, D]. Without a state: training, every sequence starts from nothing. With one: continues it
-  /// and leaves it at the end of x, so a sequence fed in any cuts gives what one call gives. Throws UsageError for a
-  /// state of another number of sequences.
+  /// x [B, T, D] to [B, T, D]. Without a state (training) every sequence starts from an empty state. With a state the
+  /// call continues from it and updates it, so that a sequence split at any tokens gives the results of one call.
+  /// Throws UsageError for a state with another number of sequences.
   torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state);
 
-  /// The state of `sequences` sequences before their first token.
+  /// The empty state of `sequences` sequences.
   State initial_state(int64_t sequences, const torch::Device& device) const;
 
-  /// Bytes of the state of one sequence after `tokens` tokens, and what each token adds to its caches (which grow by
-  /// kCacheBlock tokens at once).
+  /// Bytes of the state of one sequence after `tokens` tokens, and bytes per token in its caches (whose capacity grows
+  /// by kCacheBlock tokens).
   int64_t state_bytes(int64_t tokens) const;
   int64_t cache_bytes_per_token() const;
 
@@ -37,44 +37,44 @@ class TokenMixer : public torch::nn::Module {
   virtual double flops(int64_t tokens) const = 0;
   virtual double decode_flops(int64_t tokens) const = 0;
 
-  /// Draws the parameters that have a rule of their own (decay rates); all others have been drawn by then.
+  /// Initialises the parameters with their own rules (decay rates), after all others.
   virtual void initialise(const at::Generator&) {}
 
-  /// From now on `probe`, which must outlive that, is shown what goes through the mixer's kernel; null: nothing is. A
-  /// mixer that is made of others has none: its parts do.
+  /// Sets the probe that observes the mixer's kernel, or null for none; it must outlive its use. In a composite mixer
+  /// only the parts have probes.
   void watch(const MixerProbe* probe) { probe_ = probe; }
 
  protected:
-  /// What forward() does; state->lengths are still those before x, forward() counts them up.
+  /// Implements forward(). state->lengths do not include x yet; forward() updates them.
   virtual torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) = 0;
 
-  /// Gives `state` its tensors [N, ..], caches [N, 0, ..] and parts for N = `sequences`. Nothing by default.
+  /// Adds tensors [N, ..], caches [N, 0, ..] and parts to `state`, for N = `sequences`. By default nothing.
   virtual void add_state(State&, int64_t /*sequences*/, const torch::Device&) const {}
 
   const MixerProbe* probe_ = nullptr;
 };
 
-/// What every mixer can be sized by.
+/// The size parameters of every mixer.
 struct MixerShape {
   int64_t width;           ///< D of the model
   int64_t heads;           ///< H
   int64_t head_dim;        ///< width of a head
-  double norm_eps = 1e-5;  ///< eps of the norms inside
+  double norm_eps = 1e-5;  ///< eps of the mixer's norms
 };
 
-/// A line of the registry of mixers.
+/// An entry of the mixer registry.
 struct MixerEntry {
   std::string name;
   std::string summary;
-  std::string kernel;  ///< what it runs on: "recurrence/channel/delta", "attention"
+  std::string kernel;  ///< its kernel: "recurrence/channel/delta", "attention"
   /// The mixer's own options (config keys `model.<name>.*`), with their defaults.
   AnyConfig options;
-  /// Throws UsageError for a shape or options that the mixer cannot have; an option goes by its own name, without the
-  /// mixer's ("value_dim"), a key of the shape by its whole one ("model.head_dim").
+  /// Builds the mixer. Throws UsageError for an invalid shape or option; the message has the option's name without the
+  /// prefix ("value_dim"), but keys of the shape in full ("model.head_dim").
   std::function<std::shared_ptr<TokenMixer>(const MixerShape&, const AnyConfig& options)> make;
 };
 
-/// The entry of a mixer class with a nested `Options` and a constructor from (MixerShape, Options).
+/// The registry entry of a mixer class with a nested `Options` and a constructor from (MixerShape, Options).
 template <class Mixer>
 MixerEntry mixer_entry(std::string name, std::string summary, std::string kernel) {
   return {std::move(name), std::move(summary), std::move(kernel), AnyConfig(typename Mixer::Options()),

@@ -21,7 +21,7 @@ namespace {
 
 using torch::Tensor;
 
-// Rates of the decay and the routers' biases: bfloat16 would lose their sums.
+// Decay rates and the routers' biases need more precision than bfloat16.
 bool is_wide(const std::string& parameter) {
   for (const char* name : {".A_log", ".dt_bias", ".correction_bias"}) {
     if (parameter.size() >= std::strlen(name) && parameter.rfind(name) == parameter.size() - std::strlen(name)) {
@@ -31,8 +31,8 @@ bool is_wide(const std::string& parameter) {
   return false;
 }
 
-// A matrix of its own in memory; all else is small, and held in the dtype of the activations. So is what latent
-// attention absorbs, which is multiplied in parts.
+// Matrices that keep their own dtype. Everything else is small and stored in the dtype of the activations, and so is
+// kv_b_proj, which latent attention absorbs in parts.
 bool is_matrix(const std::string& parameter, const Tensor& value) {
   return value.dim() == 2 && parameter.find("_conv.") == std::string::npos &&
          parameter.find(".kv_b_proj.") == std::string::npos;
@@ -65,7 +65,7 @@ class Loader {
   double quantisation_error() const { return squared_sum_ > 0 ? std::sqrt(squared_error_ / squared_sum_) : 0; }
 
  private:
-  // Which of its places a parameter is in.
+  // The location of a parameter in these files, among its possible names.
   TensorPlace place(const std::string& parameter, const Tensor& value) const {
     const std::vector<TensorPlace> places = public_places(parameter, value.sizes().vec());
     for (const TensorPlace& candidate : places) {
@@ -74,7 +74,7 @@ class Loader {
     fail("'{}' has no tensor '{}'", folder_, places.front().name);
   }
 
-  // The parameter's numbers where they lie.
+  // A view of the parameter's elements in the mapped file.
   Tensor view(const TensorPlace& at, const std::string& parameter, const Tensor& value) {
     Tensor found = files_.tensor(at.name);
     if (!torch::isFloatingType(found.scalar_type())) {
@@ -108,7 +108,7 @@ class Loader {
     if (options_.dtype == "float32") return torch::kFloat;
     if (options_.dtype == "bfloat16") return torch::kBFloat16;
     if (options_.dtype == "float16") return torch::kHalf;
-    // Products take weights that are as wide as the activations, or narrower.
+    // The product kernels need weights that are at most as wide as the activations.
     return activations_ == torch::kBFloat16 ? torch::kBFloat16 : in_file == torch::kDouble ? torch::kFloat : in_file;
   }
 
@@ -158,10 +158,9 @@ class Loader {
     for (const auto& [name, entry] : files_.entries()) {
       const auto used = used_.find(name);
       const uint64_t taken = used == used_.end() ? 0 : used->second, all = entry.end - entry.begin;
-      if (taken == all || is_passed_over(name)) continue;  // one without numbers needs no place
-      if (taken == 0) fail("{}: tensor '{}' has no place in the model of config.json", folder_, name);
-      fail("{}: tensor '{}' has {} bytes, of which the model of config.json has place for {}", folder_, name, all,
-           taken);
+      if (taken == all || is_passed_over(name)) continue;  // empty tensors also have taken == all
+      if (taken == 0) fail("{}: tensor '{}' does not belong to the model of config.json", folder_, name);
+      fail("{}: tensor '{}' has {} bytes, but the model of config.json uses {}", folder_, name, all, taken);
     }
   }
 
@@ -172,9 +171,9 @@ class Loader {
   WeightMemory memory_;
   torch::ScalarType activations_ = torch::kFloat;
   torch::OrderedDict<std::string, std::shared_ptr<torch::nn::Module>> modules_;
-  std::map<std::string, uint64_t> used_;  // bytes of each tensor that have found a place
+  std::map<std::string, uint64_t> used_;  // bytes of each tensor that were loaded into a parameter
   uint64_t read_ = 0, held_ = 0;
-  double squared_error_ = 0, squared_sum_ = 0;  // of all weights in eight bits
+  double squared_error_ = 0, squared_sum_ = 0;  // of all int8 weights
 };
 
 std::string dtype_word(torch::ScalarType dtype) {
@@ -206,7 +205,7 @@ std::vector<TensorEntry> public_tensors(const Decoder& model, torch::ScalarType 
     entries.push_back(
         {public_places(item.key(), shape).front().name, rate ? torch::kFloat : dtype, public_shape(item.key(), shape)});
   }
-  // The layout has shared experts in every layer with experts: without numbers where the model has none.
+  // The layout has shared experts in every layer with experts; they are empty tensors if the model has none.
   for (const auto& item : parameters) {
     const size_t router = item.key().find(".router.weight");
     if (router == std::string::npos) continue;

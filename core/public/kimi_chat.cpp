@@ -7,7 +7,7 @@ using Ids = std::vector<int64_t>;
 
 void append(Ids& to, const Ids& ids) { to.insert(to.end(), ids.begin(), ids.end()); }
 
-// The opening of a message, up to its content.
+// The tokens of a message before its content.
 Ids opening(const Tokenizer& tokenizer, const std::string& role) {
   const bool own = role == "user" || role == "assistant";
   Ids ids = {tokenizer.special("<|im_" + (own ? role : "system") + "|>")};

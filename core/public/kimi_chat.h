@@ -9,17 +9,17 @@
 
 namespace klab {
 
-/// What the published template says before the first message when there is no system message.
+/// The default system message of the published template.
 inline constexpr const char* kDefaultSystem = "You are Kimi, an AI assistant created by Moonshot AI.";
 
 /// One message as token ids:
 ///     <|im_user|>user<|im_middle|>content<|im_end|>
 /// with <|im_assistant|> for the role assistant and <|im_system|> for system and all others. Names of special tokens
-/// within the content are text, so that a message cannot end itself and begin another. Throws Error when the
+/// in the content are treated as text, so that a message cannot end itself and begin another. Throws Error if the
 /// tokenizer lacks one of the special tokens.
 std::vector<int64_t> chat_message(const Tokenizer& tokenizer, const std::string& role, const std::string& content);
 
-/// What makes the model answer: <|im_assistant|>assistant<|im_middle|>.
+/// The tokens that start the model's answer: <|im_assistant|>assistant<|im_middle|>.
 std::vector<int64_t> chat_answer(const Tokenizer& tokenizer);
 
 /// The token that ends a message.

@@ -17,13 +17,13 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int64_t kMostLayers = 1000, kMostExperts = 10'000;
-constexpr int64_t kWidest = int64_t{1} << 24;  // of any layer, and of the vocabulary
+constexpr int64_t kWidest = int64_t{1} << 24;  // limit for layer widths and the vocabulary
 constexpr const char* kLinear = "linear_attention";
 constexpr const char* kFull = "full_attention";
 constexpr const char* kDense = "dense";
 constexpr const char* kSparse = "sparse";
 
-// config.json of moonshotai/Kimi-Linear-48B-A3B-Instruct, without what no reader needs.
+// config.json of moonshotai/Kimi-Linear-48B-A3B-Instruct, without fields that no reader needs.
 constexpr const char* kKimiLinear48b = R"({
   "architectures": ["KimiLinearForCausalLM"], "model_type": "kimi_linear", "dtype": "bfloat16",
   "hidden_size": 2304, "num_hidden_layers": 27, "vocab_size": 163840, "rms_norm_eps": 1e-05, "hidden_act": "silu",
@@ -39,7 +39,7 @@ constexpr const char* kKimiLinear48b = R"({
     "kda_layers": [1, 2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18, 19, 21, 22, 23, 25, 26]}
 })";
 
-// Fields that a forward pass does not depend on, whatever they say.
+// Fields without effect on a forward pass.
 const std::set<std::string>& ignored_fields() {
   static const std::set<std::string> names = {"_name_or_path",
                                               "architectures",
@@ -68,21 +68,21 @@ const std::set<std::string>& ignored_fields() {
   return names;
 }
 
-// The fields of one JSON object, each asked for by its name and its other names; in the end none may be left over.
+// The fields of one JSON object, read by name or alias; refuse_unknown() rejects fields that were never read.
 class Reader {
  public:
   Reader(const Json& json, std::string origin) : json_(json), origin_(std::move(origin)) {}
 
   std::string where(const std::string& name) const { return fmt::format("{}: {}", origin_, name); }
 
-  // The value under any of the names, null when there is none; two that disagree are refused.
+  // The value under any of the names, or null. Throws UsageError for two different values.
   Json find(const std::vector<std::string>& names) {
     const std::string* found = nullptr;
     for (const std::string& name : names) {
       known_.insert(name);
       if (!json_.contains(name)) continue;
       if (found != nullptr && json_[*found] != json_[name]) {
-        refuse("{} = {}, but {} = {}: two names of one thing that contradict each other", where(*found),
+        refuse("{} = {}, but {} = {}: two names of the same field with different values", where(*found),
                json_[*found].dump(), name, json_[name].dump());
       }
       found = &name;
@@ -116,7 +116,7 @@ class Reader {
     return value.get<bool>();
   }
 
-  // A field that may say one thing only.
+  // A field with only one supported value.
   void only(const std::string& name, const Json& value, const std::string& because) {
     const Json given = find({name});
     if (!given.is_null() && given != value) {
@@ -143,7 +143,7 @@ class Reader {
   std::set<std::string> known_;
 };
 
-// "kda*3", "mla", "kda*2": equal neighbours as one item.
+// Run-length encodes equal neighbours: "kda*3", "mla", "kda*2".
 std::vector<std::string> compact_pattern(const std::vector<std::string>& layers) {
   std::vector<std::string> items;
   for (size_t i = 0; i < layers.size();) {
@@ -155,7 +155,7 @@ std::vector<std::string> compact_pattern(const std::vector<std::string>& layers)
   return items;
 }
 
-// A list of words, one for each layer, each of two.
+// A list with one of `words` for each layer.
 std::vector<std::string> layer_words(Reader& top, const std::string& name, int64_t layers,
                                      const std::vector<std::string>& words) {
   const Json list = top.find({name});
@@ -173,7 +173,7 @@ std::vector<std::string> layer_words(Reader& top, const std::string& name, int64
   return all;
 }
 
-// The two 1-based lists of linear_attn_config as one word for each layer.
+// Converts the two 1-based lists of linear_attn_config to one word for each layer.
 std::vector<std::string> listed_layers(Reader& linear, int64_t layers) {
   std::vector<std::string> all(static_cast<size_t>(layers));
   for (const auto& [name, word] : {std::pair{"kda_layers", kLinear}, {"full_attn_layers", kFull}}) {
@@ -182,7 +182,7 @@ std::vector<std::string> listed_layers(Reader& linear, int64_t layers) {
     if (!list.is_array()) refuse("{} must be a list of layers, counted from 1", linear.where(name));
     for (const Json& item : list) {
       if (!item.is_number_integer() || item.get<int64_t>() < 1 || item.get<int64_t>() > layers) {
-        refuse("{}: {} is no layer; they are counted from 1 to {}", linear.where(name), item.dump(), layers);
+        refuse("{}: {} is not a layer; layers are counted from 1 to {}", linear.where(name), item.dump(), layers);
       }
       std::string& layer = all[static_cast<size_t>(item.get<int64_t>() - 1)];
       if (!layer.empty()) refuse("{}: layer {} is listed twice", linear.where(name), item.dump());
@@ -197,7 +197,7 @@ std::vector<std::string> listed_layers(Reader& linear, int64_t layers) {
   return all;
 }
 
-// Collects `model.*` keys, each with the field that says it.
+// Collects `model.*` keys, each with its field as the origin.
 struct Assignments {
   const std::string origin;
   std::vector<Assignment> all;
@@ -214,7 +214,7 @@ LinearShape linear_shape(Reader& top, Reader& linear) {
   const auto either = [&](const char* inner, const char* outer, int64_t most) {
     const Json inside = linear.find({inner}), outside = top.find({outer});
     if (!inside.is_null() && !outside.is_null() && inside != outside) {
-      refuse("{} = {}, but {} = {}: two names of one thing that contradict each other", linear.where(inner),
+      refuse("{} = {}, but {} = {}: two names of the same field with different values", linear.where(inner),
              inside.dump(), outer, outside.dump());
     }
     if (inside.is_null() && outside.is_null()) top.missing({std::string("linear_attn_config.") + inner, outer});
@@ -236,7 +236,7 @@ std::vector<std::string> layer_kinds(Reader& top, Reader& linear, bool has_linea
   return listed;
 }
 
-// How many first layers are dense; those behind them have experts.
+// The number of dense layers at the start; all later ones have experts.
 int64_t dense_layers(Reader& top, int64_t layers) {
   const std::vector<std::string> words = layer_words(top, "mlp_layer_types", layers, {kDense, kSparse});
   const int64_t first = top.count({"first_k_dense_replace"}, 0, kWidest, -1);
@@ -245,7 +245,7 @@ int64_t dense_layers(Reader& top, int64_t layers) {
   const auto sparse = std::find(words.begin(), words.end(), kSparse);
   const auto again = std::find(sparse, words.end(), kDense);
   if (again != words.end()) {
-    refuse("{}: layer {} is dense behind a sparse one; klab's dense layers are the first ones",
+    refuse("{}: layer {} is dense, but follows a sparse one; klab supports dense layers only at the start",
            top.where("mlp_layer_types"), again - words.begin() + 1);
   }
   const int64_t dense = sparse - words.begin();
@@ -269,7 +269,7 @@ void read_attention(Reader& top, Assignments& set, bool present) {
   if (sum != nope + rope) {
     refuse("{} = {}, but qk_nope_head_dim + qk_rope_head_dim = {}", top.where("qk_head_dim"), sum, nope + rope);
   }
-  top.only("mla_use_nope", true, "latent attention of Kimi Linear rotates nothing");
+  top.only("mla_use_nope", true, "latent attention of Kimi Linear has no position encoding");
   top.only("attention_bias", false, "klab's projections have no bias");
   if (!present) return;
   set("mla.heads", heads, "num_attention_heads");
@@ -293,8 +293,8 @@ void read_experts(Reader& top, Assignments& set, int64_t layers) {
   const int64_t open_groups = top.count({"topk_group"}, 1, groups, 1);
   const bool renormalise = top.flag({"moe_renormalize", "norm_topk_prob"}, true);
   const double scaling = sparse ? top.number("routed_scaling_factor") : (top.find({"routed_scaling_factor"}), 1);
-  top.only("moe_layer_freq", 1, "every layer behind the dense ones has experts");
-  top.only("moe_router_activation_func", "sigmoid", "klab's router has no other");
+  top.only("moe_layer_freq", 1, "every layer after the dense ones has experts");
+  top.only("moe_router_activation_func", "sigmoid", "klab's router supports no other function");
   if (!sparse) return;
   if (experts % groups != 0) {
     refuse("{} = {} must divide num_experts = {}", top.where("num_expert_group"), groups, experts);
@@ -350,7 +350,8 @@ PublicConfig parse_public_config(const std::string& text, const std::string& ori
   Reader top(json, origin);
   top.only("model_type", "kimi_linear", "klab reads Kimi Linear checkpoints only");
   if (!top.find({"quantization_config"}).is_null()) {
-    refuse("{}: klab reads bfloat16, float16 and float32 weights, no quantised ones", top.where("quantization_config"));
+    refuse("{}: klab reads bfloat16, float16 and float32 weights, but not quantised ones",
+           top.where("quantization_config"));
   }
   const Json architectures = top.find({"architectures"});
   const bool ours = !architectures.is_array() || architectures.empty() ||
@@ -358,7 +359,7 @@ PublicConfig parse_public_config(const std::string& text, const std::string& ori
                       return name.is_string() && name.get<std::string>().rfind("KimiLinear", 0) == 0;
                     });
   if (!ours) refuse("{} = {} must name KimiLinearForCausalLM", top.where("architectures"), architectures.dump());
-  top.find({"model_max_length", "max_position_embeddings"});  // nothing depends on it, but they must agree
+  top.find({"model_max_length", "max_position_embeddings"});  // unused, but must agree
   const Json linear_json = json.value("linear_attn_config", Json());
   const bool has_linear = linear_json.is_object();
   if (!has_linear && !linear_json.is_null()) refuse("{} must be an object", top.where("linear_attn_config"));
@@ -387,7 +388,7 @@ PublicConfig parse_public_config(const std::string& text, const std::string& ori
   read_attention(top, set, has("mla"));
   read_experts(top, set, layers);
   top.only("hidden_act", "silu", "klab's feed-forward layers are SwiGLU");
-  top.only("tie_word_embeddings", false, "klab's head has weights of its own");
+  top.only("tie_word_embeddings", false, "klab's head has its own weights");
   PublicConfig config{{}, read_tokens(top)};
   linear.refuse_unknown();
   top.refuse_unknown();

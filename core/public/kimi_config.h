@@ -1,4 +1,4 @@
-// The config.json of public Kimi Linear checkpoints, both ways.
+// Reads and writes the config.json of public Kimi Linear checkpoints.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +11,13 @@
 
 namespace klab {
 
-/// What a public config says that a ModelConfig does not: its special tokens, and how the weights are stored.
+/// The special tokens of a public config, which a ModelConfig does not contain.
 struct PublicTokens {
   std::optional<int64_t> begin, padding;
-  std::vector<int64_t> stop;  ///< any of them ends an answer
+  std::vector<int64_t> stop;  ///< each of them ends an answer
 };
 
-/// A public config as klab takes it.
+/// A public config in klab's terms.
 struct PublicConfig {
   std::vector<Assignment> model;  ///< config keys `model.*`, with the field of the file as their origin
   PublicTokens tokens;
@@ -25,13 +25,13 @@ struct PublicConfig {
 
 /// Reads the text of a config.json: the layout of moonshotai/Kimi-Linear-48B-A3B (1-based layer lists in
 /// `linear_attn_config`) and the names that transformers 5 writes (`layer_types`, `linear_head_dim`,
-/// `num_experts_per_tok`, ..), which may stand beside them if they say the same. No field has a default where the
-/// architecture depends on it. `origin` names the file in messages. Throws UsageError that names the field: unknown,
-/// missing, of a wrong type, contradicted by another, or asking for what klab's model does not have.
+/// `num_experts_per_tok`, ..); both may be present with equal values. Fields that define the architecture have no
+/// defaults. `origin` is the file's name in messages. Throws UsageError with the name of a field that is unknown,
+/// missing, of a wrong type, contradicted by another, or not supported by klab's model.
 PublicConfig parse_public_config(const std::string& text, const std::string& origin);
 
-/// The same from a file, from a folder with a config.json (and perhaps a generation_config.json, whose stop tokens
-/// count too), or by the name of a built-in config. Throws Error.
+/// The same from a file, from a folder with a config.json (stop tokens of an optional generation_config.json are
+/// added), or by the name of a built-in config. Throws Error.
 PublicConfig read_public_config(const std::string& path_or_name);
 
 /// Names of the built-in public configs: "kimi-linear-48b".
@@ -40,9 +40,9 @@ std::vector<std::string> builtin_public_configs();
 /// The config of the model that a public config describes; `mixers` must have kda and mla. Throws UsageError.
 ModelConfig model_config(const PublicConfig& config, const Registry<MixerEntry>& mixers);
 
-/// Writes what `model` (made from `config`, on any device) is as the text of a config.json, in the published names and
-/// for transformers 5 alike. `dtype` as there ("float32"). Throws UsageError that names the key of an option that the
-/// layout cannot say.
+/// The config.json of `model` (built from `config`, on any device), with the published names, which transformers 5
+/// reads too. `dtype` is the field's value ("float32"). Throws UsageError with the key of an option that the layout
+/// cannot express.
 std::string public_config_text(const ModelConfig& config, const Decoder& model, const PublicTokens& tokens,
                                const std::string& dtype);
 

@@ -14,9 +14,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Keys that the text says, one way or another, or that only training needs.
-bool is_said(const std::string& key) {
-  static const std::set<std::string> said = {"layers",
+// Keys that the text expresses in some form, or that only training needs.
+bool is_expressed(const std::string& key) {
+  static const std::set<std::string> keys = {"layers",
                                              "width",
                                              "heads",
                                              "head_dim",
@@ -43,11 +43,11 @@ bool is_said(const std::string& key) {
                                              "moe.shared_experts",
                                              "moe.groups_per_token",
                                              "moe.renormalise"};
-  return said.count(key) != 0;
+  return keys.count(key) != 0;
 }
 
-// The public layers are klab's with their default options, but for what the layout has words for.
-void check_can_be_said(const ModelConfig& config) {
+// Options without a field in the layout must have klab's defaults, which are those of the public layers.
+void check_expressible(const ModelConfig& config) {
   const std::vector<std::string> kinds = config.layer_mixers();
   for (size_t i = 0; i < kinds.size(); ++i) {
     if (kinds[i] != "kda" && kinds[i] != "mla") {
@@ -60,20 +60,20 @@ void check_can_be_said(const ModelConfig& config) {
   const auto given = values_of(config), usual = values_of(plain);
   for (size_t i = 0; i < given.size(); ++i) {
     const auto& [key, value] = given[i];
-    if (!is_said(key) && value != usual.at(i).second) {
-      refuse("model.{} = {}: the public layout of Kimi Linear cannot say it; it stands for {}", key, text_of(value),
+    if (!is_expressed(key) && value != usual.at(i).second) {
+      refuse("model.{} = {}: the public layout of Kimi Linear cannot express it; it implies {}", key, text_of(value),
              text_of(usual.at(i).second));
     }
   }
 }
 
-// The weight of a projection below `module`, undefined when there is none.
+// The weight of a projection of `module`, or an undefined tensor.
 torch::Tensor weight(const torch::nn::Module& module, const std::string& name) {
   const auto* found = module.named_parameters().find(name + ".weight");
   return found == nullptr ? torch::Tensor() : *found;
 }
 
-// The first mixer of a kind, null when there is none.
+// The first mixer of a kind, or null.
 const TokenMixer* first_mixer(const ModelConfig& config, const Decoder& model, const std::string& kind) {
   const std::vector<std::string> kinds = config.layer_mixers();
   const auto found = std::find(kinds.begin(), kinds.end(), kind);
@@ -86,7 +86,7 @@ int64_t mla_heads(const ModelConfig& config) {
   return heads == nullptr || heads->get() == 0 ? config.heads : heads->get().get<int64_t>();
 }
 
-// Widths as they came out, whichever options they came from. Without such layers, something that makes sense.
+// Widths are read from the weights. Without MLA layers the fields get plausible values.
 void add_attention(Json& json, const ModelConfig& config, const Decoder& model) {
   int64_t heads = config.heads, nope = config.head_dim, rope = 0, value = nope, latent = 4 * nope, rank = 0;
   if (const TokenMixer* mla = first_mixer(config, model, "mla")) {
@@ -99,7 +99,7 @@ void add_attention(Json& json, const ModelConfig& config, const Decoder& model) 
   }
   json["num_attention_heads"] = heads;
   json["num_key_value_heads"] = heads;
-  json["head_dim"] = config.width / heads;  // as published; nothing reads it
+  json["head_dim"] = config.width / heads;  // as in the published file; unused
   json["q_lora_rank"] = rank > 0 ? Json(rank) : Json();
   json["kv_lora_rank"] = latent;
   json["qk_nope_head_dim"] = nope;
@@ -146,7 +146,7 @@ Json token(const std::optional<int64_t>& id) { return id ? Json(*id) : Json(); }
 
 std::string public_config_text(const ModelConfig& config, const Decoder& model, const PublicTokens& tokens,
                                const std::string& dtype) {
-  check_can_be_said(config);
+  check_expressible(config);
   Json json = {{"architectures", {"KimiLinearForCausalLM"}}, {"model_type", "kimi_linear"}, {"dtype", dtype}};
   json["hidden_size"] = config.width;
   json["num_hidden_layers"] = config.layers;

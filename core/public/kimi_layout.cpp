@@ -33,7 +33,7 @@ constexpr Name kOfLayer[] = {{"mixer_norm.weight", "input_layernorm.weight"},
                              {"mlp.router.weight", "block_sparse_moe.gate.weight"},
                              {"mlp.correction_bias", "block_sparse_moe.gate.e_score_correction_bias"}};
 
-// Called the same in both, behind "mixer." and "self_attn.".
+// Equal names in both layouts, after "mixer." and "self_attn.".
 constexpr const char* kOfMixer[] = {"q_proj.weight",   "k_proj.weight",   "v_proj.weight",   "o_proj.weight",
                                     "f_a_proj.weight", "f_b_proj.weight", "g_a_proj.weight", "g_b_proj.weight",
                                     "b_proj.weight",   "A_log",           "dt_bias",         "q_a_proj.weight",
@@ -42,7 +42,7 @@ constexpr const char* kOfMixer[] = {"q_proj.weight",   "k_proj.weight",   "v_pro
 constexpr Name kOfExpert[] = {
     {"gate_proj.weight", "w1.weight"}, {"up_proj.weight", "w3.weight"}, {"down_proj.weight", "w2.weight"}};
 
-// A parameter of a layer, as published, behind "model.layers.N."; "" when there is no such.
+// The published name of a layer's parameter, after "model.layers.N.", or "".
 std::string published(const std::string& ours) {
   for (const Name& name : kOfLayer) {
     if (ours == name.ours) return name.published;
@@ -62,7 +62,7 @@ std::string published(const std::string& ours) {
   return starts_with(ours, "mlp.") ? ours : "";
 }
 
-// As transformers 5 holds or writes a parameter of a layer; without a name when that is no different.
+// The location of a layer's parameter in transformers 5's modules or files; without a name if equal to published().
 TensorPlace in_memory(const std::string& ours, const std::vector<int64_t>& shape) {
   const int64_t rows = shape.front();
   if (ends_with(ours, "_conv.weight")) {
@@ -80,7 +80,7 @@ TensorPlace in_memory(const std::string& ours, const std::vector<int64_t>& shape
     return {"mlp.experts.gate_up_proj", expert, which == "gate_proj.weight" ? 0 : rows, rows};
   }
   const std::string name = published(ours);
-  // A dense layer's; what transformers writes calls it as if it had experts.
+  // Dense layers: files written by transformers use the name of layers with experts.
   if (starts_with(name, "mlp.")) return {"block_sparse_moe." + name.substr(std::string("mlp.").size())};
   if (starts_with(name, "block_sparse_moe.")) return {"mlp." + name.substr(std::string("block_sparse_moe.").size())};
   return {};

@@ -20,14 +20,14 @@ namespace {
 
 using Ids = std::vector<int64_t>;
 
-constexpr int64_t kReserved = 258;      // special tokens behind the ranks, as the published tokenizer counts them
+constexpr int64_t kReserved = 258;      // number of special tokens after the ranks in the published tokenizer
 constexpr size_t kLongestRun = 25'000;  // characters
 constexpr size_t kLongestText = 400'000;
 
 // --- UTF-8
 
-// How many bytes a well-formed character at `at` has; 0 where there is none, then `wrong` is the length of the maximal
-// wrong part (Unicode 15, table 3-7).
+// The number of bytes of the well-formed character at `at`; 0 if it is ill-formed, then `wrong` is the length of the
+// maximal ill-formed part (Unicode 15, table 3-7).
 size_t character_length(std::string_view text, size_t at, size_t& wrong) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(at);
@@ -68,7 +68,7 @@ bool is_space(char32_t c) {
          (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-// Cuts a well-formed text where the published tokenizer does: every 400,000 characters, and in runs that are too long.
+// Splits a well-formed text like the published tokenizer: every 400,000 characters, and runs that are too long.
 std::vector<std::string_view> slices(std::string_view text) {
   std::vector<std::string_view> all;
   size_t start = 0, run = 0, characters = 0;
@@ -98,8 +98,8 @@ std::vector<std::string_view> slices(std::string_view text) {
 
 // --- The pattern
 
-// The published pattern is written for a library whose classes can be intersected ("letters && [^Han]") and whose
-// blanks are Unicode's White_Space. PCRE2 has neither: a look ahead and a list take their place.
+// The published pattern uses intersections of character classes ("letters && [^Han]") and Unicode's White_Space for \s.
+// PCRE2 supports neither; a lookahead and an explicit list replace them.
 std::string pattern() {
   const std::string blank =
       R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
@@ -131,7 +131,7 @@ struct Pattern {
                          PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK, &error, &where, nullptr);
     if (code == nullptr) fail("the tokenizer's pattern does not compile: error {} at {}", error, where);
     context = pcre2_match_context_create(nullptr);
-    // Where there is no compiler for this processor, matching is interpreted: slower, not different.
+    // Without JIT support for this processor matching is interpreted: slower, with equal results.
     if (pcre2_jit_compile(code, PCRE2_JIT_COMPLETE) == 0) {
       stack = pcre2_jit_stack_create(32 << 10, 64 << 20, nullptr);
       pcre2_jit_stack_assign(context, nullptr, stack);
@@ -152,7 +152,7 @@ struct Pattern {
     for (size_t at = 0; at < text.size();) {
       const int found = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
                                     PCRE2_NO_UTF_CHECK, match, context);
-      if (found == PCRE2_ERROR_NOMATCH) return;  // nothing that the pattern does not cover comes before a match either
+      if (found == PCRE2_ERROR_NOMATCH) return;  // text not covered by the pattern is skipped
       if (found < 0) fail("the tokenizer's pattern failed on a text: PCRE2 error {}", found);
       const PCRE2_SIZE* range = pcre2_get_ovector_pointer(match);
       piece(text.substr(range[0], range[1] - range[0]));
@@ -161,7 +161,7 @@ struct Pattern {
   }
 };
 
-// --- Byte pairs
+// --- Byte-pair encoding
 
 using Ranks = std::unordered_map<std::string_view, int64_t>;
 
@@ -172,13 +172,13 @@ int64_t rank_of(const Ranks& ranks, std::string_view bytes) {
   return found == ranks.end() ? kNoRank : found->second;
 }
 
-// A piece as parts that know their neighbours; the pair of lowest rank is always at the top of a heap, stale entries
-// are passed over.
+// Byte-pair merges of one piece: a linked list of parts and a heap of pairs by rank, in which stale entries are
+// skipped.
 void merge(const Ranks& ranks, std::string_view piece, Ids& out) {
   const int64_t whole = rank_of(ranks, piece);
   if (whole != kNoRank) return out.push_back(whole);
   const auto n = static_cast<int64_t>(piece.size());
-  std::vector<int64_t> next(piece.size() + 1), before(piece.size() + 1);  // of the part that begins there
+  std::vector<int64_t> next(piece.size() + 1), before(piece.size() + 1);  // neighbours of the part that begins there
   const auto bytes = [&](int64_t begin, int64_t end) {
     return piece.substr(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
   };
@@ -198,7 +198,7 @@ void merge(const Ranks& ranks, std::string_view piece, Ids& out) {
     before[static_cast<size_t>(i)] = i - 1;
   }
   for (int64_t i = 0; i + 1 < n; ++i) offer(i);
-  constexpr int64_t kMerged = -2;  // no part begins here any more
+  constexpr int64_t kMerged = -2;  // no part begins here anymore
   while (!pairs.empty()) {
     const Pair pair = pairs.top();
     pairs.pop();
@@ -219,7 +219,7 @@ void merge(const Ranks& ranks, std::string_view piece, Ids& out) {
 
 // --- Files
 
-// Nothing but base64 with its padding; false for anything else.
+// Strict base64 with padding; false for anything else.
 bool decode_base64(std::string_view text, std::string& out) {
   static constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   out.clear();
@@ -253,9 +253,9 @@ std::map<std::string, int64_t> read_ranks(const std::string& path) {
     int64_t rank = -1;
     if (blank != std::string_view::npos) std::from_chars(text.data() + blank + 1, text.data() + text.size(), rank);
     if (blank == std::string_view::npos || rank < 0 || !decode_base64(text.substr(0, blank), bytes)) {
-      fail("{}, line {}: it must be a token's bytes in base64, a blank and its rank", path, line);
+      fail("{}, line {}: must be a token's bytes in base64, a space and its rank", path, line);
     }
-    if (!ranks.emplace(bytes, rank).second) fail("{}, line {}: that token stands there twice", path, line);
+    if (!ranks.emplace(bytes, rank).second) fail("{}, line {}: duplicate token", path, line);
   }
   return ranks;
 }
@@ -294,10 +294,10 @@ std::string repaired_utf8(std::string_view text) {
 struct Tokenizer::Content {
   std::map<std::string, int64_t> ranks, special;
   Ranks by_bytes;                                      // views of the keys of `ranks`
-  std::unordered_map<int64_t, std::string_view> back;  // and of both, by id
+  std::unordered_map<int64_t, std::string_view> back;  // bytes of all tokens, by id
   Pattern pattern;
 
-  // Everything between special tokens is split by the pattern.
+  // Text between special tokens is split by the pattern.
   void encode(std::string_view text, bool with_special, Ids& out) const {
     const auto plain = [&](std::string_view part) {
       pattern.split(part, [&](std::string_view piece) { merge(by_bytes, piece, out); });
@@ -314,7 +314,7 @@ struct Tokenizer::Content {
     plain(text.substr(start));
   }
 
-  // The longest special token that the text begins with.
+  // The longest special token at the start of the text.
   std::map<std::string, int64_t>::const_iterator special_at(std::string_view text) const {
     auto best = special.end();
     if (first_bytes.find(text.front()) == std::string::npos) return best;

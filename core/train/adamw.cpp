@@ -11,7 +11,7 @@ AdamW::AdamW(const torch::nn::Module& module, const AdamWOptions& options)
     : options_(options), groups_{{options.weight_decay, {}, {}, {}, {}, {}}, {0, {}, {}, {}, {}, {}}} {
   for (const auto& item : module.named_parameters()) {
     const Tensor& parameter = item.value();
-    if (!parameter.requires_grad()) continue;  // changed by rules of their own
+    if (!parameter.requires_grad()) continue;  // updated by other rules
     Group& group = groups_[parameter.dim() >= 2 ? 0 : 1];
     group.names.push_back(item.key());
     group.parameters.push_back(parameter);
@@ -24,7 +24,7 @@ AdamW::AdamW(const torch::nn::Module& module, const AdamWOptions& options)
 void AdamW::step(double lr) {
   const torch::NoGradGuard no_grad;
   for (Group& group : groups_) {
-    // What no token has used since the last step (an expert) has no gradient and stays as it is, at no cost.
+    // Parameters without a gradient (experts without tokens since the last step) are skipped.
     Group used;
     std::vector<Tensor> gradients;
     for (size_t i = 0; i < group.parameters.size(); ++i) {

@@ -1,4 +1,4 @@
-// Batches made ahead on another thread, so that training never waits for data.
+// Batches prepared in advance on another thread, so that training does not wait for data.
 #pragma once
 
 #include <torch/types.h>
@@ -15,14 +15,14 @@ namespace klab {
 
 struct Batch {
   torch::Tensor inputs;           ///< [B, T] int64
-  torch::Tensor labels;           ///< [B, T] int64; negative where there is no target
-  torch::Tensor difficulty = {};  ///< [B, T] int64, of each target by the task's measure; may be undefined
+  torch::Tensor labels;           ///< [B, T] int64; negative for positions without a target
+  torch::Tensor difficulty = {};  ///< [B, T] int64, the task's difficulty of each target; may be undefined
 };
 
-/// Batch number `index` of a stream: a pure function, so that a position in the data is one number.
+/// Batch number `index` of a stream. A pure function, so that the position in the data is one number.
 using BatchSource = std::function<Batch(int64_t index)>;
 
-/// Calls a BatchSource for first, first + 1, ... on a thread of its own, a few batches ahead.
+/// Calls a BatchSource for first, first + 1, ... on its own thread, up to `ahead` batches in advance.
 class BatchStream {
  public:
   BatchStream(BatchSource source, int64_t first, size_t ahead = 4);
@@ -30,10 +30,10 @@ class BatchStream {
   BatchStream(const BatchStream&) = delete;
   BatchStream& operator=(const BatchStream&) = delete;
 
-  /// The next batch. Rethrows what the source threw.
+  /// The next batch. Rethrows exceptions of the source.
   Batch next();
 
-  /// Seconds that `next` has waited in all.
+  /// Total seconds that `next` has waited.
   double waited() const { return waited_; }
 
  private:
@@ -48,7 +48,7 @@ class BatchStream {
   std::deque<Batch> ready_;
   std::exception_ptr error_;
   bool stop_ = false;
-  std::thread thread_;  // last: starts when everything else is there
+  std::thread thread_;  // last member: starts after all others are initialised
 };
 
 }  // namespace klab

@@ -26,9 +26,9 @@ Score& Score::operator+=(const Score& other) {
 
 namespace {
 
-// What a model says at the supervised positions of a batch.
+// A model's predictions at the supervised positions of a batch.
 struct Answers {
-  Tensor where;   // positions of [B * T]
+  Tensor where;   // flat indices into [B * T]
   Tensor labels;  // [targets]
   Tensor logits;  // [targets, vocabulary]
   Tensor wrong() const { return logits.detach().argmax(-1).ne(labels).to(torch::kLong); }

@@ -1,4 +1,4 @@
-// How well predictions meet their targets.
+// Evaluation of predictions.
 #pragma once
 
 #include <torch/types.h>
@@ -11,9 +11,9 @@
 
 namespace klab {
 
-/// Runs the model on a batch. The head works on supervised positions alone. `mean_loss` (may be null) receives the
-/// differentiable mean loss over targets, `by_difficulty` (may be null) is added the scores of targets alone (no
-/// sequences) under their difficulty.
+/// Runs the model on a batch; the head runs on supervised positions only. `mean_loss` (may be null) receives the
+/// differentiable mean cross-entropy over targets. The scores of targets (not of sequences) are added to
+/// `by_difficulty` (may be null) under their difficulty.
 Score score_batch(Decoder& model, const Batch& batch, torch::Tensor* mean_loss,
                   std::map<int64_t, Score>* by_difficulty = nullptr);
 

@@ -1,4 +1,4 @@
-// The progress and the results of a run, as plain numbers: no torch needed.
+// Progress and results of a run, without torch types.
 #pragma once
 
 #include <cstdint>
@@ -11,19 +11,19 @@ struct Metrics {
   double loss = 0, acc_tok = 0, acc_seq = 0;
 };
 
-/// Which of two results is better is decided here: of evaluations the one with more sequences right, then the one with
-/// less loss; of one metric, the larger accuracy and the smaller loss. False for equals.
+/// Whether result a is better than b. Evaluations compare by acc_seq, ties by the smaller loss; single metrics by the
+/// larger accuracy (names with "acc") or the smaller loss. False for equal results.
 bool better(const Metrics& a, const Metrics& b);
 bool better(const std::string& metric, double a, double b);
 
-/// How well predictions meet their targets: sums over batches; the shares are what tables show.
+/// Loss and accuracy as sums over batches; tables show the means.
 struct Score {
   double loss_sum = 0;  ///< cross-entropy in nats, over targets
   int64_t targets = 0, targets_right = 0, sequences = 0, sequences_right = 0;
 
   double loss() const { return loss_sum / static_cast<double>(targets); }
   double acc_tok() const { return static_cast<double>(targets_right) / static_cast<double>(targets); }
-  /// Share of sequences with every target right.
+  /// Share of sequences with every target predicted correctly.
   double acc_seq() const { return static_cast<double>(sequences_right) / static_cast<double>(sequences); }
 
   Metrics metrics() const { return {loss(), acc_tok(), acc_seq()}; }
@@ -40,7 +40,7 @@ struct Score {
   }
 };
 
-/// The files of a run. An empty path: nothing is kept.
+/// The files of a run. With an empty path nothing is written.
 struct RunFolder {
   std::string path;
 
@@ -57,7 +57,7 @@ struct TrainStatus {
   Score train;       ///< since the last evaluation
   Score test, best;  ///< the last and the best evaluation; `targets` is 0 before the first
   double lr = 0, grad_norm = 0;
-  double seconds = 0;  ///< of training, those before an interruption included
+  double seconds = 0;  ///< of training, including those before a resume
   double tokens_per_second = 0;
   double wait_share = 0;  ///< share of the time that training waited for data
 };

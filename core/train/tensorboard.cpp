@@ -14,7 +14,7 @@
 namespace klab {
 namespace {
 
-// --- CRC-32C (Castagnoli), and the mask that TFRecord puts over it ---
+// --- CRC-32C (Castagnoli), with TFRecord's mask ---
 
 constexpr std::array<uint32_t, 256> kCrcTable = [] {
   std::array<uint32_t, 256> table{};
@@ -55,7 +55,7 @@ std::string double_field(int field, double x) { return key(field, 1) + little_en
 std::string float_field(int field, float x) { return key(field, 5) + little_endian(x); }
 std::string bytes_field(int field, const std::string& x) { return key(field, 2) + varint(x.size()) + x; }
 
-// Numbers of the fields in tensorflow/core/util/event.proto and framework/summary.proto.
+// Field numbers in tensorflow/core/util/event.proto and framework/summary.proto.
 namespace event {
 constexpr int kWallTime = 1, kStep = 2, kFileVersion = 3, kSummary = 5, kSessionLog = 7;
 }

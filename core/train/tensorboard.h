@@ -1,4 +1,4 @@
-// Scalars in TensorBoard's event files.
+// Writes scalars to TensorBoard event files.
 #pragma once
 
 #include <cstdint>
@@ -9,18 +9,18 @@
 
 namespace klab {
 
-/// Writes one event file, `events.out.tfevents.<seconds>.<host>.<process>`, into a folder: records as TFRecord has them
-/// (length, masked CRC-32C, bytes, masked CRC-32C), each an Event message of protocol buffers. What TensorBoard shows
-/// of an earlier file of the folder from `first_step` on, it drops: a resumed run takes these steps again.
+/// Writes one event file, `events.out.tfevents.<seconds>.<host>.<process>`, into a folder: TFRecord records
+/// (length, masked CRC-32C, bytes, masked CRC-32C), each an Event protocol buffer. For a resumed run, TensorBoard drops
+/// the values of earlier files in the folder after `first_step`, because those steps are repeated.
 class TensorboardWriter {
  public:
-  /// Throws Error when the file cannot be made.
+  /// Throws Error when the file cannot be created.
   TensorboardWriter(const std::string& folder, int64_t first_step);
   ~TensorboardWriter();
   TensorboardWriter(const TensorboardWriter&) = delete;
   TensorboardWriter& operator=(const TensorboardWriter&) = delete;
 
-  /// Tags with their values at a step; in the file when this returns. Throws Error.
+  /// Writes values by tag at a step; they are in the file on return. Throws Error.
   void scalars(int64_t step, const std::vector<std::pair<std::string, double>>& values);
 
  private:

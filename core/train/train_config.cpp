@@ -8,19 +8,19 @@
 namespace klab {
 
 void TrainConfig::visit(Fields& fields) {
-  fields("steps", steps, {1, 1'000'000'000}, "optimiser steps at most");
+  fields("steps", steps, {1, 1'000'000'000}, "maximum number of optimiser steps");
   fields("batch", batch, {1, 1'000'000}, "sequences per step");
   fields("lr", lr, {0, 1e30, Ends::above_least}, "peak learning rate");
   fields("seed", seed, {0, std::numeric_limits<int64_t>::max()}, "seed of parameters and data");
-  fields("eval_every", eval_every, {1, 1'000'000'000}, "steps between two evaluations on the held-out stream");
+  fields("eval_every", eval_every, {1, 1'000'000'000}, "steps between evaluations on held-out data");
   fields("eval_examples", eval_examples, {1, 1'000'000'000}, "held-out sequences per evaluation");
-  fields("checkpoint_every", checkpoint_every, {1, 1'000'000'000}, "steps between two checkpoints");
+  fields("checkpoint_every", checkpoint_every, {1, 1'000'000'000}, "steps between checkpoints");
   fields("stop_at", stop_at, {0, 1e6, Ends::above_least}, "stop when held-out acc_seq reaches this; above 1: never");
-  fields("warmup_ratio", warmup_ratio, {0, 1}, "share of the steps with rising learning rate; cosine to zero after it");
+  fields("warmup_ratio", warmup_ratio, {0, 1}, "share of the steps for linear warm-up; then cosine decay to zero");
   fields.renamed("warmup", "warmup_ratio");
-  fields("max_grad_norm", max_grad_norm, {0, 1e9, Ends::above_least}, "largest joint norm of the gradients");
+  fields("max_grad_norm", max_grad_norm, {0, 1e9, Ends::above_least}, "gradients are clipped to this global norm");
   fields.renamed("clip", "max_grad_norm");
-  fields("weight_decay", adamw.weight_decay, {0, 100}, "AdamW's decay of matrices");
+  fields("weight_decay", adamw.weight_decay, {0, 100}, "AdamW's weight decay of matrices");
   fields("beta1", adamw.beta1, {0, 1, Ends::below_most}, "AdamW's decay of the first moment");
   fields("beta2", adamw.beta2, {0, 1, Ends::below_most}, "AdamW's decay of the second moment");
 }

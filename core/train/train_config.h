@@ -21,7 +21,8 @@ struct TrainConfig : Configurable {
 
   void visit(Fields& fields) override;
 
-  /// Learning rate of step 1, 2, ..: linear warm-up over the first `warmup_ratio` of all steps, then cosine to zero.
+  /// Learning rate of step 1, 2, ..: linear warm-up over the first `warmup_ratio` of all steps, then cosine decay to
+  /// zero.
   double lr_at(int64_t step) const;
 };
 

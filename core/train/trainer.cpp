@@ -63,7 +63,8 @@ void Trainer::open_metrics(const std::vector<std::string>& provenance, bool resu
   make_writable_folder(folder_.path + "/checkpoint");
   CsvTable table{provenance, kColumns, {}};
   if (resume && std::filesystem::exists(folder_.metrics())) {
-    // A power cut can leave half a row at the end; rows beyond the checkpoint belong to steps that will be taken again.
+    // A power failure can leave an incomplete last row; rows after the checkpoint belong to steps that will be
+    // repeated.
     const std::string content = read_file(folder_.metrics());
     if (!content.ends_with('\n')) write_file(folder_.metrics(), content.substr(0, content.rfind('\n') + 1));
     table = read_csv(folder_.metrics());
@@ -92,14 +93,14 @@ void Trainer::restore(const Checkpoint& from) {
   std::map<std::string, Tensor> wanted;
   for (const auto& item : model_->named_parameters()) wanted["model." + item.key()] = item.value();
   for (const auto& [name, tensor] : adamw_.state()) wanted["adamw." + name] = tensor;
-  for (const auto& [name, tensor] : wanted) {  // everything is checked before anything is changed
+  for (const auto& [name, tensor] : wanted) {  // check everything before changing anything
     const Tensor& stored = from.tensor(name);
     if (stored.sizes() != tensor.sizes() || stored.scalar_type() != tensor.scalar_type()) {
       fail("the checkpoint's tensor '{}' has another shape or dtype than the model of config.yaml", name);
     }
   }
   if (from.tensors.size() != wanted.size() + 1)
-    fail("the checkpoint holds tensors that the model of config.yaml has not");
+    fail("the checkpoint has tensors that the model of config.yaml does not have");
   for (auto& [name, tensor] : wanted) tensor.copy_(from.tensor(name));
   generator_.set_state(from.tensor("generator"));
   status_.step = from.json_field<int64_t>("step");

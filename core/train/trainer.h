@@ -1,4 +1,4 @@
-// The training loop: steps, evaluation, metrics, checkpoints, and continuing from one to the same bits.
+// The training loop: steps, evaluation, metrics, checkpoints, bitwise reproducible resume.
 #pragma once
 
 #include <functional>
@@ -27,14 +27,15 @@ enum class Next { step, stop };
 
 class Trainer {
  public:
-  /// `test` gives held-out batches 0, 1, ..; `provenance` goes into the CSV's header. Starts from freshly drawn
-  /// parameters, or from the folder's last checkpoint when `resume` (Error when it is damaged or of another model).
+  /// `test` returns held-out batches 0, 1, ..; `provenance` is written to the header of metrics.csv. Starts from newly
+  /// initialised parameters, or with `resume` from the folder's last checkpoint (Error if it is damaged or of another
+  /// model).
   Trainer(Decoder model, const TrainConfig& config, BatchSource train, const BatchSource& test, RunFolder folder,
           const std::vector<std::string>& provenance, bool resume, torch::Device device);
 
-  /// Trains to the end, or until `watch` returns `stop`; then a checkpoint is written from which the run can continue.
-  /// `watch` is called after every step, with `evaluated` true when the step ended with an evaluation. Throws Diverged
-  /// (the last checkpoint stays as it was), and Interrupted, after writing a checkpoint, when a signal asked to stop.
+  /// Trains to the end, or until `watch` returns `stop`; then writes a checkpoint from which the run can be resumed.
+  /// `watch` is called after every step, with `evaluated` true if the step ended with an evaluation. Throws Diverged
+  /// (the last checkpoint is unchanged), and Interrupted, after writing a checkpoint, on a signal.
   Outcome run(const std::function<Next(const TrainStatus&, bool evaluated)>& watch);
 
   const TrainStatus& status() const { return status_; }

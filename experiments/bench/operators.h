@@ -1,4 +1,4 @@
-// Operators on random inputs, for the figures that time them.
+// Random inputs of operators, for the figures that time them.
 #pragma once
 
 #include <torch/types.h>

@@ -12,7 +12,7 @@ namespace klab {
 
 double median_seconds(const std::function<void()>& call, const at::Tensor& like, double budget) {
   using Clock = std::chrono::steady_clock;
-  // Reading a number waits for all that the device was asked to do before.
+  // item() synchronises with the device.
   const auto wait = [&] {
     if (like.is_cuda()) at::zeros({1}, like.options()).item();
   };

@@ -1,4 +1,4 @@
-// Times of operators, for figures; klab bench has the ceilings beside them.
+// Timing of operators, for figures. `klab bench` also measures the machine's ceilings.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -7,8 +7,8 @@
 
 namespace klab {
 
-/// Median seconds of a call, over at least three and for about `budget` seconds, after one that warms up. Waits for the
-/// device of `like`.
+/// Median seconds per call, over at least three calls and about `budget` seconds, after a warm-up call. Synchronises
+/// with the device of `like`.
 double median_seconds(const std::function<void()>& call, const at::Tensor& like, double budget = 0.5);
 
 }  // namespace klab

@@ -1,4 +1,4 @@
-// Pieces of HTML pages that need nothing beside them.
+// Building blocks of self-contained HTML pages.
 #pragma once
 
 #include <string>
@@ -7,17 +7,17 @@
 
 namespace klab {
 
-/// Text for between tags and for attributes in double quotes.
+/// Escapes text for use between tags and in double-quoted attributes.
 std::string html_text(std::string_view text);
 
 /// Any bytes as base64 with padding.
 std::string base64(std::string_view bytes);
 
-/// A table with a header row; the cells are texts, escaped here. It scrolls by itself where the screen is narrow.
+/// A table with a header row. Escapes the cells. Scrolls horizontally on narrow screens.
 std::string html_table(const std::vector<std::string>& headers, const std::vector<std::vector<std::string>>& rows);
 
-/// A PNG file within the page, over its caption (text). A `wide` one has a row for itself, and scrolls rather than
-/// shrink to what nobody can read.
+/// A PNG file embedded in the page, with a caption (text). A `wide` figure takes a full row, and scrolls instead of
+/// shrinking on narrow screens.
 std::string html_figure(const std::string& png, const std::string& alt, const std::string& caption, bool wide = false);
 
 /// The whole page around `body`.

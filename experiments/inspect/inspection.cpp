@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/interrupt.h"
+#include "core/base/yaml.h"
 #include "core/inspect/recurrence_view.h"
 #include "core/model/headwise.h"
 #include "core/model/mixer_probe.h"
@@ -20,11 +21,11 @@ namespace {
 namespace fs = std::filesystem;
 using torch::Tensor;
 
-constexpr int64_t kRankTokens = 48;   // states along a sequence whose rank is taken
-constexpr int64_t kRankExamples = 8;  // sequences that their curves are of
+constexpr int64_t kRankTokens = 48;   // positions of a sequence at which the rank of the state is computed
+constexpr int64_t kRankExamples = 8;  // sequences for the rank curves
 
 void stop_when_asked() {
-  if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted while looking into the model");
+  if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted while inspecting the model");
 }
 
 RunConfig run_config(const InspectOptions& options) {
@@ -45,7 +46,7 @@ std::string checkpoint_path(const InspectOptions& options) {
   return path;
 }
 
-// The run's task with the keys that were given set otherwise.
+// The run's task with the given keys overridden.
 TaskConfig looked_at(const RunConfig& config, const InspectOptions& options, int64_t vocabulary) {
   struct Root : Configurable {
     TaskConfig task;
@@ -87,7 +88,7 @@ std::vector<Watched> mixers_of(const RunConfig& config, const Decoder& model) {
   return all;
 }
 
-// While it lives, every mixer is watched by a probe of its own.
+// Attaches a probe to every mixer for its lifetime.
 class Watch {
  public:
   template <class MakeProbe>
@@ -102,10 +103,11 @@ class Watch {
 
  private:
   std::vector<Watched>& mixers_;
-  std::deque<MixerProbe> probes_;  // whose addresses stay
+  std::deque<MixerProbe> probes_;  // a deque, for stable addresses
 };
 
-// How far weights [1, H, W, W] times values [1, W, H, V] are from the outputs [1, W, H, V].
+// Largest difference between weights [1, H, W, W] times values [1, W, H, V] and the outputs [1, W, H, V], relative to
+// the largest output.
 double unexplained(const Tensor& weights, const Tensor& v, const Tensor& o) {
   const Tensor wide = o.to(weights.scalar_type());
   const Tensor product = weights.matmul(v.to(weights.scalar_type()).transpose(1, 2)).transpose(1, 2);
@@ -119,7 +121,7 @@ void keep(MixerView& view, const Tensor& weights, const Tensor& v, const Tensor&
   view.weights = weights.squeeze(0).cpu();
 }
 
-// Shows the weights of the first `tokens` tokens, which no later token changes.
+// Records the weights of the first `tokens` tokens. Later tokens do not affect them.
 MixerProbe weights_probe(MixerView& view, int64_t tokens) {
   MixerProbe probe;
   probe.recurrence = [&view, tokens](const kernels::RecurrenceInputs& in, const Tensor& o) {
@@ -140,7 +142,7 @@ Tensor as_row(const std::vector<int64_t>& ids, const torch::Device& device) {
   return torch::tensor(ids, torch::kLong).unsqueeze(0).to(device);
 }
 
-// Without targets.
+// An example of given tokens, without targets.
 Example given_tokens(const std::vector<int64_t>& tokens, int64_t vocabulary) {
   Example given;
   for (const int64_t id : tokens) {
@@ -148,11 +150,11 @@ Example given_tokens(const std::vector<int64_t>& tokens, int64_t vocabulary) {
       refuse("--tokens: {} is not in the vocabulary of the model, 0..{}", id, vocabulary - 1);
     given.append(id);
   }
-  if (given.size() < 2) refuse("--tokens: there is nothing to see in less than two tokens; write 5,17,3");
+  if (given.size() < 2) refuse("--tokens: less than two tokens cannot be analysed; write 5,17,3");
   return given;
 }
 
-// A model may have more tokens than the task that it is shown.
+// The model's vocabulary may be larger than the task's.
 std::string name_of(const Task& task, int64_t id) {
   return id < task.vocabulary() ? task.token_name(id) : fmt::format("#{}", id);
 }
@@ -164,7 +166,7 @@ DrawnExample named(const Example& example, const Task& task) {
   return drawn;
 }
 
-// What the model says at the supervised positions; `logits` [T, vocabulary].
+// Adds the model's predictions at the supervised positions; `logits` [T, vocabulary].
 void answer(DrawnExample& drawn, const Tensor& logits, const Task& task) {
   const Tensor shares = logits.to(torch::kCPU, torch::kDouble).softmax(-1);
   for (int64_t t = 0; t < shares.size(0); ++t) {
@@ -188,7 +190,7 @@ void look_at_example(Inspection& found, std::vector<Watched>& mixers, Decoder& m
   answer(found.drawn, model->head(hidden.squeeze(0)), *task);
 }
 
-// 1 to T, evenly spaced where that is more than `most`.
+// All numbers of tokens from 1 to T, or, if T > most, `most` evenly spaced ones.
 std::vector<int64_t> numbers_of_tokens(int64_t T, int64_t most) {
   const int64_t n = std::min(T, most);
   std::vector<int64_t> all;

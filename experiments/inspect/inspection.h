@@ -1,4 +1,4 @@
-// A trained run seen from inside: what klab inspect finds out, before anything is drawn.
+// The analysis of a trained run by `klab inspect`, without the output.
 #pragma once
 
 #include <torch/types.h>
@@ -16,46 +16,46 @@ namespace klab {
 struct InspectOptions {
   std::string run;
   std::string checkpoint = "last";  ///< or "best"
-  std::vector<Assignment> task;     ///< keys `task.*` in which the input differs from what was trained
+  std::vector<Assignment> task;     ///< overrides of the run's `task.*` keys
   std::string split = "test";       ///< or "train"
-  int64_t examples = 128;           ///< that half-lives and accuracy are taken over
-  int64_t index = 0;                ///< of the example that is drawn
-  std::vector<int64_t> tokens{};    ///< drawn instead of an example, where there are some
-  int64_t most_tokens = 256;        ///< matrices show so many of its first tokens
-  std::optional<int64_t> seed{};    ///< of the examples; that of the run when absent
+  int64_t examples = 128;           ///< number of examples for half-lives and accuracy
+  int64_t index = 0;                ///< index of the example that is shown
+  std::vector<int64_t> tokens{};    ///< shown instead of an example, unless empty
+  int64_t most_tokens = 256;        ///< matrices show at most this many of its first tokens
+  std::optional<int64_t> seed{};    ///< seed of the examples; default: that of the run
   torch::Device device = torch::kCPU;
 };
 
-/// One mixer: of a whole layer, or of some heads of it (HV of them).
+/// One mixer: of a whole layer, or of a group of its heads (HV heads).
 struct MixerView {
   int64_t layer;
-  int64_t part;  ///< which kind of heads, where a layer mixes several; else -1
+  int64_t part;  ///< index of the head group if the layer has several kinds of mixers, else -1
   std::string mixer;
   bool linear = false;
 
-  /// Of the drawn example's first W tokens, [HV, W, W] float32 or float64 on the CPU: softmax weights, or the implicit
-  /// attention of a linear mixer.
+  /// Softmax weights, or the implicit attention of a linear mixer, of the shown example's first W tokens: [HV, W, W]
+  /// float32 or float64 on the CPU.
   torch::Tensor weights{};
-  /// Largest |weights x values - what the kernel gave|, as a share of the largest output: rounding alone.
+  /// Largest |weights x values - output of the kernel| over the largest output: only rounding errors.
   double unexplained = 0;
 
-  // Of linear mixers alone.
+  // Linear mixers only.
   Decays decays{};
-  torch::Tensor ranks{};  ///< effective rank of the state, [E, HV, P]: examples, heads, numbers of tokens
+  torch::Tensor ranks{};  ///< effective rank of the state, [E, HV, P]: examples, heads, positions
 
   std::string title() const;  ///< "layer 0: kda", "layer 0, heads of kind 1: mla"
-  std::string stem() const;   ///< the same for names of files: "layer0_kda"
+  std::string stem() const;   ///< the same for file names: "layer0_kda"
 };
 
-/// A supervised position of the drawn example.
+/// A supervised position of the shown example.
 struct Answer {
   int64_t position, label, predicted;
-  double probability;  ///< that the model gives to the label
+  double probability;  ///< the model's probability of the label
 };
 
 struct DrawnExample {
   std::vector<int64_t> inputs, labels;
-  std::vector<std::string> names;         ///< of the inputs, in the task's words
+  std::vector<std::string> names;         ///< the task's names of the inputs
   std::vector<std::string> target_names;  ///< "" where there is no target
   std::vector<Answer> answers;
   std::vector<std::string> predicted_names;  ///< of the answers
@@ -64,19 +64,19 @@ struct DrawnExample {
 struct Inspection {
   InspectOptions options;
   RunConfig config;  ///< of the run
-  TaskConfig task;   ///< what was looked at
+  TaskConfig task;   ///< the inspected task
   int64_t step = 0, parameters = 0;
   DrawnExample drawn;
   int64_t shown_tokens = 0;          ///< W
-  std::vector<int64_t> rank_tokens;  ///< P numbers of tokens
+  std::vector<int64_t> rank_tokens;  ///< P positions, as numbers of tokens seen
   Evaluation accuracy;
   std::vector<MixerView> mixers;
 
   bool any_linear() const;
 };
 
-/// Loads the run's model and looks into it. Throws UsageError for a folder that is no run or has no checkpoint yet, and
-/// for a task that the model has no tokens for; Error for a checkpoint that is damaged or of another model.
+/// Loads and analyses the run's model. Throws UsageError for a folder that is not a run or has no checkpoint yet, and
+/// for a task with a larger vocabulary than the model; Error for a damaged checkpoint or one of another model.
 Inspection inspect(const InspectOptions& options);
 
 }  // namespace klab

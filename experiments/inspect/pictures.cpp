@@ -16,14 +16,14 @@ namespace {
 
 using torch::Tensor;
 
-constexpr int64_t kPageHeads = 8;        // panels of a page of matrices
-constexpr int64_t kNamedTokens = 40;     // up to so many, the axes of a matrix name the tokens
+constexpr int64_t kPageHeads = 8;        // heat maps per picture
+constexpr int64_t kNamedTokens = 40;     // up to this many tokens, the axes of a heat map show token names
 constexpr int64_t kMostDrawnHeads = 16;  // heads in one picture of curves
-constexpr int64_t kMostBands = 4;        // bands of more would hide each other
+constexpr int64_t kMostBands = 4;        // more bands would hide each other
 constexpr const char* kTerminal = "pngcairo";
 
-// White is nothing. Shades change fastest around it, and the sooner, the more tokens share a row: a weight of several
-// times the even share shows in any length.
+// White is 0. Colours change fastest near 0, depending on the number of tokens in a row, so that a weight of several
+// times 1 / tokens is visible for any length.
 std::string palette(bool with_negative, int64_t tokens) {
   const double share = 1.0 / static_cast<double>(std::max<int64_t>(tokens, 32));
   const std::string positive = fmt::format(
@@ -34,7 +34,7 @@ std::string palette(bool with_negative, int64_t tokens) {
                      with_negative ? -1 : 0);
 }
 
-// From short to long.
+// Palette of half-lives, from short to long.
 constexpr const char* kLives =
     "set palette defined (0 '#fde725', 1 '#5ec962', 2 '#21918c', 3 '#3b528b', 4 '#440154')\n";
 
@@ -50,7 +50,7 @@ std::string background(const char* colour) {
                      colour);
 }
 
-// Rows of numbers; what is not finite leaves its place empty.
+// A matrix as a gnuplot data block. Non-finite elements are not drawn.
 std::string matrix_block(const std::string& name, const Tensor& matrix) {
   const Tensor wide = matrix.to(torch::kDouble).contiguous();
   const auto cell = wide.accessor<double, 2>();
@@ -66,12 +66,11 @@ std::string matrix_block(const std::string& name, const Tensor& matrix) {
 
 // --- Half-lives ------------------------------------------------------------------------------------------------
 
-// Powers of ten around the finite half-lives, those of channels that only reset not counted; nobody needs to tell apart
-// what lies beyond 10^-3 or 10^7 tokens.
+// The powers of ten around the finite, positive half-lives, clamped to 10^-3 .. 10^7 tokens.
 std::pair<double, double> decades(const Tensor& half_life) {
   const Tensor drawn = half_life.masked_select(half_life.isfinite().logical_and(half_life > 0)).clamp(1e-3, 1e7);
   if (drawn.numel() == 0) return {1, 10};
-  const double low = std::floor(std::log10(drawn.min().item<double>() / 1.25));  // the shortest bar is one, too
+  const double low = std::floor(std::log10(drawn.min().item<double>() / 1.25));  // so that the shortest bar is visible
   const double high = std::ceil(std::log10(drawn.max().item<double>()));
   return {std::pow(10, low), std::pow(10, std::max(high, low + 1))};
 }
@@ -81,7 +80,7 @@ void draw_half_life_map(const MixerView& view, const std::string& title, const s
   Tensor sorted = std::get<0>(view.decays.half_life.sort(1));  // [HV, C], infinite ones last
   sorted = sorted.masked_fill(sorted.eq(0), low);
   const int64_t heads = sorted.size(0), channels = sorted.size(1);
-  // gnuplot draws no image of a single row: every head has two, of half the height.
+  // gnuplot cannot draw an image with a single row, so every head has two rows of half the height.
   std::string script = matrix_block("lives", sorted.repeat_interleave(2, 0));
   script += head_of_script(1200, static_cast<int>(320 + std::min<int64_t>(45 * heads, 700))) + kLives;
   script += fmt::format("set logscale cb\nset cbrange [{}:{}]\nset format cb '%g'\n", low, high);
@@ -118,7 +117,7 @@ void draw_picture(const Picture& picture, const std::string& title, const std::s
   run_gnuplot(gnuplot_script(picture, options, kTerminal), out);
 }
 
-// One decay per head: a bar up to the top, and a word, where it never fades.
+// One decay per head, as bars. Heads without decay have a full bar and are labelled "never fades".
 void draw_half_life_bars(const MixerView& view, const std::string& title, const std::string& out) {
   const auto [low, high] = decades(view.decays.half_life);
   std::vector<std::string> names;
@@ -141,8 +140,8 @@ void draw_half_life_bars(const MixerView& view, const std::string& title, const 
 
 // --- Weights ---------------------------------------------------------------------------------------------------
 
-// Rows over the sum of their absolute values, so that a linear mixer's compare with softmax's, whose sums are 1: what
-// is normed behind the mixer is each token's output, whatever its size. Later tokens are no numbers.
+// Rows divided by the sum of their absolute values, so that linear mixers can be compared with softmax: their outputs
+// are normalised after the mixer, so the scale of a row does not matter. NaN for later tokens.
 Tensor shares_of(const Tensor& weights) {
   const Tensor sums = weights.abs().sum(-1, /*keepdim=*/true);
   const Tensor shares = weights / sums.masked_fill(sums.eq(0), 1);
@@ -150,7 +149,7 @@ Tensor shares_of(const Tensor& weights) {
   return shares.masked_fill(later, std::numeric_limits<double>::quiet_NaN());
 }
 
-// "k7 → v3" where a target is asked for.
+// "k7 → v3" for a token with a target.
 std::string reading_token(const DrawnExample& drawn, size_t t) {
   return drawn.target_names[t].empty() ? drawn.names[t] : drawn.names[t] + " → " + drawn.target_names[t];
 }
@@ -169,7 +168,7 @@ std::string token_tics(const DrawnExample& drawn, int64_t tokens) {
                      join(reading), size);
 }
 
-// Where the squares of a page of matrices stand, in pixels. gnuplot's own layout leaves much of the page empty.
+// The layout of a page of heat maps, in pixels. gnuplot's own layout wastes space.
 struct PageOfSquares {
   static constexpr int kSide = 520, kRight = 116, kTitle = 50, kAbove = 60;
 
@@ -181,7 +180,7 @@ struct PageOfSquares {
         width(columns * (left + kSide + kRight)),
         height(rows * (kAbove + kSide + below) + kTitle) {}
 
-  // The margins of square number `i`, as shares of the page.
+  // The margins of heat map number `i`, as fractions of the page.
   std::string margins(int i) const {
     const int x = i % columns * (left + kSide + kRight) + left;
     const int y = kTitle + i / columns * (kAbove + kSide + below) + kAbove;  // from the top
@@ -193,7 +192,7 @@ struct PageOfSquares {
         across(x), across(x + kSide), up(y), up(y + kSide));
   }
 
-  // The axes' labels: gnuplot's own stand far off names that are turned.
+  // The axis labels. gnuplot would place its own too far from rotated tic labels.
   std::string labels() const {
     const auto share = [](int pixels) { return static_cast<double>(pixels) / kSide; };
     return fmt::format(
@@ -205,7 +204,7 @@ struct PageOfSquares {
   int columns, rows, left, below, width, height;
 
  private:
-  // Room for the longest name along an axis.
+  // Width of the longest name along an axis.
   static int letters(const Inspection& found, bool reading) {
     if (found.shown_tokens > kNamedTokens) return 30;
     size_t longest = 0;

@@ -8,25 +8,25 @@
 
 namespace klab {
 
-/// A picture in the output folder.
+/// A picture file in the output folder.
 struct DrawnPicture {
-  std::string file;  ///< its name there
+  std::string file;  ///< file name
   std::string title;
-  std::string alt;    ///< what it shows, for who cannot see it
-  bool wide = false;  ///< too much in a row for half of a page
+  std::string alt;    ///< alternative text
+  bool wide = false;  ///< takes the full width of the page
 };
 
-/// Half-lives of one linear mixer, heads x channels sorted, or a bar per head where each has one decay. Without a
-/// picture ("" as its file) where nothing fades.
+/// Half-lives of one linear mixer: a heat map of heads x sorted channels, or a bar per head if each head has one decay.
+/// Draws nothing (`file` is "") if there is no decay.
 DrawnPicture draw_half_lives(const MixerView& view, const std::string& folder);
 
-/// Weights of the drawn example as heat maps, eight heads a page.
+/// Weights of the shown example as heat maps, eight heads per picture.
 std::vector<DrawnPicture> draw_weights(const MixerView& view, const Inspection& found, const std::string& folder);
 
 /// Effective rank of a linear mixer's states over tokens, a curve per head.
 DrawnPicture draw_ranks(const MixerView& view, const Inspection& found, const std::string& folder);
 
-/// Accuracy by slices of difficulty. Without a picture where the task has no difficulty.
+/// Accuracy by difficulty. Draws nothing (`file` is "") if the task has no difficulty measure.
 DrawnPicture draw_accuracy(const Evaluation& of, const std::string& folder);
 
 }  // namespace klab

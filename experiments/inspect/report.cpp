@@ -31,7 +31,7 @@ std::string how_to_read(const std::vector<std::string>& paragraphs) {
   return out + "</div>\n";
 }
 
-// What was looked at otherwise than trained: "length 64 (trained: 32)".
+// A setting and, if it differs, the trained value: "length 64 (trained: 32)".
 std::string with_trained(const std::string& name, const std::string& now, const std::string& trained) {
   return now == trained ? fmt::format("{} {}", name, now) : fmt::format("{} {} (trained: {})", name, now, trained);
 }
@@ -41,8 +41,8 @@ std::string input_text(const Inspection& found) {
   return join({with_trained("task", now.name, trained.name),
                with_trained("length", fmt::format("{}", now.length), fmt::format("{}", trained.length)),
                with_trained("vocab", fmt::format("{}", now.vocab), fmt::format("{}", trained.vocab))}) +
-         (found.options.split == "train" ? "; examples that were trained on" : "; held-out examples") +
-         (found.options.seed ? fmt::format(", drawn by seed {}", *found.options.seed) : "");
+         (found.options.split == "train" ? "; training examples" : "; held-out examples") +
+         (found.options.seed ? fmt::format(", seed {}", *found.options.seed) : "");
 }
 
 std::string header(const Inspection& found, const std::vector<std::string>& provenance) {
@@ -70,9 +70,9 @@ std::string header(const Inspection& found, const std::vector<std::string>& prov
   }
   out += html_table({"run", found.options.run}, rows);
   out +=
-      "<p>A token mixer is the part of a layer that carries information from token to token. This page looks at what "
-      "each of them does on this input: how long it remembers, which tokens it reads, how much it holds, and where "
-      "the model fails.</p>\n";
+      "<p>A token mixer is the part of a layer that moves information between tokens. This page shows for every mixer "
+      "the half-lives of its state, the tokens that it attends to and the effective rank of its state, and the "
+      "accuracy of the model by difficulty.</p>\n";
   return out;
 }
 
@@ -96,26 +96,24 @@ std::vector<std::vector<std::string>> half_life_rows(const Inspection& found) {
 
 std::string half_life_section(const Inspection& found, const std::string& folder) {
   std::string out = "<h2>How long does the state last?</h2>\n";
-  if (!found.any_linear()) return out + "<p>No layer has a recurrent state: all keep every token.</p>\n";
+  if (!found.any_linear()) return out + "<p>No layer has a recurrent state: all layers are attention.</p>\n";
   out += how_to_read(
-      {"A linear layer keeps one matrix per head instead of all past tokens. A gate lets it fade at every token. The "
-       "half-life is the number of tokens until half of it is left: ln 2 / &minus;g, with g the mean over tokens and "
-       "examples of the logarithm of what a step keeps. KDA and its kin have a gate for every channel (row) of the "
-       "matrix; Gated DeltaNet, Mamba2 and RetNet one for the whole head; some have none.",
-       "In the pictures each row is a head, its channels sorted from short to long; yellow forgets within a few "
-       "tokens, "
-       "violet keeps for long, black never fades. A head with both has a short and a long memory at once. A half-life "
-       "far "
-       "beyond the length of the input is as good as no decay. Steps that keep nothing at all (hard resets) are "
-       "counted "
-       "apart. What the delta rule erases on purpose, when it writes to an old key, is not decay and not shown here."});
+      {"A linear layer has one state matrix per head instead of a cache of all past tokens. Its gate decays the "
+       "state at every token. The half-life is the number of tokens after which half of the state is left: ln 2 / "
+       "&minus;g, with g the mean log-decay over tokens and examples. KDA and its relatives have a decay for every "
+       "channel (row) of the matrix; Gated DeltaNet, Mamba2 and RetNet have one per head; some mixers have none.",
+       "In the pictures each row is a head, with its channels sorted from short to long half-lives: yellow channels "
+       "decay within a few tokens, violet ones slowly, black ones not at all. A head with both has a short and a "
+       "long memory. A half-life far beyond the length of the input has the effect of no decay. Hard resets, which "
+       "erase the state completely, are counted separately. What the delta rule erases when it writes to an existing "
+       "key is not decay and not shown here."});
   out += "<div class=\"figures\">\n";
   for (const MixerView& view : found.mixers) {
     if (!view.linear) continue;
     const DrawnPicture drawn = draw_half_lives(view, folder);
-    out += drawn.file.empty()
-               ? fmt::format("<p>{}: nothing fades, the half-life is infinite.</p>\n", html_text(view.title()))
-               : figure(drawn, folder);
+    out += drawn.file.empty() ? fmt::format("<p>{}: nothing fades (no decay), the half-life is infinite.</p>\n",
+                                            html_text(view.title()))
+                              : figure(drawn, folder);
   }
   out += "</div>\n";
   return out + html_table({"mixer", "head", "channels", "shortest", "middle", "longest (tokens)", "hard resets"},
@@ -126,23 +124,19 @@ std::string half_life_section(const Inspection& found, const std::string& folder
 
 std::string weights_section(const Inspection& found, const std::string& folder) {
   const auto all = static_cast<int64_t>(found.drawn.inputs.size());
-  std::string out = "<h2>Which tokens does each token read?</h2>\n";
+  std::string out = "<h2>Which tokens does each token attend to?</h2>\n";
   out += how_to_read(
-      {"Softmax attention gives every earlier token a weight; the weights of a row sum to 1. A linear layer has no "
-       "such "
-       "matrix, but its output too is a weighted sum of the earlier tokens' values, o<sub>t</sub> = &Sigma; "
-       "A<sub>ts</sub> v<sub>s</sub>, and the weights A follow from its gates, keys and queries alone. So the two can "
-       "be "
-       "laid side by side.",
-       "Each row is a token that reads, each column a token that is read; the grey triangle is the future. "
-       "Blue adds what stands there, orange takes it away (softmax cannot), white does not look. Rows of linear layers "
-       "are drawn as shares of the sum of their absolute weights, because the output is normed behind; "
-       "the CSV files have the weights as they are. A bright spot in the row of a question, at the token that holds "
-       "the "
-       "answer, means that this head answers it; a diagonal passes on the token itself, one beside it the token "
-       "before. "
-       "Short convolutions, which many linear layers have before the recurrence, let a value hold a little of "
-       "its last few neighbours, so the spot may stand a token or so away."});
+      {"Softmax attention gives every earlier token a weight; the weights of a row sum to 1. A linear layer does not "
+       "compute such a matrix, but its output is also a weighted sum of the earlier tokens' values, o<sub>t</sub> = "
+       "&Sigma; A<sub>ts</sub> v<sub>s</sub>, and the weights A (its implicit attention) depend only on its gates, "
+       "keys and queries. So both kinds of layers can be compared.",
+       "Each row is a query token, each column a key token; the grey triangle is the future. Blue weights are "
+       "positive, orange ones negative (only in linear layers), white ones zero. Rows of linear layers are divided "
+       "by the sum of their absolute weights, because the output is normalised after the mixer; the CSV files have "
+       "the original weights. A bright spot in the row of a question, at the token that holds the answer, means that "
+       "this head retrieves it. A diagonal copies the token itself, the diagonal next to it the previous token. "
+       "Short convolutions, which many linear layers apply before the recurrence, mix a few adjacent tokens into a "
+       "value, so the spot may be off by a token or two."});
   if (found.shown_tokens < all) {
     out += fmt::format("<p>Shown are the first {} of the example's {} tokens; --most-tokens shows more.</p>\n",
                        found.shown_tokens, all);
@@ -152,8 +146,8 @@ std::string weights_section(const Inspection& found, const std::string& folder) 
     for (const DrawnPicture& drawn : draw_weights(view, found, folder)) out += figure(drawn, folder);
   }
   out +=
-      "</div>\n<p>The matrices are checked: weights times values must give what the layer computed. Largest "
-      "difference, as a share of the largest output:</p>\n";
+      "</div>\n<p>Check of the matrices: weights times values must equal the output of the layer. Largest difference, "
+      "relative to the largest output:</p>\n";
   std::vector<std::vector<std::string>> rows;
   for (const MixerView& view : found.mixers) {
     rows.push_back(
@@ -164,10 +158,10 @@ std::string weights_section(const Inspection& found, const std::string& folder) 
 
 std::string example_section(const Inspection& found) {
   const DrawnExample& drawn = found.drawn;
-  std::string out = "<h2>The example that is drawn</h2>\n";
+  std::string out = "<h2>The example</h2>\n";
   const std::string which = found.options.tokens.empty()
                                 ? fmt::format("Example {} of the {} split", found.options.index, found.options.split)
-                                : "The tokens that were given, without targets";
+                                : "The given tokens, without targets";
   out += fmt::format("<p>{}, {} tokens:</p>\n<p><code>{}</code></p>\n", html_text(which), drawn.inputs.size(),
                      html_text(join(drawn.names, " ")));
   if (drawn.answers.empty()) return out;
@@ -180,7 +174,7 @@ std::string example_section(const Inspection& found) {
                     drawn.predicted_names[i], answer.predicted == answer.label ? "right" : "wrong",
                     percent(answer.probability)});
   }
-  out += html_table({"position", "token", "target", "the model says", "that is", "probability of the target"}, rows);
+  out += html_table({"position", "token", "target", "prediction", "result", "probability of the target"}, rows);
   if (drawn.answers.size() > kMostRows) {
     out += fmt::format("<p>These are the first {} of {} targets; example.csv has all.</p>\n", kMostRows,
                        drawn.answers.size());
@@ -195,11 +189,12 @@ std::string rank_section(const Inspection& found, const std::string& folder) {
   std::string out = "<h2>How much does the state hold?</h2>\n";
   out += how_to_read(
       {"The state of a head is a matrix from keys to values. Its effective rank is the number of directions that it "
-       "really uses: exp of the entropy of its singular values, as shares of their sum. One stored pair is a rank of "
-       "1; "
-       "n equally strong pairs with keys at right angles are a rank of n; the most is the smaller side of the matrix.",
-       "A curve that rises while things are told and then stays keeps them apart. One that levels off early is full or "
-       "forgets as fast as it learns; one near 1 is governed by a single direction."});
+       "uses: exp of the entropy of its singular values, normalised to sum 1. One stored key-value pair gives rank "
+       "1, n equally strong pairs with orthogonal keys give rank n; the maximum is the smaller dimension of the "
+       "matrix.",
+       "A curve that rises while pairs are written and then stays constant stores them separately. A curve that "
+       "saturates early has reached its capacity or forgets as fast as it writes; one near 1 is dominated by a single "
+       "direction."});
   out += "<div class=\"figures\">\n";
   for (const MixerView& view : found.mixers) {
     if (view.linear) out += figure(draw_ranks(view, found, folder), folder);
@@ -211,10 +206,8 @@ std::string accuracy_section(const Inspection& found, const std::string& folder)
   const Evaluation& of = found.accuracy;
   std::string out = "<h2>Where does the model fail?</h2>\n";
   out += how_to_read({fmt::format(
-      "Every target has a difficulty by the task's own measure, here: {}. Bars show the share of right answers among "
-      "the "
-      "targets of that difficulty. Where there are many difficulties, those from one power of two to the next stand "
-      "together under the smallest.",
+      "Every target has a difficulty, measured by the task; here: {}. Bars show the accuracy on the targets of each "
+      "difficulty. If there are many difficulties, they are grouped by powers of two, labelled by the smallest.",
       html_text(of.measure))});
   const DrawnPicture drawn = draw_accuracy(of, folder);
   if (!drawn.file.empty()) out += figure(drawn, folder);
@@ -229,8 +222,7 @@ std::string accuracy_section(const Inspection& found, const std::string& folder)
 }
 
 std::string files_section(const std::vector<NamedTable>& tables) {
-  std::string out =
-      "<h2>The numbers</h2>\n<p>Beside this page lie the pictures, and the numbers behind them as CSV:</p>\n<ul>\n";
+  std::string out = "<h2>Files</h2>\n<p>The same folder contains the pictures and their data as CSV:</p>\n<ul>\n";
   for (const NamedTable& table : tables) out += fmt::format("<li><code>{}</code></li>\n", html_text(table.file));
   return out + "</ul>\n";
 }

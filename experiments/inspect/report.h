@@ -1,4 +1,4 @@
-// The page that explains what klab inspect found.
+// The HTML report of klab inspect.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace klab {
 
-/// Draws every picture into `folder` and returns the page that holds them all: HTML without anything beside it.
+/// Draws every picture into `folder` and returns a self-contained HTML page that embeds them.
 std::string inspection_report(const Inspection& found, const std::vector<NamedTable>& tables,
                               const std::vector<std::string>& provenance, const std::string& folder);
 

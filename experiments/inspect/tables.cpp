@@ -10,7 +10,7 @@ using torch::Tensor;
 std::string text(int64_t value) { return fmt::format("{}", value); }
 std::string text(double value) { return fmt::format("{:.9g}", value); }
 
-// What the rows of a mixer begin with.
+// The first cells of a mixer's rows.
 std::vector<std::string> place(const MixerView& view) {
   return {text(view.layer), view.part < 0 ? "" : text(view.part), view.mixer};
 }

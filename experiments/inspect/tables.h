@@ -1,4 +1,4 @@
-// The numbers behind the pictures of klab inspect, as CSV.
+// The data of the pictures of klab inspect, as CSV.
 #pragma once
 
 #include <string>
@@ -9,13 +9,13 @@
 
 namespace klab {
 
-/// A file for the output folder.
+/// A CSV file for the output folder.
 struct NamedTable {
   std::string file;
   CsvTable table;
 };
 
-/// half_life.csv, effective_rank.csv (where there are linear mixers), weights_<mixer>.csv, accuracy.csv, example.csv.
+/// half_life.csv and effective_rank.csv (if there are linear mixers), weights_<mixer>.csv, accuracy.csv, example.csv.
 std::vector<NamedTable> inspection_tables(const Inspection& found, const std::vector<std::string>& provenance);
 
 }  // namespace klab

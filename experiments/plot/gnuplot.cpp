@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A name that is gone at the end, whatever happens.
+// A temporary file that is deleted at the end of its scope.
 struct Temporary {
   explicit Temporary(std::string name) : path(std::move(name)) {}
   ~Temporary() { ::unlink(path.c_str()); }
@@ -25,8 +25,8 @@ struct Temporary {
 
 }  // namespace
 
-// Backticks would run a command. Single quotes would need no escapes but for themselves, and gnuplot 5.4 misreads a
-// doubled one at the beginning.
+// Backticks would run a command. Double quotes, because gnuplot 5.4 misreads an escaped single quote at the beginning
+// of a single-quoted string.
 std::string gnuplot_text(const std::string& text, bool tic) {
   std::string out = "\"";
   for (const char c : text) {
@@ -43,8 +43,8 @@ std::string gnuplot_text(const std::string& text, bool tic) {
   return out + "\"";
 }
 
-// Without the user's own settings. It reads and writes open files, for it would take a name that begins with '|' or '<'
-// for a command.
+// Ignores the user's gnuplot settings. The script and image are passed as open files, because gnuplot would treat a
+// file name that begins with '|' or '<' as a command.
 void run_gnuplot(const std::string& script, const std::string& out) {
   if (!has_program("gnuplot")) {
     fail("gnuplot, which draws the pictures, is not installed: apt-get install gnuplot-nox (or gnuplot)");

@@ -7,44 +7,45 @@
 
 namespace klab {
 
-/// What to draw. Every empty field is decided from the columns, see each.
+/// What to draw. Empty fields have defaults that depend on the columns, described at each field.
 struct PlotOptions {
   /// CSV files, drawn into one picture.
   std::vector<std::string> files;
-  /// "": step, else the first column of numbers that varies, else one of texts. Texts along x make bars.
+  /// Default: step, else the first numeric column that varies, else the first text column that varies. A text column
+  /// gives a bar chart.
   std::string x;
-  /// "": acc_seq, else loss, else the last column of numbers.
+  /// Default: acc_seq, else loss, else the last numeric column.
   std::string y;
-  /// Which rows, where there is a column `split`. "": test when there is such a row. "all": every row.
+  /// Selects rows by the column `split`, if there is one. Default: test if there are such rows. "all": every row.
   std::string split;
-  /// "task.name=mqar": only rows with that cell; all of them must hold.
+  /// "task.name=mqar": only rows with that value. Several conditions must all hold.
   std::vector<std::string> where;
-  /// A column drawn as colour over x and y (both then by name): a heat map for each group, rows that share a place
-  /// averaged.
+  /// A column drawn as colour over x and y, which must then be given: one heat map per group, with the mean of the rows
+  /// of each cell.
   std::string heat;
-  /// Numbers along x make bars too.
+  /// Draws bars for a numeric x too.
   bool bars = false;
-  /// "power": through the points of each group the line factor x^exponent, both axes logarithmic.
+  /// "power": fits factor x^exponent to the points of each group, with logarithmic axes.
   std::string fit;
-  /// Columns that name a curve, "mixer,lr"; `run` is the file's folder. "": those that vary. "none": one
-  /// curve. Rows that share curve and x (seeds) become their mean in a band from the lowest to the highest; over
-  /// steps, a seed whose run ended stays at its last value.
+  /// Columns that define a curve, "mixer,lr"; `run` is the file's folder. Default: those that vary. "none": one
+  /// curve. Rows with the same curve and x (seeds) are drawn as their mean with a band from the lowest to the highest;
+  /// over steps, a run that ended early keeps its last value.
   std::string group_by;
-  /// The picture; .png or .svg says the format.
+  /// The output file, .png or .svg.
   std::string out;
   std::string title;
-  /// "": the column's name in plain words.
+  /// Default: a readable name of the column.
   std::string x_label, y_label;
-  /// x is also logarithmic where its values are few and grow by factors (lr, length).
+  /// x is also logarithmic if it has few values that grow by factors (lr, length).
   bool log_x = false, log_y = false;
-  /// Pixels; text and lines grow with them.
+  /// Pixels; text and lines scale with them.
   int64_t width = 1200, height = 750;
   double font_scale = 1.0;
 };
 
-/// Draws, and returns a line of text for each fit; `out` holds the whole new picture or what it held before. Throws
-/// UsageError for options and columns that make no sense, and Error, naming file and row, for cells that are no finite
-/// numbers, and when gnuplot is missing or fails.
+/// Writes the picture to `out` atomically and returns a line of text for each fit. Throws UsageError for invalid
+/// options or columns; Error that names file and row for cells that are not finite numbers; Error if gnuplot is missing
+/// or fails.
 std::vector<std::string> plot(const PlotOptions& options);
 
 }  // namespace klab

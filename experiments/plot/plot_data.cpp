@@ -54,7 +54,7 @@ bool PlotData::is_numeric(size_t column) const {
 
 std::string PlotData::key(size_t row, const std::vector<size_t>& columns) const {
   std::string key;
-  for (const size_t column : columns) key += cell(row, column) + '\n';  // no cell holds a line break
+  for (const size_t column : columns) key += cell(row, column) + '\n';  // cells have no line breaks
   return key;
 }
 
@@ -62,13 +62,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Number columns that say what was run rather than what came out; only these can tell curves apart.
+// Numeric columns that are settings and not results; only these can define curves.
 const std::set<std::string> kParameters = {"lr",    "length",   "width", "layers", "heads",
                                            "pairs", "head_dim", "vocab", "batch"};
 
 bool is_seed(const std::string& column) { return last_part(column) == "seed"; }
 
-// Runs are called by their folder, or by the whole path where folders do not tell them apart.
+// Runs are named by their folder, or by the whole path if folder names are not unique.
 std::vector<std::string> run_names(const std::vector<std::string>& files) {
   std::vector<std::string> names;
   for (const std::string& file : files) {
@@ -122,7 +122,7 @@ void keep_rows(PlotData& data, size_t column, const std::string& wanted) {
   data = std::move(kept);
 }
 
-// A run trains and is tested at the same steps; what it learned shows on the held-out rows.
+// Keeps the rows of the wanted split; by default the test rows, because train rows exist at the same steps.
 void keep_split(PlotData& data, std::string wanted) {
   if (!data.table.has("split")) {
     if (!wanted.empty() && wanted != "all") refuse("split = {}: the file has no column 'split'", wanted);
@@ -139,7 +139,7 @@ void keep_split(PlotData& data, std::string wanted) {
   keep_rows(data, column, wanted);
 }
 
-// "column=value"; a list of one is also found by its item.
+// "column=value"; a list with one item is also matched by that item.
 void keep_where(PlotData& data, const std::string& condition) {
   const size_t equals = condition.find('=');
   if (equals == std::string::npos) refuse("where = {}: must be column=value", condition);
@@ -172,7 +172,7 @@ size_t choose_x(const PlotData& data, const std::string& wanted, size_t y) {
       if (data.is_numeric(column) == numeric) return column;
     }
   }
-  refuse("no column varies along which '{}' could be drawn; name one as x. Columns: {}", data.name(y),
+  refuse("no other column varies, so '{}' has no x axis; name one as x. Columns: {}", data.name(y),
          join(data.table.columns));
 }
 
@@ -186,7 +186,7 @@ bool differs_among(const PlotData& data, const std::vector<size_t>& alike, size_
   return false;
 }
 
-// A parameter that was varied has several values at one x; a schedule (lr over the steps of a run) has one.
+// Whether a setting was varied: it has several values at one x. A schedule (lr over the steps of a run) has only one.
 bool was_varied(const PlotData& data, size_t column, std::vector<size_t> groups, size_t x) {
   if (kParameters.count(last_part(data.name(column))) == 0 || !data.is_numeric(column)) return false;
   if (data.values(column).size() > kMostCurves) return false;
@@ -194,8 +194,8 @@ bool was_varied(const PlotData& data, size_t column, std::vector<size_t> groups,
   return differs_among(data, groups, column);
 }
 
-// Texts that vary and parameters that were varied; and the run, where rows of different runs would else
-// share a curve though no seed tells them apart: those are no repeats.
+// The default groups: text columns that vary, settings that were varied, and the run, if otherwise rows of different
+// runs with the same seed would share a curve.
 std::vector<size_t> usual_groups(const PlotData& data, const PlotColumns& columns) {
   const size_t count = data.table.columns.size();
   const size_t run = data.table.has("run") ? data.table.column("run") : count;

@@ -20,7 +20,7 @@ size_t place_of(const std::vector<std::string>& values, const std::string& value
   return static_cast<size_t>(std::find(values.begin(), values.end(), value) - values.begin());
 }
 
-// Along an axis: numbers in their order; among numbers a word ("all") is no place.
+// The values along an axis: numbers sorted; if there are numbers, texts ("all") are left out.
 std::vector<std::string> places(const PlotData& data, size_t column) {
   std::vector<std::string> values = data.values(column);
   const auto is_number = [](const std::string& text) { return parse_number(text).has_value(); };
@@ -38,7 +38,7 @@ struct Cell {
 
 struct Panel {
   std::string name;
-  std::map<std::pair<size_t, size_t>, Cell> cells;  // by place along x and y
+  std::map<std::pair<size_t, size_t>, Cell> cells;  // by index along x and y
 };
 
 struct Heat {
@@ -84,7 +84,7 @@ Heat collect(const PlotData& data, const PlotOptions& options) {
       share = share && mean >= 0 && mean <= 1;
     }
   }
-  if (share) heat.low = 0, heat.high = 1;  // so that pictures can be compared
+  if (share) heat.low = 0, heat.high = 1;  // the same colour scale in all pictures of fractions
   if (heat.low == heat.high) heat.high = heat.low + 1;
   return heat;
 }
@@ -111,7 +111,7 @@ std::string heat_script(const PlotData& data, const PlotOptions& options, const 
   std::string out = fmt::format(
       "set encoding utf8\nset terminal {} size {},{} noenhanced font 'sans-serif,{:.1f}' background rgb '#ffffff'\n",
       terminal, options.width, options.height, 13 * options.font_scale * zoom);
-  // Dark for little, bright for much, told apart in grey too.
+  // From dark to bright, so that it also works in greyscale.
   out += "set palette defined (0 '#30123b', 0.25 '#2c6fbb', 0.5 '#35b779', 0.75 '#c8d849', 1 '#fdf6b0')\n";
   out += fmt::format("set cbrange [{}:{}]\nset cblabel {}\nunset key\nset tics out nomirror\n", heat.low, heat.high,
                      gnuplot_text(column_name(options.heat)));
@@ -130,7 +130,7 @@ std::string heat_script(const PlotData& data, const PlotOptions& options, const 
     out += "EOD\n";
     plots += fmt::format("set title {}\nplot $h{} using 1:2:3 with image pixels", gnuplot_text(heat.panels[i].name), i);
     if (numbers) {
-      // Dark text on bright cells, and the other way round.
+      // Dark text on bright cells, bright text on dark ones.
       plots += fmt::format(
           ", $h{0} using 1:2:(sprintf('%.2g',$3)):($3 > {1} ? 0x000000 : 0xffffff) with labels font ',{2:.1f}' tc rgb "
           "variable",

@@ -1,4 +1,4 @@
-// Heat maps: a number as colour over two others.
+// Heat maps: one column as colour over two others.
 #pragma once
 
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace klab {
 
-/// A gnuplot script: a panel for each value of options.group_by, cells in the order of their numbers, with the number
-/// written in each where there is room. Throws UsageError without x and y, or when there are too many cells.
+/// A gnuplot script with a panel for each value of options.group_by, sorted axes, and the number in each cell if it
+/// fits. Throws UsageError without x and y, or if there are too many cells.
 std::string heat_script(const PlotData& data, const PlotOptions& options, const std::string& terminal);
 
 }  // namespace klab

@@ -20,7 +20,7 @@ namespace {
 
 constexpr size_t kMostNames = 20;  // categories along a text axis
 
-// Columns that have a better name than their own words.
+// Readable names of known columns.
 const std::map<std::string, std::string> kColumnNames = {
     {"step", "training step"},
     {"loss", "cross-entropy loss (nats)"},
@@ -72,7 +72,7 @@ double finite(const PlotData& data, size_t row, size_t column, bool log) {
   return *value;
 }
 
-// "KDA, lr 0.001": numbers need their column's name beside them once there is more than one part.
+// "KDA, lr 0.001": numbers are preceded by their column's name if there are several groups.
 std::string curve_name(const PlotData& data, size_t row, const std::vector<size_t>& groups) {
   std::vector<std::string> parts;
   for (const size_t column : groups) {
@@ -84,7 +84,7 @@ std::string curve_name(const PlotData& data, size_t row, const std::vector<size_
   return join(parts);
 }
 
-// Orders curves by number where a column holds numbers, else by first appearance.
+// Sort key of a curve: by value for numeric columns, else by order of appearance.
 std::vector<double> curve_rank(const PlotData& data, size_t row, const std::vector<size_t>& groups) {
   std::vector<double> rank;
   for (const size_t column : groups) {
@@ -100,10 +100,10 @@ std::vector<double> curve_rank(const PlotData& data, size_t row, const std::vect
   return rank;
 }
 
-// The runs of one curve, told apart by their seeds: what each said last.
+// The last value of each run of a curve; runs are identified by their seeds.
 struct Endings {
   std::map<std::string, std::pair<double, double>> last;  // x and y, by seed
-  bool mixed = false;                                     // a seed stands for several runs
+  bool mixed = false;                                     // several runs share a seed
 
   void add(const std::string& seed, double x, double y) {
     const auto [at, fresh] = last.try_emplace(seed, x, y);
@@ -112,7 +112,7 @@ struct Endings {
   }
 };
 
-// A run that solved its task early says no more, and a mean over the others alone would fall for it.
+// Extends runs that ended early (solved tasks) by their last value; otherwise the mean would drop when they end.
 bool hold_last_values(PlotCurve& curve, const Endings& endings) {
   bool any = false;
   for (auto& [x, point] : curve.points) {
@@ -125,7 +125,7 @@ bool hold_last_values(PlotCurve& curve, const Endings& endings) {
   return any;
 }
 
-// The curves in the order of the legend. Where x holds names, a row's x is the place of its name.
+// The curves in the order of the legend. For a text column x, the position is the index of the name.
 std::vector<PlotCurve> gather(const PlotData& data, const PlotColumns& columns, const std::vector<std::string>& names,
                               bool log_x, bool log_y, bool* held) {
   std::map<std::string, PlotCurve> by_key;
@@ -153,7 +153,7 @@ std::vector<PlotCurve> gather(const PlotData& data, const PlotColumns& columns, 
   return curves;
 }
 
-// Through the means over seeds.
+// Fits a power law to the means over seeds.
 void fit(PlotCurve& curve) {
   std::vector<std::pair<double, double>> points;
   for (const auto& [x, point] : curve.points) points.emplace_back(x, point.mean());
@@ -180,7 +180,7 @@ std::string tic_text(double value) {
   return text;
 }
 
-// Room around the data, so that no curve runs along the frame.
+// Adds a margin around the data, so that no curve overlaps the frame.
 void widen(PlotAxis& axis, double margin) {
   if (axis.log) {
     const double factor = std::pow(axis.high / axis.low, margin);
@@ -194,7 +194,7 @@ void widen(PlotAxis& axis, double margin) {
   axis.high += margin * span;
 }
 
-// Large numbers are drawn in thousands or millions, and the label says so.
+// Scales large numbers to thousands or millions and adds that to the label.
 void shrink(PlotAxis& axis) {
   if (axis.log || axis.high < 1e5) return;
   const bool millions = axis.high >= 1e7;
@@ -202,8 +202,8 @@ void shrink(PlotAxis& axis) {
   axis.scale = millions ? 1e-6 : 1e-3;
 }
 
-// 1, 2, 5, 10, ..; within a narrow range, where these are too few, round numbers at equal steps. Over many powers of
-// ten gnuplot's own are good.
+// Tics at 1, 2, 5, 10, ..; for a narrow range with too few of these, round numbers at equal steps. For many powers of
+// ten gnuplot's own tics are used.
 void set_log_tics(PlotAxis& axis) {
   constexpr double kWide = 200;
   constexpr size_t kFewest = 4;
@@ -274,7 +274,7 @@ void set_axes(Picture& picture, const std::vector<std::string>& names, bool shar
   set_y_axis(picture.y, picture.bars, share);
 }
 
-// Says what the band is, and what the curves are when one column of numbers tells them apart.
+// Sets the caption of the bands, and the legend's title if one numeric column defines the curves.
 void set_words(Picture& picture, const PlotData& data, const PlotColumns& columns) {
   size_t most = 1;
   for (const PlotCurve& curve : picture.curves) {
@@ -297,12 +297,11 @@ Picture compose_picture(const PlotData& data, const PlotColumns& columns, const 
   const std::string& x = data.name(columns.x);
   const std::string& y = data.name(columns.y);
   Picture picture;
-  // The first cell decides. When it is a number and a later one is not, that is no axis of names: the later
-  // cell will be reported.
+  // The first cell decides: if it is a number and a later one is not, the later cell is reported as an error.
   picture.bars = options.bars || !parse_number(data.cell(0, columns.x));
   const std::vector<std::string> names = picture.bars ? data.ordered_values(columns.x) : std::vector<std::string>();
   if (names.size() > kMostNames) {
-    refuse("x = {} holds {} different texts; along x go numbers or at most {} names", x, names.size(), kMostNames);
+    refuse("x = {} holds {} different texts; the x axis needs numbers or up to {} names", x, names.size(), kMostNames);
   }
   if (picture.bars && !options.fit.empty()) refuse("fit = {}: {} holds names, not numbers", options.fit, x);
   picture.x.log = (options.log_x && !picture.bars) || !options.fit.empty();

@@ -1,4 +1,4 @@
-// What a picture shows, before anyone draws it: curves or bars, their bands, the axes and the words.
+// The content of a picture, independent of gnuplot: curves or bars, bands, axes and texts.
 #pragma once
 
 #include <algorithm>
@@ -30,8 +30,8 @@ struct PlotPoint {
 
 struct PlotCurve {
   std::string name;
-  std::map<double, PlotPoint> points;  ///< by x; bars stand at 0, 1, 2, ...
-  std::optional<PowerLaw> fit;         ///< drawn in the place of a line from point to point
+  std::map<double, PlotPoint> points;  ///< by x; bars are at 0, 1, 2, ...
+  std::optional<PowerLaw> fit;         ///< drawn instead of lines between the points
 };
 
 struct PlotAxis {
@@ -54,14 +54,14 @@ struct Picture {
   std::vector<PlotCurve> curves;
   std::string key_title, caption;
   bool bars = false;   ///< x holds names
-  bool bands = false;  ///< points stand for several rows
+  bool bands = false;  ///< points are means of several rows
 };
 
-/// A column in plain words, "tokens right" for acc_tok; a cell as people write it, "KDA" for [kda].
+/// Readable names of a column, "tokens right" for acc_tok, and of a cell, "KDA" for [kda].
 std::string column_name(const std::string& column);
 std::string value_name(const std::string& cell);
 
-/// Throws Error, naming file and row, for a cell that has no place on its axis.
+/// Throws Error that names file and row for a cell that cannot be drawn on its axis.
 Picture compose_picture(const PlotData& data, const PlotColumns& columns, const PlotOptions& options);
 
 }  // namespace klab

@@ -14,10 +14,10 @@ namespace {
 
 constexpr size_t kMarks = 9;  // point marks along a curve with many points
 
-// Colours of Okabe and Ito, which the colour-blind tell apart; grey stands for their yellow, faint on white.
+// The colour-blind safe palette of Okabe and Ito, with grey instead of yellow, which is too faint on white.
 constexpr std::array kColours = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
                                  "#E69F00", "#56B4E9", "#000000", "#808080"};
-// Dashes and marks run through cycles of other lengths, so that black-and-white print keeps curves apart.
+// Dashes and marks have cycles of other lengths, so that curves can be distinguished in black and white.
 constexpr std::array kDashes = {"solid", "(12,5)", "(3,4)", "(12,4,3,4)", "(20,6)"};
 constexpr std::array kMarkTypes = {7, 5, 9, 13, 11, 6, 4, 8, 12};
 constexpr std::array kFills = {"solid 0.85", "pattern 4", "pattern 2", "pattern 5",
@@ -39,7 +39,7 @@ std::string block(size_t i, const Picture& picture) {
   return out + "EOD\n";
 }
 
-// The ends of a fit: in log-log it is straight.
+// The end points of a fit, which is a straight line on logarithmic axes.
 std::string fit_block(size_t i, const Picture& picture) {
   std::string out = fmt::format("$f{} << EOD\n", i);
   for (const double x : {picture.x.low, picture.x.high}) {
@@ -53,7 +53,7 @@ std::string line_elements(const Picture& picture) {
   const size_t n = picture.curves.size();
   for (size_t i = 0; i < n; ++i) {
     const PlotCurve& curve = picture.curves[i];
-    // Marks of different curves stand at different x, so that curves that lie on each other all show.
+    // Marks of different curves are at different x, so that overlapping curves remain visible.
     const size_t step = std::max<size_t>(1, curve.points.size() / kMarks), first = step * i / n;
     if (picture.bands) {
       bands += fmt::format("$c{} using 1:3:4 with filledcurves {} fs transparent solid 0.16 noborder notitle, \\\n", i,
@@ -91,10 +91,10 @@ std::string bar_elements(const Picture& picture) {
 }
 
 struct Box {
-  double left, right, low, high;  // shares of the plot's width and height
+  double left, right, low, high;  // fractions of the plot's width and height
 };
 
-// Whether a curve or its band passes through the box, looked at finely along every segment.
+// Whether a curve or its band passes through the box, sampled along every segment.
 bool covers(const Picture& picture, const Box& box) {
   constexpr int kSteps = 20;
   for (const PlotCurve& curve : picture.curves) {
@@ -112,7 +112,7 @@ bool covers(const Picture& picture, const Box& box) {
   return false;
 }
 
-// Letters along the plot's width and lines of text along its height.
+// The size of the plot in characters and lines of text.
 struct Room {
   double letters, lines;
 };
@@ -123,7 +123,7 @@ size_t longest_name(const Picture& picture) {
   return longest;
 }
 
-// Inside a corner that no curve enters, else beside the plot, or below it when the names are long.
+// Position of the legend: in a corner without curves, else to the right of the plot, or below it if the names are long.
 std::string key_place(const Picture& picture, const Room& room) {
   const double width = (static_cast<double>(longest_name(picture)) + 8) / room.letters;
   const double rows = static_cast<double>(picture.curves.size()) + (picture.key_title.empty() ? 0 : 1);
@@ -145,7 +145,7 @@ std::string key_lines(const Picture& picture, const Room& room) {
   if (picture.curves.size() == 1 && picture.curves[0].name.empty()) return "unset key\nset rmargin 4\n";
   const std::string place = key_place(picture, room);
   std::string out = place.rfind("outside", 0) == 0 ? "" : "set rmargin 4\n";
-  // A legend below starts right under the label, which is given an empty line to keep its distance.
+  // A legend below the plot starts directly under the label, so the label gets an empty line as distance.
   if (place.rfind("below", 0) == 0) out += "set xlabel " + gnuplot_text(picture.x.label) + ".\"\\n\"\n";
   out += "set key " + place + " Left reverse samplen 3.5 spacing 1.25";
   if (!picture.key_title.empty()) out += " title " + gnuplot_text(picture.key_title) + " left";
@@ -191,7 +191,7 @@ std::string frame_lines(const Picture& picture, const PlotOptions& options, doub
 std::string gnuplot_script(const Picture& picture, const PlotOptions& options, const std::string& terminal) {
   const double zoom = std::min(options.width / 1200.0, options.height / 750.0), thick = std::sqrt(zoom);
   const double size = 17 * options.font_scale * zoom;
-  // A letter is about 0.6 by 1.25 em, an em 4/3 of the size; axes and margins take their part.
+  // A character is about 0.6 by 1.25 em, and an em 4/3 of the size; axes and margins are subtracted.
   const Room room{options.width * 0.88 / (0.8 * size), options.height * 0.82 / (2.1 * size)};
   std::string out = "set encoding utf8\n";
   out += fmt::format(

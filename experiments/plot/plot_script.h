@@ -1,4 +1,4 @@
-// The text that makes gnuplot draw a picture.
+// gnuplot scripts of pictures.
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@
 
 namespace klab {
 
-/// A script for run_gnuplot; `terminal` is gnuplot's word for the format of the picture.
+/// A script for run_gnuplot(); `terminal` is gnuplot's name of the output format.
 std::string gnuplot_script(const Picture& picture, const PlotOptions& options, const std::string& terminal);
 
 }  // namespace klab

@@ -7,8 +7,8 @@
 
 namespace klab {
 
-/// "cpu" or "cuda". Loads torch's CUDA library when it is asked for, not before: it would cost every start of the
-/// program half a second. Throws Error that says what is missing.
+/// Opens "cpu" or "cuda". torch's CUDA library is loaded here and not at program start, where it would take half a
+/// second. Throws Error if the library or a usable device is missing.
 torch::Device open_device(const std::string& name);
 
 }  // namespace klab

@@ -1,4 +1,4 @@
-// Dtypes by the names that options have for them.
+// Dtypes by the names used in options.
 #pragma once
 
 #include <torch/types.h>

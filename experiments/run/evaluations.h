@@ -1,4 +1,4 @@
-// What a trained model answers on other variants of its task, and how that depends on difficulty.
+// Evaluation of a trained model on variants of its task, by difficulty.
 #pragma once
 
 #include <string>
@@ -16,17 +16,17 @@ struct Evaluation {
   int64_t length;
   std::string measure;  ///< the unit of `difficulty`
   Score all;
-  std::vector<std::pair<int64_t, Score>> slices;  ///< by difficulty, rising; of targets, not sequences
+  std::vector<std::pair<int64_t, Score>> slices;  ///< by increasing difficulty; scores of targets, not of sequences
 };
 
-/// The model on `test.examples` sequences of one variant, rounded up to batches of `train.batch`.
+/// Evaluates the model on `test.examples` sequences of one variant, rounded up to batches of `train.batch`.
 Evaluation evaluate_variant(const TaskVariant& variant, const RunConfig& config, Decoder& model,
                             const torch::Device& device, Split split = Split::test);
 
-/// The model on `examples` held-out sequences of the task itself and of every variant of test.also.
+/// Evaluates the model on `test.examples` held-out sequences of the task and of every variant of test.also.
 std::vector<Evaluation> evaluate_variants(const RunConfig& config, Decoder& model, const torch::Device& device);
 
-/// evaluations.csv in the run's folder, where the config names variants; else nothing.
+/// Writes evaluations.csv into the run's folder if the config has variants in test.also.
 void write_evaluations(const RunConfig& config, Trainer& trainer, const RunFolder& folder,
                        const std::vector<std::string>& provenance);
 

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 constexpr std::array<const char*, 7> kStates = {"waiting", "running",  "parked", "finished",
                                                 "stopped", "diverged", "failed"};
 
-// Every member but the state, by its name in the file.
+// Visits every member except the state, with its name in the file.
 template <class Record, class Visit>
 void each_member(Record& record, const Visit& visit) {
   visit("reason", record.reason);
@@ -65,7 +65,7 @@ RunState run_state_of(const std::string& word) {
   for (size_t i = 0; i < kStates.size(); ++i) {
     if (word == kStates[i]) return static_cast<RunState>(i);
   }
-  fail("'{}' is no state of a run", word);
+  fail("'{}' is not a state of a run", word);
 }
 
 void RunRecord::set(const TrainStatus& status) {
@@ -83,7 +83,7 @@ RunRecord read_record(const RunFolder& folder) {
   RunRecord record;
   if (!fs::exists(path)) return record;
   const std::string text = read_file(path);
-  if (text.empty()) return record;  // lost in a power cut; checkpoint and metrics.csv are flushed
+  if (text.empty()) return record;  // lost in a power failure; checkpoint and metrics.csv are flushed
   const auto json = parse_json(text, path);
   try {
     record.state = run_state_of(json.at("state").get<std::string>());
@@ -115,7 +115,7 @@ double metric_of(const RunRecord& record, const std::string& name) {
       known = true;
     }
   });
-  if (!known) refuse("'{}' is no metric of a run{}. Known: {}", name, did_you_mean(name, names), join(names));
+  if (!known) refuse("'{}' is not a metric of a run{}. Known: {}", name, did_you_mean(name, names), join(names));
   return found;
 }
 

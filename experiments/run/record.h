@@ -1,4 +1,4 @@
-// What is known of a run: record.json in its folder.
+// The state and results of a run: record.json in its folder.
 #pragma once
 
 #include <string>
@@ -9,16 +9,16 @@
 namespace klab {
 
 enum class RunState {
-  waiting,   ///< not begun
-  running,   ///< begun; interrupted or killed if no process holds the run's lock
+  waiting,   ///< not started
+  running,   ///< started; interrupted or killed if no process holds the run's lock
   parked,    ///< halving: waits for the results of earlier runs
   finished,  ///< all steps done, or train.stop_at reached
   stopped,   ///< by halving
   diverged,  ///< loss or gradients became non-finite, which is deterministic
-  failed,    ///< for any other reason; a later call of the sweep tries again
+  failed,    ///< any other error; a later call of the sweep retries it
 };
 std::string to_string(RunState state);
-/// Throws Error for a word that is none.
+/// Throws Error for an unknown name.
 RunState run_state_of(const std::string& word);
 inline bool is_over(RunState state) { return state >= RunState::finished; }
 
@@ -27,7 +27,7 @@ struct RunRecord {
   std::string reason;  ///< of `stopped`, `diverged`, `failed`
   int64_t step = 0;
   bool evaluated = false;
-  Metrics last, best;  ///< of the last and the best evaluation on held-out data, when `evaluated`
+  Metrics last, best;  ///< last and best evaluation on held-out data, if `evaluated`
   int64_t parameters = 0, state_bytes = 0;
   double tokens_per_second = 0, seconds = 0;
   std::vector<std::string> provenance;  ///< command, version, commit, machine
@@ -35,15 +35,14 @@ struct RunRecord {
   void set(const TrainStatus& status);
 };
 
-/// The record in a run's folder; that of a run not begun where there is no record.json. Throws Error for a file that
-/// is no record.
+/// Reads the record in a run's folder; without record.json the state is `waiting`. Throws Error for an invalid file.
 RunRecord read_record(const RunFolder& folder);
 
-/// Replaces the record in one step. It is flushed to disk (fsync) only when the run is over: a power cut may lose a
-/// record of a run in progress, but never leaves half of one.
+/// Replaces the record atomically. It is flushed to disk (fsync) only when the run is over: a power failure may lose
+/// the record of a run in progress, but never leaves a partial one.
 void write_record(const RunFolder& folder, const RunRecord& record);
 
-/// A number of a record by its column in results.csv; throws UsageError for a name that is none.
+/// A number of a record by its column name in results.csv. Throws UsageError for an unknown name.
 double metric_of(const RunRecord& record, const std::string& name);
 
 }  // namespace klab

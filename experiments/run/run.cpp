@@ -17,7 +17,7 @@
 namespace klab {
 namespace {
 
-constexpr uint64_t kMixtureStream = 0x6d6978;  // apart from the streams of examples
+constexpr uint64_t kMixtureStream = 0x6d6978;  // separates this random stream from those of the examples
 
 Batch as_batch(const ExampleBatch& examples) {
   const auto tensor = [&](const std::vector<int64_t>& ids) {
@@ -37,7 +37,7 @@ BatchSource batch_source(const TaskConfig& config, int64_t seed, int64_t count, 
 
 BatchSource training_source(const RunConfig& config) {
   std::vector<BatchSource> sources{batch_source(config.task, config.train.seed, config.train.batch, Split::train)};
-  std::vector<int64_t> until{1};  // cumulated weights
+  std::vector<int64_t> until{1};  // cumulative weights
   for (const TaskVariant& variant : config.trained_variants()) {
     sources.push_back(batch_source(variant.task, config.train.seed, config.train.batch, Split::train));
     until.push_back(until.back() + variant.weight);
@@ -45,8 +45,8 @@ BatchSource training_source(const RunConfig& config) {
   if (sources.size() == 1) return sources.front();
   return [sources, until, seed = config.train.seed](int64_t index) {
     Random random{static_cast<uint64_t>(seed), static_cast<uint64_t>(index), kMixtureStream};
-    const auto lot = static_cast<int64_t>(random.below(static_cast<uint64_t>(until.back())));
-    const auto chosen = std::upper_bound(until.begin(), until.end(), lot) - until.begin();
+    const auto draw = static_cast<int64_t>(random.below(static_cast<uint64_t>(until.back())));
+    const auto chosen = std::upper_bound(until.begin(), until.end(), draw) - until.begin();
     return sources[static_cast<size_t>(chosen)](index);
   };
 }
@@ -60,7 +60,7 @@ int64_t load_parameters(const std::string& path, const Decoder& model) {
   for (const auto& item : parameters) {
     const auto stored = checkpoint.tensors.find("model." + item.key());
     if (stored == checkpoint.tensors.end()) {
-      fail("{}: there is no tensor 'model.{}': the checkpoint is of another model than that of config.yaml", path,
+      fail("{}: there is no tensor 'model.{}': the checkpoint does not match the model of config.yaml", path,
            item.key());
     }
     if (stored->second.sizes() != item.value().sizes()) {
@@ -69,7 +69,7 @@ int64_t load_parameters(const std::string& path, const Decoder& model) {
   }
   for (const auto& [name, tensor] : checkpoint.tensors) {
     if (name.rfind("model.", 0) == 0 && !parameters.contains(name.substr(6))) {
-      fail("{}: the model of config.yaml has no place for tensor '{}' (of another number of layers, or another mixer?)",
+      fail("{}: tensor '{}' does not belong to the model of config.yaml (another number of layers, or another mixer?)",
            path, name);
     }
   }
@@ -142,7 +142,8 @@ RunRecord train_run(const RunFolder& folder, const RunOptions& options, const Wa
   try {
     write_record(folder, record);
   } catch (const std::exception& error) {
-    fail("{}", record.reason.empty() ? error.what() : record.reason);  // the first reason: the disk may be full
+    fail("{}", record.reason.empty() ? error.what()
+                                     : record.reason);  // report the run's own error first: the disk may be full
   }
   return record;
 }

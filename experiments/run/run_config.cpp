@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kLargestWeight = 1'000'000;
 
-// The keys `task.*` that one variant sets, and its weight.
+// Applies the `task.*` keys of one variant, and reads its weight.
 TaskVariant variant_of(const RunConfig& base, const std::string& key, const Value& settings, bool weighted) {
   struct Root : Configurable {
     TaskVariant variant;
@@ -52,13 +52,13 @@ std::vector<TaskVariant> variants_of(const RunConfig& base, const std::string& k
 
 void MixtureConfig::visit(Fields& fields) {
   fields.maps("tasks", tasks,
-              "variants of the task to train on as well: [{length: 128, mqar.pairs: 8, weight: 2}, ..]; a batch is of "
-              "one variant, drawn by weight (default 1, as that of the task itself)");
+              "further variants of the task to train on: [{length: 128, mqar.pairs: 8, weight: 2}, ..]; every batch is "
+              "of one variant, drawn by weight (default 1, like the task itself)");
 }
 
 void TestConfig::visit(Fields& fields) {
-  fields.maps("also", also, "variants of the task to evaluate at the end: [{length: 256}, ..]; makes evaluations.csv");
-  fields("examples", examples, {1, 1'000'000'000}, "held-out sequences for each of them");
+  fields.maps("also", also, "variants of the task to evaluate at the end: [{length: 256}, ..]; writes evaluations.csv");
+  fields("examples", examples, {1, 1'000'000'000}, "held-out sequences per variant");
 }
 
 void RunConfig::visit(Fields& fields) {
@@ -83,7 +83,7 @@ void RunConfig::validate() const {
   model.validate();
   const int64_t needed = task_vocabulary();
   require(vocabulary() >= needed, "model.vocab", fmt::format("{}", model.vocab),
-          fmt::format("must be at least {}, the vocabulary of task {} (0: just that)", needed, task.name));
+          fmt::format("must be at least {}, the vocabulary of task {} (0: exactly that)", needed, task.name));
 }
 
 int64_t RunConfig::task_vocabulary() const {
@@ -125,7 +125,7 @@ RunConfig make_run_config(const std::vector<Assignment>& assignments) {
 
 void require_memory(const RunConfig& config) {
   const ParameterPlace nowhere(torch::kMeta, torch::kFloat);
-  std::map<std::pair<std::string, bool>, double> sizes;  // by what a layer is made of: layers repeat
+  std::map<std::pair<std::string, bool>, double> sizes;  // by layer type, because layers repeat
   const auto size_of = [](const torch::nn::Module& module) {
     double size = 0;
     for (const auto& parameter : module.parameters()) size += static_cast<double>(parameter.numel());
@@ -149,7 +149,7 @@ void require_memory(const RunConfig& config) {
 }
 
 const RunFields& all_run_fields() {
-  // Static, because the fields' accessors refer to the configs, and because three commands ask for them at every start.
+  // Static, because the fields' accessors refer to the configs, and because three commands use them at every start.
   static std::vector<std::unique_ptr<RunConfig>> configs;
   static const RunFields all = [] {
     RunFields result;

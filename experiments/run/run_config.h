@@ -1,4 +1,4 @@
-// The config of one run: task, model and training together.
+// The config of one run: task, model and training.
 #pragma once
 
 #include <map>
@@ -11,21 +11,21 @@
 
 namespace klab {
 
-/// The task of a run with some of its keys set otherwise.
+/// The task of a run with some keys changed.
 struct TaskVariant {
   std::string name;  ///< "length=128 mqar.pairs=8"
   TaskConfig task;
-  int64_t weight = 1;  ///< in a mixture: batches are drawn in proportion to it
+  int64_t weight = 1;  ///< in a mixture: batches are drawn proportionally to it
 };
 
-/// The config keys `mixture.*`: other variants of the task to train on as well. A batch is of one variant, drawn by
+/// The config keys `mixture.*`: further variants of the task to train on. Every batch is of one variant, drawn by
 /// weight; the task itself has weight 1.
 struct MixtureConfig : Configurable {
   std::vector<Value> tasks;  ///< maps of keys of `task.*`, and `weight`
   void visit(Fields& fields) override;
 };
 
-/// The config keys `test.*`: variants of the task on which the trained model is evaluated as well.
+/// The config keys `test.*`: variants of the task on which the trained model is also evaluated.
 struct TestConfig : Configurable {
   std::vector<Value> also;  ///< maps of keys of `task.*`
   int64_t examples = 512;
@@ -47,7 +47,7 @@ struct RunConfig : Configurable {
   std::vector<TaskVariant> trained_variants() const;
   std::vector<TaskVariant> tested_variants() const;
 
-  /// Rows of the embedding: model.vocab, or what the task and its variants have.
+  /// Rows of the embedding: model.vocab, or the largest vocabulary of the task and its variants.
   int64_t vocabulary() const;
   int64_t task_vocabulary() const;
 
@@ -55,22 +55,22 @@ struct RunConfig : Configurable {
   std::string run_name() const;
 };
 
-/// The config that these assignments make, validated. A key `model.config` (a public config.json, a folder with one, or
-/// the name of a built-in one) stands for all model keys that it says; later assignments override them. Throws
+/// Builds and validates a config from assignments. A key `model.config` (a public config.json, a folder with one, or
+/// the name of a built-in one) is replaced by the model keys that it defines; later assignments override them. Throws
 /// UsageError.
 RunConfig make_run_config(const std::vector<Assignment>& assignments);
 
-/// The assignments with those of the public config in the place of `model.config`.
+/// Replaces `model.config` by the assignments of the public config.
 std::vector<Assignment> with_public_config(const std::vector<Assignment>& assignments);
 
-/// Throws UsageError with the number of bytes when the machine's memory cannot hold the weights of the model, their
-/// gradients and AdamW's two moments, in float32.
+/// Throws UsageError with the number of bytes if weights, gradients and AdamW's two moments, all float32, do not fit in
+/// the machine's memory.
 void require_memory(const RunConfig& config);
 
-/// Every key that a run config can have, the options of all tasks and mixers included, and the keys of earlier versions
-/// with their new names.
+/// All keys of run configs, including the options of all tasks and mixers, and the keys of earlier versions with their
+/// new names.
 struct RunFields {
-  std::vector<Field> fields;  ///< to show; their accessors refer to configs with the defaults
+  std::vector<Field> fields;  ///< for display; their accessors refer to configs with default values
   std::map<std::string, std::string> renamed;
 };
 const RunFields& all_run_fields();

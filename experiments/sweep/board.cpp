@@ -50,7 +50,7 @@ std::string SweepBoard::name_of(size_t run) const {
   std::vector<std::string> words;
   for (size_t k = 0; k < plan_.keys.size(); ++k) {
     const std::string &key = plan_.keys[k], &value = plan_.runs[run].values[k];
-    if (value.empty()) continue;  // an option that this run does not have
+    if (value.empty()) continue;  // this run does not have the option
     words.push_back(key.substr(key.rfind('.') + 1) + "=" + bare_list(value));
   }
   return words.empty() ? plan_.runs[run].id : join(words, " ");
@@ -63,7 +63,7 @@ std::string SweepBoard::summary(const std::vector<RunRecord>& records, int64_t w
   for (const auto& [state, n] : count) words.push_back(fmt::format("{} {}", n, to_string(state)));
   const double elapsed = std::chrono::duration<double>(Clock::now() - begin_).count();
   const double rate = (tokens_done(plan_, records) - tokens_before_) / elapsed, left = tokens_left(plan_, records);
-  return fmt::format("{} of {} runs: {}; {} at work; {} elapsed, at most {} left",
+  return fmt::format("{} of {} runs: {}; {} workers; {} elapsed, at most {} left",
                      std::count_if(records.begin(), records.end(), [](const auto& r) { return is_over(r.state); }),
                      records.size(), join(words), workers, clock_time(elapsed),
                      rate > 0 ? clock_time(left / rate) : "?");

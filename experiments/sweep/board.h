@@ -1,4 +1,4 @@
-// What people see of a sweep while it runs.
+// The progress display of a sweep.
 #pragma once
 
 #include <chrono>
@@ -9,13 +9,13 @@
 
 namespace klab {
 
-/// Redraws a table in place on a terminal; elsewhere a line for each run that ends, and now and then a summary.
+/// On a terminal a table that is redrawn in place; otherwise a line for each run that ends and a periodic summary.
 class SweepBoard {
  public:
   SweepBoard(const Plan& plan, const std::vector<RunRecord>& before, bool quiet);
 
   void draw(const std::vector<RunRecord>& records, int64_t workers);
-  /// Prints a line that stays.
+  /// Prints a permanent line.
   void note(const std::string& line);
 
  private:

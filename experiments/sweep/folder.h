@@ -1,6 +1,6 @@
-// A sweep on the disk: DIR/plan.json, and per run DIR/<id>/ as `klab train` makes it.
+// A sweep on disk: DIR/plan.json, and a folder DIR/<id>/ per run, as written by `klab train`.
 //
-// Launcher, workers and later calls share nothing but this folder, so any of them may be killed at any time. A worker
+// Launcher, workers and later calls share only this folder, so any of them may be killed at any time. A worker
 // holds an advisory lock on the folder of its run; the system releases it when the worker ends.
 #pragma once
 
@@ -32,10 +32,10 @@ class SweepFolder {
   std::string path_;
 };
 
-/// Holds a file's exclusive advisory lock as long as it lives; the system releases it when the process ends.
+/// An exclusive advisory lock on a file, held during its lifetime; the system releases it when the process ends.
 class Lock {
  public:
-  /// Nothing when another process holds it. Throws Error when the file cannot be made.
+  /// Empty if another process holds the lock. Throws Error when the file cannot be created.
   static std::optional<Lock> take(const std::string& path);
   Lock(Lock&& other) noexcept : descriptor_(other.descriptor_) { other.descriptor_ = -1; }
   Lock& operator=(Lock&&) = delete;

@@ -1,4 +1,4 @@
-// Which runs of a sweep go on, by what all runs before them reported.
+// Successive halving: which runs of a sweep are promoted, by the results of the runs before them.
 #pragma once
 
 #include <optional>
@@ -10,16 +10,17 @@ namespace klab {
 
 enum class Verdict { go_on, stop, wait };
 
-/// What a run said at the steps of the halving, in their order: fewer when it has not got so far.
+/// The metric of a run at the rungs it has reached, in order.
 struct Reports {
   std::vector<double> values;
-  bool over = false;  ///< it will say no more
+  bool over = false;  ///< the run has ended and will report no further rungs
 };
 
-/// Whether run number `run`, which has reported at step number `rung`, goes on: when it is among the best 1/factor
-/// (rounded up) of the runs of its group up to itself in the plan that reported there. `wait` while one before it may
-/// still report. As in asynchronous successive halving (Li et al. 2020) nobody waits for the whole group, but what
-/// counts is the plan's order, not who was faster: the same sweep has the same outcome on any number of workers.
+/// Whether run number `run`, which has reported at rung number `rung`, is promoted: if it is among the best 1/factor
+/// (rounded up) of the runs of its group, up to itself in the plan's order, that reported at this rung. `wait` while an
+/// earlier run may still report. As in asynchronous successive halving (Li et al. 2020) a run does not wait for the
+/// whole group, but promotion follows the plan's order, not completion order: a sweep has the same outcome with any
+/// number of workers.
 Verdict judge(const Plan& plan, const std::vector<Reports>& reports, size_t run, size_t rung);
 
 }  // namespace klab

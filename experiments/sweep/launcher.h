@@ -1,4 +1,4 @@
-// Who starts a sweep's workers: this machine, or Slurm.
+// Launchers of a sweep's workers: on this machine, or through Slurm.
 #pragma once
 
 #include <memory>
@@ -9,27 +9,27 @@
 
 namespace klab {
 
-/// What happened to workers since the last look.
+/// Events of the workers since the last call.
 struct WorkerNews {
-  std::vector<std::string> lines;  ///< that they said, for people
-  /// A run whose worker ended in the middle of it, and why.
+  std::vector<std::string> lines;  ///< their output, for display
+  /// A run whose worker ended during it, and the reason.
   struct Loss {
     std::string run, reason;
   };
   std::vector<Loss> losses;
-  std::string folder_lost;  ///< why nothing can be written any more, or ""
+  std::string folder_lost;  ///< why the folder cannot be written anymore, or ""
 };
 
 class Launcher {
  public:
   virtual ~Launcher() = default;
 
-  /// Starts up to `count` workers, beside those that are there.
+  /// Starts up to `count` more workers.
   virtual void start(int64_t count) = 0;
-  /// Workers that are there or on their way.
+  /// The number of running or pending workers.
   virtual int64_t alive() = 0;
   virtual WorkerNews look() = 0;
-  /// Asks all workers to write checkpoints and end; returns when they have.
+  /// Signals all workers to write checkpoints and end, and waits for them.
   virtual void stop() = 0;
 };
 
@@ -37,13 +37,13 @@ struct LauncherOptions {
   std::string folder;
   std::string device;
   int64_t threads = 1;             ///< per worker
-  std::vector<std::string> slurm;  ///< words for sbatch (--partition=gpu)
+  std::vector<std::string> slurm;  ///< options of sbatch (--partition=gpu)
 };
 
-/// Processes of this machine; they end when this one does.
+/// Workers are processes on this machine; they end when this process ends.
 std::unique_ptr<Launcher> local_launcher(const LauncherOptions& options);
 
-/// A job array, one worker per task. Throws Error when there is no sbatch, or in its words.
+/// Workers are the tasks of a job array. Throws Error if sbatch is missing, or with its message.
 std::unique_ptr<Launcher> slurm_launcher(const LauncherOptions& options);
 
 }  // namespace klab

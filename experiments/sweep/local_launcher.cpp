@@ -74,8 +74,8 @@ class LocalLauncher : public Launcher {
   static void on_exit(const Worker& worker, WorkerNews& news) {
     const int outcome = worker.process.outcome();
     if (outcome == kFolderLost) news.folder_lost = worker.last_line;
-    const bool asked = outcome == 128 + SIGTERM || outcome == 128 + SIGINT;
-    if (outcome == 0 || outcome == kFolderLost || asked) return;
+    const bool stopped = outcome == 128 + SIGTERM || outcome == 128 + SIGINT;
+    if (outcome == 0 || outcome == kFolderLost || stopped) return;
     std::string reason = fmt::format("its process ended with {}", outcome);
     if (outcome < 0) {
       reason = fmt::format("its process was killed by signal {} ({}{})", -outcome, ::strsignal(-outcome),

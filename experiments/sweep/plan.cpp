@@ -28,7 +28,7 @@ Plan plan_of(const std::string& text, const std::string& origin) {
     for (const auto& run : json.at("runs")) from_object(run, plan.runs.emplace_back());
     return plan;
   } catch (const nlohmann::json::exception& error) {
-    fail("{} is no plan of a sweep: {}", origin, error.what());
+    fail("{} is not a plan of a sweep: {}", origin, error.what());
   }
 }
 

@@ -1,4 +1,4 @@
-// What a sweep is made of: the plan that its workers read.
+// The plan of a sweep, which its workers read.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +8,14 @@
 
 namespace klab {
 
-/// Successive halving: at each of these steps a run goes on only while it is among the best 1/factor of those that came
-/// before it in the plan and got so far. The verdicts do not depend on who was faster, so a sweep has one outcome.
+/// Successive halving: at each of these steps (rungs) a run continues only if it is among the best 1/factor of the runs
+/// up to itself in the plan that reached the rung. Promotion follows the plan's order, not completion order, so that a
+/// sweep has only one outcome.
 struct Halving {
-  std::string metric = "acc_seq";  ///< a column of metrics.csv, on the held-out stream
+  std::string metric = "acc_seq";  ///< a column of metrics.csv, on held-out data
   int64_t factor = 3;
-  std::vector<int64_t> steps;       ///< rising
-  std::vector<std::string> within;  ///< only runs that agree in these keys are held against one another
+  std::vector<int64_t> steps;       ///< increasing
+  std::vector<std::string> within;  ///< only runs with equal values of these keys are compared
 
   template <class Self, class Visit>
   static void each_field(Self& self, const Visit& visit) {
@@ -26,10 +27,10 @@ struct Halving {
 };
 
 struct PlannedRun {
-  std::string id;                   ///< hash of the whole config, and the name of the run's folder
-  std::vector<std::string> values;  ///< of Plan::keys
-  std::string group;                ///< runs of one group are held against one another
-  int64_t place = 0;                ///< among the runs as the file names them
+  std::string id;                   ///< hash of the whole config; the name of the run's folder
+  std::vector<std::string> values;  ///< values of Plan::keys
+  std::string group;                ///< halving compares runs of the same group
+  int64_t place = 0;                ///< index in the order of the file
   int64_t steps = 0;
   double tokens = 0;  ///< of all steps
 
@@ -44,19 +45,19 @@ struct PlannedRun {
   }
 };
 
-/// Everything about a sweep but the configs, which stand in the runs' folders.
+/// A sweep without the configs, which are in the runs' folders.
 struct Plan {
-  std::string name;               ///< of the sweep's file, without folder and ending
-  std::vector<std::string> keys;  ///< in which the runs differ
-  std::vector<PlannedRun> runs;   ///< distinct; in the order in which they are started: by id where there is halving
-  int64_t asked = 0;              ///< runs that the file names, identical ones included
-  int64_t threads = 1;            ///< of each run; part of what makes its bits
+  std::string name;               ///< stem of the sweep's file name
+  std::vector<std::string> keys;  ///< keys in which the runs differ
+  std::vector<PlannedRun> runs;   ///< distinct, in the order of starting: with halving, sorted by id
+  int64_t asked = 0;              ///< number of runs in the file, including identical ones
+  int64_t threads = 1;            ///< per run; results depend on it bitwise
   std::optional<Halving> halving;
 
-  /// Positions of the runs.
+  /// Indices of `runs` in the order of the file.
   std::vector<size_t> in_file_order() const;
 
-  template <class Self, class Visit>  // but for runs and halving, which are records themselves
+  template <class Self, class Visit>  // except runs and halving, which are records themselves
   static void each_field(Self& self, const Visit& visit) {
     visit("name", self.name);
     visit("keys", self.keys);
@@ -65,7 +66,7 @@ struct Plan {
   }
 };
 
-/// The plan as JSON, and back. Throws Error for a text that is no plan.
+/// Converts a plan to JSON and back. Throws Error for an invalid text.
 std::string to_text(const Plan& plan);
 Plan plan_of(const std::string& text, const std::string& origin);
 

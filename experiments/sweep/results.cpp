@@ -39,7 +39,7 @@ CsvTable results_of(const SweepOutcome& outcome, const std::vector<std::string>&
   return table;
 }
 
-// The rows of a file that every run has, under the keys in which the runs differ; those for which `wanted` holds.
+// Joins the rows of one file of every run that satisfy `wanted`, prefixed by the keys in which the runs differ.
 template <class Wanted>
 CsvTable joined(const SweepFolder& folder, const SweepOutcome& outcome, const std::vector<std::string>& provenance,
                 const char* file, const Wanted& wanted) {
@@ -77,7 +77,7 @@ void write_results(const SweepFolder& folder, const SweepOutcome& outcome, const
 
 std::string table_of(const SweepOutcome& outcome, size_t most) {
   std::vector<size_t> order = outcome.plan.in_file_order();
-  if (order.size() > most) {  // then the best of them
+  if (order.size() > most) {  // then only the best
     std::stable_sort(order.begin(), order.end(), [&](size_t x, size_t y) {
       const RunRecord &a = outcome.records[x], &b = outcome.records[y];
       return a.evaluated && (!b.evaluated || better(a.best, b.best));

@@ -15,9 +15,9 @@ namespace klab {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::chrono::seconds kAskEvery{2};  // Slurm's controller serves many
+constexpr std::chrono::seconds kQueryEvery{2};  // limits the load on Slurm's controller
 
-// A word of a shell script.
+// Quotes a word for a shell script.
 std::string shell_word(const std::string& word) {
   std::string text = "'";
   for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
@@ -39,7 +39,7 @@ class SlurmLauncher : public Launcher {
     if (count < 1) return;
     const std::string script = options_.folder + "/slurm.sh";
     const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
-    // exec: the signals that Slurm sends reach the worker itself.
+    // exec, so that signals from Slurm reach the worker.
     write_file(script, fmt::format("#!/bin/sh\nexec {} sweep-worker {} --threads {} --device {}\n", shell_word(self),
                                    shell_word(options_.folder), options_.threads, options_.device));
     std::vector<std::string> words{"sbatch",
@@ -56,14 +56,13 @@ class SlurmLauncher : public Launcher {
     }
     jobs_.push_back(job);
     alive_ = count;
-    asked_ = Clock::now();
+    queried_ = Clock::now();
   }
 
   int64_t alive() override {
-    if (jobs_.empty() || Clock::now() - asked_ < kAskEvery) return alive_;
-    asked_ = Clock::now();
-    // Jobs that ended long ago are unknown to squeue, so it is not asked for them by number. Pending tasks of an array
-    // stand in one line unless -r takes them apart.
+    if (jobs_.empty() || Clock::now() - queried_ < kQueryEvery) return alive_;
+    queried_ = Clock::now();
+    // squeue fails for the numbers of old jobs, so jobs are listed by name. -r prints one line per pending array task.
     alive_ = 0;
     for (const std::string& job : split(output_of({"squeue", "-h", "-r", "-o", "%F", "-n", "klab-sweep"}), '\n')) {
       alive_ += std::count(jobs_.begin(), jobs_.end(), job);
@@ -71,7 +70,7 @@ class SlurmLauncher : public Launcher {
     return alive_;
   }
 
-  WorkerNews look() override { return {}; }  // what a task says stands in its slurm-*.out
+  WorkerNews look() override { return {}; }  // the output of a task is in its slurm-*.out
 
   void stop() override {
     if (jobs_.empty()) return;
@@ -85,7 +84,7 @@ class SlurmLauncher : public Launcher {
   LauncherOptions options_;
   std::vector<std::string> jobs_;
   int64_t alive_ = 0;
-  Clock::time_point asked_;
+  Clock::time_point queried_;
 };
 
 }  // namespace

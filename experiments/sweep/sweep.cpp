@@ -23,17 +23,17 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kLookEvery{100};
 constexpr int kMaxFailedStarts = 5;
-constexpr int64_t kMostTasks = 1000;  // Slurm's MaxArraySize, where nobody raised it
+constexpr int64_t kMostTasks = 1000;  // Slurm's default MaxArraySize
 
-// That this process may use.
+// The number of cores that this process may use.
 int64_t cores() {
   cpu_set_t set;
   if (::sched_getaffinity(0, sizeof set, &set) != 0) return std::max(1u, std::thread::hardware_concurrency());
   return CPU_COUNT(&set);
 }
 
-// One per run keeps all cores busy and none waiting for another: small models gain little from more. It may depend on
-// nothing but the sweep and the machine, because a run's bits depend on it.
+// One thread per run is the most efficient, because small models gain little from more. The number may depend only on
+// the sweep and the machine, because results depend on it bitwise.
 int64_t choose_threads(const SweepOptions& options, int64_t runs) {
   if (options.threads > 0) return options.threads;
   return options.launcher == "local" ? std::max<int64_t>(1, cores() / runs) : 1;
@@ -49,22 +49,23 @@ void check_threads(const SweepFolder& folder, const Plan& plan) {
   const Plan before = folder.read_plan();
   if (before.threads == plan.threads) return;
   refuse(
-      "'{}' holds a sweep whose runs take {} threads each, not {}: their bits depend on it. Give --threads {}, or "
+      "'{}' contains a sweep whose runs use {} threads each, not {}: results depend on it bitwise. Use --threads {}, "
+      "or "
       "another --out",
       folder.path(), before.threads, plan.threads, before.threads);
 }
 
-// Folders and configs of the runs, then the plan: workers find everything that it names.
+// Writes the folders and configs of the runs, then the plan, so that workers find every run of the plan.
 std::vector<RunRecord> prepare(const SweepFolder& folder, const Plan& plan, std::vector<RunConfig>& configs) {
   std::vector<RunRecord> records;
   for (size_t i = 0; i < plan.runs.size(); ++i) {
     const std::string& id = plan.runs[i].id;
     std::error_code error;
     fs::create_directories(folder.run(id).path, error);
-    if (error) fail("cannot make the folder '{}': {}", folder.run(id).path, error.message());
+    if (error) fail("cannot create the folder '{}': {}", folder.run(id).path, error.message());
     if (!fs::exists(folder.config(id))) write_file(folder.config(id), to_yaml(configs[i]));
     RunRecord record = folder.read(id);
-    if (record.state == RunState::failed) {  // for reasons that may have gone
+    if (record.state == RunState::failed) {  // retry: the reason may no longer exist
       record = {};
       folder.write(id, record);
     }
@@ -75,7 +76,7 @@ std::vector<RunRecord> prepare(const SweepFolder& folder, const Plan& plan, std:
   return records;
 }
 
-// Starts workers as long as there is something for them, and watches.
+// Starts workers while runs are left, and monitors them.
 class Conductor {
  public:
   Conductor(const SweepFolder& folder, const SweepOptions& options, SweepOutcome& outcome)
@@ -118,11 +119,11 @@ class Conductor {
   void stop_for(int signal) {
     launcher_->stop();
     refresh();
-    throw Interrupted(signal, fmt::format("interrupted: {} of {} runs are left; the same command continues",
+    throw Interrupted(signal, fmt::format("interrupted: {} of {} runs are left; repeat the command to continue",
                                           unfinished(), outcome_.records.size()));
   }
 
-  // Until all workers are gone.
+  // Returns when all workers have ended.
   void watch() {
     for (bool over = false; !over;) {
       over = launcher_->alive() == 0;
@@ -144,7 +145,7 @@ class Conductor {
     for (const std::string& line : news.lines) board_.note(line);
     for (const WorkerNews::Loss& loss : news.losses) {
       if (loss.run.empty()) {
-        if (++failed_starts_ > kMaxFailedStarts) fail("workers end before they begin: {}", loss.reason);
+        if (++failed_starts_ > kMaxFailedStarts) fail("workers end before they start a run: {}", loss.reason);
         launcher_->start(1);
         continue;
       }
@@ -156,18 +157,19 @@ class Conductor {
     }
     if (!news.folder_lost.empty()) {
       launcher_->stop();
-      fail("{}. Nothing can be kept in '{}'; the same command continues when that is possible again", news.folder_lost,
-           folder_.path());
+      fail("{}. '{}' cannot be written; repeat the command to continue when it can", news.folder_lost, folder_.path());
     }
   }
 
-  // Workers came and went, and nothing was finished.
+  // All workers ended without finishing a run.
   void give_up() {
     if (options_.launcher == "slurm") {
-      fail("the tasks of the job array ended before their runs did: see '{}/slurm-*.out'; the same command continues",
-           folder_.path());
+      fail(
+          "the tasks of the job array ended before their runs did: see '{}/slurm-*.out'; repeat the command to "
+          "continue",
+          folder_.path());
     }
-    fail("the workers ended before their runs did: is another process at work on '{}'?", folder_.path());
+    fail("the workers ended before their runs did: is another process using '{}'?", folder_.path());
   }
 
   const SweepFolder& folder_;
@@ -176,7 +178,7 @@ class Conductor {
   SweepBoard board_;
   Clock::time_point end_;
   std::unique_ptr<Launcher> launcher_;
-  int failed_starts_ = 0;  // workers that ended before they took a run
+  int failed_starts_ = 0;  // workers that ended before starting a run
 };
 
 }  // namespace
@@ -202,7 +204,7 @@ SweepOutcome run_sweep(Sweep sweep, const SweepOptions& options) {
   const SweepFolder folder(options.out);
   make_writable_folder(folder.path());
   const auto lock = Lock::take(folder.path() + "/lock");
-  if (!lock) refuse("another call works on the sweep in '{}'", folder.path());
+  if (!lock) refuse("another process is running the sweep in '{}'", folder.path());
   sweep.plan.threads = choose_threads(options, static_cast<int64_t>(sweep.plan.runs.size()));
   check_threads(folder, sweep.plan);
   SweepOutcome outcome{sweep.plan, prepare(folder, sweep.plan, sweep.configs), false};

@@ -1,4 +1,4 @@
-// A sweep from its file to its results.
+// Runs a sweep and writes its results.
 #pragma once
 
 #include <string>
@@ -14,12 +14,13 @@ struct Sweep;  // sweep_file.h
 struct SweepOptions {
   std::string out;
   std::string launcher = "local";  ///< or "slurm"
-  int64_t workers = 0;             ///< 0: as many as there are cores for (local), one per run (Slurm)
-  int64_t threads = 0;             ///< per run; 0: one, or all cores where there are fewer runs than cores
+  int64_t workers = 0;             ///< 0: as many as fit on the cores (local), one per run (Slurm)
+  int64_t threads = 0;             ///< per run; 0: one, or cores / runs if there are fewer runs than cores (local)
   std::vector<std::string> slurm;
   std::string device = "cpu";
   std::string command_line;
-  double budget_hours = 0;  ///< 0: none; else what is running then is stopped, and the sweep can be continued
+  double budget_hours =
+      0;  ///< 0: no limit; afterwards runs are stopped with a checkpoint, and the sweep can be continued
   bool quiet = false;
 };
 
@@ -31,19 +32,19 @@ struct SweepOutcome {
   bool complete() const;
 };
 
-/// Runs what is not done yet of a sweep in the folder options.out, and writes results.csv, curves.csv and, where
-/// variants are tested, evaluations.csv there. A failed run does not stop the others. Throws Interrupted after all runs
-/// wrote their checkpoints, UsageError when the folder belongs to another call or other threads, and Error when nothing
-/// can be written.
+/// Executes the unfinished runs of a sweep in the folder options.out, and writes results.csv, curves.csv and, if
+/// variants are evaluated, evaluations.csv there. A failed run does not stop the others. Throws Interrupted after all
+/// runs have written their checkpoints, UsageError if another process uses the folder or it has another number of
+/// threads, and Error when the folder cannot be written.
 SweepOutcome run_sweep(Sweep sweep, const SweepOptions& options);
 
-/// What a sweep's folder holds by now.
+/// The current state of a sweep's folder.
 SweepOutcome read_outcome(const SweepFolder& folder);
 
-/// results.csv: a row per run; curves.csv: a row per evaluation of each; evaluations.csv: of the variants tested.
+/// Writes results.csv, a row per run; curves.csv, a row per evaluation of each run; evaluations.csv, the variants.
 void write_results(const SweepFolder& folder, const SweepOutcome& outcome, const std::vector<std::string>& provenance);
 
-/// The runs as a table for people; `most` rows.
+/// The runs as a text table of at most `most` rows.
 std::string table_of(const SweepOutcome& outcome, size_t most);
 
 }  // namespace klab

@@ -29,7 +29,7 @@ struct Condition {
   bool skip = false;
 };
 
-// To so many significant digits, so that a drawn value is short to write.
+// Rounds to significant digits, so that drawn values have a short text.
 double rounded(double x, int digits) {
   if (x == 0) return 0;
   const int decimals = digits - 1 - static_cast<int>(std::floor(std::log10(std::abs(x))));
@@ -37,7 +37,7 @@ double rounded(double x, int digits) {
   return decimals >= 0 ? std::round(x * scale) / scale : std::round(x / scale) * scale;
 }
 
-// What a map has under a key; undefined (false) when it has nothing.
+// The value of a key in a map; undefined (false) if missing.
 YAML::Node child(const YAML::Node& map, const std::string& key) {
   for (const auto& entry : map) {
     if (entry.first.IsScalar() && entry.first.Scalar() == key) return entry.second;
@@ -48,8 +48,8 @@ YAML::Node child(const YAML::Node& map, const std::string& key) {
 // The parts of a sweep file, checked for shape.
 struct SweepFile {
   Point base;
-  std::vector<std::vector<Assignment>> axes;  // one list per key, in the file's order
-  std::vector<Point> draws;                   // of `random`
+  std::vector<std::vector<Assignment>> axes;  // one list per key, in file order
+  std::vector<Point> draws;                   // points of `random`
   std::vector<Assignment> seeds;
   std::vector<Condition> conditions;
   std::optional<Halving> halving;
@@ -123,11 +123,11 @@ class Reader {
       if (ends.first < ends.second) return ends;
     } catch (const YAML::Exception&) {
     }
-    refuse("{}: '{}' must be [low, high], two numbers of which the first is smaller", origin_of(node, path_), key);
+    refuse("{}: '{}' must be [low, high], two numbers with low < high", origin_of(node, path_), key);
   }
 
   Value draw(const YAML::Node& how, const std::string& key, Random& random) const {
-    if (how.IsSequence()) {  // a list alone is a choice
+    if (how.IsSequence()) {  // a plain list is a choice
       return field_value(how[random.below(how.size())], key, path_);
     }
     if (!how.IsMap() || how.size() != 1) {
@@ -136,7 +136,7 @@ class Reader {
     }
     only_keys(how, {"uniform", "log_uniform", "integer", "choice"});
     const auto kind = how.begin()->first.as<std::string>();
-    const YAML::Node of = how.begin()->second;  // a copy: the iterator gives a temporary
+    const YAML::Node of = how.begin()->second;  // a copy, because the iterator returns a temporary
     if (kind == "choice") return draw(of, key, random);
     const auto [low, high] = range(of, key);
     const double u = random.uniform();
@@ -144,7 +144,7 @@ class Reader {
       return static_cast<int64_t>(low) + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low) + 1));
     }
     if (kind == "uniform") return rounded(low + u * (high - low), 6);
-    if (low <= 0) refuse("{}: '{}': log_uniform needs positive ends", origin_of(of, path_), key);
+    if (low <= 0) refuse("{}: '{}': log_uniform needs positive bounds", origin_of(of, path_), key);
     return rounded(std::exp(std::log(low) + u * (std::log(high) - std::log(low))), 4);
   }
 
@@ -174,7 +174,7 @@ class Reader {
   std::vector<Point> draws(const YAML::Node& node) const {
     if (!node || node.IsNull()) return {};
     if (!node.IsMap() || !child(node, "runs")) {
-      refuse("{}: 'random' must be a map with `runs: N` and what to draw", origin_of(node, path_));
+      refuse("{}: 'random' must be a map with `runs: N` and the keys to draw", origin_of(node, path_));
     }
     const int64_t runs = whole(child(node, "runs"), "random.runs", {1, kMostRuns});
     const int64_t seed =
@@ -210,7 +210,7 @@ class Reader {
   std::optional<Halving> halving(const YAML::Node& node) const {
     if (!node || node.IsNull()) return {};
     if (!node.IsMap() || !child(node, "steps")) {
-      refuse("{}: 'halving' needs `steps: [..]`, at which runs are held against one another", origin_of(node, path_));
+      refuse("{}: 'halving' needs `steps: [..]`, at which runs are compared", origin_of(node, path_));
     }
     only_keys(node, {"metric", "steps", "factor", "within"});
     Halving halving;
@@ -226,7 +226,7 @@ class Reader {
     for (const auto& step : child(node, "steps"))
       halving.steps.push_back(whole(step, "halving.steps", {1, kMostSteps}));
     if (!std::is_sorted(halving.steps.begin(), halving.steps.end())) {
-      refuse("{}: 'halving.steps' must rise", origin_of(child(node, "steps"), path_));
+      refuse("{}: 'halving.steps' must increase", origin_of(child(node, "steps"), path_));
     }
     if (child(node, "within")) {
       for (const auto& key : child(node, "within")) halving.within.push_back(key.as<std::string>());
@@ -241,7 +241,7 @@ void check_count(size_t runs) {
   if (runs > size_t{kMostRuns}) refuse("the sweep has {} runs; at most {} are allowed", runs, kMostRuns);
 }
 
-// Every combination, the first axis slowest.
+// The Cartesian product; the first axis varies slowest.
 std::vector<Point> product(const std::vector<Point>& points, const std::vector<Assignment>& axis) {
   std::vector<Point> all;
   check_count(points.size() * axis.size());
@@ -260,14 +260,14 @@ RunConfig config_of(const Point& point) {
   return config;
 }
 
-// Whether the config has these values, however they are written.
+// Whether the config has these values, independent of their notation.
 bool fits(const RunConfig& config, const Point& when) {
   RunConfig wanted = config;
   assign(wanted, when);
   const Fields a = Fields::of(config), b = Fields::of(wanted);
   return std::all_of(when.begin(), when.end(), [&](const Assignment& one) {
-    const Field *has = a.find(one.key), *asked = b.find(one.key);
-    return has != nullptr && asked != nullptr && has->get() == asked->get();
+    const Field *has = a.find(one.key), *expected = b.find(one.key);
+    return has != nullptr && expected != nullptr && has->get() == expected->get();
   });
 }
 
@@ -306,14 +306,14 @@ std::vector<Point> points_of(const SweepFile& file) {
   return points;
 }
 
-// The config's fields by their keys, as tables show them.
+// The config's values as text, by key.
 std::map<std::string, std::string> texts_of(const RunConfig& config) {
   std::map<std::string, std::string> texts;
   for (const auto& [key, value] : values_of(config)) texts[key] = text_of(value);
   return texts;
 }
 
-// The keys in which the runs differ, those that the file names first and in its order.
+// The keys in which the runs differ; first those in the file, in its order.
 std::vector<std::string> varied_keys(const std::vector<std::string>& named,
                                      const std::vector<std::map<std::string, std::string>>& texts) {
   std::vector<std::string> keys = named;
@@ -326,7 +326,7 @@ std::vector<std::string> varied_keys(const std::vector<std::string>& named,
     std::set<std::string> values;
     for (const auto& text : texts) {
       const auto found = text.find(key);
-      // Options that only some runs have follow from their names.
+      // Options that only some runs have are determined by other keys (task or mixer names).
       const bool named_one = std::find(named.begin(), named.end(), key) != named.end();
       if (found != text.end() || named_one) values.insert(found == text.end() ? "" : found->second);
     }
@@ -345,7 +345,7 @@ std::vector<std::string> named_keys(const std::vector<Point>& points) {
   return keys;
 }
 
-// Distinct runs under the keys in which they differ; `texts` receives the fields of each.
+// Removes duplicate runs and finds the keys in which they differ; `texts` receives the fields of each run.
 Sweep distinct(const std::string& name, const std::vector<RunConfig>& configs, const std::vector<std::string>& named,
                const std::vector<std::string>& shown, std::vector<std::map<std::string, std::string>>& texts) {
   Sweep sweep;
@@ -379,8 +379,8 @@ Sweep distinct(const std::string& name, const std::vector<RunConfig>& configs, c
 void check(const Halving& halving, const RunConfig& config, const std::string& path) {
   for (const int64_t step : halving.steps) {
     if (step % config.train.eval_every != 0) {
-      refuse("{}: halving.steps: {} is no multiple of train.eval_every = {}: there is no evaluation at that step", path,
-             step, config.train.eval_every);
+      refuse("{}: halving.steps: {} is not a multiple of train.eval_every = {}: there is no evaluation at that step",
+             path, step, config.train.eval_every);
     }
   }
 }
@@ -394,8 +394,8 @@ void check_keys(const std::vector<std::string>& within, const std::map<std::stri
   }
 }
 
-// Sorts by id, a hash: a deterministic shuffle. In the order of the file each run of a rising axis could be better than
-// all before it, and halving would stop none.
+// Sorts by id, a hash: a deterministic shuffle. In file order every run along an axis could be better than all before
+// it, and halving would stop none.
 void shuffle(Sweep& sweep) {
   std::vector<PlannedRun> runs = sweep.plan.runs;
   std::sort(runs.begin(), runs.end(), [](const PlannedRun& a, const PlannedRun& b) { return a.id < b.id; });
@@ -419,7 +419,7 @@ Sweep sweep_of(const YAML::Node& root, const std::string& path, const std::vecto
   const SweepFile file = Reader(path).read(root);
   std::vector<Point> points = points_of(file);
   for (Point& point : points) point.insert(point.end(), overrides.begin(), overrides.end());
-  if (points.empty()) refuse("{}: its conditions skip every run", path);
+  if (points.empty()) refuse("{}: the conditions skip every run", path);
   std::vector<RunConfig> configs;
   for (const Point& point : points) configs.push_back(make_run_config(point));
   std::vector<std::map<std::string, std::string>> texts;

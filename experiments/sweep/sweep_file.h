@@ -1,4 +1,4 @@
-// From the file that people write to the plan and the configs of its runs.
+// Reads a sweep file into a plan and the configs of its runs.
 #pragma once
 
 #include <string>
@@ -11,29 +11,28 @@ namespace klab {
 
 struct Sweep {
   Plan plan;
-  std::vector<RunConfig> configs;  ///< of plan.runs
+  std::vector<RunConfig> configs;  ///< configs of plan.runs
 };
 
-/// A sweep of these configs, equal ones once. Results show the keys in which they differ, behind `shown`, which are
-/// always shown.
+/// A sweep of these configs without duplicates. Results show the keys `shown`, then the keys in which the runs differ.
 Sweep make_sweep(const std::string& name, const std::vector<RunConfig>& configs,
                  const std::vector<std::string>& shown = {});
 
 /// Reads a sweep file:
 ///
-///     base: {..}                      config keys that all runs share; may say `extends: other.yaml`
+///     base: {..}                      config keys of all runs; may have `extends: other.yaml`
 ///     grid: {key: [value, ..], ..}    every combination
-///     seeds: [1, 2, 3]                the same as an innermost axis train.seed
+///     seeds: [1, 2, 3]                the innermost axis, train.seed
 ///     random: {runs: 20, seed: 1, key: {log_uniform: [1e-4, 1e-2]}, ..}     also uniform, integer, choice; the same
 ///                                     draws for every point of the grid
-///     conditions: [{when: {key: value}, set: {..}, grid: {..}, skip: true}, ..]   for the runs that `when` fits
+///     conditions: [{when: {key: value}, set: {..}, grid: {..}, skip: true}, ..]   for runs that match `when`
 ///     halving: {metric: acc_seq, steps: [500, 1000], factor: 3, within: [model.pattern]}
 ///
-/// `overrides` hold for every run, whatever the file says. Throws UsageError, with file and line, for whatever makes no
-/// sense, a run's config included.
+/// `overrides` apply to every run and override the file. Throws UsageError, with file and line, for errors in the file
+/// or in a run's config.
 Sweep read_sweep(const std::string& path, const std::vector<Assignment>& overrides = {});
 
-/// The same of a sweep file that is compiled into the program; see builtin_sweeps.h.
+/// The same for a sweep file that is compiled into the program; see builtin_sweeps.h.
 Sweep read_builtin_sweep(const std::string& name, const std::vector<Assignment>& overrides = {});
 
 }  // namespace klab

@@ -26,7 +26,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kLookAgain{200};
 
-// The metrics of runs at the steps of the halving, read from their metrics.csv and cached.
+// The metrics of runs at the rungs, read from their metrics.csv and cached.
 class ReportBook {
  public:
   ReportBook(const SweepFolder& folder, const Plan& plan) : folder_(folder), plan_(plan), book_(plan.runs.size()) {}
@@ -45,7 +45,7 @@ class ReportBook {
 
   void read(size_t i) {
     const std::string& id = plan_.runs[i].id;
-    const RunState state = folder_.read(id).state;  // first: what comes later can only be more
+    const RunState state = folder_.read(id).state;  // before metrics.csv, which may only grow after it
     const std::string path = folder_.run(id).metrics();
     if (std::filesystem::exists(path)) {
       const CsvTable table = read_csv(path);
@@ -87,9 +87,9 @@ class Worker {
         taken = taken || turn == Turn::worked;
         parked = parked || turn == Turn::parked;
         if (turn == Turn::over || turn == Turn::worked) done_.insert(i);
-        if (turn == Turn::worked && plan_.halving) break;  // parked ones come first, in the plan's order
+        if (turn == Turn::worked && plan_.halving) break;  // look at parked runs again first, in the plan's order
       }
-      // Runs held by other workers are theirs; parked runs have to be looked at again.
+      // Runs locked by other workers are skipped; parked runs are checked again.
       if (!taken && !parked) return;
       if (!taken) std::this_thread::sleep_for(kLookAgain);
     }
@@ -121,7 +121,7 @@ class Worker {
     return record.state == RunState::parked ? Turn::parked : Turn::worked;
   }
 
-  // The verdict of the halving on a run at `step`.
+  // Whether halving promotes a run at `step`.
   Verdict verdict_at(size_t i, int64_t step) {
     if (!plan_.halving) return Verdict::go_on;
     const auto& steps = plan_.halving->steps;
@@ -135,7 +135,7 @@ class Worker {
   static void apply(Verdict verdict, RunRecord& record) {
     if (verdict == Verdict::go_on) return;
     record.state = verdict == Verdict::wait ? RunState::parked : RunState::stopped;
-    if (verdict == Verdict::stop) record.reason = fmt::format("behind others at step {}", record.step);
+    if (verdict == Verdict::stop) record.reason = fmt::format("not promoted at step {}", record.step);
   }
 
   RunRecord run(size_t i) {
@@ -168,7 +168,7 @@ int run_sweep_worker(const std::string& path, int64_t parent, const std::string&
                      const std::string& command_line) {
   end_with(parent);
   const SweepFolder folder(path);
-  open_device(device);  // fails before a run is taken
+  open_device(device);  // fails before a run is started
   try {
     Worker(folder, device, command_line).work();
   } catch (const FolderLost& error) {

@@ -1,4 +1,4 @@
-// A worker of a sweep: a process that takes runs and trains them, until there are none.
+// A worker of a sweep: a process that trains runs until none are left.
 #pragma once
 
 #include <cstdint>
@@ -8,15 +8,15 @@
 
 namespace klab {
 
-/// The sweep's folder cannot be written to any more (a full disk): no run can continue.
+/// The sweep's folder cannot be written (a full disk), so no run can continue.
 struct FolderLost : Error {
   using Error::Error;
 };
 constexpr int kFolderLost = 3;  ///< exit code of a worker
 
-/// Trains runs of the sweep in `folder` until none is left; `klab sweep-worker DIR`, which launchers start. It ends
-/// when the process `parent` does (0: it does not). `command_line` goes into the headers of results. Returns the exit
-/// code.
+/// Trains runs of the sweep in `folder` until none are left (`klab sweep-worker DIR`, started by launchers). It ends
+/// when the process `parent` ends (0: no parent). `command_line` is recorded in the headers of results. Returns the
+/// exit code.
 int run_sweep_worker(const std::string& folder, int64_t parent, const std::string& device,
                      const std::string& command_line);
 

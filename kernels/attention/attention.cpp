@@ -15,7 +15,7 @@ namespace {
 using at::Tensor;
 
 constexpr const char* kOp = "attention";
-constexpr int64_t kQueryBlock = 256;  // with forget gates: [B, H, 256, S] weights at a time
+constexpr int64_t kQueryBlock = 256;  // with forget gates, [B, H, 256, S] weights are in memory at a time
 
 void check(const AttentionInputs& in) {
   TORCH_CHECK_VALUE(in.q.defined(), kOp, ": q is missing");
@@ -38,25 +38,26 @@ Tensor heads_first(const Tensor& x) { return x.transpose(1, 2); }
 
 Tensor per_query_head(const Tensor& x, int64_t H) { return x.size(2) == H ? x : x.repeat_interleave(H / x.size(2), 2); }
 
-// sum of g_i over j < i <= p for all keys j: [B, H, S], from the queries' first position p back. Summed from the near
-// end, where the numbers that matter are: a difference of prefix sums would lose them in a long sequence.
+// sum of g_i over j < i <= p for all keys j, with p = `first` the position of the first query: [B, H, S]. Summed from p
+// backwards, because the terms near p matter: a difference of prefix sums would lose their precision in a long
+// sequence.
 Tensor forgotten(const Tensor& g, int64_t first) {
   const Tensor wide = heads_first(g.to(accumulation_type(g.scalar_type())));  // [B, H, S]
-  // Keys up to p: the gates of what follows them, their own not among them.
+  // Keys up to p: the gates of the tokens after the key, without its own.
   const Tensor back = at::constant_pad_nd(wide.narrow(2, 1, first), {0, 1}).flip({2}).cumsum(2).flip({2});
   if (first + 1 == g.size(1)) return back;
   const Tensor after = wide.narrow(2, first + 1, g.size(1) - first - 1);
   return at::cat({back, -after.cumsum(2)}, 2);  // keys after p: minus their own gates
 }
 
-// Weights of the queries [first, first + count) over the keys up to the last of them, written out: [B, H, count, keys].
+// Weights [B, H, count, keys] of the queries [first, first + count) over the keys up to the last query's position.
 Tensor weights_of(const AttentionInputs& in, int64_t first, int64_t count) {
   const int64_t T = in.q.size(1), H = in.q.size(2), position = in.k.size(1) - T + first, keys = position + count;
   const Tensor q = heads_first(in.q.narrow(1, first, count)) * scale_of(in);
   const Tensor k = heads_first(per_query_head(in.k.narrow(1, 0, keys), H));
   Tensor logits = q.matmul(k.transpose(2, 3));  // [B, H, count, keys]
   if (in.g.defined()) {
-    // Relative to the block's first query: row t adds what the gates between it and that query take.
+    // Relative to the block's first query: row t subtracts the gates between that query and itself.
     const Tensor from_first = forgotten(in.g.narrow(1, 0, keys), position);  // [B, H, keys]
     logits = logits + from_first.unsqueeze(2) - from_first.narrow(2, position, count).unsqueeze(3);
   }
@@ -70,7 +71,7 @@ Tensor written_out(const AttentionInputs& in, int64_t first, int64_t count) {
   return heads_first(weights.matmul(heads_first(per_query_head(in.v.narrow(1, 0, weights.size(3)), in.q.size(2)))));
 }
 
-// In blocks of queries; gradients too are summed over blocks before they are rounded.
+// In blocks of queries. Gradients are also summed over the blocks before they are rounded.
 Tensor in_blocks(const AttentionInputs& given, int64_t block) {
   const at::ScalarType wide = accumulation_type(given.q.scalar_type());
   const AttentionInputs in{given.q.to(wide), given.k.to(wide), given.v.to(wide), given.g, scale_of(given)};
@@ -86,7 +87,7 @@ Tensor padded(const Tensor& x, int64_t width) {
   return x.size(-1) == width ? x : at::constant_pad_nd(x, {0, width - x.size(-1)});
 }
 
-// ATen's fused attention takes keys and values of one width: zeros change neither the logits nor the outputs.
+// ATen's fused attention needs keys and values of the same width. Zero padding changes neither logits nor outputs.
 struct Fused {
   Tensor q, k, v;
   explicit Fused(const AttentionInputs& in) {
@@ -133,7 +134,7 @@ PartialAttention partial_attention(const AttentionInputs& in, bool causal) {
 PartialAttention join(const PartialAttention& one, const PartialAttention& other) {
   const Tensor lse = at::logaddexp(one.lse, other.lse);
   const auto weighted = [&](const PartialAttention& part) {
-    return part.o * (part.lse - lse).exp().unsqueeze(-1);  // in the dtype of lse, or wider
+    return part.o * (part.lse - lse).exp().unsqueeze(-1);  // in the dtype of lse or wider
   };
   return {(weighted(one) + weighted(other)).to(one.o.scalar_type()), lse};
 }

@@ -33,7 +33,7 @@ std::string latent_attention_cpu_unsupported_reason(const LatentAttentionInputs&
   return cpu_unsupported_reason({in.q, in.cache});
 }
 
-// As attention with one key head whose values are the first part of its keys.
+// As attention with one key head, whose values are the first value_dim channels of its keys.
 AttentionInputs as_attention(const LatentAttentionInputs& in) {
   const Tensor keys = in.cache.unsqueeze(2);
   return {in.q, keys, keys.narrow(3, 0, in.value_dim), {}, in.scale};

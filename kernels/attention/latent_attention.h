@@ -1,4 +1,4 @@
-// Multi-query attention over a latent cache: how latent attention (MLA) decodes.
+// Multi-query attention over a latent cache: the decode form of multi-head latent attention (MLA).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,21 +10,21 @@
 
 namespace klab::kernels {
 
-/// All heads read one row per token: R numbers of latent, which are key and value at once, and P more of key.
+/// All heads share one cache row per token: R latent channels, which serve as key and value, then P key-only channels.
 struct LatentAttentionInputs {
   at::Tensor q;       ///< [B, T, H, R + P]: the up-projection of the keys absorbed into the query
-  at::Tensor cache;   ///< [B, S, R + P], S >= T: the last T rows are the queries' own
+  at::Tensor cache;   ///< [B, S, R + P], S >= T: the last T rows belong to the queries' tokens
   int64_t value_dim;  ///< R
   double scale;       ///< on the logits: (width of a query head before absorption)^-0.5
 };
 
-/// o [B, T, H, R]: softmax(scale q_t . cache_j over j <= S - T + t) times the first R numbers of cache_j. Section 2.1
+/// o [B, T, H, R]: softmax(scale q_t . cache_j over j <= S - T + t) times the first R channels of cache_j. Section 2.1
 /// of DeepSeek-V2 (arXiv 2405.04434), absorbed form.
 ///
-/// `cpu` passes over the cache once for all heads, in float32 inside; float32, bfloat16 and float16; no gradients.
-/// `cuda` likewise, with products of the tensor cores: it rounds the softmax's weights to the inputs' dtype, takes one
-/// dtype for both, R up to 512 and R + P up to 640. `composed` is ATen's fused attention, `reference` writes it out.
-/// `automatic` is the kernel of the tensors' device where it can run, else `composed`. Dtype of q. Throws
+/// `cpu` reads the cache once for all heads and computes in float32; float32, bfloat16 and float16; no gradients.
+/// `cuda` does the same on tensor cores: it rounds the softmax weights to the inputs' dtype, needs the same dtype for q
+/// and cache, R up to 512 and R + P up to 640. `composed` is ATen's fused attention, `reference` materialises all
+/// weights. `automatic` is the kernel for the tensors' device if it can run, else `composed`. Dtype of q. Throws
 /// c10::ValueError that names the argument, c10::NotImplementedError for an implementation that cannot run on these
 /// tensors.
 KLAB_API at::Tensor latent_attention(const LatentAttentionInputs& inputs,

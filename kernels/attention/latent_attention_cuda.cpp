@@ -15,8 +15,8 @@ std::string latent_attention_cuda_unsupported_reason(const LatentAttentionInputs
   if (records_gradient({in.q, in.cache})) return "it has no backward pass and a gradient is needed";
   if (in.q.scalar_type() != in.cache.scalar_type()) return "q and cache have different dtypes";
   if (in.value_dim > cuda::kWidestLatent || in.q.size(3) > cuda::kWidestLatentRow) {
-    return c10::str("it takes value_dim up to ", cuda::kWidestLatent, " of rows up to ", cuda::kWidestLatentRow,
-                    " wide, not ", in.value_dim, " of ", in.q.size(3));
+    return c10::str("value_dim is ", in.value_dim, " (at most ", cuda::kWidestLatent, ") and the row width ",
+                    in.q.size(3), " (at most ", cuda::kWidestLatentRow, ")");
   }
   return cuda_unsupported_reason({in.q, in.cache});
 }

@@ -1,4 +1,4 @@
-// Latent attention on the CUDA kernel. Between latent_attention.cpp and kernels/attention/cuda/.
+// Calls the CUDA kernel of latent attention from latent_attention.cpp.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@ namespace klab::kernels {
 /// Why the CUDA kernel cannot run on these inputs, or "".
 std::string latent_attention_cuda_unsupported_reason(const LatentAttentionInputs& inputs);
 
-/// Of inputs that the kernel can take, on the device of `q`.
+/// Runs the kernel on the device of `q`. The inputs must be supported, see above.
 void latent_attention_cuda(const LatentProblem& problem, const at::Tensor& q);
 
 }  // namespace klab::kernels

@@ -1,4 +1,4 @@
-// What the latent attention kernels of all devices compute.
+// The arguments of the latent attention kernels of all devices.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace klab::kernels {
 
-/// Decoding over a latent cache, as kernels/attention/latent_attention.h defines it. q, cache and o have one dtype.
+/// latent_attention() of kernels/attention/latent_attention.h. q, cache and o have one dtype.
 struct LatentProblem {
   int64_t B = 0, T = 0, H = 0, S = 0;
   int64_t width = 0, value_dim = 0;  ///< R + P and R

@@ -18,19 +18,19 @@
 
 namespace klab::kernels {
 
-/// What a tensor is to the kernels.
+/// How the kernels use a tensor.
 enum class Role : uint8_t {
-  operand,    ///< rows per token and head, factors of products: of the dtype that the operator is called in
-  gate,       ///< rows per token and head that may be float32 beside narrower operands
+  operand,    ///< per token and head, a factor of matrix products; all operands of a call have one dtype
+  gate,       ///< per token and head; may be float32 while the operands are narrower
   state,      ///< one matrix per sequence and head
-  parameter,  ///< of the layer: the same for all tokens
+  parameter,  ///< a parameter of the layer, shared by all tokens
   offsets,    ///< integers, without a gradient
 };
 
 /// Sizes that several tensors of an operator share.
 enum class Size : uint8_t { B, T, H, HV, K, V, N, D, W, past, count };
 
-/// The shape that a tensor must have. Of rank 0: not checked here.
+/// The shape that a tensor must have. Rank 0 means that check_arguments() does not check the shape.
 struct Shape {
   std::array<Size, 4> sizes{};
   int64_t rank = 0;
@@ -55,17 +55,17 @@ struct TensorArgument {
   constexpr bool is_rows() const { return role == Role::operand || role == Role::gate; }
 };
 
-/// An argument that is not a tensor. `default_value` as the operator's schema writes it; null: there is none.
+/// An argument that is not a tensor. `default_value` is written as in the operator's schema; null: no default.
 struct Option {
   const char* name;
   const char* default_value = nullptr;
 };
 
-/// For the overloads of each_argument(): `Inputs` or `const Inputs`.
+/// `Self` is `Inputs` or `const Inputs`. Constrains the overloads of each_argument().
 template <class Self, class Inputs>
 concept InputsOf = std::same_as<std::remove_const_t<Self>, Inputs>;
 
-/// Calls visit(TensorArgument, tensor) for the tensors alone.
+/// Calls visit(TensorArgument, tensor) for the tensor arguments only.
 template <class Inputs, class Visit>
 void each_tensor(Inputs& inputs, Visit&& visit) {
   each_argument(inputs, [&](const auto& argument, auto& value) {
@@ -83,7 +83,7 @@ ArgumentTensors tensors_of(const Inputs& inputs) {
   return all;
 }
 
-/// Puts `tensors`, in the order of tensors_of(), in the places of those of `inputs`.
+/// Replaces the tensors of `inputs` by `tensors`, which are in the order of tensors_of().
 template <class Inputs>
 void replace_tensors(Inputs& inputs, at::TensorList tensors) {
   size_t next = 0;
@@ -96,22 +96,22 @@ bool records_gradient(const Inputs& inputs) {
   return at::GradMode::is_enabled() && records_gradient(at::TensorList(tensors_of(inputs)));
 }
 
-/// The sizes of a call, -1 where none is known yet.
+/// The dimension sizes of a call, -1 while unknown.
 class Sizes {
  public:
   Sizes() { sizes_.fill(-1); }
   int64_t operator[](Size size) const { return sizes_[static_cast<size_t>(size)]; }
 
   /// Checks dtype, device (that of `first`) and shape of a tensor. Sizes that are not known yet become those of `x`.
-  /// Throws c10::ValueError in the name of `op`.
+  /// Throws c10::ValueError; its message begins with `op`.
   void check(const char* op, const TensorArgument& argument, const at::Tensor& x, const at::Tensor& first);
 
  private:
   std::array<int64_t, static_cast<size_t>(Size::count)> sizes_{};
 };
 
-/// Checks all tensors that have a shape in each_argument(), in order: sizes are those of the first tensor that has
-/// them.
+/// Checks, in order, all tensors for which each_argument() gives a shape. The first tensor with a dimension sets its
+/// size.
 template <class Inputs>
 Sizes check_arguments(const char* op, const Inputs& inputs) {
   Sizes sizes;

@@ -1,5 +1,5 @@
-// The functions of PyTorch outside its public interface that klab calls: all of them, so that a new release of PyTorch
-// is checked against one file. Checked with PyTorch 2.11.
+// All non-public PyTorch functions that klab calls, in one file, so that only this file needs checking against a new
+// PyTorch release. Checked with PyTorch 2.11.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,4 +1,4 @@
-// Finds and loads the library of CUDA kernels when the first CUDA tensor comes.
+// Finds and loads the CUDA kernel library at the first call with a CUDA tensor.
 #include <dlfcn.h>
 
 #include <atomic>
@@ -42,13 +42,13 @@ Loaded load() {
   const fs::path path = library_path();
   if (path.empty()) {
     return {nullptr, std::string("this build has no CUDA kernels (") + kLibrary +
-                         " is not beside it); with the CUDA toolkit installed, KLAB_CUDA=on ./klab build makes it"};
+                         " is not beside it); with the CUDA toolkit installed, KLAB_CUDA=on ./klab build builds it"};
   }
   void* const library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) return {nullptr, std::string("the CUDA kernels do not load: ") + ::dlerror()};
   const auto entry = reinterpret_cast<const Backend* (*)(int)>(::dlsym(library, "klab_cuda_backend"));
   const Backend* const backend = entry == nullptr ? nullptr : entry(kBackendVersion);
-  if (backend == nullptr) return {nullptr, path.string() + " is of another version of klab; build it again"};
+  if (backend == nullptr) return {nullptr, path.string() + " belongs to another version of klab; rebuild it"};
   return {backend, ""};
 }
 
@@ -59,7 +59,7 @@ const Loaded& loaded() {
 
 std::string load_and_ask(at::Device device);
 
-// In use until the first CUDA tensor comes: a program on the CPU never loads the CUDA runtime.
+// The backend until the first call with a CUDA tensor, so that a CPU-only program never loads the CUDA runtime.
 const Backend not_loaded{.unsupported_reason = load_and_ask};
 std::atomic<const Backend*> in_use = &not_loaded;
 

@@ -1,4 +1,4 @@
-// Which code computes an operator.
+// The implementations of an operator.
 #pragma once
 
 #include <string>
@@ -7,12 +7,12 @@
 
 namespace klab::kernels {
 
-/// `automatic` is the fastest one that can run on the given tensors. Any other one runs or throws; it is never
-/// replaced.
+/// `automatic` is the fastest implementation that can run on the given tensors. Any other value either runs or throws;
+/// there is no fallback.
 enum class Implementation {
   automatic,
-  reference,  ///< the definition, step by step, differentiable, in the dtype of its inputs
-  composed,   ///< of ATen's operators, differentiable
+  reference,  ///< the definition, step by step, differentiable
+  composed,   ///< composed of ATen operators, differentiable
   chunk,      ///< chunkwise form composed of ATen products, differentiable
   cpu,        ///< hand-written CPU kernel, vectorised and threaded
   cuda,       ///< hand-written CUDA kernel

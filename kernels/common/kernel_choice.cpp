@@ -16,7 +16,7 @@ void warn_once(const std::string& op, const std::string& reason) {
   static std::set<std::string> warned;
   const std::lock_guard lock(mutex);
   if (!warned.insert(op).second) return;
-  TORCH_WARN(op, ": taking a composed form on CUDA, because the kernel cannot run: ", reason);
+  TORCH_WARN(op, ": using a composed form on CUDA, because the kernel cannot run: ", reason);
 }
 
 }  // namespace

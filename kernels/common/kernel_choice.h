@@ -1,4 +1,4 @@
-// Which code computes an operator, for the operators that have kernels of their own and forms composed of ATen's.
+// Choice of the implementation, for operators that have hand-written kernels and forms composed of ATen operators.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,17 +15,17 @@ struct UnsupportedReasons {
   std::string cuda, cpu;
 };
 
-/// Why CUDA kernels cannot run on these tensors, all on the device of the first (undefined ones do not count), or "".
+/// Why CUDA kernels cannot run on these tensors, or "". Assumes all defined tensors are on the device of the first.
 std::string cuda_unsupported_reason(at::TensorList tensors);
 
-/// `requested`, or for `automatic` the kernel of x's device. Where that is unsupported, `automatic` is the first of the
-/// composed `forms`, on CUDA with a warning, once per operator. Throws c10::NotImplementedError in the name of `op` for
-/// a requested implementation that cannot run.
+/// `requested`, or for `automatic` the kernel for x's device. If that is unsupported, `automatic` becomes the first of
+/// the composed `forms`, on CUDA with one warning per operator. Throws c10::NotImplementedError, whose message begins
+/// with `op`, for a requested implementation that cannot run.
 Implementation choose_implementation(const char* op, Implementation requested, const at::Tensor& x,
                                      const UnsupportedReasons& unsupported,
                                      std::initializer_list<Implementation> forms);
 
-/// The kernels that an implementation stands for; null where it is a composed form.
+/// The kernels of an implementation; null for a composed form.
 template <class Kernels>
 const Kernels* kernels_of(Implementation implementation, const Kernels& cpu, const Kernels& cuda) {
   if (implementation == Implementation::cuda) return &cuda;

@@ -13,7 +13,7 @@ namespace {
 
 using at::Tensor;
 
-// Stands in an autograd graph for a derivative that does not exist.
+// Autograd node of an operator without a derivative: throws when the backward pass reaches it.
 class NoDerivative : public torch::autograd::Node {
  public:
   NoDerivative(std::string message, torch::autograd::edge_list&& edges)
@@ -25,7 +25,7 @@ class NoDerivative : public torch::autograd::Node {
   std::string message_;
 };
 
-// Makes `node` the origin of the last `count` values on the stack.
+// Makes `node` the grad_fn of the last `count` values on the stack.
 void set_origin(const Stack& stack, size_t count, const std::shared_ptr<NoDerivative>& node) {
   for (size_t i = stack.size() - count; i < stack.size(); ++i) {
     const Tensors tensors = stack[i].isTensor() ? Tensors{stack[i].toTensor()} : stack[i].toTensorVector();

@@ -1,5 +1,5 @@
-// Registration of an operator with PyTorch's dispatcher, the same for C++ and Python: schema, kernels of the CPU and of
-// CUDA, shapes for tensors without data (the device `meta`, by which torch.compile traces), and autograd.
+// Registration of an operator with PyTorch's dispatcher, used by both C++ and Python: schema, CPU and CUDA kernels,
+// shape functions for meta tensors (which torch.compile needs for tracing), and autograd.
 //
 // An operator is described by a struct:
 //
@@ -12,18 +12,18 @@
 //       static Tensors shapes(const Inputs&, Implementation, bool keep);   // the same results, without data
 //       static constexpr const char* kDerivatives;  // "differentiable once; ...", "not differentiable"
 //
-//       // Where kKept is not empty: whether the kernels that run on these inputs have such results.
+//       // Required if kKept is not empty: whether the kernels that run on these inputs compute those results.
 //       static bool keeps(const Inputs&, Implementation);
 //
-//       // Where it is differentiable: the gradients in the places of the inputs, computed by kernels; std::nullopt for
-//       // inputs on which a composed form runs. An undefined gradient of a result stands for zeros.
+//       // Required if differentiable: the gradients, each in the field of its input, computed by kernels; std::nullopt
+//       // for inputs on which a composed form runs. An undefined gradient of a result means zeros.
 //       static std::optional<Inputs> backward(const Inputs&, Implementation, at::TensorList kept,
 //                                             at::TensorList d_outputs);
 //     };
 //
 // register_operator<Operator>() registers klab::<kName> and klab::<kName>_backward. The latter returns a gradient for
-// each tensor that is given and can have one, in the order of the arguments. Autograd calls these two through the
-// dispatcher, so both appear in a graph that torch.compile traces. The backward operator has no derivative.
+// each defined floating-point tensor, in the order of the arguments. Autograd calls both through the dispatcher, so
+// both appear in a graph that torch.compile traces. The backward operator has no derivative.
 #pragma once
 
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -46,25 +46,25 @@ namespace klab::kernels {
 using Tensors = std::vector<at::Tensor>;
 using Stack = torch::jit::Stack;
 
-/// A call of an operator: everything that its schema lists.
+/// A call of an operator: all arguments of its schema.
 template <class Operator>
 struct Call {
   typename Operator::Inputs inputs{};
   Implementation implementation = Implementation::automatic;
-  std::optional<bool> keep{};  ///< absent: where autograd records the call
+  std::optional<bool> keep{};  ///< absent: true if autograd records the call
 };
 
-/// The implementation of that name; throws c10::ValueError for another.
+/// The implementation of that name. Throws c10::ValueError for an unknown name.
 Implementation implementation_named(const std::string& name);
 
-/// `x`, or an empty tensor for an undefined one: a result of an operator is always defined.
+/// `x`, or an empty tensor if it is undefined: results of an operator must be defined.
 at::Tensor or_empty(const at::Tensor& x, const at::Tensor& like);
 
 /// An uninitialised tensor of x's shape, symbolic sizes included.
 at::Tensor shaped_like(const at::Tensor& x);
 
-/// The gradients of `inputs` under the gradients `d_outputs` of function(inputs), which autograd records here although
-/// it does not record what calls this. Those of undefined inputs and of integers are undefined.
+/// The gradients of `inputs` for the gradients `d_outputs` of function(inputs). Enables autograd for that call, also
+/// when the caller runs below autograd. Gradients of undefined and of integer inputs are undefined.
 Tensors differentiate(const std::function<Tensors(at::TensorList)>& function, at::TensorList inputs,
                       at::TensorList d_outputs);
 
@@ -78,7 +78,7 @@ void call_without_derivative(const c10::OperatorHandle& op, Stack& stack, const 
 /// klab::<name>
 c10::OperatorHandle find_operator(const std::string& name);
 
-/// Takes the last `count` values, which are tensors or None, off the stack.
+/// Pops the last `count` values, which are tensors or None, off the stack.
 Tensors pop_tensors(Stack& stack, size_t count);
 
 // --- Schemas and stacks -------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ Call<Operator> pop_arguments(Stack& stack) {
   return call;
 }
 
-// The forward operator's arguments end with `keep` where there are results for the backward pass.
+// `keep` is the last argument of a forward operator that has results for the backward pass.
 template <class Operator>
 Call<Operator> pop_call(Stack& stack) {
   std::optional<bool> keep;
@@ -174,7 +174,8 @@ Tensors call_operator(const Call<Operator>& call) {
   return pop_tensors(stack, stack.size());
 }
 
-/// Of `gradients`, one for each tensor: those of the tensors that are given and can have one; zeros for undefined ones.
+/// Selects from `gradients`, one per tensor argument, those of the defined floating-point tensors. Undefined gradients
+/// become zeros.
 template <class Inputs>
 Tensors given_gradients(const Inputs& inputs, at::TensorList gradients) {
   Tensors given;
@@ -189,14 +190,14 @@ Tensors given_gradients(const Inputs& inputs, at::TensorList gradients) {
 
 // --- Autograd -----------------------------------------------------------------------------------------------------
 
-/// A call that autograd records. It saves the tensors, the results for the backward pass and, as a copy of the struct,
-/// the options.
+/// The autograd function of an operator. It saves the tensors, the results kept for the backward pass and a copy of the
+/// options.
 template <class Operator>
 class FusedFunction : public torch::autograd::Function<FusedFunction<Operator>> {
  public:
   using Context = torch::autograd::AutogradContext;
 
-  // The tensors that are given, once more, as an argument of their own: those are what autograd records.
+  // The at::TensorList repeats the defined tensors of `call`: autograd records only tensors that are arguments.
   static Tensors forward(Context* context, Call<Operator> call, at::TensorList) {
     Tensors results;
     {
@@ -235,7 +236,7 @@ class FusedFunction : public torch::autograd::Function<FusedFunction<Operator>> 
     Call<Operator> call;
   };
 
-  // A gradient or an undefined tensor for the call and for each tensor that is given.
+  // One gradient per argument of forward(): undefined for `call`, then one for each defined tensor.
   static Tensors for_arguments(const typename Operator::Inputs& inputs, const Tensors& gradients) {
     Tensors all(1);
     size_t next = 0;
@@ -246,7 +247,7 @@ class FusedFunction : public torch::autograd::Function<FusedFunction<Operator>> 
   }
 };
 
-// --- Kernels as the dispatcher calls them -------------------------------------------------------------------------
+// --- Boxed kernels, called by the dispatcher ----------------------------------------------------------------------
 
 template <class Operator>
 void boxed_forward(const c10::OperatorHandle&, Stack* stack) {
@@ -279,7 +280,7 @@ void boxed_autograd(const c10::OperatorHandle& op, Stack* stack) {
   push_tensors(*stack, FusedFunction<Operator>::apply(std::move(call), at::TensorList(given)));
 }
 
-/// A backward pass without kernels of its own: the forward pass again, composed, and its derivative.
+/// The backward pass of a composed form: recomputes the forward pass under autograd and differentiates it.
 template <class Operator>
 Tensors composed_gradients(const Call<Operator>& call, at::TensorList d_outputs) {
   const auto function = [&](at::TensorList leaves) {

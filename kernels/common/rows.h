@@ -5,7 +5,7 @@
 
 namespace klab::kernels {
 
-/// The widest key or value head that the recurrence takes.
+/// The largest K and V (head dimensions of keys and values) that the recurrence supports.
 constexpr int64_t kMaxHeadDim = 256;
 
 enum class Dtype : uint8_t { float32, bfloat16, float16 };

@@ -38,7 +38,7 @@ Implementation choose(const KdaGateInputs& in, Implementation requested) {
   return choose_implementation(kOp, requested, in.raw, unsupported, {Implementation::reference});
 }
 
-// The gate's argument and the rate that multiplies it, in the accumulation dtype: raw + dt_bias, exp(A_log) per head.
+// x = raw + dt_bias and rate = exp(A_log) per head, in the accumulation dtype.
 struct Terms {
   Tensor x, rate;
 
@@ -60,7 +60,7 @@ Tensor composed(const KdaGateInputs& in) {
                         : -rate * at::logaddexp(x, at::zeros({}, x.options()));
 }
 
-// Written out, because autograd's derivative of the sigmoid, y (1 - y), loses its digits where y is close to 1.
+// Explicit, because autograd's derivative of the sigmoid, y (1 - y), loses precision for y close to 1.
 KdaGateInputs composed_backward(const KdaGateInputs& in, const Tensor& d_g) {
   const auto [x, rate] = Terms(in);
   const Tensor d = d_g.to(x.scalar_type());

@@ -1,4 +1,4 @@
-// From a raw projection to the log-decay of KDA and Gated DeltaNet.
+// The gate of KDA and Gated DeltaNet: log-decay from a raw projection.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,10 +12,10 @@
 namespace klab::kernels {
 
 /// Without a lower bound: g = -exp(A_log) softplus(raw + dt_bias). With one in [-5, 0):
-/// g = lower_bound * sigmoid(exp(A_log) (raw + dt_bias)), a rescaled sigmoid and not a clamp.
+/// g = lower_bound * sigmoid(exp(A_log) (raw + dt_bias)), a scaled sigmoid, not a clamp.
 ///
 /// raw [B, T, H, K] with dt_bias [H * K], or raw [B, T, H] with dt_bias [H] (Gated DeltaNet); A_log [H]; dt_bias may be
-/// undefined, A_log too when there is a lower bound. The result has raw's shape, <= 0, float32 (float64 for float64).
+/// undefined, and A_log too with a lower bound. The result g <= 0 has raw's shape, float32 (float64 for float64).
 /// Differentiable (`cuda`: once). Section 4 of arXiv 2510.26692. `automatic` is `cuda` for CUDA tensors other than
 /// float64, else `reference`. Throws c10::ValueError that names the argument, c10::NotImplementedError for an
 /// implementation that cannot run on these tensors.
@@ -26,7 +26,7 @@ KLAB_API at::Tensor kda_gate(const at::Tensor& raw, const at::Tensor& A_log, con
 /// The implementations that this build has.
 KLAB_API std::vector<Implementation> kda_gate_implementations();
 
-/// Throws what kda_gate() would for these parameters, in the name of `op`.
+/// Throws what kda_gate() would throw for these parameters; the message begins with `op`.
 KLAB_API void check_kda_gate(const char* op, const at::Tensor& raw, const at::Tensor& A_log, const at::Tensor& dt_bias,
                              std::optional<double> lower_bound);
 

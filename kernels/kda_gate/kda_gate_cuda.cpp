@@ -1,4 +1,4 @@
-// From tensors to the CUDA kernels of the gate. Nothing here waits for the device.
+// Calls the CUDA kernels of the gate on tensors. Nothing here synchronises with the device.
 #include <ATen/ATen.h>
 #include <c10/core/DeviceGuard.h>
 
@@ -11,7 +11,7 @@ namespace {
 
 using at::Tensor;
 
-// The inputs as the kernel takes them; owns what its problem points to.
+// The inputs in the layout of the kernel; owns the memory that `problem` points to.
 struct Plain {
   Tensor raw, A_log, dt_bias;
   cuda::KdaGateProblem problem;

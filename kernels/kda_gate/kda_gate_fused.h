@@ -1,4 +1,4 @@
-// The gate's arguments, and its CUDA kernels. Between kda_gate.cpp and kda_gate_cuda.cpp.
+// The gate's arguments and its CUDA implementation, which kda_gate.cpp calls.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,10 +23,10 @@ void each_argument(Self& in, Visit&& visit) {
   visit(Option{"lower_bound"}, in.lower_bound);
 }
 
-/// Of checked inputs without float64. Leaves autograd alone.
+/// Inputs must be checked and not float64. Below autograd.
 at::Tensor kda_gate_cuda_forward(const KdaGateInputs& inputs);
 
-/// The gradients in the places of the inputs, in their dtypes.
+/// The gradients, each in the field and the dtype of its input.
 KdaGateInputs kda_gate_cuda_backward(const KdaGateInputs& inputs, const at::Tensor& d_g);
 
 }  // namespace klab::kernels

@@ -16,7 +16,7 @@ namespace klab::kernels {
 
 struct ExpertTable::ForCpu {
   std::string unsupported_reason;    ///< why the CPU kernel cannot read these weights, or ""
-  std::vector<cpu::Expert> experts;  ///< the shared one at the end
+  std::vector<cpu::Expert> experts;  ///< the shared expert is the last one
 };
 
 namespace {
@@ -24,7 +24,7 @@ namespace {
 using at::Tensor;
 
 constexpr const char* kOp = "experts";
-// Up to so many tokens one kernel for all experts beats products of the libraries, a few for each (measured).
+// Up to this many tokens, one kernel for all experts is faster than library products per expert (measured).
 constexpr int64_t kFewTokens = 16;
 
 void check_expert(const ExpertWeights& expert, const std::string& name, int64_t D, const Tensor& like) {
@@ -43,7 +43,7 @@ std::string weights_cpu_unsupported_reason(const ExpertWeights& expert) {
   for (const Tensor& weight : {expert.gate, expert.up, expert.down}) {
     const std::string why = cpu_unsupported_reason({weight});
     if (!why.empty()) return why;
-    if (!has_plain_rows(weight)) return "the numbers of a weight's row do not lie side by side";
+    if (!has_plain_rows(weight)) return "the rows of a weight are not contiguous";
   }
   return "";
 }
@@ -53,7 +53,7 @@ cpu::Expert cpu_expert_of(const ExpertWeights& expert) {
           weight_matrix_of(expert.down, expert.down_scale)};
 }
 
-// The kernel takes scales as plain arrays.
+// The kernel needs contiguous float32 scales.
 void make_scales_plain(ExpertWeights& expert) {
   for (Tensor* scale : {&expert.gate_scale, &expert.up_scale, &expert.down_scale}) *scale = plain_float(*scale);
 }
@@ -70,7 +70,7 @@ void check(const ExpertsInputs& in) {
   check_tensor(kOp, "weights", in.weights, in.chosen.sizes(), in.x);
 }
 
-// The ids on the host, in range.
+// The expert ids on the host, checked to be in range.
 Tensor checked_ids(const ExpertsInputs& in) {
   const Tensor ids = in.chosen.to(at::kCPU).contiguous();  // [n, k]
   const int64_t* data = ids.const_data_ptr<int64_t>();
@@ -99,8 +99,8 @@ std::string experts_cpu_unsupported_reason(const ExpertsInputs& in, const Tensor
   return cpu_unsupported_reason({in.x});
 }
 
-// Who goes where: the slots of an expert follow each other, by token, and experts are in order of their ids, the shared
-// one (of id E, with weight 1) at the end.
+// The routing: one slot for each pair of a token and an expert, sorted by expert id and then by token. The shared
+// expert (id E, weight 1) comes last.
 struct Slots {
   struct Visit {
     int64_t expert, first, count;
@@ -154,11 +154,11 @@ Tensor on_cpu(const ExpertsInputs& in, const Tensor& ids) {
   return y;
 }
 
-// y [n, D] plus weight times rows [count, D], at rows `token` of y.
+// Adds weight times rows [count, D] to the rows `token` of y [n, D].
 void add_weighted(const Tensor& y, const Tensor& rows, const Slots& slots, const Slots::Visit& visit) {
   const int64_t* token = slots.token.data() + visit.first;
   const double* weight = slots.weight.data() + visit.first;
-  const bool twice = std::adjacent_find(token, token + visit.count) != token + visit.count;  // they are in order
+  const bool twice = std::adjacent_find(token, token + visit.count) != token + visit.count;  // tokens are sorted
   if (twice || y.scalar_type() != at::kFloat || !cpu_unsupported_reason({rows}).empty()) {
     const Tensor index = at::tensor(at::ArrayRef<int64_t>(token, static_cast<size_t>(visit.count)), at::kLong);
     const Tensor factor = at::tensor(at::ArrayRef<double>(weight, static_cast<size_t>(visit.count)), y.options());
@@ -177,8 +177,8 @@ void add_weighted(const Tensor& y, const Tensor& rows, const Slots& slots, const
   cpu::add_rows(problem);
 }
 
-// Each expert runs once over all tokens that go to it, on products of the libraries. Nothing larger than an expert's
-// tokens is held beside y, so that it stays in the caches.
+// Runs each expert once on all its tokens, with library products. Besides y, only the rows of one expert are in memory,
+// so that they stay in the caches.
 Tensor by_expert(const ExpertsInputs& in, const Tensor& ids) {
   const Tensor y = at::zeros(in.x.sizes(), in.x.options().dtype(accumulation_type(in.x.scalar_type())));
   if (y.numel() == 0) return y.to(in.x.scalar_type());
@@ -196,7 +196,7 @@ Tensor by_expert(const ExpertsInputs& in, const Tensor& ids) {
   return y.to(in.x.scalar_type());
 }
 
-// A floating weight of any dtype goes into the definition as it is, in the dtype of the sums.
+// The definition uses floating-point weights unrounded, converted to the accumulation dtype.
 Tensor definition_linear(const Tensor& x, const Tensor& weight, const Tensor& scale) {
   return weight.scalar_type() == at::kChar ? kernels::linear(x, weight, scale)
                                            : kernels::linear(x, weight.to(x.scalar_type()));

@@ -20,15 +20,15 @@ using at::Tensor;
 
 constexpr const char* kOp = "linear";
 
-// Below these sizes oneDNN gains nothing over MKL (measured on AVX-512).
+// Below these sizes oneDNN is not faster than MKL (measured on AVX-512).
 constexpr int64_t kManyRows = 32;
 constexpr int64_t kSmallWeight = int64_t{128} * 128;
 
-// Without gaps, in either order of the dimensions: for anything else (columns of a wider tensor, a broadcast gradient)
-// oneDNN has only its reference loops, a thousand times slower.
+// The tensor, made contiguous unless it or its transpose is: for other strides (columns of a wider tensor, a broadcast
+// gradient) oneDNN has only reference loops, a thousand times slower.
 Tensor dense(const Tensor& x) { return x.is_contiguous() || x.t().is_contiguous() ? x : x.contiguous(); }
 
-// x weight^T with oneDNN; both may be views of any kind.
+// x weight^T with oneDNN; both may have any strides.
 Tensor onednn_product(const Tensor& x, const Tensor& weight) { return onednn_linear(dense(x), dense(weight)); }
 
 // d_y^T x, a sum over many rows: oneDNN is faster with the shorter side first.
@@ -51,7 +51,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
   static Tensors backward(Context* context, const Tensors& d_out) {
     const Tensors saved = context->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1];
-    // Where second derivatives are computed: by operators that have them.
+    // For second derivatives, use operators that are differentiable again.
     if (at::GradMode::is_enabled()) return {at::matmul(d_out[0], weight), at::mm(d_out[0].t(), x)};
     Tensors gradients(2);
     if (context->needs_input_grad(0)) gradients[0] = onednn_product(d_out[0], weight.t());
@@ -60,8 +60,8 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
   }
 };
 
-// Up to so many rows the project's own kernel is faster than the libraries, measured with AVX-512: oneDNN has
-// instructions for products of bfloat16; for a narrower weight, the alternative is to widen it all.
+// Up to this many rows klab's own kernel is faster than the libraries, measured with AVX-512. The limit is lower for
+// bfloat16, for which oneDNN has special instructions; for a narrower weight the alternative is to convert all of it.
 constexpr int64_t kFewRows = kManyRows - 1, kFewRowsOfBFloat16 = 16;
 
 int64_t few_rows(const Tensor& x, const Tensor& weight) {
@@ -69,7 +69,7 @@ int64_t few_rows(const Tensor& x, const Tensor& weight) {
   return same && x.scalar_type() == at::kBFloat16 ? kFewRowsOfBFloat16 : kFewRows;
 }
 
-constexpr int64_t kBlockBytes = int64_t{8} << 20;  // of a weight that is widened
+constexpr int64_t kBlockBytes = int64_t{8} << 20;  // of the weight that is converted at a time
 
 bool is_narrower(const Tensor& x, const Tensor& weight) { return weight.scalar_type() != x.scalar_type(); }
 
@@ -84,24 +84,24 @@ void check(const Tensor& x, const Tensor& weight, const Tensor& scale) {
   check_weight(kOp, "weight", weight, "scale", scale, -1, x.size(-1), x);
   if (!is_narrower(x, weight)) return;
   TORCH_CHECK_VALUE(may_be_narrower(weight.scalar_type(), x.scalar_type()), kOp, ": weight has dtype ",
-                    weight.scalar_type(), ", which does not go with x of dtype ", x.scalar_type());
+                    weight.scalar_type(), ", which cannot be combined with x of dtype ", x.scalar_type());
   for (const auto& [name, tensor] : {std::pair{"x", x}, {"weight", weight}, {"scale", scale}}) {
     TORCH_CHECK_VALUE(!records_gradient({tensor}), kOp, ": ", name, " needs a gradient, but weight has dtype ",
-                      weight.scalar_type(), " and x ", x.scalar_type(), ": there is none of a narrower weight");
+                      weight.scalar_type(), " and x ", x.scalar_type(), ": a narrower weight has no gradient");
   }
 }
 
-// Of one dtype, without a gradient; x [rows, K].
+// x [rows, K] and weight have the same dtype; no gradient.
 Tensor library_product(const Tensor& x, const Tensor& weight) {
   const bool onednn = x.is_cpu() && x.scalar_type() == at::kFloat && x.size(0) >= kManyRows && weight.size(0) > 1 &&
                       weight.size(1) > 1 && at::globalContext().userEnabledMkldnn();
   return onednn ? onednn_product(x, weight) : at::linear(x, weight);
 }
 
-// x [rows, K] with a narrower weight, a block of its rows at a time.
+// x [rows, K] with a narrower weight, which is converted one block of rows at a time.
 Tensor widened_product(const Tensor& x, const Tensor& weight, const Tensor& scale) {
   const int64_t N = weight.size(0), K = weight.size(1);
-  const bool sums_overflow = x.scalar_type() == at::kHalf;  // those of integers
+  const bool sums_overflow = x.scalar_type() == at::kHalf;  // sums of products with integers
   const Tensor in = sums_overflow ? x.to(at::kFloat) : x;
   const int64_t most = std::max<int64_t>(1, kBlockBytes / (std::max<int64_t>(K, 1) * in.element_size()));
   const Tensor y = empty_result({x.size(0), N}, x.options());

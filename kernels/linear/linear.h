@@ -1,4 +1,4 @@
-// The matrix product of every projection.
+// The matrix product of all projections, and int8 weights.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,33 +9,33 @@ namespace klab::kernels {
 
 /// x weight^T: x [.., K], weight [N, K] gives [.., N] in x's dtype.
 ///
-/// A weight of x's own dtype: differentiable. Without a gradient the weight may be narrower than x: bfloat16 or
-/// float16 with x float32, or int8 with `scale` [N] float32, for scale[n] times row n, with x float32, bfloat16 or
+/// With a weight of x's dtype: differentiable. Without gradients the weight may be narrower than x: bfloat16 or float16
+/// with x float32, or int8 with `scale` [N] float32 (row n is scale[n] times its integers) with x float32, bfloat16 or
 /// float16.
 ///
-/// On the CPU, float32 goes to oneDNN, which uses the whole vector width of every processor; ATen's own choice, MKL,
-/// does so on Intel's alone (elsewhere it reaches half of the speed, as `klab bench` shows). Few rows without a
-/// gradient take a kernel of this project's own that is bound by reading the weight: sums in float32, and a row's bits
-/// depend on that row and the weight alone. Many rows with a narrower weight widen it a block at a time, at most 8 MiB
-/// (or one row): to x's dtype, or, for float16 with int8, to float32, for the sums of integers overflow float16. The
-/// scale is applied to the result, since the integers themselves are exact in bfloat16. Everything else, and what is
-/// too small to gain, goes to at::linear.
+/// On the CPU, float32 uses oneDNN, which uses the full vector width of every processor; ATen's default, MKL, does so
+/// only on Intel processors (on others it reaches half the speed, as `klab bench` shows). Few rows without a gradient
+/// use klab's own kernel, which is bound by reading the weight: it accumulates in float32, and the bits of a row depend
+/// only on that row and the weight. For many rows with a narrower weight, the weight is converted in blocks of at most
+/// 8 MiB (or one row): to x's dtype, or, for float16 with int8, to float32, because sums of integers overflow float16.
+/// The scale is applied to the result, because the integers themselves are exact in bfloat16. Everything else, and
+/// products too small to gain, use at::linear.
 ///
 /// Throws c10::ValueError that names the argument: wrong shapes, devices and dtypes, a scale without int8 or int8
 /// without a scale, a gradient of a narrower weight.
 KLAB_API at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scale = {});
 
-/// A weight in eight bits: row n is scale[n] times its integers, -127..127.
+/// A weight quantised to int8: row n is scale[n] times its integers, -127..127.
 struct QuantisedWeight {
   at::Tensor values;  ///< int8 [N, K]
   at::Tensor scale;   ///< float32 [N]
-  /// Over all numbers: of what the rounding changed, and of the weight.
+  /// Sums of squares over all elements: of the rounding errors, and of the weight itself.
   double squared_error = 0, squared_sum = 0;
 };
 
 /// Rounds `weight` [N, K], of any floating dtype, to nearest, ties to even; scale is a row's largest magnitude / 127,
-/// 1 for a row of zeros, never denormal. Needs no more memory than the result and a row for each thread. Throws
-/// c10::ValueError when the weight is no matrix on the CPU or one of its numbers is not finite in float32.
+/// 1 for a row of zeros, never denormal. Allocates only the result and one row per thread. Throws c10::ValueError if
+/// the weight is not a matrix on the CPU or an element is not finite in float32.
 KLAB_API QuantisedWeight quantise(const at::Tensor& weight);
 
 }  // namespace klab::kernels

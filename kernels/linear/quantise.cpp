@@ -1,4 +1,4 @@
-// Weights in eight bits. One pass over the rows, which go through no tensors on their way: a checkpoint has many.
+// Quantisation to int8 in one pass over the rows, without intermediate tensors, because a checkpoint has many weights.
 #include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
 
@@ -19,7 +19,7 @@ using at::Tensor;
 
 constexpr int64_t kRowsPerTask = 32;
 constexpr float kMost = 127;
-constexpr uint32_t kInfinity = 0x7F800000;  // the bits; those of NaN are larger
+constexpr uint32_t kInfinity = 0x7F800000;  // bits of infinity; those of NaN are larger
 
 struct RowResult {
   float scale = 1;
@@ -27,14 +27,14 @@ struct RowResult {
   bool finite = true;
 };
 
-// The largest magnitude by its bits, whose order is that of the magnitudes.
+// The bits of the largest magnitude. Bits of non-negative floats have the same order as the floats.
 uint32_t largest_bits(const float* w, int64_t K) {
   uint32_t most = 0;
   for (int64_t k = 0; k < K; ++k) most = std::max(most, std::bit_cast<uint32_t>(w[k]) & 0x7FFFFFFFU);
   return most;
 }
 
-// To nearest, ties to even, for |x| < 2^22: beyond that sum there are no digits behind the point.
+// Rounds to the nearest integer, ties to even, for |x| < 2^22: x + 1.5 * 2^23 has no fractional bits.
 float rounded(float x) {
   constexpr float kShift = 12582912.0F;
   return (x + kShift) - kShift;
@@ -45,7 +45,7 @@ RowResult quantise_row(const float* w, int64_t K, int8_t* to) {
   const uint32_t most = largest_bits(w, K);
   row.finite = most < kInfinity;
   if (!row.finite) return row;
-  // The kernels take denormal numbers for zeros.
+  // The kernels flush denormals to zero, so the scale must not be denormal.
   if (most > 0) row.scale = std::max(std::bit_cast<float>(most) / kMost, std::numeric_limits<float>::min());
   for (int64_t k = 0; k < K; ++k) {
     const float q = std::min(kMost, std::max(-kMost, rounded(w[k] / row.scale)));

@@ -1,4 +1,4 @@
-// Weights as products take them: of a floating dtype, or int8 with a scale per row.
+// Checks and views of weights: floating-point, or int8 with one scale per row.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,7 +14,7 @@ namespace klab::kernels {
 void check_weight(const char* op, const std::string& name, const at::Tensor& weight, const std::string& scale_name,
                   const at::Tensor& scale, int64_t N, int64_t K, const at::Tensor& like);
 
-/// Whether the CPU kernels can read the weight where it lies: numbers of a row side by side, and not float64.
+/// Whether the CPU kernels can read the weight in place: contiguous rows, and not float64.
 bool has_plain_rows(const at::Tensor& weight);
 
 /// A view of a weight with plain rows and a contiguous scale, neither of which is read here.

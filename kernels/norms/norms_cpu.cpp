@@ -1,4 +1,4 @@
-// From tensors to the CPU kernels of the gated RMSNorm.
+// Calls the CPU kernels of the gated RMSNorm on tensors.
 #include <ATen/ATen.h>
 
 #include "kernels/common/kernel_tensors.h"

@@ -1,4 +1,4 @@
-// From tensors to the CUDA kernels of the norms. Nothing here waits for the device.
+// Calls the CUDA kernels of the norms on tensors. Nothing here synchronises with the device.
 #include <ATen/ATen.h>
 #include <c10/core/DeviceGuard.h>
 
@@ -11,7 +11,7 @@ namespace {
 
 using at::Tensor;
 
-// The kernels take one dtype for all that has x's shape.
+// The kernels need one dtype for all tensors of x's shape.
 NormInputs in_one_dtype(NormInputs in) {
   if (in.gate.defined()) in.gate = in.gate.to(in.x.scalar_type());
   return in;

@@ -1,5 +1,4 @@
-// The norms on hand-written kernels: what those of the CPU and of CUDA have in common. Between norms.cpp, norms_cpu.cpp
-// and norms_cuda.cpp.
+// The interface between norms.cpp and the hand-written kernels (norms_cpu.cpp, norms_cuda.cpp).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,7 +16,7 @@ struct NormInputs {
   at::Tensor gate{};                ///< [.., D], or undefined
   std::string activation = "none";  ///< of the gate: "sigmoid", "swish", or "none" for no gate
   double eps = 0;
-  bool mean = true;  ///< of the squares, else their sum
+  bool mean = true;  ///< divide by the root of the mean of the squares, else of their sum
 };
 
 template <InputsOf<NormInputs> Self, class Visit>
@@ -30,25 +29,24 @@ void each_argument(Self& in, Visit&& visit) {
   visit(Option{"mean", "True"}, in.mean);
 }
 
-/// Kernels of one device. All take checked inputs, with a gate only where there is an activation, and leave autograd
-/// alone.
+/// Kernels of one device. Inputs must be checked, with a gate only if there is an activation. Below autograd.
 struct FusedNorm {
   at::Tensor (*forward)(const NormInputs& inputs);
-  /// The gradients in the places of the inputs, in their dtypes.
+  /// The gradients, each in the field and the dtype of its input.
   NormInputs (*backward)(const NormInputs& inputs, const at::Tensor& d_y);
 };
 
-/// The CPU's have no L2 norm and need a weight.
+/// The CPU kernels do not support the L2 norm and need a weight.
 extern const FusedNorm cpu_norm, cuda_norm;
 
-/// The inputs as the kernels take them; owns what its problem points to.
+/// The inputs in the layout of the kernels; owns the memory that `problem` points to.
 struct PlainNorm {
   at::Tensor x, weight, gate;
   NormProblem problem;
   explicit PlainNorm(const NormInputs& inputs);
 };
 
-/// Rows of a contiguous [.., D], none of an undefined tensor.
+/// The rows of a contiguous tensor [.., D]; null data for an undefined one.
 Rows norm_rows(const at::Tensor& x);
 MutableRows mutable_norm_rows(const at::Tensor& x);
 

@@ -24,10 +24,10 @@ void check_overwritten(const RecurrenceInputs& in) {
       state.defined() && state.is_contiguous() && state.scalar_type() == accumulation_type(in.v.scalar_type()), kOp,
       ": overwrite_state needs a contiguous initial_state in ", accumulation_type(in.v.scalar_type()));
   TORCH_CHECK_VALUE(!records_gradient(in), kOp,
-                    ": overwrite_state overwrites a tensor that the backward pass reads; switch gradients off");
+                    ": overwrite_state overwrites a tensor that the backward pass reads; disable gradients");
 }
 
-// The number of sequences; their offsets are read only where that does not mean to wait for a device.
+// The number of sequences. Offsets in device memory are not read, because that would synchronise with the device.
 int64_t count_sequences(const RecurrenceInputs& in) {
   if (!in.cu_seqlens.defined()) return in.q.size(0);
   if (in.cu_seqlens.is_cpu()) {
@@ -52,9 +52,9 @@ void check_sizes(const RecurrenceInputs& in, const Sizes& sizes) {
   }
 }
 
-// Which arguments go together.
+// Checks combinations of arguments that exclude or require each other.
 void check_combination(const RecurrenceInputs& in) {
-  TORCH_CHECK_VALUE(in.a.defined() == in.b.defined(), kOp, ": a and b come together, but only ",
+  TORCH_CHECK_VALUE(in.a.defined() == in.b.defined(), kOp, ": a and b must be given together, but only ",
                     in.a.defined() ? "a" : "b", " is given");
   TORCH_CHECK_VALUE(!(in.a.defined() && in.beta.defined()), kOp, ": beta (delta rule) excludes a and b (DPLR)");
   TORCH_CHECK_VALUE(!in.output_all_states || (!in.cu_seqlens.defined() && !in.overwrite_state && !records_gradient(in)),
@@ -73,8 +73,8 @@ void check(const RecurrenceInputs& in) {
   if (in.gate) check_kda_gate(kOp, in.g, in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound);
 }
 
-// Packed [1, T, ...] as padded [N, longest, ...]. Padding is zeros: k = v = beta = g = 0 leaves the state as it was.
-// Memory grows with N x longest; the fused kernels walk the offsets instead.
+// Packed [1, T, ...] as padded [N, longest, ...]. Padding is zeros: k = v = beta = g = 0 leaves the state unchanged.
+// Memory grows with N x longest; the fused kernels use the offsets directly instead.
 at::Tensor unpack(const at::Tensor& x, const std::vector<int64_t>& offsets, int64_t longest) {
   std::vector<at::Tensor> rows;
   for (size_t i = 0; i + 1 < offsets.size(); ++i) {
@@ -117,7 +117,7 @@ PreparedInputs prepare(const RecurrenceInputs& in, const std::vector<int64_t>& o
 Implementation choose(const RecurrenceInputs& in, Implementation requested, bool with_backward) {
   const UnsupportedReasons unsupported{recurrence_cuda_unsupported_reason(in, with_backward),
                                        recurrence_cpu_unsupported_reason(in)};
-  // One token is one step: the chunk form would only pad it.
+  // The chunk form would only pad a single token.
   const bool step = in.q.size(1) == 1;
   return choose_implementation(kOp, requested, in.v, unsupported,
                                {step ? Implementation::reference : Implementation::chunk,
@@ -143,7 +143,7 @@ RecurrenceOutputs run_composed(const RecurrenceInputs& in, Implementation form) 
   return out;
 }
 
-// The state after every token, where no kernel writes it: a call per token.
+// The state after every token, with one call per token, for implementations without a kernel for it.
 RecurrenceOutputs token_by_token(const RecurrenceInputs& in, Implementation implementation) {
   std::vector<at::Tensor> o, states;
   RecurrenceInputs token = in;
@@ -162,7 +162,7 @@ RecurrenceOutputs token_by_token(const RecurrenceInputs& in, Implementation impl
   return {at::cat(o, 1), states.back(), at::stack(states, 1)};
 }
 
-// As recurrence(). Below autograd it also fills `kept`, unless that is null, where the kernels store something.
+// As recurrence(). Below autograd it also fills `kept`, unless it is null or the implementation stores nothing.
 RecurrenceOutputs run(const RecurrenceInputs& in, Implementation requested, RecurrenceKept* kept);
 
 // --- The operators klab::recurrence, klab::recurrence_backward and klab::recurrence_all_states --------------------
@@ -212,7 +212,7 @@ struct RecurrenceOperator {
   }
 
  private:
-  // By everything but the device, which is unknown for a tensor without data. Only the CPU kernels store something.
+  // Only the CPU kernels store something. The device is not checked: that of a meta tensor is unknown.
   static bool may_keep(const Inputs& in, Implementation implementation) {
     bool takes = implementation == Implementation::automatic || implementation == Implementation::cpu;
     each_tensor(in, [&](const TensorArgument& argument, const at::Tensor& x) {

@@ -12,11 +12,11 @@
 
 namespace klab::kernels {
 
-/// The parameters of the gate that turns a raw projection into the log-decay: kda_gate.h.
+/// The parameters of the gate that maps a raw projection to the log-decay, see kda_gate.h.
 struct RecurrenceGate {
   at::Tensor A_log;                     ///< [HV]
-  at::Tensor dt_bias;                   ///< [HV * K], or [HV] where g is one number per head; may be undefined
-  std::optional<double> lower_bound{};  ///< in [-5, 0): the bounded gate; then A_log may be undefined
+  at::Tensor dt_bias;                   ///< [HV * K], or [HV] if g is [B, T, HV]; may be undefined
+  std::optional<double> lower_bound{};  ///< in [-5, 0), selects the bounded gate; then A_log may be undefined
 };
 
 /// Inputs of the recurrence. B batch, T time, H query and key heads, HV value heads (a multiple of H; value head hv
@@ -25,49 +25,50 @@ struct RecurrenceInputs {
   at::Tensor q, k;                ///< [B, T, H, K]
   at::Tensor v;                   ///< [B, T, HV, V]
   at::Tensor g;                   ///< log-decay, natural log, <= 0: undefined, [B, T, HV] or [B, T, HV, K]
-  at::Tensor beta;                ///< [B, T, HV]; defined: the delta rule
-  at::Tensor a, b;                ///< [B, T, HV, K]; both defined: DPLR
+  at::Tensor beta;                ///< [B, T, HV]; if defined, the update is the delta rule
+  at::Tensor a, b;                ///< [B, T, HV, K]; if both are defined, the update is DPLR
   std::optional<double> scale{};  ///< multiplies q; K^-0.5 when absent
   at::Tensor initial_state;       ///< [N, HV, K, V]; zeros when undefined
-  at::Tensor cu_seqlens;          ///< [N + 1] integer offsets of packed sequences, then B = 1; undefined: N = B
+  at::Tensor cu_seqlens;          ///< [N + 1] integer offsets of packed sequences (needs B = 1); undefined: N = B
 
-  /// The final state is written over initial_state (contiguous, of the states' dtype) and is that tensor, which halves
-  /// the memory traffic of a decode step. Excludes gradients.
+  /// Updates initial_state in place (contiguous, of the states' dtype) and returns it as final_state, which halves the
+  /// memory traffic of a decode step. No gradients.
   bool overwrite_state = false;
 
-  /// RecurrenceOutputs::all_states is computed, for rejecting tokens of a draft: for few tokens, without cu_seqlens,
+  /// Computes RecurrenceOutputs::all_states, for speculative decoding. Meant for few tokens; without cu_seqlens,
   /// overwrite_state and gradients.
   bool output_all_states = false;
 
   // Activations of a layer's projections, which the hand-written kernels fuse.
-  bool qk_l2norm = false;                ///< q and k are divided by sqrt(sum x^2 + 1e-6)
-  std::optional<RecurrenceGate> gate{};  ///< present: g is raw, and the gate gives the log-decay
-  bool beta_sigmoid = false;             ///< beta is raw, and its sigmoid is used
-  bool allow_neg_eigval = false;         ///< twice that sigmoid is used
+  bool qk_l2norm = false;                ///< divide q and k by sqrt(sum x^2 + 1e-6)
+  std::optional<RecurrenceGate> gate{};  ///< if present, g is a raw projection and the gate computes the log-decay
+  bool beta_sigmoid = false;             ///< beta is a raw projection; use its sigmoid
+  bool allow_neg_eigval = false;         ///< use twice that sigmoid
 
   KLAB_API Decay decay() const;    ///< from the rank of g
   KLAB_API Update update() const;  ///< from which of beta, a, b are defined
 };
 
-/// The same inputs after those activations, with the options for them off: q and k normalised, g a log-decay, beta in
-/// its range. Composed of ATen operators, in the accumulation dtype; differentiable as often as these.
+/// The inputs with these activations applied and their options turned off: q and k normalised, g a log-decay, beta
+/// activated. Composed of differentiable ATen operators, in the accumulation dtype.
 KLAB_API RecurrenceInputs activated(RecurrenceInputs inputs);
 
 struct RecurrenceOutputs {
   at::Tensor o;            ///< [B, T, HV, V], dtype of v
   at::Tensor final_state;  ///< [N, HV, K, V], float32 (float64 when the inputs are)
   at::Tensor
-      all_states{};  ///< [B, T, HV, K, V], the state after every token, with output_all_states; dtype of final_state
+      all_states{};  ///< [B, T, HV, K, V], the state after every token, if output_all_states; dtype of final_state
 };
 
-/// o_t = S_t^T (scale q_t), the read after the write, with S_t after `Update` and D_t = exp(g_t).
+/// o_t = S_t^T (scale q_t), read after the write, with the state update of `Update` (recurrence_kind.h) and
+/// D_t = exp(g_t).
 ///
-/// Equations 1 and 2 and table 6 of arXiv 2510.26692. Exact for every g <= 0, -1000 and -infinity included; any
+/// Equations 1 and 2 and table 6 of arXiv 2510.26692. Accurate for every g <= 0, including -1000 and -infinity; any
 /// T >= 1, K, V <= 256. Differentiable in every tensor but cu_seqlens (`cpu` and `cuda`: once). Dtypes: float64 is
-/// computed in float64, everything else in float32; results are rounded once. `automatic` is the kernel of the tensors'
-/// device where it can run (not in float64), else `chunk`, or `reference` for a single token. Throws c10::ValueError
-/// that names the argument for wrong shapes, dtypes or offsets, and c10::NotImplementedError for an implementation that
-/// cannot run on these tensors.
+/// computed in float64, everything else in float32; results are rounded once. `automatic` is the kernel for the
+/// tensors' device if it can run (not in float64), else `chunk`, or `reference` for a single token. Throws
+/// c10::ValueError that names the argument for wrong shapes, dtypes or offsets, and c10::NotImplementedError for an
+/// implementation that cannot run on these tensors.
 KLAB_API RecurrenceOutputs recurrence(const RecurrenceInputs& inputs,
                                       Implementation implementation = Implementation::automatic);
 

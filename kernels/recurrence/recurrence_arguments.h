@@ -1,4 +1,4 @@
-// The arguments of the recurrence: the one list of them, for checks, autograd, the dispatcher and the kernels.
+// The argument list of the recurrence, used by checks, autograd, the dispatcher and the kernels.
 #pragma once
 
 #include "kernels/common/arguments.h"
@@ -20,8 +20,8 @@ void each_argument(Self& in, Visit&& visit) {
   visit(TensorArgument{"b", Role::operand, false, Shape(B, T, HV, K)}, in.b);
   visit(TensorArgument{"initial_state", Role::state, false, Shape(N, HV, K, V)}, in.initial_state);
   visit(TensorArgument{"cu_seqlens", Role::offsets}, in.cu_seqlens);
-  visit(TensorArgument{"A_log", Role::parameter}, gate.A_log);      // check_kda_gate() checks these two
-  visit(TensorArgument{"dt_bias", Role::parameter}, gate.dt_bias);  // where there is a gate
+  visit(TensorArgument{"A_log", Role::parameter}, gate.A_log);      // with a gate, check_kda_gate()
+  visit(TensorArgument{"dt_bias", Role::parameter}, gate.dt_bias);  // checks these two
   visit(Option{"scale"}, in.scale);
   visit(Option{"qk_l2norm"}, in.qk_l2norm);
   visit(Option{"gate"}, has_gate);

@@ -1,12 +1,13 @@
-// The chunk form: within a chunk of C tokens everything is a matrix product, between chunks only the state passes.
+// The chunk form: within a chunk of C tokens everything is a matrix product, and only the state is passed between
+// chunks.
 //
-// With G the cumulative sum of g inside a chunk, token i meets token j < i through exp(G_i - G_j). Forming that
-// difference of two sums, or splitting it around one reference, loses digits or overflows when gates are strong. Here
-// no sums are ever subtracted. Rows and columns of the C x C matrix are split in halves again and again: where a row
-// lies in the right half of a block and a column in its left half, the exponent is
+// With G the cumulative sum of g inside a chunk, the decay between token j and a later token i is exp(G_i - G_j). This
+// difference of two sums, or a split of it around one reference token, loses precision or overflows for strong gates.
+// Here no sums are subtracted. The C x C matrix is split recursively into halves: where row i is in the right half of a
+// block and column j in its left half, the exponent is
 //     (sum of g from the boundary to row i)  +  (sum of g from column j to the boundary),
-// two sums of numbers <= 0 over disjoint tokens, each exponentiated into a factor in [0, 1]. So the form is exact for
-// any gate, -infinity included, and accurate after a hard reset, and a row depends on no later token.
+// two sums of numbers <= 0 over disjoint tokens, each exponentiated into a factor in [0, 1]. So the form is numerically
+// stable for any gate, including -infinity, and after a hard reset, and a row does not depend on later tokens.
 #include <ATen/ATen.h>
 
 #include <bit>
@@ -21,7 +22,7 @@ using at::Tensor;
 
 constexpr int64_t kSmallestChunk = 16, kLargestChunk = 32;
 
-// The largest chunk among those that pad T the least: fewer steps along the state for the same work.
+// The largest chunk size among those that pad T the least: fewer sequential steps for the same work.
 int64_t chunk_size(int64_t T) {
   if (T <= kSmallestChunk) return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(T)));
   int64_t best = kSmallestChunk;
@@ -39,7 +40,7 @@ Tensor to_chunks(const Tensor& x, int64_t C) {
   return padded.reshape({N, chunks, C, HV, D}).permute({0, 3, 1, 2, 4}).reshape({N * HV, chunks, C, D});
 }
 
-// Sums over tokens (dimension -2). Before: of the earlier tokens; Through: of them and oneself; After: of the later.
+// Cumulative sums over tokens (dimension -2): through token i, before it (exclusive), and after it (exclusive).
 Tensor sum_through(const Tensor& g) { return g.cumsum(-2); }
 Tensor sum_before(const Tensor& g) {
   return at::constant_pad_nd(g.narrow(-2, 0, g.size(-2) - 1), {0, 0, 1, 0}).cumsum(-2);
@@ -67,11 +68,11 @@ Products stacked_to_products(const Tensor& stacked, size_t rows, size_t columns)
   return products;
 }
 
-// Decay per channel: by halving, as the head of this file says.
+// Decay per channel: by recursive halving, see the top of this file.
 Products channel_products(const std::vector<Rows>& rows, const std::vector<Tensor>& columns, const Tensor& g) {
   const auto R = static_cast<int64_t>(rows.size()), S = static_cast<int64_t>(columns.size());
   const int64_t B = g.size(0), n = g.size(1), C = g.size(2), K = g.size(3);
-  // Blocks of one token have nothing below their diagonal. [B, n, blocks, R, S, h, h]
+  // Blocks of one token have no elements below the diagonal. [B, n, blocks, R, S, h, h]
   Tensor blocks = at::zeros({B, n, C, R, S, 1, 1}, g.options());
   for (int64_t h = 1; h < C; h *= 2) {
     const int64_t pairs = C / (2 * h);
@@ -93,8 +94,8 @@ Products channel_products(const std::vector<Rows>& rows, const std::vector<Tenso
   return stacked_to_products(blocks.select(2, 0), rows.size(), columns.size());
 }
 
-// One decay for all channels (or none): a C x C factor on the plain products. Its exponents are sums over the tokens
-// between, built as cumulative sums down each column, so here too nothing is subtracted.
+// One decay for all channels (or none): a C x C factor on the undecayed products. Its exponents are sums over the
+// tokens in between, computed as cumulative sums down each column, so here too nothing is subtracted.
 Products scalar_products(const std::vector<Rows>& rows, const std::vector<Tensor>& columns, const Tensor& g) {
   const int64_t C = rows[0].x.size(-2);
   const Tensor below = at::ones({C, C}, rows[0].x.options().dtype(at::kBool)).tril(-1);  // j < i
@@ -122,13 +123,13 @@ Products decayed_products(const std::vector<Rows>& rows, const std::vector<Tenso
   return per_channel ? channel_products(rows, columns, g) : scalar_products(rows, columns, g);
 }
 
-// Adds the diagonal, where no decay lies between: sum_d x[i, d] y[i, d].
+// Adds the diagonal, which has no decay: sum_d x[i, d] y[i, d].
 Tensor with_diagonal(const Tensor& below, const Tensor& x, const Tensor& y) {
   return below + at::diag_embed((x * y).sum(-1));
 }
 
-// What one chunk does to the state S that enters it, [B n, C or K, ..]:
-//     solved = offset + slope S      (delta: the corrected values; DPLR: what `a` reads)
+// The affine maps of a chunk, applied to the state S before it:
+//     solved = offset + slope S      (delta: the corrected values; DPLR: the reads of `a`)
 //     o      = local + reader S + inner solved
 //     S'     = decay * S + written + writer^T solved
 // Undefined members are absent terms.
@@ -187,7 +188,8 @@ ChunkMaps chunk_maps(const RecurrenceInputs& in, Update update) {
   return maps;
 }
 
-// Chunk after chunk; unbind, because indexing in the loop would make the backward pass quadratic in the chunks.
+// Applies the chunks in sequence. Uses unbind, because indexing in the loop would make the backward pass quadratic in
+// the number of chunks.
 RecurrenceOutputs scan(const ChunkMaps& maps, Tensor S, int64_t chunks) {
   const auto along = [&](const Tensor& x) {
     return x.defined() ? x.unbind(1) : std::vector<Tensor>(static_cast<size_t>(chunks));

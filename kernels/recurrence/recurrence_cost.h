@@ -7,12 +7,13 @@
 
 namespace klab::kernels {
 
-/// The chunk that published operation counts assume.
+/// The chunk size of published operation counts.
 constexpr int64_t kCountedChunk = 64;
 
 /// FLOPs of the chunk form for one head over T tokens. For the delta rule at K = V this is equation 13 of
-/// arXiv 2510.26692, 6 T K^2 + 3 T C K + T C^2: the products with the state (correction, read and write, 2 K V each),
-/// the causal C x C products, half filled (k k^T and q k^T over K, the inner read over V), and the triangular solve.
+/// arXiv 2510.26692, 6 T K^2 + 3 T C K + T C^2: the products with the state (correction, read and write, 2 K V each per
+/// token), the causal half of the C x C products (k k^T and q k^T over K, the intra-chunk output over V), and the
+/// triangular solve.
 inline double recurrence_flops(Update update, int64_t T, int64_t K, int64_t V, int64_t C = kCountedChunk) {
   const auto t = static_cast<double>(T), k = static_cast<double>(K), v = static_cast<double>(V),
              c = static_cast<double>(C);
@@ -25,7 +26,7 @@ inline double recurrence_flops(Update update, int64_t T, int64_t K, int64_t V, i
   return 0;
 }
 
-/// FLOPs of one step of the recurrent form for one head: decay, reads, writes.
+/// FLOPs of one token in the recurrent form for one head: decay, reads, writes.
 inline double recurrence_step_flops(Update update, int64_t K, int64_t V) {
   const double state = static_cast<double>(K) * static_cast<double>(V);
   return state * (update == Update::accumulate ? 5 : update == Update::delta ? 7 : 9);

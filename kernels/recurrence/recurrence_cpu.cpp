@@ -1,4 +1,4 @@
-// From tensors to the CPU kernels of the recurrence.
+// Calls the CPU kernels of the recurrence on tensors.
 #include <ATen/ATen.h>
 
 #include "kernels/common/checks.h"
@@ -21,8 +21,8 @@ cpu::Problem problem(const RecurrenceInputs& in) {
   return p;
 }
 
-// Segments of all sequences, or for packed ones the most that their number and T allow: the shape of what is stored
-// must not depend on what the offsets are.
+// The number of segments of all sequences; for packed sequences an upper bound from N and T, because the shape of what
+// is stored must not depend on the values of the offsets.
 template <class Int>
 Int most_segments(bool packed, const Int& sequences, const Int& T) {
   if (packed) return (T + sequences * (cpu::kSegment - 1)) / cpu::kSegment;
@@ -34,14 +34,13 @@ RecurrenceKept allocate_kept(const RecurrenceInputs& in, const cpu::Problem& p) 
   const int64_t segments = most_segments<int64_t>(in.cu_seqlens.defined(), p.count(), in.q.size(1));
   RecurrenceKept kept{p.update == Update::accumulate ? empty_result({0}, float32) : empty_result(in.v.sizes(), float32),
                       empty_result({segments, p.HV, cpu::padded_key(p.K) * cpu::padded_value(p.V)}, float32)};
-  // Of packed sequences there may be fewer segments; what stays unused is still a result and must be the same each
-  // time.
+  // Packed sequences may have fewer segments. The unused ones are still part of a result and must be deterministic.
   const int64_t used = cpu::segment_offsets(p.sequences).back();
   kept.states.narrow(0, used, segments - used).zero_();
   return kept;
 }
 
-// Up to this many tokens, steps are faster than a chunk of 16.
+// Up to this many tokens, token-by-token steps are faster than a chunk of 16.
 constexpr int64_t kMostSteps = 8;
 
 int64_t longest(const cpu::Problem& p) {

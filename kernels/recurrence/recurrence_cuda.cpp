@@ -1,4 +1,4 @@
-// From tensors to the CUDA kernels of the recurrence. Nothing here waits for the device.
+// Calls the CUDA kernels of the recurrence on tensors. Nothing here synchronises with the device.
 #include <ATen/ATen.h>
 #include <c10/core/DeviceGuard.h>
 
@@ -12,10 +12,10 @@ namespace {
 
 using at::Tensor;
 
-// Up to this many tokens per sequence, on the average, steps are faster than a chunk of 16.
+// Up to this many tokens per sequence, on average, token-by-token steps are faster than a chunk of 16.
 constexpr int64_t kMostSteps = 8;
 
-// As the kernels take them: one dtype for what products are made of, that or float32 for the others.
+// Converts the inputs to the dtypes of the kernels: that of v for all operands, that or float32 for gates.
 RecurrenceInputs plain(RecurrenceInputs in) {
   const at::ScalarType dtype = in.v.scalar_type();
   each_tensor(in, [&](const TensorArgument& argument, Tensor& x) {

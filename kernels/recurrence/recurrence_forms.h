@@ -5,15 +5,15 @@
 
 namespace klab::kernels {
 
-/// Inputs as the forms take them: checked, in the accumulation dtype, q scaled, heads expanded to HV, one sequence per
-/// batch row: q, k, a, b [N, T, HV, K], v [N, T, HV, V], g undefined or [N, T, HV, 1 or K], beta [N, T, HV, 1],
+/// Inputs prepared for these forms: checked, in the accumulation dtype, q scaled, heads expanded to HV, one sequence
+/// per batch row: q, k, a, b [N, T, HV, K], v [N, T, HV, V], g undefined or [N, T, HV, 1 or K], beta [N, T, HV, 1],
 /// initial_state [N, HV, K, V] defined.
 using PreparedInputs = RecurrenceInputs;
 
-/// Token by token, as the definition reads.
+/// Token by token, following the definition.
 RecurrenceOutputs recurrence_reference(const PreparedInputs& inputs);
 
-/// Chunks of tokens by products (section 3.1 of arXiv 2510.26692).
+/// Chunkwise parallel form, by matrix products (section 3.1 of arXiv 2510.26692).
 RecurrenceOutputs recurrence_chunk(const PreparedInputs& inputs);
 
 }  // namespace klab::kernels

@@ -1,5 +1,4 @@
-// The recurrence on hand-written kernels: what those of the CPU and of CUDA have in common. Between recurrence.cpp,
-// recurrence_cpu.cpp and recurrence_cuda.cpp.
+// The interface between recurrence.cpp and the hand-written kernels (recurrence_cpu.cpp, recurrence_cuda.cpp).
 #pragma once
 
 #include <string>
@@ -9,39 +8,39 @@
 
 namespace klab::kernels {
 
-/// What a forward pass stores for the backward pass. CUDA stores nothing and computes the states again.
+/// What a forward pass stores for the backward pass. CUDA stores nothing and recomputes the states.
 struct RecurrenceKept {
-  at::Tensor corrections;  ///< [B, T, HV, V] float32; empty where the update corrects nothing
-  at::Tensor states;       ///< [segments, HV, padded K * padded V] float32, entering every 64th token
+  at::Tensor corrections;  ///< [B, T, HV, V] float32; empty for Update::accumulate
+  at::Tensor states;       ///< [segments, HV, padded K * padded V] float32, the state before every 64th token
 };
 
-/// Kernels of one device. All take checked inputs and leave autograd alone.
+/// Kernels of one device. Inputs must be checked. Below autograd.
 struct FusedRecurrence {
   /// Fills `kept` unless it is null.
   RecurrenceOutputs (*forward)(const RecurrenceInputs& inputs, RecurrenceKept* kept);
-  /// The gradients in the places of the inputs, in their dtypes. `d_final_state` may be undefined.
+  /// The gradients, each in the field and the dtype of its input. `d_final_state` may be undefined.
   RecurrenceInputs (*backward)(const RecurrenceInputs& inputs, const RecurrenceKept& kept, const at::Tensor& d_o,
                                const at::Tensor& d_final_state);
 };
 
 extern const FusedRecurrence cpu_recurrence, cuda_recurrence;
 
-/// Why the kernels cannot run on these inputs, or "". `with_backward`: in a forward pass before a backward pass, or in
-/// that.
+/// Why the kernels cannot run on these inputs, or "". `with_backward`: the inputs need a backward pass, or this is the
+/// backward pass.
 std::string recurrence_cpu_unsupported_reason(const RecurrenceInputs& inputs);
 std::string recurrence_cuda_unsupported_reason(const RecurrenceInputs& inputs, bool with_backward);
 
-/// The shapes of what the CPU kernels store, symbolic sizes included, in tensors without data.
+/// Meta tensors with the shapes, including symbolic sizes, of what the CPU kernels store.
 RecurrenceKept recurrence_cpu_kept_shapes(const RecurrenceInputs& inputs);
 
-/// Inputs with rows that the kernels can read; owns what a problem points to.
+/// The inputs with contiguous rows; owns the memory that a problem points to.
 RecurrenceInputs with_plain_rows(RecurrenceInputs inputs);
 
-/// All of the problem but where its sequences lie.
+/// The problem without the positions of its sequences.
 RecurrenceProblem recurrence_problem(const RecurrenceInputs& plain);
 
-/// Uninitialised tensors for all gradients, those of q and k with a row per value head where the kernels write them,
-/// and the pointers to them. `empty` allocates one.
+/// Uninitialised tensors for all gradients and the pointers to them. The kernels write the gradients of q and k with
+/// one row per value head. `empty` allocates a tensor.
 struct GradientTensors {
   RecurrenceInputs tensors;
   RecurrenceGradients places;
@@ -49,7 +48,7 @@ struct GradientTensors {
 GradientTensors gradient_tensors(const RecurrenceInputs& plain, int64_t sequences,
                                  at::Tensor (*empty)(at::IntArrayRef shape, const at::TensorOptions& options));
 
-/// From what the kernels wrote to gradients of the shapes and dtypes of the inputs; `sum` sums over the first
+/// Converts the gradients that the kernels wrote to the shapes and dtypes of the inputs. `sum` sums over the first
 /// dimension.
 RecurrenceInputs finished_gradients(RecurrenceInputs gradients, const RecurrenceInputs& inputs,
                                     at::Tensor (*sum)(const at::Tensor&));

@@ -1,4 +1,4 @@
-// The recurrence family in plain pointers and sizes: what the hand-written kernels, on the CPU and on CUDA, are given.
+// The arguments of the hand-written CPU and CUDA kernels of the recurrence, as plain pointers and sizes.
 #pragma once
 
 #include <array>
@@ -9,7 +9,7 @@
 
 namespace klab::kernels {
 
-/// The inputs that have a row per token and head, or the gradients of these. Rows of absent inputs have no data.
+/// The inputs that have a row per token and head, or their gradients. Absent ones have null data.
 template <class View>
 struct RecurrenceRows {
   View q, k;  ///< [B, T, H, K]
@@ -22,7 +22,7 @@ struct RecurrenceRows {
   std::array<View*, 7> rows() { return {&q, &k, &v, &g, &beta, &a, &b}; }
 };
 
-/// What to compute. Widths up to kMaxHeadDim.
+/// The computation of one call. K, V <= kMaxHeadDim.
 struct RecurrenceProblem : RecurrenceRows<Rows> {
   Decay decay;
   Update update;
@@ -39,12 +39,12 @@ struct RecurrenceProblem : RecurrenceRows<Rows> {
   float beta_factor = 1;
 };
 
-/// Gradients: of q and k one row per value head [B, T, HV, K], which the caller sums over the heads that share an
-/// input.
+/// Gradients. Those of q and k have one row per value head, [B, T, HV, K]; the caller sums over the value heads that
+/// share a query and key head.
 struct RecurrenceGradients : RecurrenceRows<MutableRows> {
   float* initial_state = nullptr;  ///< [N, HV, K, V]
-  float* A_log = nullptr;          ///< [N, HV]: the caller sums over the sequences
-  float* dt_bias = nullptr;        ///< [N, HV, K or 1], likewise
+  float* A_log = nullptr;          ///< [N, HV]; the caller sums over the sequences
+  float* dt_bias = nullptr;        ///< [N, HV, K or 1]; the caller sums over the sequences
 };
 
 }  // namespace klab::kernels

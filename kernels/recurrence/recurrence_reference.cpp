@@ -29,7 +29,7 @@ RecurrenceOutputs recurrence_reference(const PreparedInputs& in) {
         S = S + outer_product(k, v) + outer_product(in.b.select(1, t), read(in.a.select(1, t), undecayed));
         break;
     }
-    o.push_back(read(q, S).squeeze(-2));  // the read comes after the write
+    o.push_back(read(q, S).squeeze(-2));  // read after write
   }
   return {at::stack(o, 1), S};
 }

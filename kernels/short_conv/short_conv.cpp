@@ -18,7 +18,8 @@ using at::Tensor;
 
 constexpr const char* kOp = "short_conv";
 
-// One or more sequences as batch rows with their past before them: [N, W - 1 + T, D] gives [N, T, D].
+// The convolution of sequences (batch rows) that are preceded by their W - 1 past inputs: [N, W - 1 + T, D] gives
+// [N, T, D].
 using Form = std::function<Tensor(const Tensor& with_past, const ShortConvInputs& in)>;
 
 Tensor by_taps(const Tensor& with_past, const ShortConvInputs& in) {
@@ -37,7 +38,7 @@ Tensor by_conv1d(const Tensor& with_past, const ShortConvInputs& in) {
       .transpose(1, 2);
 }
 
-// The number of sequences; their offsets are read only where that does not mean to wait for a device.
+// The number of sequences. Offsets in device memory are not read, because that would synchronise with the device.
 int64_t count_sequences(const ShortConvInputs& in) {
   if (!in.cu_seqlens.defined()) return in.x.size(0);
   check_sequence_offsets(kOp, in.cu_seqlens, in.x.size(0));
@@ -72,7 +73,7 @@ ShortConvOutputs compose(ShortConvInputs in, const Form& form) {
   if (offsets.empty()) {
     const Tensor with_past = at::cat({past, in.x}, 1);
     out.y = form(with_past, in);
-    out.final_state = with_past.narrow(1, T, W - 1).clone();  // a view would hold the memory of all of x
+    out.final_state = with_past.narrow(1, T, W - 1).clone();  // a view would keep the memory of with_past alive
   } else {
     std::vector<Tensor> y, last;
     for (int64_t n = 0; n < N; ++n) {

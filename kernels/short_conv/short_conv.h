@@ -16,8 +16,8 @@ struct ShortConvInputs {
   at::Tensor weight;         ///< [D, W], the last tap multiplies the current token
   at::Tensor bias;           ///< [D] or undefined
   std::string activation;    ///< "" or "silu"
-  at::Tensor initial_state;  ///< [N, W - 1, D], the tokens before x, oldest first; zeros when undefined
-  at::Tensor cu_seqlens;     ///< [N + 1] integer offsets of packed sequences, then B = 1; undefined: N = B
+  at::Tensor initial_state;  ///< [N, W - 1, D], the inputs before x, oldest first; zeros when undefined
+  at::Tensor cu_seqlens;     ///< [N + 1] integer offsets of packed sequences (needs B = 1); undefined: N = B
 };
 
 struct ShortConvOutputs {
@@ -28,10 +28,10 @@ struct ShortConvOutputs {
 /// y_t = activation(bias + sum_w weight[:, w] x_{t - W + 1 + w}).
 ///
 /// Differentiable in all tensors but cu_seqlens (`cpu` and `cuda`: once). Dtypes: `cpu` and `cuda` sum in float32 and
-/// round once; the others sum in x's dtype, `reference` tap by tap. `automatic` is the kernel of the tensors' device
-/// where it can run, else `composed`. `cpu` has at most 16 taps, `cuda` 8. `cuda` does not read a cu_seqlens on a
-/// device on the host: it must rise from 0 to T. Throws c10::ValueError that names the argument, and
-/// c10::NotImplementedError for an implementation that cannot run on these tensors.
+/// round once; the others sum in x's dtype, `reference` tap by tap. `automatic` is the kernel for the tensors' device
+/// if it can run, else `composed`. `cpu` supports at most 16 taps, `cuda` 8. `cuda` does not copy a cu_seqlens in
+/// device memory to the host, so its values are not checked; they must increase from 0 to T. Throws c10::ValueError
+/// that names the argument, and c10::NotImplementedError for an implementation that cannot run on these tensors.
 KLAB_API ShortConvOutputs short_conv(const ShortConvInputs& inputs,
                                      Implementation implementation = Implementation::automatic);
 

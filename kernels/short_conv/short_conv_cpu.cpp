@@ -1,4 +1,4 @@
-// From tensors to the CPU kernels of the short convolution.
+// Calls the CPU kernels of the short convolution on tensors.
 #include <ATen/ATen.h>
 
 #include "kernels/common/checks.h"
@@ -11,7 +11,7 @@ namespace {
 
 using at::Tensor;
 
-// The inputs as the kernel takes them; owns what its problem points to.
+// The inputs in the layout of the kernel; owns the memory that `problem` points to.
 struct Plain {
   Tensor x, weight, bias, initial_state;  // weight is [W, D]
   cpu::ShortConvProblem problem;
@@ -63,7 +63,7 @@ ShortConvInputs backward(const ShortConvInputs& in, const Tensor& d_y, const Ten
 }  // namespace
 
 std::string short_conv_cpu_unsupported_reason(const ShortConvInputs& in) {
-  if (in.weight.size(1) > cpu::kMostTaps) return "it takes at most " + std::to_string(cpu::kMostTaps) + " taps";
+  if (in.weight.size(1) > cpu::kMostTaps) return "it supports at most " + std::to_string(cpu::kMostTaps) + " taps";
   return cpu_unsupported_reason({in.x, in.weight, in.bias, in.initial_state});
 }
 

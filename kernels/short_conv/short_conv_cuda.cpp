@@ -1,4 +1,4 @@
-// From tensors to the CUDA kernels of the short convolution. Nothing here waits for the device.
+// Calls the CUDA kernels of the short convolution on tensors. Nothing here synchronises with the device.
 #include <ATen/ATen.h>
 #include <c10/core/DeviceGuard.h>
 
@@ -20,7 +20,7 @@ Rows parameter_rows(const Tensor& x) {
   return rows;
 }
 
-// The inputs as the kernel takes them; owns what its problem points to.
+// The inputs in the layout of the kernel; owns the memory that `problem` points to.
 struct Plain {
   Tensor x, weight, bias, initial_state, offsets;
   cuda::ShortConvProblem problem;
@@ -82,7 +82,7 @@ ShortConvInputs backward(const ShortConvInputs& in, const Tensor& d_y, const Ten
 
 std::string short_conv_cuda_unsupported_reason(const ShortConvInputs& in) {
   if (in.weight.size(1) > cuda::kMostConvTaps)
-    return "it takes at most " + std::to_string(cuda::kMostConvTaps) + " taps";
+    return "it supports at most " + std::to_string(cuda::kMostConvTaps) + " taps";
   return cuda_unsupported_reason({in.x, in.weight, in.bias, in.initial_state});
 }
 

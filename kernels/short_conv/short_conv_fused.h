@@ -1,5 +1,4 @@
-// The short convolution on hand-written kernels: what those of the CPU and of CUDA have in common. Between
-// short_conv.cpp, short_conv_cpu.cpp and short_conv_cuda.cpp.
+// The interface between short_conv.cpp and the hand-written kernels (short_conv_cpu.cpp, short_conv_cuda.cpp).
 #pragma once
 
 #include <string>
@@ -20,14 +19,15 @@ void each_argument(Self& in, Visit&& visit) {
   visit(TensorArgument{"cu_seqlens", Role::offsets}, in.cu_seqlens);
 }
 
-/// Kernels of one device. All take checked inputs and leave autograd alone.
+/// Kernels of one device. Inputs must be checked. Below autograd.
 struct FusedShortConv {
   ShortConvOutputs (*forward)(const ShortConvInputs& inputs);
-  /// The gradients in the places of the inputs, in their dtypes. `d_y` is contiguous, `d_final_state` too or undefined.
+  /// The gradients, each in the field and the dtype of its input. `d_y` is contiguous, `d_final_state` contiguous or
+  /// undefined.
   ShortConvInputs (*backward)(const ShortConvInputs& inputs, const at::Tensor& d_y, const at::Tensor& d_final_state);
 };
 
-/// CUDA's read cu_seqlens on the device only.
+/// The CUDA kernels read cu_seqlens on the device only.
 extern const FusedShortConv cpu_short_conv, cuda_short_conv;
 
 /// Why the kernels cannot run on these inputs, or "".

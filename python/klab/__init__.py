@@ -2,8 +2,8 @@
 
     o, state = klab.chunk_kda(q, k, v, g, beta, output_final_state=True)
 
-`klab.integrations.transformers.enable()` puts them under transformers' own Kimi Linear model. The operators themselves
-are `torch.ops.klab.*`; importing this package loads them.
+`klab.integrations.transformers.enable()` makes transformers' own Kimi Linear model use them. The operators are registered
+as `torch.ops.klab.*` when this package is imported.
 """
 
 from klab import _library

@@ -1,7 +1,7 @@
-"""Checks of arguments that the public functions share. Messages name the argument, its value and the values allowed.
+"""Argument checks that the public functions share. Messages name the argument, its value and the allowed values.
 
-They are in Python although the operators check too: here they run while torch.compile traces, and raise the type of
-exception that flash-linear-attention raises.
+The operators check their arguments too, but these checks run while torch.compile traces, and they raise the exception
+types of flash-linear-attention.
 """
 
 import warnings
@@ -13,15 +13,15 @@ from klab.errors import require
 
 MAX_HEAD_DIM = 256
 
-# Arguments of flash-linear-attention that affect speed or memory there, and nothing here.
+# Arguments that affect only speed or memory in flash-linear-attention, and have no effect here.
 _WITHOUT_EFFECT = ("cu_seqlens_cpu", "chunk_indices", "safe_gate", "disable_recompute", "max_num_seqs")
-# Its arguments that klab does not support.
+# Arguments of flash-linear-attention that klab does not support.
 _REFUSED = ("cp_context", "return_intermediate_states", "use_graph", "reverse", "gv", "inplace_final_state", "out",
             "ssm_state_indices", "num_accepted_tokens", "seq_idx")
 
 
 def check_extra(function: str, extra: Mapping[str, object], state_v_first: bool = False) -> bool:
-    """Checks keyword arguments outside the signature; returns state_v_first, which may come under its former name."""
+    """Checks keyword arguments outside the signature. Returns state_v_first, which may be given by its old name."""
     for name, value in extra.items():
         if name == "head_first":
             raise DeprecationWarning(f"{function}: head_first was removed; inputs are [B, T, H, ...]")
@@ -66,7 +66,7 @@ def check_heads(function: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
 
 
 def check_sequences(function: str, batch: int, cu_seqlens: torch.Tensor | None) -> int:
-    """Returns the number of sequences N."""
+    """Returns the number of sequences N. Packed sequences need a batch of 1."""
     if cu_seqlens is None:
         return batch
     require(batch == 1, "{}: packed sequences (cu_seqlens) need a batch of 1, but the batch is {}; concatenate the "

@@ -10,7 +10,7 @@ OPERATORS = ("recurrence", "recurrence_all_states", "short_conv", "gated_rms_nor
 
 
 def candidates() -> list[pathlib.Path]:
-    """The paths at which the library may lie, in order of preference; with KLAB_LIBRARY set, that path alone."""
+    """The paths where the library may be, in order of preference; only KLAB_LIBRARY if that is set."""
     if named := os.environ.get("KLAB_LIBRARY"):
         return [pathlib.Path(named)]
     package = pathlib.Path(__file__).resolve().parent

@@ -1,4 +1,4 @@
-"""Multi-query attention over a latent cache: how latent attention (MLA) decodes."""
+"""Multi-query attention over a latent cache: the decode form of multi-head latent attention (MLA)."""
 
 import torch
 
@@ -7,14 +7,14 @@ from klab.errors import require
 
 
 def latent_attention(q: torch.Tensor, cache: torch.Tensor, value_dim: int, scale: float) -> torch.Tensor:
-    """softmax(scale q_t . cache_j over j <= S - T + t) times the first `value_dim` numbers of cache_j.
+    """softmax(scale q_t . cache_j over j <= S - T + t) times the first `value_dim` channels of cache_j.
 
     Section 2.1 of DeepSeek-V2 (arXiv 2405.04434), absorbed form.
 
     Args:
         q: [B, T, H, R + P]: queries with the up-projection of the keys absorbed; any float dtype.
-        cache: [B, S, R + P], S >= T: a row per token, the last T those of the queries.
-        value_dim: R.
+        cache: [B, S, R + P], S >= T: one row per token; the last T rows belong to the queries' tokens.
+        value_dim: R, the width of the latent.
         scale: multiplies the logits: (width of a query head before absorption) ** -0.5.
     Returns:
         [B, T, H, R] in the dtype of q. For inference: no gradients.

@@ -16,17 +16,17 @@ def causal_conv1d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | No
     """y_t = activation(bias + sum_w weight[:, w] x_{t - W + 1 + w}) (+ residual_t).
 
     Args:
-        x: [B, T, D], or [B, T, ...] with D numbers per token; any float dtype.
+        x: [B, T, D], or [B, T, ...] with D elements per token; any float dtype.
         weight: [D, W]; the last tap multiplies the current token.
         bias: [D] or None.
-        activation: None, "silu" or "swish", which are the same.
+        activation: None, "silu" or "swish"; the last two are the same.
         initial_state: [N, D, W], the W tokens before x, oldest first (the oldest is never read); None: zeros.
-        cu_seqlens: [N + 1] integer offsets of packed sequences, then B = 1; without it N = B.
+        cu_seqlens: [N + 1] integer offsets of packed sequences (needs B = 1); without it N = B.
         residual: shape of x, added to y, or None.
         output_final_state: whether to return the last W tokens of every sequence.
         backend: ignored.
     Returns:
-        (y in the shape and dtype of x, final state [N, D, W] in the dtype of x or None). Differentiable, once.
+        (y in the shape and dtype of x, final state [N, D, W] in the dtype of x or None). Differentiable once.
     Raises:
         ArgumentError: wrong shapes, activation or offsets. NotImplementedError: cp_context. TypeError: unknown keyword.
     """
@@ -48,7 +48,7 @@ def causal_conv1d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | No
 
 def _last_tokens(x: torch.Tensor, W: int, initial_state: torch.Tensor | None,
                  cu_seqlens: torch.Tensor | None) -> torch.Tensor:
-    """[N, D, W]: the last W of (initial state, then tokens), zeros where there is neither."""
+    """[N, D, W]: the last W tokens of the initial state followed by x, zero-padded at the front."""
     if cu_seqlens is None:
         last = x[:, max(x.shape[1] - W, 0):].transpose(1, 2)
         missing = W - last.shape[2]
@@ -61,7 +61,7 @@ def _last_tokens(x: torch.Tensor, W: int, initial_state: torch.Tensor | None,
 
 def _last_tokens_packed(x: torch.Tensor, W: int, initial_state: torch.Tensor | None,
                         cu_seqlens: torch.Tensor) -> torch.Tensor:
-    """The same by index, because the offsets are data: row 0 of `padded` stands for "before the sequence"."""
+    """The same for packed sequences, by indexing. x is padded with a zero row, used for tokens before a sequence."""
     start, end = cu_seqlens[:-1, None], cu_seqlens[1:, None]
     index = end - W + torch.arange(W, device=x.device)  # [N, W]
     inside = index >= start

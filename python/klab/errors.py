@@ -10,10 +10,9 @@ class ArgumentError(ValueError, AssertionError):
 
 
 def require(condition: bool, message: str, *values: object) -> None:
-    """Raises ArgumentError with `message`, whose {} stand for `values`, unless `condition` holds.
+    """Raises ArgumentError with `message`, formatted with `values`, unless `condition` holds.
 
-    The message is formatted only where it is raised: torch.compile would otherwise make a new graph for every size that
-    appears in a message.
+    The message is formatted only if it is raised: otherwise torch.compile would specialise on every size in a message.
     """
     if not condition:
         raise ArgumentError(message.format(*(list(value) if isinstance(value, tuple) else value for value in values)))

@@ -1,4 +1,4 @@
-"""From a raw projection to the log-decay of KDA."""
+"""The gate of KDA: log-decay from a raw projection."""
 
 import torch
 
@@ -13,12 +13,12 @@ def fused_kda_gate(g: torch.Tensor, A_log: torch.Tensor | None = None, dt_bias: 
 
     Args:
         g: raw gate [..., H, K], any float dtype.
-        A_log: H numbers in any shape; may be None with a lower bound, then exp(A_log) is 1.
-        dt_bias: H * K numbers in any shape, or None.
+        A_log: H elements in any shape; may be None with a lower bound, then exp(A_log) is 1.
+        dt_bias: H * K elements in any shape, or None.
         lower_bound: in [-5, 0), or None.
         output_dtype: dtype of the result; the computation is in float32 (float64 for float64).
     Returns:
-        The log-decay [..., H, K], <= 0. Differentiable, once.
+        The log-decay [..., H, K], <= 0. Differentiable once.
     Raises:
         ArgumentError: neither A_log nor a lower bound; a lower bound outside [-5, 0).
     """

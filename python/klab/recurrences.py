@@ -1,28 +1,28 @@
-"""The recurrence family with flash-linear-attention's functions.
+"""The recurrence family with the function names and arguments of flash-linear-attention.
 
-Every function computes o_t = S_t^T (scale q_t), the read after the write, for a state S [K, V] per head that a step
-decays and writes to; the functions differ in this step (tables 6 and 7 of arXiv 2510.26692).
+Every function computes o_t = S_t^T (scale q_t), read after write, for a state S [K, V] per head that every token decays
+and writes to. The functions differ in this state update (tables 6 and 7 of arXiv 2510.26692).
 
-Shapes and dtypes, for all of them:
+Shapes and dtypes of all functions:
 
     q, k            [B, T, H, K]     float32, bfloat16, float16 or float64; any T >= 1, K <= 256
     v, o            [B, T, HV, V]    HV a multiple of H: value head h reads query and key head h // (HV / H); V <= 256
     g               [B, T, HV, K] or [B, T, HV], the log-decay, natural log, <= 0; -1000 and -inf are exact
     beta            [B, T, HV]
     states          [N, HV, K, V] float32 (float64 with float64 inputs); [N, HV, V, K] with state_v_first
-    cu_seqlens      [N + 1] integer offsets of packed sequences, from 0 to T, then B = 1; without it N = B
+    cu_seqlens      [N + 1] integer offsets of packed sequences, from 0 to T (needs B = 1); without it N = B
 
-Products are summed in float32 (float64 for float64 inputs) and o is rounded once to the dtype of v. `scale` is K^-0.5
-when None. The second result is the state after the last token when output_final_state, else None. All are differentiable,
-once, in every tensor but cu_seqlens. chunk_size is checked and otherwise ignored: the kernels choose. chunk_* and
-fused_recurrent_* compute the same.
+Sums are accumulated in float32 (float64 for float64 inputs) and o is rounded once to the dtype of v. `scale` is K^-0.5 if
+None. The second result is the state after the last token if output_final_state, else None. All functions are differentiable
+once in every tensor except cu_seqlens. chunk_size is checked and otherwise ignored: the kernels choose their own. chunk_*
+and fused_recurrent_* compute the same.
 
 Arguments that affect only speed or memory in flash-linear-attention (cu_seqlens_cpu, chunk_indices, safe_gate,
 disable_recompute, max_num_seqs) are accepted and ignored.
 
-Errors, for all of them: klab.ArgumentError, which is a ValueError and an AssertionError, for wrong shapes, dtypes, offsets
-and combinations; NotImplementedError for what flash-linear-attention has and klab has not; TypeError for an unknown
-keyword; DeprecationWarning, raised, for head_first.
+All functions raise klab.ArgumentError, which is a ValueError and an AssertionError, for wrong shapes, dtypes, offsets and
+combinations; NotImplementedError for arguments of flash-linear-attention that klab does not support; TypeError for an
+unknown keyword; DeprecationWarning (as an exception) for head_first.
 """
 
 from collections.abc import Iterable, Mapping
@@ -38,7 +38,7 @@ Output = tuple[Tensor, Tensor | None]  # o [B, T, HV, V], final state [N, HV, K,
 
 
 class Gate(NamedTuple):
-    """The parameters of the gate that turns a raw g into the log-decay: see chunk_kda()."""
+    """The parameters of the gate that maps a raw g to the log-decay, see chunk_kda()."""
 
     A_log: Tensor | None
     dt_bias: Tensor | None
@@ -46,17 +46,17 @@ class Gate(NamedTuple):
 
 
 class States(NamedTuple):
-    """Which states are read and returned."""
+    """The initial state, and which states are returned."""
 
     initial: Tensor | None
     output_final: bool
     v_first: bool  # states are [.., V, K]
     cu_seqlens: Tensor | None
-    output_all: bool = False  # the second result is the state after every token
+    output_all: bool = False  # return the states after every token instead of the final state
 
 
 def _flat(x: Tensor | None) -> Tensor | None:
-    """A_log and dt_bias come as [HV * K], [HV, K], [1, 1, HV, 1], ..."""
+    """Flattens A_log and dt_bias, whose shape may be [HV * K], [HV, K], [1, 1, HV, 1], ..."""
     return None if x is None else x.reshape(-1)
 
 
@@ -67,7 +67,7 @@ def _needs_gradient(tensors: Iterable[Tensor | None]) -> bool:
 def apply(q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, a: Tensor | None, b: Tensor | None,
           states: States, scale: float | None, qk_l2norm: bool = False, gate: Gate | None = None,
           beta_sigmoid: bool = False, allow_neg_eigval: bool = False) -> Output:
-    """The operator klab::recurrence on arguments that the caller has checked: (o, final state, all states or None)."""
+    """Calls klab::recurrence; the caller has checked the arguments. Returns (o, final state, all states or None)."""
     A_log, dt_bias = (None, None) if gate is None else (_flat(gate.A_log), _flat(gate.dt_bias))
     initial = states.initial.transpose(-1, -2) if states.v_first and states.initial is not None else states.initial
     tensors = (q, k, v, g, beta, a, b, initial, states.cu_seqlens, A_log, dt_bias)
@@ -142,18 +142,20 @@ def chunk_kda(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, scale: f
     """Kimi Delta Attention: S <- Diag(e^g) S; S <- S + beta k (v - S^T k)^T. Equation 1 of arXiv 2510.26692.
 
     Args:
-        g: [B, T, HV, K], the log-decay per channel; the raw gate with use_gate_in_kernel.
-        beta: [B, T, HV]; raw with use_beta_sigmoid_in_kernel, and that sigmoid doubled with allow_neg_eigval.
-        use_qk_l2norm_in_kernel: q and k are divided by sqrt(sum x^2 + 1e-6) first.
+        g: [B, T, HV, K], the log-decay per channel; with use_gate_in_kernel a raw projection.
+        beta: [B, T, HV], the write strength; with use_beta_sigmoid_in_kernel a raw projection.
+        use_qk_l2norm_in_kernel: divide q and k by sqrt(sum x^2 + 1e-6) first.
         use_gate_in_kernel: the log-decay is -exp(A_log) softplus(g + dt_bias), or with lower_bound in [-5, 0)
             lower_bound sigmoid(exp(A_log) (g + dt_bias)).
-        A_log: HV numbers; may be None with a lower_bound.
-        dt_bias: HV * K numbers, or None.
+        use_beta_sigmoid_in_kernel: use sigmoid(beta).
+        allow_neg_eigval: use 2 sigmoid(beta); needs use_beta_sigmoid_in_kernel.
+        A_log: HV elements; may be None with a lower_bound.
+        dt_bias: HV * K elements, or None.
     Returns:
         (o [B, T, HV, V], final state [N, HV, K, V] or None).
     Raises:
-        ArgumentError: see the module; also allow_neg_eigval without use_beta_sigmoid_in_kernel, a missing A_log, a
-            lower_bound outside [-5, 0).
+        ArgumentError: see the module docstring; also for allow_neg_eigval without use_beta_sigmoid_in_kernel, a missing
+            A_log, or a lower_bound outside [-5, 0).
     """
     arguments.check_chunk_size("chunk_kda", chunk_size)
     gate = Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
@@ -169,10 +171,10 @@ def fused_recurrent_kda(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor
                         A_log: Tensor | None = None, dt_bias: Tensor | None = None, lower_bound: float | None = None,
                         state_v_first: bool = False, cu_seqlens: Tensor | None = None, *,
                         output_all_states: bool = False, **extra: object) -> Output:
-    """chunk_kda() for few tokens; the same arguments without chunk_size, the same result.
+    """chunk_kda() for few tokens (decode): the same arguments without chunk_size, and the same result.
 
     output_all_states: the second result is the state after every token, [B, T, HV, K, V] in the dtype of the states, for
-        rejecting tokens of a draft; excludes gradients and cu_seqlens.
+        speculative decoding; excludes gradients and cu_seqlens.
     """
     gate = Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens, output_all_states)
@@ -188,7 +190,7 @@ def _decay(function: str, g: Tensor | None, gk: Tensor | None, gate: Gate | None
     if gk is None:
         require(g is not None or gate is None, "{}: use_gate_in_kernel needs g, the raw gate", function)
         return g
-    require(gate is None, "{}: use_gate_in_kernel makes the decay of g and excludes gk", function)
+    require(gate is None, "{}: use_gate_in_kernel computes the decay from g and excludes gk", function)
     return gk if g is None else g.unsqueeze(-1) + gk
 
 
@@ -216,8 +218,8 @@ def chunk_gated_delta_rule(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Ten
     """Gated DeltaNet: S <- e^g S; S <- S + beta k (v - S^T k)^T. Table 6 of arXiv 2510.26692.
 
     Args:
-        g: [B, T, HV], one log-decay per head; the raw gate with use_gate_in_kernel.
-        A_log, dt_bias: HV numbers each, as in chunk_kda(); dt_bias may be None.
+        g: [B, T, HV], one log-decay per head; with use_gate_in_kernel a raw projection.
+        A_log, dt_bias: HV elements each, as in chunk_kda(); dt_bias may be None.
     The other arguments, results and errors are those of chunk_kda().
     """
     arguments.check_chunk_size("chunk_gated_delta_rule", chunk_size)
@@ -237,9 +239,9 @@ def fused_recurrent_gated_delta_rule(q: Tensor, k: Tensor, v: Tensor, g: Tensor 
                                      dt_bias: Tensor | None = None, lower_bound: float | None = None,
                                      state_v_first: bool = False, cu_seqlens: Tensor | None = None,
                                      output_all_states: bool = False, **extra: object) -> Output:
-    """chunk_gated_delta_rule() for few tokens. g may be None (no decay), beta too (ones).
+    """chunk_gated_delta_rule() for few tokens (decode). g may be None (no decay), and beta too (ones).
 
-    gk [B, T, HV, K] is a log-decay per channel, added to g where both are given. A decay of values (gv) is refused.
+    gk [B, T, HV, K] is a log-decay per channel, added to g if both are given. A decay of values (gv) is not supported.
     output_all_states: as in fused_recurrent_kda().
     """
     gate = Gate(A_log, dt_bias, lower_bound) if use_gate_in_kernel else None
@@ -276,7 +278,7 @@ def fused_recurrent_delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor | N
                                initial_state: Tensor | None = None, output_final_state: bool = False,
                                use_qk_l2norm_in_kernel: bool = False, *, state_v_first: bool = False,
                                cu_seqlens: Tensor | None = None, **extra: object) -> Output:
-    """chunk_delta_rule() for few tokens."""
+    """chunk_delta_rule() for few tokens (decode)."""
     require(scale is None or scale > 0, "fused_recurrent_delta_rule: scale must be positive, but is {}", scale)
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
     return _delta_rule("fused_recurrent_delta_rule", q, k, v, beta, scale, states, use_qk_l2norm_in_kernel, extra)
@@ -306,7 +308,10 @@ def fused_recurrent_gla(q: Tensor, k: Tensor, v: Tensor, gk: Tensor | None = Non
                         scale: float | None = None, initial_state: Tensor | None = None,
                         output_final_state: bool = False, *, state_v_first: bool = False,
                         cu_seqlens: Tensor | None = None, **extra: object) -> Output:
-    """chunk_gla() for few tokens; its decay is called gk and may be None (none). gv, a decay of values, is refused."""
+    """chunk_gla() for few tokens (decode). The decay is called gk; None means no decay.
+
+    gv, a decay of values, is not supported.
+    """
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
     return _gla("fused_recurrent_gla", q, k, v, gk, scale, states, {"gv": gv, **extra}, name="gk")
 
@@ -328,7 +333,7 @@ def chunk_simple_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor | None = None, g
                      **extra: object) -> Output:
     """Linear attention with one decay per head: S <- e^g S + k v^T. Mamba2 and RetNet in table 6 of arXiv 2510.26692.
 
-    g [B, T, HV], or g_gamma [HV] for a decay that is the same at every token, or neither: plain linear attention.
+    g [B, T, HV], or g_gamma [HV] for a decay that is the same at every token, or neither for linear attention.
     chunk_size may be any power of two.
     """
     require(chunk_size is None or (chunk_size > 0 and chunk_size & (chunk_size - 1) == 0),
@@ -341,7 +346,7 @@ def fused_recurrent_simple_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor | None
                                scale: float | None = None, initial_state: Tensor | None = None,
                                output_final_state: bool = False, *, state_v_first: bool = False,
                                cu_seqlens: Tensor | None = None, **extra: object) -> Output:
-    """chunk_simple_gla() for few tokens."""
+    """chunk_simple_gla() for few tokens (decode)."""
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
     return _simple_gla("fused_recurrent_simple_gla", q, k, v, g, g_gamma, scale, states, extra)
 
@@ -363,7 +368,7 @@ def chunk_dplr_delta_rule(q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor,
     """The general case: S <- Diag(e^gk) S + k v^T + b (a^T S_prev), where a reads the undecayed state.
 
     a, b, gk [B, T, HV, K]. KDA is a = e^g k, b = -beta k, with the key beta k. RWKV-7 and DPLR in table 6 of
-    arXiv 2510.26692. lower_bound promises lower_bound <= gk < 0, which these kernels do not need.
+    arXiv 2510.26692. lower_bound, a guarantee that lower_bound <= gk < 0, is checked to be negative and otherwise ignored.
     """
     arguments.check_chunk_size("chunk_dplr_delta_rule", chunk_size)
     require(lower_bound is None or lower_bound < 0, "chunk_dplr_delta_rule: lower_bound = {} is not negative", lower_bound)
@@ -375,6 +380,6 @@ def fused_recurrent_dplr_delta_rule(q: Tensor, k: Tensor, v: Tensor, a: Tensor, 
                                     scale: float | None = None, initial_state: Tensor | None = None,
                                     output_final_state: bool = False, *, state_v_first: bool = False,
                                     cu_seqlens: Tensor | None = None, **extra: object) -> Output:
-    """chunk_dplr_delta_rule() for few tokens."""
+    """chunk_dplr_delta_rule() for few tokens (decode)."""
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens)
     return _dplr("fused_recurrent_dplr_delta_rule", q, k, v, a, b, gk, scale, states, extra)

@@ -1,9 +1,9 @@
-"""The one comparison of these tests: error over size, both as root mean squares. Nothing makes it lenient."""
+"""The comparison that all these tests use: relative error, RMS(difference) / RMS(expected)."""
 
 import torch
 
-# fla-core's tolerances for its kernels, by what is compared: "o", "ht", "dq", ... and "d" for every other gradient.
-FLOAT32_OUTPUT, FLOAT32_GRADIENT = 5e-4, 1e-3  # the most allowed in float32: ten times below the usual public ones
+# The tests pass fla-core's tolerances by name: "o" output, "ht" final state, "dq" gradient of q, "d" other gradients.
+FLOAT32_OUTPUT, FLOAT32_GRADIENT = 5e-4, 1e-3  # upper bounds in float32: a tenth of the usual public tolerances
 
 
 def error_ratio(expected, actual):
@@ -13,7 +13,8 @@ def error_ratio(expected, actual):
 
 
 def assert_close(name, expected, actual, tolerance, absolute=1e-7):
-    """Shapes equal, nothing but finite numbers, and error_ratio() < tolerance; `absolute` is for results that are zero."""
+    """Asserts equal shapes, finite values, and error_ratio() < tolerance or a maximum difference of at most `absolute`
+    (for results that are zero)."""
     assert expected.shape == actual.shape, f"{name}: shape {list(actual.shape)}, expected {list(expected.shape)}"
     for side, x in (("expected", expected), ("actual", actual)):
         bad = (~torch.isfinite(x.detach())).sum().item()
@@ -29,7 +30,7 @@ def assert_close(name, expected, actual, tolerance, absolute=1e-7):
 
 
 def tolerance_of(name, public, dtype):
-    """The public tolerance for half precision; a tenth of it, or less, for float32."""
+    """fla-core's tolerance for float16 and bfloat16; a tenth of it, or less, for float32."""
     tolerance = public.get(name, public["d"])
     if dtype in (torch.float16, torch.bfloat16):
         return tolerance

@@ -1,4 +1,4 @@
-"""Checks python/klab against other people's code: fla-core's naive forms, transformers' Kimi Linear, torch itself.
+"""Checks python/klab against independent implementations: fla-core's naive recurrences, transformers' Kimi Linear, torch.
 
     pip install -r tests/conformance/requirements.txt
     python -m pytest tests/conformance            # small shapes, about a minute on two cores
@@ -11,7 +11,7 @@ import os
 import pathlib
 import sys
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: spinning threads make a busy machine crawl
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # set before importing torch; spinning threads slow a busy machine
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -28,7 +28,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: a full size of the public matrix; runs only with --slow")
-    logging.getLogger("torch.__trace").propagate = False  # thousands of lines beside a failure under torch.compile
+    logging.getLogger("torch.__trace").propagate = False  # torch.compile logs thousands of lines on a failure
 
 
 def pytest_collection_modifyitems(config, items):
@@ -47,7 +47,8 @@ def seeded():
 
 @pytest.fixture(scope="session")
 def modeling():
-    """transformers' Kimi Linear on its own PyTorch functions: where it finds fla it binds GPU kernels, when imported."""
+    """transformers' Kimi Linear on its own PyTorch functions. fla is hidden during the import, because the module would
+    otherwise bind fla's GPU kernels."""
     assert MODELING not in sys.modules, "imported before fla could be hidden from it"
     hidden = sys.modules.get("fla")
     sys.modules["fla"] = None  # makes `import fla` fail

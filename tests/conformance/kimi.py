@@ -1,4 +1,4 @@
-"""Small Kimi Linear checkpoints, made with transformers, and the program klab run on them."""
+"""Creates small Kimi Linear checkpoints with transformers and runs the klab program on them."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ PROGRAM = pathlib.Path(os.environ.get("KLAB_PROGRAM", BESIDE.parents[2] / "bin" 
 LINEAR, FULL = "linear_attention", "full_attention"
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
-# No two widths equal, so that none can stand in the place of another.
+# All widths are different, so that confusing two of them fails a test.
 PLAIN = dict(vocab_size=101, hidden_size=72, intermediate_size=88, moe_intermediate_size=28, num_hidden_layers=4,
              num_attention_heads=5, num_key_value_heads=5, linear_num_heads=3, linear_head_dim=20, qk_nope_head_dim=14,
              qk_rope_head_dim=6, v_head_dim=18, kv_lora_rank=26, linear_conv_kernel_dim=4, num_local_experts=8,
@@ -27,7 +27,7 @@ PLAIN = dict(vocab_size=101, hidden_size=72, intermediate_size=88, moe_intermedi
              max_position_embeddings=1000, pad_token_id=0, bos_token_id=1, eos_token_id=2,
              layer_types=[LINEAR, LINEAR, FULL, LINEAR])
 
-# What each shape changes; `dense` is how many first layers have no experts.
+# Changes to PLAIN by name; `dense` is the number of leading layers without experts.
 SHAPES = {
     "plain": {},
     "q_lora_rank": dict(q_lora_rank=22, num_experts_per_tok=3),
@@ -45,7 +45,7 @@ SHAPES = {
 
 
 def config_of(modeling, **changes):
-    """transformers' config of PLAIN with `changes`."""
+    """transformers' config for PLAIN with `changes`."""
     fields = {**PLAIN, **changes}
     dense = fields.pop("dense", 1)
     sparse = fields["num_hidden_layers"] - dense
@@ -54,8 +54,8 @@ def config_of(modeling, **changes):
 
 @torch.no_grad()
 def drawn_weights(model, seed):
-    """Draws every weight such that it matters: norms around one, biases that change the choice of experts, decays from
-    almost nothing to almost everything."""
+    """Random weights, in place, in ranges where every tensor affects the logits: norm weights around one, correction
+    biases large enough to change the choice of experts, decays from near 0 to near 1."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(x, low, high):
@@ -80,12 +80,12 @@ def drawn_weights(model, seed):
 def made(modeling, shape="plain", seed=3, dtype=torch.float32, **changes):
     """A model of this shape with random weights, rounded to `dtype` but held in float32."""
     model = modeling.KimiLinearForCausalLM(config_of(modeling, **{**SHAPES[shape], **changes}))
-    model.set_experts_implementation("eager")  # the others want widths that are multiples of eight in bfloat16
+    model.set_experts_implementation("eager")  # others need widths in multiples of 8 in bfloat16
     return drawn_weights(model, seed).to(dtype).float().eval()
 
 
 def save(model, folder, dtype=torch.float32, **options):
-    """What transformers writes of a model in float32, as if it were in `dtype`; gives the folder back."""
+    """Saves a float32 model with transformers in `dtype`; returns the folder."""
     model.to(dtype).save_pretrained(folder, **options)
     model.float()
     return folder
@@ -97,8 +97,8 @@ def random_tokens(model, *shape, seed=11):
 
 @contextlib.contextmanager
 def by_token():
-    """transformers' own recurrence for prompts too: what it takes there sums decays over 64 tokens before it subtracts
-    them, which costs digits where they are strong."""
+    """Makes transformers use its token-by-token recurrence for prompts too. Its chunked form takes differences of log
+    decays summed over 64 tokens, which loses precision where the decay is strong."""
     modeling = sys.modules[MODELING]
     chunked = modeling.chunk_kimi_delta_attention
     modeling.chunk_kimi_delta_attention = modeling.recurrent_kimi_delta_attention
@@ -120,7 +120,7 @@ def slow(*values):
 
 
 def some(cases, step):
-    """Every so many cases at once, all of them with --slow."""
+    """Every `step`-th case by default, all of them with --slow."""
     values = [case if isinstance(case, tuple) else (case,) for case in cases]
     return [pytest.param(*case) if i % step == 0 else slow(*case) for i, case in enumerate(values)]
 
@@ -129,7 +129,7 @@ def some(cases, step):
 
 
 def klab(*arguments, timeout=120):
-    """Runs the program; never lets it die of a signal or with a trace of the stack in its message."""
+    """Runs the program; asserts that no signal killed it and that its message contains no stack trace."""
     done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
     assert done.returncode >= 0, f"died of signal {-done.returncode}: {arguments}\n{done.stderr}"
     for sign in ("frame #", "terminate called", "Exception raised from"):
@@ -148,7 +148,7 @@ def rows_of(tokens):
 
 
 def logits(folder, tokens, *options):
-    """[B, T, vocabulary], and what the program said."""
+    """Logits [B, T, vocabulary] and the program's stderr."""
     out = pathlib.Path(folder).with_suffix(".logits")
     done = succeed("logits", "--model", folder, "--tokens", rows_of(tokens), "--out", out, *options)
     result = load_file(out)
@@ -165,7 +165,7 @@ def generate(folder, tokens, new, *options):
 
 
 def worst_error(expected, actual):
-    """Of every position the largest error over the root mean square of its logits; the largest of them."""
+    """Maximum over positions of (largest absolute error) / (RMS of the position's expected logits)."""
     assert expected.shape == actual.shape and bool(torch.isfinite(actual).all())
     size = expected.double().square().mean(-1).sqrt()
     return ((expected.double() - actual.double()).abs().amax(-1) / size).max().item()
@@ -175,7 +175,8 @@ def worst_error(expected, actual):
 
 
 def rewritten(source, folder, change):
-    """A copy of a checkpoint in one file whose tensors went through `change`, a function of a dictionary."""
+    """A copy of a single-file checkpoint, with `change` applied to the dictionary of its tensors; `change` may modify the
+    dictionary in place or return a new one."""
     folder.mkdir()
     (folder / "config.json").write_bytes((source / "config.json").read_bytes())
     tensors = load_file(source / WHOLE)
@@ -184,7 +185,7 @@ def rewritten(source, folder, change):
 
 
 def header_of(data):
-    """The JSON of a safetensors file's bytes, and its data."""
+    """(header as parsed JSON, tensor data) of a safetensors file's bytes."""
     (length,) = struct.unpack("<Q", data[:8])
     return json.loads(data[8:8 + length]), data[8 + length:]
 

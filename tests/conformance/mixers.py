@@ -1,10 +1,11 @@
-"""Yardsticks of the C++ mixers and of the mixture of experts: transformers' layers where it has the layer, elsewhere
-projections in plain torch around fla-core's naive recurrences. A new mixer needs one function here, with its cases:
+"""Reference implementations ("yardsticks") of the C++ mixers and of the mixture of experts: transformers' layer where it
+has one, otherwise projections in plain torch around fla-core's naive recurrences. A new mixer needs one function here:
 
     @yardstick("name", {}, {"option": 3}, default_of_an_option=2)
     def name(p, x, s, o): ...
 
-p draws parameters under their C++ names when they are first asked for, s has the sizes, o the options; the result is y.
+The decorator's dicts are the cases (options of the mixer), its keywords the defaults of the options. p creates random
+parameters under their C++ names on first use, x is the input [B, T, D], s has the sizes, o the options; returns y [B, T, D].
 """
 
 import ast
@@ -24,7 +25,8 @@ from oracle import naive
 
 
 class Float64(TorchFunctionMode):
-    """Other people's code casts to float32 inside; in here it means float64, so that 1e-10 is a fair tolerance."""
+    """Replaces casts to float32 by casts to float64: the reference implementations cast to float32 internally, which
+    would not allow a tolerance of 1e-10."""
 
     def __torch_function__(self, function, classes, args=(), kwargs=None):
         def wide(value):
@@ -35,7 +37,8 @@ class Float64(TorchFunctionMode):
 
 
 class Parameters:
-    """Drawn so that every one of them matters; exact in float32, so that one draw serves both dtypes."""
+    """Random parameters, scaled so that every one affects the output. Values are exact in float32, so the float32 and
+    float64 runs use the same ones."""
 
     def __init__(self, generator):
         self.generator, self.drawn = generator, {}
@@ -72,7 +75,7 @@ class Sizes:
     K: int  # width of a head
 
 
-# No two widths of a row are equal; rows with fewer tokens than a convolution has taps, and with an odd number of them.
+# All widths in a row differ. One row has fewer tokens than the convolution has taps (4); some token counts are odd.
 SIZES = (Sizes(2, 19, 20, 3, 8), Sizes(1, 37, 12, 2, 10), Sizes(2, 7, 32, 4, 6), Sizes(2, 2, 14, 3, 4))
 
 
@@ -83,18 +86,19 @@ class Case:
     sizes: Sizes
     defaults: dict
     options: dict
-    first: bool = False  # of its function
+    first: bool = False  # first case of its function
 
     def id(self):
         sizes = "-".join(f"{name}{size}" for name, size in dataclasses.asdict(self.sizes).items())
         return ",".join([self.mixer, self.function.__name__, sizes, *(f"{k}={v}" for k, v in self.options.items())])
 
 
-YARDSTICKS = {}  # by mixer, its cases
+YARDSTICKS = {}  # mixer name: list of its cases
 
 
 def yardstick(mixer, *cases, sizes=SIZES, **defaults):
-    """Registers a function with its cases: dicts of options, with `sizes` those of the case, else each in its turn."""
+    """Registers a function with its cases, which are dicts of options. A key `sizes` in a case sets its sizes; otherwise
+    case i uses entry i of the argument `sizes`, cyclically."""
     def register(function):
         for i, case in enumerate(cases):
             options = dict(case)
@@ -105,7 +109,7 @@ def yardstick(mixer, *cases, sizes=SIZES, **defaults):
 
 
 def run(case, p, x):
-    """y of the yardstick, in float64."""
+    """y [B, T, D] of the reference implementation, in float64."""
     with Float64():
         return case.function(p, x, case.sizes, types.SimpleNamespace(**{**case.defaults, **case.options}))
 
@@ -115,7 +119,8 @@ def run(case, p, x):
 
 @functools.cache
 def public(model):
-    """The modeling file of a model, on PyTorch functions: where it finds fla it binds GPU kernels, when imported."""
+    """transformers' modeling module of a model, on PyTorch functions. fla is hidden during the import, because the module
+    would otherwise bind fla's GPU kernels."""
     name = f"transformers.models.{model}.modeling_{model}"
     if name in sys.modules:
         return sys.modules[name]
@@ -131,7 +136,7 @@ def public(model):
 
 
 def call(layer, tensors, *inputs, **named):
-    """The layer on these tensors instead of its own; gradients flow into what they were made of."""
+    """Calls the layer with `tensors` as its parameters and buffers; gradients flow back to the parameters in p."""
     own = {name for name, _ in (*layer.named_parameters(), *layer.named_buffers())}
     assert own == set(tensors), f"not mapped: {sorted(own ^ set(tensors))}"
     y = torch.func.functional_call(layer.eval(), tensors, inputs, named)
@@ -148,7 +153,7 @@ def kimi_delta_attention(p, x, s, o):
     config = kimi.KimiLinearConfig(hidden_size=s.D, linear_head_dim=s.K, linear_num_heads=s.H, rms_norm_eps=1e-5)
     wide = s.H * s.K
     tensors = {f"{name}.weight": p.weight(name, wide, s.D) for name in ("q_proj", "k_proj", "v_proj")}
-    # One convolution over q, k and v there, three here.
+    # transformers has one convolution over q, k and v; klab has three.
     tensors["conv1d.weight"] = torch.cat([p.conv(name, wide) for name in ("q_conv", "k_conv", "v_conv")]).unsqueeze(1)
     tensors |= {f"{name}.weight": p.weight(name, s.K, s.D) for name in ("f_a_proj", "g_a_proj")}
     tensors |= {f"{name}.weight": p.weight(name, wide, s.K) for name in ("f_b_proj", "g_b_proj")}
@@ -161,7 +166,8 @@ def kimi_delta_attention(p, x, s, o):
 
 
 def latent_layer(layer_class, config_class, p, s, o, reorder, **settings):
-    """A layer of transformers with latent attention, and its tensors. `reorder` is what it does to rotary rows."""
+    """(config, layer, tensors) of a transformers layer with latent attention. `reorder` permutes the rows of rotary
+    channels from klab's order to the layer's."""
     nope, value, latent = o.nope_dim or s.K, o.value_dim or s.K, o.kv_lora_rank or 4 * s.K
     rope = s.K // 2 if o.rope_dim < 0 else o.rope_dim
     config = config_class(hidden_size=s.D, num_attention_heads=s.H, num_key_value_heads=s.H, kv_lora_rank=latent,
@@ -171,7 +177,7 @@ def latent_layer(layer_class, config_class, p, s, o, reorder, **settings):
     layer = layer_class(config, 0)
 
     def reordered(weight, heads):
-        """Of every head the last `rope` rows."""
+        """`reorder` applied to the last `rope` rows of every head."""
         rows = weight.unflatten(0, (heads, -1))
         return torch.cat([rows[:, :-rope], reorder(rows[:, -rope:])], 1).flatten(0, 1) if rope else weight
 
@@ -185,7 +191,7 @@ def latent_layer(layer_class, config_class, p, s, o, reorder, **settings):
     tensors["kv_a_layernorm.weight"] = p.norm("kv_a_norm.weight", latent)
     tensors["kv_b_proj.weight"] = p.weight("kv_b_proj", s.H * (nope + value), latent)
     tensors["o_proj.weight"] = p.weight("o_proj", s.D, s.H * value)
-    if o.norm_eps:  # else the layer's own, which ours must have as its default
+    if o.norm_eps:  # otherwise the layer keeps its default, which must equal klab's
         layer.kv_a_layernorm.variance_epsilon = o.norm_eps
         if o.q_lora_rank:
             layer.q_a_layernorm.variance_epsilon = o.norm_eps
@@ -205,15 +211,15 @@ def kimi_latent_attention(p, x, s, o):
 
 
 def interleaved(rows):
-    """Ours rotates the pairs (i, i + R/2) of R channels, the public checkpoint's are (2i, 2i + 1): its channel 2i is
-    our i, its 2i + 1 our i + R/2. Scores are sums over channels: the order in which they come out does not matter."""
+    """klab rotates the pairs (i, i + R/2) of R channels, the public checkpoint the pairs (2i, 2i + 1): channel 2i there is
+    channel i here, 2i + 1 is i + R/2. Scores are sums over channels, so the order of the rotated channels is irrelevant."""
     return rows.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
 
 
 @yardstick("mla_rope", {}, {**ALL_DIFFER, "rope_base": 500.0}, {**ALL_DIFFER, "q_lora_rank": 5, "interleave": True},
            {"rope_dim": 10, "value_dim": 7, "interleave": True}, rope_base=10000.0, interleave=False, **LATENT)
 def deepseek_attention(p, x, s, o):
-    """`interleave` is deepseek_v3's own option: the same layer, its rotary rows in the other order."""
+    """`interleave` is an option of deepseek_v3: the same layer with its rotary rows in the other order."""
     deepseek = public("deepseek_v3")
     config, layer, tensors = latent_layer(
         deepseek.DeepseekV3Attention, deepseek.DeepseekV3Config, p, s, o, interleaved if o.interleave else identity,
@@ -263,7 +269,7 @@ def qwen_gated_delta_net(p, x, s, o):
     conv = [p.conv("q_conv", s.H * K), p.conv("k_conv", s.H * K), p.conv("v_conv", HV * V)]
 
     def by_key_head(*names_and_rows):
-        """One matrix there, in which every key head has its rows of q, k, v and gate, then the next."""
+        """transformers has one matrix, ordered by key head: the rows of q, k, v and gate of head 0, then of head 1, ..."""
         parts = [p.weight(name, rows, s.D).view(s.H, -1, s.D) for name, rows in names_and_rows]
         return torch.cat(parts, 1).flatten(0, 1)
 
@@ -285,9 +291,10 @@ ROUTED = {"experts": 8, "experts_per_token": 3}
            {"experts": 4, "experts_per_token": 4},
            groups=1, groups_per_token=1, renormalise=True, scaling=2.446, shared_experts=1, biased_weights=False)
 def kimi_experts(p, x, s, o):
-    """Ours does as transformers does: no expert of a closed group gets in, and the weights are without the correction
-    bias. The remote code of the public checkpoint differs twice: experts of closed groups count as 0, and beat open
-    ones that a bias makes negative, which ours never does; the bias is left in the weights: option biased_weights."""
+    """klab follows transformers: experts of groups that were not selected are never chosen, and the expert weights do not
+    include the correction bias. The remote code of the public checkpoint differs in two ways. It scores experts of
+    unselected groups as 0, so they can beat selected ones whose bias makes their score negative; klab never does this.
+    It keeps the bias in the expert weights; klab does this with the option biased_weights."""
     kimi = public("kimi_linear")
     config = kimi.KimiLinearConfig(
         hidden_size=s.D, moe_intermediate_size=s.K, num_local_experts=o.experts, n_shared_experts=o.shared_experts,
@@ -295,7 +302,7 @@ def kimi_experts(p, x, s, o):
         norm_topk_prob=o.renormalise, routed_scaling_factor=o.scaling)
     config._experts_implementation = "eager"
     layer, shared = kimi.KimiLinearMoE(config), o.shared_experts * s.K
-    bias = p("correction_bias", o.experts, scale=0.5, gradient=False)  # as wide as the scores, so it decides much
+    bias = p("correction_bias", o.experts, scale=0.5, gradient=False)  # large, to change many choices
 
     def stacked(name, *shape):
         return torch.stack([p.weight(f"expert{e}.{name}", *shape) for e in range(o.experts)])
@@ -304,7 +311,7 @@ def kimi_experts(p, x, s, o):
                "experts.gate_up_proj": torch.cat([stacked("gate_proj", s.K, s.D), stacked("up_proj", s.K, s.D)], 1),
                "experts.down_proj": stacked("down_proj", s.D, s.K)}
     for name, shape in (("gate_proj", (shared, s.D)), ("up_proj", (shared, s.D)), ("down_proj", (s.D, shared))):
-        # Without shared experts they are there all the same, of width 0.
+        # transformers creates these weights without shared experts too, with width 0.
         tensors[f"shared_experts.{name}.weight"] = p.weight(f"shared.{name}", *shape) if shared else x.new_empty(shape)
 
     def biased(router, inputs, outputs):
@@ -342,7 +349,7 @@ def forgetting_attention(p, x, s, o):
     return p.linear("o_proj", y.flatten(2), s.D)
 
 
-# --- Linear mixers: what all have -------------------------------------------------------------------------------------
+# --- Linear mixers: common parts --------------------------------------------------------------------------------------
 
 
 LINEAR = dict(output_gate="sigmoid", full_rank_gates=False, short_conv=True, key_dim=0, value_heads=0, value_dim=0)
@@ -350,7 +357,7 @@ DELTA = dict(LINEAR, allow_neg_eigval=False)
 PUBLIC_GATE = dict(LINEAR, output_gate="swish", full_rank_gates=True, short_conv=False)
 UNGATED = dict(LINEAR, output_gate="none")
 
-# Every option of a linear mixer on and off, and all widths different.
+# Every option of a linear mixer on and off; all widths differ.
 WIDTHS = {"key_dim": 6, "value_dim": 11}
 VARIANTS = ({}, {"output_gate": "swish", "full_rank_gates": True, "short_conv": False, "value_heads": 4, **WIDTHS},
             {"output_gate": "none", "short_conv": True, **WIDTHS},
@@ -370,7 +377,8 @@ def convolved(p, name, x):
 
 
 def read_in(p, x, s, o, bare=F.silu, after_conv=F.silu):
-    """q, k [B, T, HV, K], repeated for each value head, and v [B, T, HV, V]; what each is activated by."""
+    """q, k [B, T, HV, K], repeated to the value heads, and v [B, T, HV, V]. The activation is `after_conv` with a short
+    convolution and `bare` without."""
     H, K, HV, V = widths(s, o)
     parts = []
     for name, heads, width in (("q", H, K), ("k", H, K), ("v", HV, V)):
@@ -385,14 +393,15 @@ def identity(x):
 
 
 def full_or_low(p, x, name, rank, out, o):
-    """By one matrix, or by two."""
+    """A projection with one matrix (full_rank_gates) or with two, of the given rank."""
     if o.full_rank_gates:
         return p.linear(f"{name}_proj", x, out)
     return p.linear(f"{name}_b_proj", p.linear(f"{name}_a_proj", x, rank), out)
 
 
 def read_out(p, x, y, s, o, over_heads=False):
-    """The norm, the gate, the projection of y [B, T, HV, V]."""
+    """Norm, output gate and output projection of y [B, T, HV, V]. With `over_heads`, one RMS norm over all heads and no
+    gate."""
     _, _, HV, V = widths(s, o)
     if over_heads:
         return p.linear("o_proj", F.rms_norm(y.flatten(2), (HV * V,), p.norm("o_norm", HV * V), 1e-5), s.D)
@@ -404,7 +413,7 @@ def read_out(p, x, y, s, o, over_heads=False):
 
 
 def unit(x):
-    """Length one, as fla has it: eps is added to the sum of squares."""
+    """L2 normalisation as in fla: eps is added to the sum of squares."""
     return x * (x.square().sum(-1, keepdim=True) + 1e-6).rsqrt()
 
 
@@ -419,7 +428,7 @@ def head_decay(p, x, s, o):
 
 @functools.cache
 def of_file(path, name):
-    """A plain function of a file of fla-core that cannot be imported without a GPU."""
+    """The plain-torch function `name` from a file of fla-core that cannot be imported without a GPU."""
     folder = pathlib.Path(importlib.util.find_spec("fla").submodule_search_locations[0])
     body = ast.parse((folder / path).read_text()).body
     found = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == name]
@@ -437,7 +446,7 @@ def channel_decay(p, x, s, o):
 
 
 def heads_first(function, *inputs):
-    """For naive forms whose layout is [B, H, T, ..] and whose result may have a state beside it."""
+    """Calls a naive form with layout [B, H, T, ...] on inputs [B, T, H, ...]; drops the state if it returns one."""
     y = function(*(x.transpose(1, 2) for x in inputs))
     return (y[0] if isinstance(y, tuple) else y).transpose(1, 2)
 
@@ -463,7 +472,7 @@ def linear_attention(p, x, s, o):
 
 @yardstick("retnet", *VARIANTS, {"rope_base": 500.0}, rope_base=10000.0, **PUBLIC_GATE)
 def retention(p, x, s, o):
-    """The naive form has the decays of the heads in it; the rotation is Llama's, its rates of K channels."""
+    """The naive form computes the heads' decays itself. The rotary embedding is Llama's, over all K channels."""
     q, k, v = read_in(p, x, s, o, bare=identity)
     llama, K = public("llama"), q.shape[3]
     config = llama.LlamaConfig(head_dim=K, rope_parameters={"rope_type": "default", "rope_theta": o.rope_base})
@@ -484,7 +493,7 @@ def gla(p, x, s, o):
            {"short_conv": True, **WIDTHS},
            {"lower_bound": 0.9, **WIDTHS}, **dict(UNGATED, short_conv=False, lower_bound=0.0))
 def hgrn2(p, x, s, o):
-    """HGRN2 is gated linear attention whose key is what the gate forgets; fla's layer calls that operator as well. Its
+    """HGRN2 is gated linear attention with key 1 - f, f being the forget gate; fla's layer calls the same operator. Its
     convolutions have no activation."""
     q, raw, v = read_in(p, x, s, o, bare=identity, after_conv=identity)
     f = o.lower_bound + (1 - o.lower_bound) * raw.sigmoid()
@@ -526,8 +535,8 @@ def longhorn(p, x, s, o):
 
 @yardstick("comba", *FLIPPING, **DELTA)
 def comba(p, x, s, o):
-    """As the paper has it. fla's layer brings q to length one after its correction, and what is erased as well, which
-    undoes the scale of the latter."""
+    """As in the paper. fla's layer instead L2-normalises q after its correction, and also the vector `erased`, which
+    undoes the latter's scale."""
     q, k, v = read_in(p, x, s, o)
     HV = k.shape[2]
     erased = p("decay", HV).sigmoid().view(HV, 1) * unit(k)
@@ -550,7 +559,7 @@ def gdn2(p, x, s, o):
 
 @yardstick("dplr", *BOUNDED, **dict(DELTA, lower_bound=0.0))
 def dplr(p, x, s, o):
-    """The naive form's alpha reads, its beta is written."""
+    """Argument alpha of the naive form is the vector that reads the state, beta the vector that is written."""
     q, k, v = read_in(p, x, s, o)
     written, reads = (unit(p.linear(name, x, k[0, 0].numel()).view_as(k)) for name in ("write_proj", "read_proj"))
     y = heads_first(naive("generalized_delta_rule/dplr").dplr_recurrence, unit(q), unit(k), v, reads,

@@ -1,4 +1,5 @@
-"""Yardsticks: every recurrence step by step in float64, written here, and fla-core's naive forms (float32 inside)."""
+"""Reference implementations: the recurrences token by token in float64, and access to fla-core's naive forms (which
+compute in float32)."""
 
 import contextlib
 import ctypes
@@ -8,14 +9,14 @@ import pathlib
 import torch
 from torch.utils.checkpoint import checkpoint
 
-BLOCK = 64  # tokens between the states that a gradient keeps; the steps between are computed again
+BLOCK = 64  # tokens between the states kept for the backward pass, which recomputes the steps between
 LIBC = ctypes.CDLL(None)
-CACHED = 2**15  # numbers of state that are walked through time together
+CACHED = 2**15  # state elements (heads K V) processed together, few enough to stay in the CPU cache
 
 
 @contextlib.contextmanager
 def one_thread():
-    """The yardsticks are thousands of tiny products: a second thread only waits for the first."""
+    """The references compute thousands of tiny products, for which a second thread has no work."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -25,7 +26,7 @@ def one_thread():
 
 
 def naive(operator):
-    """The module fla/ops/<operator>/naive.py of the installed fla-core, without its package, which wants a GPU."""
+    """The module fla/ops/<operator>/naive.py of the installed fla-core, without importing its package, which needs a GPU."""
     folder = pathlib.Path(importlib.util.find_spec("fla").submodule_search_locations[0])
     spec = importlib.util.spec_from_file_location(f"naive_{operator.replace('/', '_')}",
                                                   folder / "ops" / operator / "naive.py")
@@ -35,7 +36,7 @@ def naive(operator):
 
 
 def _step(S, q, k, v, g, beta, a, b):
-    """S [R, K, V] for R heads; q, k, a, b [R, K]; v [R, V]; g [R, K or 1]; beta [R, 1]."""
+    """One token: S [R, K, V] for R heads; q, k, a, b [R, K]; v [R, V]; g [R, K or 1]; beta [R, 1]. Returns S, o [R, V]."""
     erased = None if a is None else b.unsqueeze(-1) * (a.unsqueeze(-2) @ S)
     if g is not None:
         S = S * g.exp().unsqueeze(-1)
@@ -56,13 +57,14 @@ def _steps(S, *inputs):
 
 
 def _return_memory():
-    """glibc before 2.38 does not fill the holes that freed aligned tensors leave: tens of gigabytes in a long run."""
+    """Returns freed memory to the system: glibc before 2.38 does not reuse the gaps that freed aligned tensors leave,
+    which adds up to tens of gigabytes in a long run."""
     if hasattr(LIBC, "malloc_trim"):
         LIBC.malloc_trim(0)
 
 
 def _sequence(S, *inputs):
-    """Inputs are [T, R, ..]."""
+    """All tokens of one sequence: S [R, K, V], inputs [T, R, ...]."""
     T, outputs = len(inputs[0]), []
     for start in range(0, T, BLOCK):
         block = [None if x is None else x[start:start + BLOCK] for x in inputs]
@@ -76,7 +78,7 @@ def _sequence(S, *inputs):
 
 
 def _by_heads(S, *inputs):
-    """A few heads at a time: states that stay in the cache are quicker, and large ones leave holes in the heap."""
+    """_sequence() for a few heads at a time: states that fit the cache are faster, and large ones fragment the heap."""
     some = max(1, CACHED // S[0].numel())
     parts = [_sequence(S[r:r + some], *(None if x is None else x[:, r:r + some] for x in inputs))
              for r in range(0, len(S), some)]
@@ -84,7 +86,7 @@ def _by_heads(S, *inputs):
 
 
 def recurrence(q, k, v, g=None, beta=None, a=None, b=None, scale=None, initial_state=None, cu_seqlens=None):
-    """float64 in, float64 out: (o [B, T, HV, V], states [N, HV, K, V]). Layouts as in klab.recurrences."""
+    """(o [B, T, HV, V], final states [N, HV, K, V]) in the inputs' dtype (float64). Layouts as in klab.recurrences."""
     B, T, H, K = q.shape
     HV, V = v.shape[2:]
     q = q.repeat_interleave(HV // H, 2) * (K ** -0.5 if scale is None else scale)
@@ -109,7 +111,8 @@ def l2norm(x):
 
 
 def gate(raw, A_log, dt_bias, lower_bound):
-    """raw [..., H, K] or [..., H] (then one bias per head)."""
+    """Log decay from raw [B, T, H, K], or [B, T, H] with one bias per head: -exp(A_log) softplus(raw + dt_bias), or with
+    a lower bound lower_bound sigmoid(exp(A_log) (raw + dt_bias))."""
     x = raw if dt_bias is None else raw + dt_bias.view(raw.shape[2:])
     rate = torch.ones((), dtype=raw.dtype) if A_log is None else A_log.exp().view(-1, *[1] * (raw.ndim - 3))
     if lower_bound is not None:

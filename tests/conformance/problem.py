@@ -1,4 +1,4 @@
-"""One random problem, run by an operator of klab and by the references."""
+"""A random input for a recurrence, run by an operator of klab and by the references."""
 
 import dataclasses
 
@@ -11,12 +11,12 @@ import oracle
 from oracle import one_thread
 
 SMALL_T = 130  # two chunks of 64 and two tokens
-MOST_QUICK = 6e6  # numbers of state that a quick test may walk through: B T HV K V
+MOST_QUICK = 6e6  # limit for tests without --slow: state elements over all tokens, B T HV K V
 
 
 @dataclasses.dataclass
 class Problem:
-    """`tensors` are what the operator gets, by argument name; all floating ones are differentiated."""
+    """`tensors` are the operator's tensor arguments by name; gradients are taken with respect to all of them."""
 
     tensors: dict
     scale: float | None = None
@@ -34,7 +34,7 @@ class Problem:
         return self.tensors["v"].dtype
 
     def leaves(self, dtype=None):
-        """Fresh leaves; in the dtypes that they have, or all in `dtype`."""
+        """New leaf tensors by name, in their own dtypes or all in `dtype`."""
         named = {**self.tensors, "A_log": self.A_log, "dt_bias": self.dt_bias}
         return {name: _leaf(x, dtype) for name, x in named.items() if x is not None}
 
@@ -46,7 +46,7 @@ class Problem:
         return {name: value for name, value in chosen.items() if value is not None and value is not False}
 
     def activated(self, leaves):
-        """The recurrence's own inputs, after what the operator does to raw ones, in the dtype of the leaves."""
+        """The recurrence's inputs after normalisation, gate and beta activation, in the dtype of the leaves."""
         out = {name: leaves.get(name) for name in ("q", "k", "v", "g", "beta", "a", "b", "initial_state")}
         if self.qk_l2norm:
             out["q"], out["k"] = oracle.l2norm(out["q"]), oracle.l2norm(out["k"])
@@ -58,20 +58,20 @@ class Problem:
 
 
 def _leaf(x, dtype):
-    """A leaf with x's strides: a strided input must stay one."""
+    """A leaf tensor with the strides of x."""
     return (x if dtype is None else x.to(dtype)).detach().requires_grad_()
 
 
 @one_thread()
 def exact(problem):
-    """({name: leaf}, o, final state) in float64."""
+    """({name: leaf}, o, final state) of the reference, in float64."""
     leaves = problem.leaves(torch.float64)
     o, state = oracle.recurrence(**problem.activated(leaves), scale=problem.scale, cu_seqlens=problem.cu_seqlens)
     return leaves, o, state
 
 
 def ours(function, problem, rename=None, **options):
-    """The same from an operator of ours; `rename` gives the names that it has for arguments."""
+    """({name: leaf}, o, final state) of an operator of klab; `rename` maps names of Problem to its argument names."""
     leaves = problem.leaves()
     named = {(rename or {}).get(name, name): x for name, x in leaves.items()}
     o, state = function(**named, output_final_state=True, **problem.options(), **options)
@@ -86,7 +86,8 @@ def backward(leaves, o, state, d_o, d_state):
 
 
 def check(function, problem, public, rename=None, gradients=True, **options):
-    """An operator of ours against float64: outputs, final state and all gradients. Returns ours (o, state)."""
+    """Compares an operator of klab with the float64 reference: outputs, final state and all gradients. Returns klab's
+    (o, state)."""
     expected_leaves, o, state = exact(problem)
     leaves, our_o, our_state = ours(function, problem, rename, **options)
     if options.get("state_v_first"):
@@ -106,7 +107,8 @@ def check(function, problem, public, rename=None, gradients=True, **options):
 
 
 def check_naive(function, outputs, problem, public, **options):
-    """Ours (o, state) against a naive form of fla-core in float32, at the public tolerance; packed: one by one."""
+    """Compares klab's `outputs` (o, state) with a naive form of fla-core in float32, at fla-core's tolerance. The naive
+    form computes packed sequences one by one."""
     with torch.no_grad(), one_thread():
         inputs = problem.activated(problem.leaves(torch.float32))
         state = inputs.pop("initial_state")
@@ -121,7 +123,8 @@ def check_naive(function, outputs, problem, public, **options):
 
 
 def cases(names, rows):
-    """pytest parameters of a public table: each row small (B, T, H cut down), and as it stands, marked slow if large."""
+    """pytest parameters for a table of fla-core's tests: each row at reduced B, T and H, and at full size, marked slow if
+    large."""
     names, parameters = names.split(), []
     for row in rows:
         case = dict(zip(names, row, strict=True))
@@ -145,12 +148,12 @@ def uniform(*shape):
 
 
 def unit(*shape):
-    """Keys and queries as the public tests draw them: positive, of length one."""
+    """Keys and queries as in fla-core's tests: positive, of L2 norm one."""
     return F.normalize(torch.rand(*shape), dim=-1)
 
 
 def surrounded(x):
-    """x [..., D] as a view into a larger buffer: whoever uses what lies past a row gets NaN."""
+    """x [..., D] as a view into a larger buffer with NaN after each row: reads past the end of a row yield NaN."""
     buffer = torch.full((*x.shape[:-1], x.shape[-1] + 8), torch.nan, dtype=x.dtype)
     buffer[..., :x.shape[-1]] = x
     return buffer[..., :x.shape[-1]]

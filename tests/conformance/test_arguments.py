@@ -1,4 +1,4 @@
-"""Wrong arguments: the right exception, naming the argument. And the signatures that are promised."""
+"""Invalid arguments raise an exception that names the argument; signatures of the public functions."""
 
 import inspect
 import os
@@ -51,7 +51,7 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_arguments(case):
-    """flash-linear-attention raises ValueError for some and asserts others: ours is both."""
+    """flash-linear-attention raises ValueError or AssertionError, depending on the argument; ArgumentError is both."""
     arguments, message = WRONG[case]
     with pytest.raises(klab.ArgumentError, match=message):
         klab.chunk_kda(**arguments)
@@ -170,7 +170,7 @@ FLA = {"kda": "chunk_kda", "gated_delta_rule": "chunk_gated_delta_rule", "delta_
 @pytest.mark.parametrize("form", ["chunk", "fused_recurrent"])
 @pytest.mark.parametrize("folder", FLA)
 def test_every_argument_of_fla_is_known(folder, form):
-    """Read from fla-core's source: each of its arguments is supported, ignored or refused by name."""
+    """Every argument in fla-core's source is supported, accepted without effect, or rejected by name."""
     import ast
     import importlib.util
 

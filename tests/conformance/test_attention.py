@@ -1,4 +1,4 @@
-"""Latent attention against torch's own attention in float64, one key head for all."""
+"""Latent attention (one key head shared by all query heads) against torch's attention in float64."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 4e-3, torch.float16: 5e-4}
 
 
 def expected(q, cache, value_dim, scale):
-    """The last T of S positions ask; everything in float64."""
+    """Causal attention of the last T of S positions, in float64: q [B, T, H, R + P], cache [B, S, R + P]."""
     T, S = q.shape[1], cache.shape[1]
     q, keys = q.double().transpose(1, 2), cache.double().unsqueeze(1)
     seen = torch.ones(T, S, dtype=torch.bool).tril(S - T)

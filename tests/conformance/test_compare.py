@@ -1,4 +1,4 @@
-"""The comparison itself: what must fail, fails."""
+"""Tests of compare.py: results that must be rejected are rejected."""
 
 import compare
 import pytest

@@ -1,4 +1,4 @@
-"""The short convolution against torch.nn.functional.conv1d in float64, and its states against cutting the sequence."""
+"""The short convolution against torch.nn.functional.conv1d in float64; states against splitting the sequence. Gated norm."""
 
 import klab
 import pytest
@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from compare import assert_close, tolerance_of
 from oracle import one_thread
 
-PUBLIC = {"o": 1e-3, "ht": 1e-3, "d": 1e-3}  # fla-core's; bfloat16's own rounding of one result is 1.7e-3
+PUBLIC = {"o": 1e-3, "ht": 1e-3, "d": 1e-3}  # of fla-core; rounding to bfloat16 alone gives 1.7e-3
 ROUNDING = {torch.bfloat16: 4e-3, torch.float16: 1e-3}
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 SHAPES = [(1, 1, 8, 4), (2, 3, 24, 4), (2, 64, 128, 3), (2, 130, 100, 4), (1, 20, 30, 2), (2, 7, 16, 1)]
 
 
 def conv1d(x, weight, bias, activation, past):
-    """x [B, T, D], past [B, D, W]; the definition, in the dtype of its inputs."""
+    """The definition, in the dtype of its inputs: x [B, T, D], past [B, D, W]."""
     W = weight.shape[1]
     past = x.new_zeros(x.shape[0], x.shape[2], W) if past is None else past
     padded = torch.cat([past[..., 1:], x.transpose(1, 2)], -1)
@@ -28,7 +28,7 @@ def tolerance(name, dtype):
 
 
 def check(named, ours, y, expect):
-    """y and its gradients against expect(wide leaves) in float64."""
+    """Compares y and its gradients with those of expect(leaves) in float64."""
     dtype, d_y = y.dtype, torch.randn_like(y)
     with one_thread():
         wide = leaves(named, torch.float64)
@@ -68,7 +68,7 @@ def test_fixed(B, T, D, W, optional, activation, dtype):
 @pytest.mark.parametrize("with_state", [False, True])
 @pytest.mark.parametrize("cuts", [[0, 1, 3, 9, 40], [0, 15]], ids=str)
 def test_packed(cuts, with_state, dtype):
-    """Every packed sequence is the sequence alone: outputs, states and gradients."""
+    """Packed sequences give the same outputs, states and gradients as each sequence alone."""
     named = drawn(1, cuts[-1], 24, 4, dtype, N=len(cuts) - 1)
     if not with_state:
         del named["initial_state"]
@@ -88,7 +88,7 @@ def test_packed(cuts, with_state, dtype):
 
 @pytest.mark.parametrize("cut", [1, 2, 5, 19])
 def test_a_sequence_in_two_parts(cut):
-    """Outputs and gradients, which flow through the state between."""
+    """Outputs and gradients, including those through the state passed from the first part to the second."""
     named = leaves({name: x for name, x in drawn(2, 20, 16, 4, torch.float32).items() if name != "initial_state"})
     whole, last = klab.causal_conv1d(**named, activation="silu", output_final_state=True)
     rest = {name: x for name, x in named.items() if name != "x"}
@@ -104,7 +104,7 @@ def test_a_sequence_in_two_parts(cut):
 
 
 def test_residual_and_heads():
-    """x may come as [B, T, H, K]; a residual is added after the activation."""
+    """x may be [B, T, H, K]; a residual is added after the activation."""
     x, weight = torch.randn(2, 9, 3, 8), torch.randn(24, 4)
     flat = klab.causal_conv1d(x.flatten(2), weight, activation="silu")[0]
     y, state = klab.causal_conv1d(x, weight, activation="silu", residual=x)
@@ -124,7 +124,7 @@ def test_strides_do_not_matter(layout):
 @pytest.mark.parametrize("activation", ["sigmoid", "swish", "none"])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 8), (2, 33, 3, 60), (2, 5, 4, 128), (3, 256)], ids=str)
 def test_gated_rms_norm(shape, activation, dtype):
-    """The other operator that is fused: rms(x) weight act(gate), one rounding."""
+    """x / rms(x) weight act(gate), rounded once."""
     act = {"sigmoid": torch.sigmoid, "swish": F.silu, "none": lambda gate: torch.ones_like(gate)}[activation]
     named = {"x": torch.randn(shape), "weight": torch.rand(shape[-1:]) + .5, "gate": torch.randn(shape)}
     named = {name: x.to(dtype) for name, x in named.items()}

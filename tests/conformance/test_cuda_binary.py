@@ -1,6 +1,6 @@
-"""What the compiler made of the CUDA kernels: nothing is spilled where that is claimed, and products run on the tensor
-cores. Read off the built library, for the architectures that it was built for; of others some kernels are compiled here,
-with --slow all."""
+"""Inspects the compiled CUDA kernels: no register spills in the recurrence kernels, matrix products on tensor cores. Uses
+the built library for the architectures in it; for other architectures, kernels are compiled here (one source file by
+default, all with --slow)."""
 
 import os
 import pathlib
@@ -14,15 +14,15 @@ LIBRARY = pathlib.Path(os.environ.get("KLAB_LIBRARY", "")).with_name("libklab_cu
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TARGETS = {"sm_80": "arch=compute_80,code=sm_80", "sm_90": "arch=compute_90a,code=sm_90a"}
 
-# Kernels of a walk along the sequence in bfloat16, keys of 64 and 128 channels: all that they work on lives in registers.
+# Recurrence kernels that loop over the sequence, bfloat16, K = 64 and 128: their working set must stay in registers.
 CLAIMED = re.compile(r"(forward|reverse)_kernelI.*Bfloat16.*?Lb[01]ELi(64|128)E")
-FEW_BYTES = 16  # a kernel may save a register or two once, outside its loops
+FEW_BYTES = 16  # allows a spill of one or two registers outside the loops
 
 
 def cuobjdump():
     if found := shutil.which("cuobjdump"):
         return found
-    triton = pytest.importorskip("triton", reason="neither the CUDA toolkit's cuobjdump nor triton's is here")
+    triton = pytest.importorskip("triton", reason="neither the CUDA toolkit's cuobjdump nor triton's is installed")
     return pathlib.Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
 
@@ -33,7 +33,7 @@ def dump(file, *options):
 
 
 def stacks_of(file):
-    """{(architecture, kernel): bytes of stack}: spilled registers live there."""
+    """{(architecture, kernel): stack size in bytes}; registers spill to the stack."""
     sizes, architecture = {}, None
     for line in dump(file, "--dump-resource-usage").splitlines():
         if found := re.search(r"arch = (sm_\d+)", line):
@@ -47,7 +47,7 @@ def stacks_of(file):
 
 @pytest.fixture(scope="module")
 def stacks():
-    """Of the built library; empty where the build has no CUDA kernels."""
+    """stacks_of() the built library; empty if the build has no CUDA kernels."""
     return stacks_of(LIBRARY) if LIBRARY.is_file() else {}
 
 
@@ -80,7 +80,7 @@ def test_products_run_on_tensor_cores(stacks, architecture):
     for name, text in walks.items():
         assert re.search(r"\bHMMA\.", text) or architecture == "sm_80" and name in hopper, name
     for name in hopper:
-        for instruction in r"\bHGMMA\.", r"\bUBLKCP\b":  # products of warpgroups, bulk copies
+        for instruction in r"\bHGMMA\.", r"\bUBLKCP\b":  # warpgroup MMA, bulk copies (TMA)
             assert bool(re.search(instruction, walks[name])) == (architecture == "sm_90"), (name, instruction)
 
 

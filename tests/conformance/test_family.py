@@ -15,7 +15,7 @@ CUTS = pytest.mark.parametrize("cuts", [[0, 15], [0, 1, 66, 130]], ids=str)
 
 
 def head_first(function):
-    """A naive form on [B, H, T, ..] without a scale, as one on [B, T, H, ..]."""
+    """Wraps a naive form with layout [B, H, T, ...] and no scale as one with layout [B, T, H, ...]."""
     def call(initial_state, output_final_state, **inputs):
         o, state = function(**{name: x.transpose(1, 2) for name, x in inputs.items()}, initial_state=initial_state,
                             output_final_state=output_final_state)
@@ -108,7 +108,7 @@ def test_packed_simple_gla(cuts):
 
 @pytest.mark.parametrize("function", [klab.chunk_simple_gla, klab.fused_recurrent_simple_gla])
 def test_constant_decay_of_heads(function):
-    """g_gamma [H] is that decay at every token, and its gradient the sum over them."""
+    """g_gamma [H] is a decay that is constant over tokens; its gradient is the sum of g's over batch and tokens."""
     problem = gla(2, 70, 4, 32, 1, torch.float32, per_head=True)
     gamma = torch.tensor([1 - 2.0 ** (-5 - h) for h in range(4)]).log()
     problem.tensors["g"] = gamma.expand(2, 70, 4)
@@ -124,7 +124,7 @@ def test_constant_decay_of_heads(function):
 
 
 def test_linear_attention():
-    """No decay at all; against the quadratic form."""
+    """No decay, against the quadratic form."""
     q, k, v = (torch.randn(2, 100, 3, 40) for _ in range(3))
     o = klab.chunk_simple_gla(q, k, v)[0]
     scores = torch.einsum("bthk,bshk->bhts", q.double(), k.double()).tril() * 40 ** -0.5
@@ -133,7 +133,7 @@ def test_linear_attention():
 
 
 def test_mamba2():
-    """The state-space duality as mamba_ssm's minimal listing writes it: x dt, A dt, one group, scale 1."""
+    """State-space duality as in mamba_ssm's minimal listing: x dt, A dt, one group, scale 1."""
     T, heads, width, state = 512, 4, 16, 64
     x, A = torch.randn(2, T, heads, width), -0.1 * torch.rand(2, T, heads)
     B, C = torch.randn(2, T, 1, state), torch.randn(2, T, 1, state)
@@ -192,7 +192,7 @@ def test_packed_dplr(cuts):
 
 
 def test_kda_is_a_dplr():
-    """a = e^g k on the undecayed state, b = -beta k, key beta k: the same outputs and states."""
+    """DPLR equals the delta rule for a = e^g k (it acts on the state before the decay), b = -beta k and key beta k."""
     q, k, v = (unit(2, 130, 3, 60) for _ in range(3))
     g, beta = F.logsigmoid(torch.randn(2, 130, 3, 60)), torch.rand(2, 130, 3)
     h0 = torch.randn(2, 3, 60, 60)

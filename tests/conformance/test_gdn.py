@@ -31,7 +31,7 @@ FIXED_ROWS = [
 
 
 def drawn(case, dtype):
-    """Everything uniform; g = logsigmoid(U) / norm, beta = sigmoid(U) in float32, no initial state but zeros."""
+    """Uniform random inputs U; g = logsigmoid(U) / norm, beta = sigmoid(U) in float32, zero initial state."""
     B, T, H, HV, D = (case[name] for name in ("B", "T", "H", "HV", "D"))
     qk = uniform if case["l2"] else unit
     g = F.logsigmoid(torch.rand(B, T, HV)) / case["norm"]
@@ -46,7 +46,7 @@ def plain(H, HV, D, B=2, T=130, l2=True):
 
 
 def check_naive_grouped(outputs, problem, public):
-    """The naive form knows no groups: it gets the query and key heads repeated."""
+    """The naive form needs H == HV, so query and key heads are repeated."""
     group = problem.tensors["v"].shape[2] // problem.tensors["q"].shape[2]
     repeated = {name: problem.tensors[name].repeat_interleave(group, 2) for name in ("q", "k")}
     problem = Problem(**{**vars(problem), "tensors": {**problem.tensors, **repeated}})
@@ -127,7 +127,7 @@ def packed(row):
     (4, 4, 60, [0, 15], .1), (4, 8, 64, [0, 1, 66, 130], .5), (4, 4, 64, [0, 256, 500, 1000], .9),
     (4, 8, 64, [0, 256, 500, 1000], .5), (4, 4, 100, [0, 15, 100, 300, 1200, 2000], 0)]])
 def test_packed(H, HV, D, cuts, mask, dtype):
-    """Masked gates are hard resets of -1000."""
+    """Masked log decays are -1000, which resets the state."""
     T = cuts[-1]
     g = F.logsigmoid(torch.rand(1, T, HV))
     tensors = {"q": unit(1, T, H, D).to(dtype), "k": unit(1, T, H, D).to(dtype), "v": uniform(1, T, HV, D).to(dtype),
@@ -138,7 +138,7 @@ def test_packed(H, HV, D, cuts, mask, dtype):
 
 
 def test_decay_per_channel_too():
-    """fused_recurrent_gated_delta_rule takes g and gk together: their sum is one decay per channel."""
+    """fused_recurrent_gated_delta_rule accepts g and gk together; their sum is the log decay per channel."""
     problem = plain(2, 2, 60)
     gk = F.logsigmoid(torch.randn(2, 130, 2, 60))
     both = klab.fused_recurrent_gated_delta_rule(**problem.tensors, gk=gk, use_qk_l2norm_in_kernel=True)[0]

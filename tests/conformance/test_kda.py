@@ -39,7 +39,8 @@ HALF = [(*row, torch.float16) for row in FIXED_FP16] + [(*row, torch.bfloat16) f
 
 
 def drawn(case, dtype):
-    """q, k, v uniform; g = logsigmoid(N) / norm, some of it masked, or raw with A_log and dt_bias; states normal."""
+    """Uniform q, k, v; g = logsigmoid(N) / norm with a fraction `mask` set to 0, or raw with A_log and dt_bias; normal
+    initial states."""
     B, T, H, HV, D = (case[name] for name in ("B", "T", "H", "HV", "D"))
     qk = uniform if case["l2"] else unit
     raw = torch.randn(B, T, HV, D)
@@ -77,7 +78,7 @@ RECURRENT_ROWS = [(1, 64, 1, 1, 64, 1, False), (2, 512, 3, 3, 60, 1, False), (3,
 
 @cases(RECURRENT_CASES, RECURRENT_ROWS)
 def test_fused_recurrent(case):
-    """Rows are surrounded by NaN: a read past a head whose width is no multiple of a vector's shows."""
+    """Rows are surrounded by NaN, which detects vector loads past the end of a head."""
     problem = drawn({**case, "norm": 1, "mask": 0, "gate": False, "lower": False}, torch.float32)
     problem.tensors = {name: surrounded(x) if x.ndim == 4 and name != "initial_state" else x
                        for name, x in problem.tensors.items()}
@@ -88,7 +89,7 @@ def test_fused_recurrent(case):
 @cases("B T H HV D scale norm", [(1, 64, 1, 1, 64, 1, 1), (2, 512, 3, 3, 60, 1, 1), (4, 1024, 4, 4, 128, .1, 1),
                                  (4, 1024, 4, 4, 128, 1, 10), (1, 64, 1, 2, 64, 1, 1), (2, 512, 2, 4, 60, 1, 1)])
 def test_against_naive_chunk(case):
-    T = case["T"] // 64 * 64  # the naive form needs whole chunks
+    T = case["T"] // 64 * 64  # the naive form needs a multiple of the chunk size
     problem = drawn({**case, "T": T, "mask": 0, "l2": False, "gate": False, "lower": False}, torch.float32)
     outputs = [x.detach() for x in ours(klab.chunk_kda, problem)[1:]]
     check_naive(NAIVE.naive_chunk_kda, outputs, problem, PUBLIC, scale=problem.scale)
@@ -114,7 +115,7 @@ def packed(row):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["float32", "float16"])
 @pytest.mark.parametrize("H, D, mask, cuts, gate, bounded", [packed(row) for row in PACKED_SMALL + PACKED_ROWS])
 def test_packed(H, D, mask, cuts, gate, bounded, dtype):
-    """Masked gates are hard resets: -1000, which float16 holds too."""
+    """Masked log decays are -1000 (representable in float16), which resets the state."""
     T, N = cuts[-1], len(cuts) - 1
     raw = torch.randn(1, T, H, D)
     g = raw if gate else F.logsigmoid(raw).clamp(-5 if bounded else None, 0)
@@ -132,7 +133,7 @@ def test_packed(H, D, mask, cuts, gate, bounded, dtype):
 
 @cases("B T H D", [(1, 63, 1, 64), (2, 500, 3, 60), (3, 1024, 4, 128), (4, 2048, 8, 64)])
 def test_state_v_first(case):
-    """States transposed, in and out, change nothing else: a tenth of the public 1e-4."""
+    """Transposed states, in and out, change nothing else; a tenth of fla-core's tolerance of 1e-4."""
     problem = drawn({**case, "HV": case["H"], "scale": .1, "norm": 1, "mask": 0, "l2": True, "gate": False,
                      "lower": False}, torch.float32)
     leaves, o, state = ours(klab.chunk_kda, problem)
@@ -193,7 +194,7 @@ GATES = [(has_A, has_bias, lower) for has_A in (True, False) for has_bias in (Tr
                                         pytest.param(4, 128, 8, 128, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("has_A, has_bias, lower", GATES)
 def test_gate(B, T, H, D, has_A, has_bias, lower):
-    """fused_kda_gate on raw gates of 10 N; a tenth of the public 1e-4."""
+    """fused_kda_gate on raw gates 10 N(0, 1); a tenth of fla-core's tolerance of 1e-4."""
     leaves = {"g": 10 * torch.randn(B, T, H, D), "A_log": torch.empty(H).uniform_(1, 16).log() if has_A else None,
               "dt_bias": torch.randn(H * D) if has_bias else None}
     named = {name: x.requires_grad_() for name, x in leaves.items() if x is not None}
@@ -210,7 +211,7 @@ def test_gate(B, T, H, D, has_A, has_bias, lower):
 @pytest.mark.parametrize("lower", [None, -5.0])
 @pytest.mark.parametrize("function", [klab.chunk_kda, klab.fused_recurrent_kda])
 def test_gate_in_kernel(function, lower):
-    """A_log = log U(1, 16), raw gates of 10 N, held to a tenth of the public .002."""
+    """A_log = log U(1, 16), raw gates 10 N(0, 1); a tenth of fla-core's tolerance of 0.002."""
     problem = drawn({"B": 2, "T": 130, "H": 2, "HV": 4, "D": 60, "scale": None, "norm": 1, "mask": 0, "l2": True,
                      "gate": True, "lower": lower is not None}, torch.float32)
     problem.tensors["g"] *= 10
@@ -220,7 +221,7 @@ def test_gate_in_kernel(function, lower):
 
 @pytest.mark.parametrize("T", [1024, pytest.param(16384, marks=pytest.mark.slow)])
 def test_the_same_key_again_and_again(T):
-    """Near-collinear keys with beta close to one and hardly any decay break inverses that are formed in half precision."""
+    """Near-collinear keys with beta close to one and very weak decay make a matrix inverse in half precision fail."""
     D = 64
     key = torch.randn(D)
     problem = Problem({"q": torch.randn(1, T, 1, D), "k": (key + 1e-3 * torch.randn(1, T, 1, D)),

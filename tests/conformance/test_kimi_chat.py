@@ -1,4 +1,4 @@
-"""Prompts in words and conversations, on a random model whose tokens are single bytes."""
+"""Text prompts and conversations, with a random model whose tokens are single bytes."""
 
 import base64
 import json
@@ -26,13 +26,13 @@ def folder(modeling, tmp_path_factory):
 
 
 def message(role, content):
-    """One message of the published template, its content as bytes whatever it says."""
+    """Token ids of one message in the published chat template; the content is always encoded as plain bytes."""
     opening = {"user": "<|im_user|>", "assistant": "<|im_assistant|>", "system": "<|im_system|>"}[role]
     return [ID[opening], *role.encode(), ID["<|im_middle|>"], *content.encode(), ID["<|im_end|>"]]
 
 
 def answer_to(folder, ids):
-    """The greedy answer, up to a stop token."""
+    """The greedy answer, up to and including a stop token."""
     (answer,) = kimi.generate(folder, [ids], NEW, "--stop", f"{ID['<|im_end|>']}")
     return answer
 
@@ -76,7 +76,7 @@ def test_the_template(folder):
 
 
 def test_a_conversation(folder):
-    """Two turns, the second over the state of the first, are what reading everything at once gives."""
+    """Two turns, the second continuing from the state of the first, equal a prefill of the whole conversation."""
     opening = message("assistant", "")[:-1]
     ids = message("system", SYSTEM) + message("user", FIRST) + opening
     first = answer_to(folder, ids)

@@ -1,4 +1,4 @@
-"""config.json as published and as transformers 5 writes it, and what must be refused of it by the name of the field."""
+"""config.json as published and as written by transformers 5; invalid fields are rejected with the field's name."""
 
 import json
 import time
@@ -9,12 +9,12 @@ import torch
 import kimi
 from kimi import FULL, LINEAR, some
 
-LIMIT = 10  # seconds that a refusal may take on a busy machine; usually a fifth of one
+LIMIT = 10  # seconds until a rejection on a busy machine; usually 0.2
 
 
 @pytest.fixture(scope="module")
 def made(modeling, tmp_path_factory):
-    """A checkpoint that transformers wrote, its fields, and the logits."""
+    """A checkpoint written by transformers, its config fields, and klab's logits."""
 
     class Made:
         model = kimi.made(modeling, "q_lora_rank")
@@ -27,7 +27,7 @@ def made(modeling, tmp_path_factory):
 
 
 def published(config):
-    """The same in the names and with the lists of the published files."""
+    """The same config with the field names and layer lists of the published files."""
     layers = range(1, config.num_hidden_layers + 1)
     return {
         "architectures": ["KimiLinearForCausalLM"], "model_type": "kimi_linear", "dtype": "float32",
@@ -64,7 +64,7 @@ def with_config(made, folder, text):
 
 
 def changed(fields, changes):
-    """`fields` with other values; "linear_attn_config.NAME" is a field within, and `...` takes a field out."""
+    """A copy of `fields` with other values; "linear_attn_config.NAME" is a nested field, the value `...` removes a field."""
     fields = json.loads(json.dumps(fields))
     for name, value in changes.items():
         place, name = (fields["linear_attn_config"], name.split(".")[1]) if "." in name else (fields, name)
@@ -112,7 +112,7 @@ def test_other_ways_to_say_it(made, changes, tmp_path):
 
 
 def test_every_layer_dense_without_words_about_experts(modeling, tmp_path):
-    """More dense layers than there are, and no field of experts."""
+    """first_k_dense_replace exceeds the number of layers, and the fields for experts are absent."""
     model = kimi.made(modeling, "dense")
     folder, tokens = kimi.save(model, tmp_path / "model"), kimi.random_tokens(model, 1, 20)
     ours = kimi.logits(folder, tokens)[0]
@@ -126,7 +126,7 @@ def test_every_layer_dense_without_words_about_experts(modeling, tmp_path):
 
 
 def refused(made, tmp_path, text, *complaints):
-    """By `klab model`, which looks at config.json alone, and by no crash."""
+    """Asserts that `klab model`, which reads only config.json, rejects it with exit status 2 and these messages."""
     begin = time.monotonic()
     done = kimi.klab("model", with_config(made, tmp_path / "model", text))
     assert done.returncode == 2, (done.stdout + done.stderr)[:2000]
@@ -216,7 +216,7 @@ def test_wrong_types_and_ranges(made, name, value, tmp_path):
     ("num_local_experts", 10**6), ("n_group", "1"), ("linear_head_dim", 0), ("layer_types", [LINEAR]),
     ("layer_types", ...), ("num_experts_per_tok", -1), ("linear_conv_kernel_dim", True)], 4), ids=str)
 def test_names_of_transformers(made, name, value, tmp_path):
-    """Which are the ones that the message must have then."""
+    """The message uses the field names of transformers if the file does."""
     refused(made, tmp_path, changed(made.fields, {name: value}), name)
 
 
@@ -231,7 +231,7 @@ def test_what_is_no_json(made, text, tmp_path):
 
 @pytest.mark.parametrize("name", some(["hidden_size", "dtype", "eos_token_id", "surprise", "layer_types"], 4))
 def test_deep_values(made, name, tmp_path):
-    """Valid JSON that a recursive reader would die of."""
+    """Valid JSON nested so deeply that a recursive parser would overflow the stack."""
     text = json.dumps(changed(published(made.model.config), {name: "deep"}))
     depth = 200_000
     done = kimi.klab("model", with_config(made, tmp_path / "model", text.replace('"deep"', "[" * depth + "]" * depth)))
@@ -239,13 +239,13 @@ def test_deep_values(made, name, tmp_path):
 
 
 def test_a_field_twice(made, tmp_path):
-    """Readers differ in which one they take."""
+    """A duplicate field is rejected, because JSON parsers differ in which one they use."""
     text = json.dumps(published(made.model.config))
     refused(made, tmp_path, text[:-1] + ', "hidden_size": 73}', "hidden_size")
 
 
 def test_logits_refuses_it_too(made, tmp_path):
-    """Before any weight is read, and without a file left behind; so does a generation_config.json."""
+    """`klab logits` rejects it before reading weights and leaves no file; the same for a bad generation_config.json."""
     folder = with_config(made, tmp_path / "model", changed(made.fields, {"vocab_size": "101"}))
     out = tmp_path / "out"
     done = kimi.klab("logits", "--model", folder, "--tokens", "5", "--out", out)
@@ -264,7 +264,7 @@ WIDE = [{"hidden_size": HUGE}, {"linear_attn_config.num_heads": HUGE}, {"vocab_s
 
 @pytest.mark.parametrize("changes", some(WIDE, 3), ids=str)
 def test_wide_models_that_the_weights_are_not(made, changes, tmp_path):
-    """In range, but no reason to ask for the memory of such a model."""
+    """Sizes in range that do not match the weights: rejected before memory for such a model is allocated."""
     folder = with_config(made, tmp_path / "model", changed(published(made.model.config), changes))
     begin = time.monotonic()
     done = kimi.klab("logits", "--model", folder, "--tokens", "5", "--out", tmp_path / "out")

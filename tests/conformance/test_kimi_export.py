@@ -1,4 +1,4 @@
-"""Runs that klab trained and exported, opened by transformers and by klab itself."""
+"""Runs trained and exported by klab, loaded by transformers and by klab."""
 
 import json
 
@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 import kimi
 from kimi import slow, some
 
-FLOAT32 = 5e-5  # of the root mean square of a position's logits
+FLOAT32 = 5e-5  # tolerance relative to the RMS of a position's logits
 
 TASK = ["--task.name", "palindrome", "--task.length", 8, "--task.vocab", 20]
 STEPS = ["--train.batch", 4, "--train.eval_every", 2, "--train.eval_examples", 8, "--train.lr", 0.02]
@@ -46,7 +46,7 @@ def exported(run, folder, *options):
 
 @pytest.fixture(scope="module")
 def runs(modeling, tmp_path_factory):
-    """The runs by name, each trained when it is first asked for; "config" took its model from a public config.json."""
+    """Run folders by name, trained on first use; the run "config" takes its model from a public config.json."""
     root, all = tmp_path_factory.mktemp("runs"), {}
 
     def run(name):
@@ -61,7 +61,7 @@ def runs(modeling, tmp_path_factory):
 
 
 def opened(modeling, folder, dtype=torch.float32):
-    """transformers' model of the folder; it must find what it looks for, and nothing else."""
+    """The folder loaded by transformers; asserts that no weights are missing, unexpected or mismatched."""
     model, found = modeling.KimiLinearForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True,
                                                                   experts_implementation="eager")
     assert not any(found.values()), found
@@ -84,7 +84,7 @@ def test_transformers_opens_it(modeling, runs, name, tmp_path):
 
 
 def test_klab_says_the_same_of_run_and_export(modeling, runs, tmp_path):
-    """And transformers counts as many parameters."""
+    """`klab model` prints the same for both, and transformers has the same number of parameters."""
     folder = exported(runs("everything"), tmp_path / "model")
     run, public = (json.loads(kimi.succeed("model", path, "--json", "--length", 64).stdout)
                    for path in (runs("everything"), folder))
@@ -94,7 +94,7 @@ def test_klab_says_the_same_of_run_and_export(modeling, runs, tmp_path):
 
 @pytest.mark.parametrize("checkpoint", ["last", slow("best")])
 def test_the_numbers_are_those_of_the_checkpoint(runs, checkpoint, tmp_path):
-    """Every tensor bit for bit, in whatever shape, under whatever name."""
+    """Every tensor is bit-identical; shape and name may differ."""
     folder = exported(runs("experts"), tmp_path / "model", "--checkpoint", checkpoint)
     stored = load_file(runs("experts") / "checkpoint" / f"{checkpoint}.safetensors")
     written = load_file(folder / kimi.WHOLE)
@@ -105,7 +105,7 @@ def test_the_numbers_are_those_of_the_checkpoint(runs, checkpoint, tmp_path):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, slow(torch.float16)], ids=str)
 def test_narrow(modeling, runs, dtype, tmp_path):
-    """Rounded once; rates of the decay stay wide."""
+    """Weights are rounded once; A_log and dt_bias stay in float32."""
     word = str(dtype).split(".")[1]
     folder = exported(runs("everything"), tmp_path / "model", "--dtype", word)
     wide = load_file(exported(runs("everything"), tmp_path / "wide") / kimi.WHOLE)
@@ -134,7 +134,7 @@ def test_shards(modeling, runs, tmp_path):
 
 
 def test_there_and_back(modeling, runs, tmp_path):
-    """What transformers writes of an export, klab reads as the export."""
+    """klab computes the same logits from an export after transformers has loaded and saved it."""
     folder = exported(runs("everything"), tmp_path / "model")
     model, tokens = opened(modeling, folder), torch.randint(0, 77, (2, 40))
     ours = kimi.logits(folder, tokens)[0]

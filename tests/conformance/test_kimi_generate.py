@@ -1,4 +1,4 @@
-"""Answers of klab against transformers' greedy ones, and what ends and draws them."""
+"""klab generate against transformers' greedy decoding; stop tokens and sampling."""
 
 import json
 import shutil
@@ -10,12 +10,12 @@ import kimi
 from kimi import slow, some
 
 NEW = 24
-LENGTHS = (1, 19, 6, 70)  # of the prompts
+LENGTHS = (1, 19, 6, 70)  # prompt lengths
 
 
 @torch.no_grad()
 def greedy(model, prompt, new=NEW):
-    """transformers' answer, and the smallest gap between the two best logits on the way."""
+    """transformers' answer, and the smallest gap between the two largest logits over its tokens."""
     with kimi.by_token():
         out = model.generate(prompt[None], attention_mask=torch.ones_like(prompt[None]), max_new_tokens=new,
                              do_sample=False, eos_token_id=None, output_logits=True, return_dict_in_generate=True)
@@ -24,7 +24,7 @@ def greedy(model, prompt, new=NEW):
 
 
 class Asked:
-    """A checkpoint, prompts of different lengths and transformers' answers to each alone."""
+    """A checkpoint, prompts of different lengths, and transformers' answer to each prompt alone."""
 
     def __init__(self, modeling, folder, shape="plain", seed=3, lengths=LENGTHS, new=NEW):
         self.model, self.new = kimi.made(modeling, shape, seed=seed), new
@@ -43,7 +43,7 @@ def asked(modeling, tmp_path_factory):
 
 
 def copied(asked, folder, config=None, generation=None):
-    """The checkpoint with other fields in config.json, and with a generation_config.json or none."""
+    """A copy of the checkpoint with changed fields in config.json, and with or without a generation_config.json."""
     shutil.copytree(asked.folder, folder)
     fields = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**fields, "eos_token_id": None, **(config or {})}))
@@ -54,7 +54,7 @@ def copied(asked, folder, config=None, generation=None):
 
 
 def cut_behind(answer, stop):
-    """Up to the first of the tokens `stop`, which is part of it."""
+    """The answer up to and including the first token in `stop`."""
     ends = [i for i, token in enumerate(answer) if token in stop]
     return answer[:ends[0] + 1] if ends else answer
 
@@ -63,7 +63,7 @@ def cut_behind(answer, stop):
 
 
 def test_a_batch(asked):
-    """Prompts of different lengths at once, each answered as transformers answers it alone; and not all the same."""
+    """In a batch of different lengths, each prompt gets the answer that transformers gives to it alone; answers differ."""
     assert asked.answers("--ignore-eos") == list(asked.expected)
     assert all(len(set(answer)) > 5 for answer in asked.expected)
     assert len(set(map(tuple, asked.expected))) == len(LENGTHS)
@@ -91,7 +91,7 @@ def test_other_shapes(modeling, shape, tmp_path):
     ("dense", torch.bfloat16, []), ("dense", torch.float32, ["--dtype", "int8"]), slow("full", torch.bfloat16, []),
     slow("dense", torch.bfloat16, ["--dtype", "int8"]), slow("dense", torch.float16, [])], ids=str)
 def test_narrow_weights(modeling, shape, dtype, options, tmp_path):
-    """Token by token, klab takes what its own logits of the whole text say, but for roundings."""
+    """Up to rounding, each generated token is the argmax of klab's logits for the whole text (prefill)."""
     model = kimi.made(modeling, shape, dtype=dtype, dense=4 if shape == "dense" else 3)
     folder, prompts = kimi.save(model, tmp_path / "model", dtype), kimi.random_tokens(model, 2, 9)
     answers = torch.tensor(kimi.generate(folder, prompts, NEW, "--ignore-eos", *options))
@@ -120,7 +120,7 @@ def third(asked):
 
 @pytest.mark.parametrize("where", some(["number", "list", "generation number", "both", "generation list", "--stop"], 3))
 def test_stop_tokens(asked, where, tmp_path):
-    """The token that ends an answer is its last; answers without it go on."""
+    """An answer ends with the stop token; answers without one continue to the maximum length."""
     stop, other = third(asked), asked.expected[0][5]
     config, generation, options, stops = {
         "number": ({"eos_token_id": stop}, None, [], [stop]),
@@ -143,7 +143,7 @@ def test_ignored_stop_tokens(asked, tmp_path):
     assert kimi.generate(folder, asked.prompts, NEW, "--ignore-eos", "--stop", third(asked)) == only
 
 
-# --- Drawing ----------------------------------------------------------------------------------------------------------
+# --- Sampling ---------------------------------------------------------------------------------------------------------
 
 
 def test_seeds(asked):
@@ -155,7 +155,7 @@ def test_seeds(asked):
 
 @torch.no_grad()
 def test_what_is_drawn(asked):
-    """First tokens of many equal prompts, against the probabilities that transformers gives."""
+    """First tokens sampled for many equal prompts, against transformers' probabilities (chi-square test)."""
     prompt, temperature, top_k, copies = asked.prompts[1], 0.8, 5, 300
     answers = kimi.generate(asked.folder, [prompt] * copies, 1, "--ignore-eos", "--temperature", temperature,
                             "--top-k", top_k)
@@ -165,12 +165,12 @@ def test_what_is_drawn(asked):
     counts = torch.tensor([sum(answer == [token] for answer in answers) for token in best.indices.tolist()])
     assert counts.sum() == copies, "a token outside of the most probable ones"
     chi_square = ((counts - expected).square() / expected).sum().item()
-    assert chi_square < 20, f"{counts.tolist()} instead of {expected.tolist()}"  # 4 degrees: p = 0.0005
+    assert chi_square < 20, f"{counts.tolist()} instead of {expected.tolist()}"  # p = 0.0005, 4 DOF
 
 
 @torch.no_grad()
 def test_top_p(asked):
-    """The fewest tokens that make up the probability, and no others."""
+    """Samples come from the smallest set of tokens whose probability reaches top_p, and cover it."""
     prompt, top_p = asked.prompts[2], 0.6
     probabilities, order = kimi.expected_logits(asked.model, prompt[None])[0, -1].softmax(0).sort(descending=True)
     kept = (probabilities.cumsum(0) - probabilities < top_p).sum().item()

@@ -1,4 +1,4 @@
-"""Logits of klab against transformers' own Kimi Linear, on small random checkpoints that transformers wrote."""
+"""Logits of klab against transformers' Kimi Linear, on small random checkpoints written by transformers."""
 
 import json
 import re
@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 import kimi
 from kimi import FULL, LINEAR, slow, some
 
-FLOAT32 = 5e-5  # of the root mean square of a position's logits, the worst one
-SAME = 3e-5  # the same, of two ways to compute the same in klab
-ALL_CHOSEN = dict(num_local_experts=5, num_experts_per_tok=5)  # no choice that a rounding could turn over
+FLOAT32 = 5e-5  # limit of kimi.worst_error() against transformers
+SAME = 3e-5  # limit of kimi.worst_error() between two ways to compute the same logits in klab
+ALL_CHOSEN = dict(num_local_experts=5, num_experts_per_tok=5)  # every expert, so rounding cannot change the choice
 
 LARGE = {
     "public_heads": dict(vocab_size=2003, hidden_size=384, intermediate_size=416, moe_intermediate_size=96,
@@ -29,7 +29,7 @@ LARGE = {
 
 
 class Checkpoint:
-    """A model, its folder, tokens and the logits that are right for them."""
+    """A model, its folder, random tokens and transformers' float32 logits for them."""
 
     def __init__(self, modeling, folder, shape="plain", length=70, dtype=torch.float32, **changes):
         self.model, self.dtype = kimi.made(modeling, shape, dtype=dtype, **changes), dtype
@@ -41,7 +41,7 @@ class Checkpoint:
         return kimi.logits(self.folder, self.tokens, *options)[0]
 
     def transformers(self):
-        """In the dtype of the file."""
+        """transformers' logits in the dtype of the file."""
         logits = kimi.expected_logits(self.model.to(self.dtype), self.tokens)
         self.model.float()
         return logits
@@ -56,7 +56,7 @@ def plain(modeling, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def groups(modeling, tmp_path_factory):
-    """Groups of experts, in bfloat16."""
+    """A checkpoint with groups of experts, in bfloat16."""
     checkpoint = Checkpoint(modeling, tmp_path_factory.mktemp("groups"), "groups", dtype=torch.bfloat16)
     checkpoint.ours = checkpoint.klab()
     return checkpoint
@@ -96,13 +96,13 @@ def test_other_weights(modeling, shape, seed, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_no_shared_experts(modeling, tmp_path):
-    """transformers writes their tensors nevertheless, without a number in them."""
+    """transformers still writes the tensors of the shared experts, with zero elements."""
     checkpoint = Checkpoint(modeling, tmp_path, n_shared_experts=0)
     assert kimi.worst_error(checkpoint.exact, checkpoint.klab()) < FLOAT32
 
 
 def test_transformers_as_it_is(plain):
-    """With its chunked form, which loses digits (kimi.by_token)."""
+    """Unmodified transformers, whose chunked form is less accurate (see kimi.by_token)."""
     assert kimi.worst_error(kimi.expected_logits(plain.model, plain.tokens, chunked=True), plain.ours) < 2e-4
 
 
@@ -111,7 +111,7 @@ def test_transformers_as_it_is(plain):
                                          ("conv1d.weight", 0.5), ("g_b_proj.weight", 0), ("b_proj.weight", 0),
                                          ("shared_experts.down_proj.weight", 0), ("gate.weight", 0)])
 def test_the_weights_matter(modeling, plain, name, value):
-    """None of these tensors could be passed over without a test above failing."""
+    """Each of these tensors affects the logits enough that ignoring it would fail a test above."""
     model = kimi.made(modeling)
     for key, tensor in model.state_dict().items():
         if key.endswith(name):
@@ -120,7 +120,7 @@ def test_the_weights_matter(modeling, plain, name, value):
 
 
 def test_the_latents_norm_has_its_own_eps(modeling, tmp_path):
-    """1e-6 whatever rms_norm_eps says; the shape "eps" would not pass with 1e-3 there."""
+    """eps of the latent's norm is 1e-6 regardless of rms_norm_eps; with 1e-3 the shape "eps" would fail."""
     checkpoint = Checkpoint(modeling, tmp_path, "eps", length=20)
     for layer in checkpoint.model.model.layers:
         for name in ("kv_a_layernorm", "q_a_layernorm"):
@@ -132,7 +132,7 @@ def test_the_latents_norm_has_its_own_eps(modeling, tmp_path):
 
 @pytest.mark.slow
 def test_no_shared_key(modeling, tmp_path):
-    """Heads of their own parts only."""
+    """qk_rope_head_dim = 0: keys have no part that all heads share."""
     checkpoint = Checkpoint(modeling, tmp_path, qk_rope_head_dim=0)
     assert kimi.worst_error(checkpoint.exact, checkpoint.klab()) < FLOAT32
 
@@ -143,8 +143,8 @@ def test_no_shared_key(modeling, tmp_path):
 @pytest.mark.parametrize("shape, changes", [("dense", {}), slow("plain", ALL_CHOSEN), ("q_lora_rank", ALL_CHOSEN),
                                             slow("shared", ALL_CHOSEN), slow("full", ALL_CHOSEN)], ids=str)
 def test_bfloat16(modeling, shape, changes, tmp_path):
-    """Where experts are not chosen: as near to the exact logits as transformers in bfloat16, and the same first token
-    wherever its rounding leaves no doubt."""
+    """Without a choice of experts: as close to the float32 logits as transformers in bfloat16, and the same argmax where
+    the gap between the two largest logits exceeds the rounding error."""
     checkpoint = Checkpoint(modeling, tmp_path, shape, dtype=torch.bfloat16, **changes)
     exact, theirs, ours = checkpoint.exact, checkpoint.transformers(), checkpoint.klab()
     worst = (theirs - exact).abs().max()
@@ -158,7 +158,7 @@ def test_bfloat16(modeling, shape, changes, tmp_path):
 
 @pytest.mark.parametrize("shape", some(["groups", "shared", "eps"], 3))
 def test_bfloat16_with_a_choice_of_experts(modeling, shape, tmp_path):
-    """A rounding can turn a choice over, in transformers as here; hence the median over positions."""
+    """Rounding can change the choice of experts, in transformers as in klab; hence the median over positions."""
     checkpoint = Checkpoint(modeling, tmp_path, shape, dtype=torch.bfloat16)
     exact = checkpoint.exact
 
@@ -186,7 +186,7 @@ def test_weights_rounded_when_they_are_read(modeling, dtype, tolerance, tmp_path
 @pytest.mark.parametrize("shape, changes", [("dense", {}), ("q_lora_rank", ALL_CHOSEN)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, slow(torch.bfloat16)], ids=str)
 def test_int8(modeling, shape, changes, dtype, tmp_path):
-    """Measured: weights 0.57..0.60 % off, logits 4..6 %."""
+    """Measured errors: weights 0.57 to 0.60 %, logits 4 to 6 %."""
     checkpoint = Checkpoint(modeling, tmp_path, shape, dtype=dtype, **changes)
     ours, said = kimi.logits(checkpoint.folder, checkpoint.tokens, "--dtype", "int8")
     (error,) = re.findall(r"rounding error ([0-9.]+) %", said)
@@ -210,7 +210,7 @@ def test_one_sequence_alone(plain):
 
 
 def test_a_prefix(plain):
-    """No logit depends on what follows."""
+    """No logit depends on later tokens."""
     assert kimi.worst_error(plain.ours[:, :67], kimi.logits(plain.folder, plain.tokens[:, :67])[0]) < SAME
 
 
@@ -259,7 +259,7 @@ def test_the_names_that_transformers_has_in_memory(plain, groups, options, tmp_p
 
 
 def spelled(tensors, spelling):
-    """The same numbers in other shapes."""
+    """Replaces tensors by reshaped ones with the same values."""
     for name, x in tensors.items():
         if "conv1d" in name:
             tensors[name] = x.reshape({"short": (len(x), -1), "long": (len(x), 1, -1)}[spelling])
@@ -276,7 +276,7 @@ def test_spellings(plain, spelling, tmp_path):
 
 
 def test_rates_in_float32_beside_bfloat16(modeling, groups, tmp_path):
-    """As the published files have them: numbers that bfloat16 would round."""
+    """A_log and dt_bias in float32 in a bfloat16 checkpoint, as in the published files; bfloat16 would round them."""
     model, drawn = kimi.made(modeling, "groups", dtype=torch.bfloat16), kimi.made(modeling, "groups")
     wide = {name: x for name, x in drawn.state_dict().items() if name.endswith(("A_log", "dt_bias"))}
     model.load_state_dict(wide, strict=False)
@@ -294,7 +294,7 @@ def test_rates_in_float32_beside_bfloat16(modeling, groups, tmp_path):
 
 @pytest.mark.parametrize("by", [1, slow(2), slow(4)])
 def test_data_at_odd_places(plain, by, tmp_path):
-    """A header whose length is no multiple of eight: legal, if unkind."""
+    """A header length that is not a multiple of eight, which the format allows, so tensor data is unaligned."""
     def change(data):
         header, data = kimi.header_of(data)
         text = json.dumps(header)

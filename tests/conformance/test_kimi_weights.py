@@ -1,4 +1,4 @@
-"""Files of weights that are damaged or do not fit: exit 1, the file or the tensor named, nothing left behind."""
+"""Damaged or mismatched weight files: exit status 1, a message with the file or tensor name, no output file left."""
 
 import json
 import shutil
@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 import kimi
 from kimi import INDEX, WHOLE, slow, some
 
-LIMIT = 10  # seconds that a refusal may take on a busy machine
+LIMIT = 10  # seconds until a rejection on a busy machine
 NAME = "model.layers.1.self_attn.k_proj.weight"
 
 
 @pytest.fixture(scope="module")
 def made(modeling, tmp_path_factory):
-    """A checkpoint in one file and in shards, and one as transformers holds it in memory."""
+    """A checkpoint in one file, in shards, and with the tensor names that transformers uses in memory."""
     root = tmp_path_factory.mktemp("made")
 
     class Made:
@@ -42,7 +42,7 @@ def refused(folder, *complaints, options=(), status=1):
 
 
 def with_bytes(made, folder, change):
-    """The checkpoint in one file, with other bytes."""
+    """A copy of the single-file checkpoint with `change` applied to the file's bytes."""
     shutil.copytree(made.whole, folder)
     (folder / WHOLE).write_bytes(change((made.whole / WHOLE).read_bytes()))
     return folder
@@ -119,7 +119,7 @@ def test_entries_of_the_header(made, kind, tmp_path):
 
 @pytest.mark.parametrize("metadata", [slow(5), {"a": 5}, slow([1])], ids=str)
 def test_metadata(made, metadata, tmp_path):
-    """Text by name, as the format says; or refused by the file's name, but no crash."""
+    """__metadata__ must map strings to strings; anything else is rejected with the file's name."""
     def change(data):
         header, data = kimi.header_of(data)
         return kimi.with_header({**header, "__metadata__": metadata}, data)
@@ -201,7 +201,7 @@ def test_fused_tensors(made, kind, tmp_path):
 
 
 def test_both_spellings_at_once(made, tmp_path):
-    """The same weights under two names, which may differ: one of them must not win in silence."""
+    """The same weights under two names, whose values may differ, are rejected."""
     name = LAYER + "self_attn.conv1d.weight"
     fused = load_file(made.memory / WHOLE)[name]
     refused(kimi.rewritten(made.whole, tmp_path / "model", lambda tensors: {**tensors, name: fused}), name)
@@ -215,7 +215,7 @@ def test_int8_of_numbers_that_are_none(made, value, tmp_path):
 
 
 def test_int8_of_zeros(made, tmp_path):
-    """Rows that have no scale."""
+    """Rows of zeros, whose quantisation scale would be zero."""
     change = replaced(NAME, lambda x: x * (torch.arange(60) % 2)[:, None])
     folder = kimi.rewritten(made.whole, tmp_path / "model", change)
     assert torch.isfinite(kimi.logits(folder, [[5, 6, 7]], "--dtype", "int8")[0]).all()
@@ -318,7 +318,7 @@ def test_an_output_that_cannot_be(made, tmp_path):
 
 
 def test_an_older_output_stays(made, tmp_path):
-    """Until there is a new one."""
+    """An existing output file is kept if the command fails."""
     folder, out = with_bytes(made, tmp_path / "model", BYTES["half"]), tmp_path / "out"
     out.write_text("mine")
     done = kimi.klab("logits", "--model", folder, "--tokens", "5,6,7", "--out", out)

@@ -1,6 +1,6 @@
-"""Every C++ mixer and the mixture of experts against code of others (mixers.py): output, and the gradients of the input
-and of every parameter. In float32, which the C++ kernels are for; the first case of each yardstick in float64 as well,
-where a constant that differs a little shows."""
+"""Every C++ mixer and the mixture of experts against reference implementations (mixers.py): output, and gradients of the
+input and of every parameter. In float32, the dtype of the C++ kernels; the first case of each reference also in float64,
+which detects slightly different constants."""
 
 import os
 import pathlib
@@ -20,13 +20,13 @@ PROGRAM = pathlib.Path(os.environ.get("KLAB_RUN_MODULE", ROOT / "build" / "tests
 OUTPUT = {torch.float64: 1e-11, torch.float32: 5e-6}
 GRADIENT = {torch.float64: 1e-11, torch.float32: 5e-5}
 ABSOLUTE = {torch.float64: 1e-13, torch.float32: 1e-7}  # for results that are zero
-NOT_OURS = {"interleave"}  # settings of a yardstick, no options in C++
+NOT_OURS = {"interleave"}  # settings of a reference implementation that are not options in C++
 
 CASES = [case for cases in mixers.YARDSTICKS.values() for case in cases]
 
 
 def drawn(case):
-    """x, dy and parameters not drawn yet; the same in every run."""
+    """x, dy, and parameters that are created on first use; the same in every run."""
     generator = torch.Generator().manual_seed(zlib.crc32(case.id().encode()))
     s = case.sizes
     x, dy = (torch.randn(s.B, s.T, s.D, generator=generator).double() for _ in range(2))
@@ -34,7 +34,7 @@ def drawn(case):
 
 
 def expected_of(case):
-    """What goes into the module, and what must come out: y, d_x, d_param.NAME."""
+    """(inputs of the module, expected outputs y, d_x and d_param.NAME)."""
     x, dy, p = drawn(case)
     with oracle.one_thread():
         y = mixers.run(case, p, x)
@@ -60,10 +60,10 @@ def run_module(case, given, dtype, folder):
 
 
 def compare(expected, actual, dtype):
-    assert actual.keys() <= expected.keys(), f"parameters nobody asked for: {sorted(actual.keys() - expected.keys())}"
+    assert actual.keys() <= expected.keys(), f"not in the reference: {sorted(actual.keys() - expected.keys())}"
     for name, tensor in expected.items():
         tolerance = (GRADIENT if name.startswith("d_") else OUTPUT)[dtype]
-        # No gradient at all is right for an expert that no token went to.
+        # An expert without tokens has no gradient.
         assert_close(name, tensor, actual.get(name, torch.zeros_like(tensor)), tolerance, ABSOLUTE[dtype])
 
 
@@ -76,18 +76,18 @@ def test_mixer(modeling, case, tmp_path):
 
 
 def test_every_mixer_has_a_yardstick():
-    """A new mixer should get a function in mixers.py."""
+    """Skips with the list of mixers that have no function in mixers.py yet."""
     listed = subprocess.run([PROGRAM.parents[2] / "bin" / "klab", "model", "--list"], capture_output=True, text=True,
                             check=True, timeout=60).stdout.split()
     assert len(listed) >= 18 and set(mixers.YARDSTICKS) <= {*listed, "moe"}
     if missing := set(listed) - set(mixers.YARDSTICKS):
-        pytest.skip(f"nothing to hold these to yet: {', '.join(sorted(missing))}")
+        pytest.skip(f"no reference implementation yet: {', '.join(sorted(missing))}")
 
 
 @pytest.mark.parametrize("mixer, name", [("kda", "param.dt_bias"), ("mamba2", "param.conv.bias"),
                                          ("moe", "param.shared.down_proj.weight")])
 def test_a_wrong_parameter_is_seen(modeling, mixer, name, tmp_path):
-    """One number of one parameter off by a thousandth, then the gradient of y alone."""
+    """A change of 1e-3 in one element of a parameter fails at y; a change of 0.1 % in dy fails at d_x."""
     case = mixers.YARDSTICKS[mixer][0]
     given, expected = expected_of(case)
     wrong = given[name].detach().clone()

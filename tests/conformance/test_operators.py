@@ -13,7 +13,7 @@ NAMES = ("q", "k", "v", "g", "beta", "a", "b", "initial_state", "cu_seqlens", "A
 
 def recurrence_arguments(decay="channel", update="delta", B=2, T=70, H=2, HV=4, K=36, V=40, dtype=torch.float32, cuts=None,
                          state=True, raw=False, lower=None, implementation="automatic", keep=True):
-    """The arguments of klab::recurrence, in the order of its schema."""
+    """Random arguments of klab::recurrence, in the order of its schema."""
     N = B if cuts is None else len(cuts) - 1
     unit = [F.normalize(torch.randn(B, T, H, K), dim=-1).to(dtype) for _ in "qk"]
     shape = {"none": None, "scalar": (B, T, HV), "channel": (B, T, HV, K)}[decay]
@@ -121,7 +121,7 @@ def test_opcheck_latent_attention(dtype):
 
 
 def test_schemas():
-    """Names and order of the arguments are an interface."""
+    """Names and order of the operators' arguments are a public interface."""
     tensors = ("Tensor q, Tensor k, Tensor v, Tensor? g, Tensor? beta, Tensor? a, Tensor? b, Tensor? initial_state, "
                "Tensor? cu_seqlens, Tensor? A_log, Tensor? dt_bias")
     options = ("float? scale, bool qk_l2norm, bool gate, float? lower_bound, bool beta_sigmoid, bool allow_neg_eigval, "
@@ -147,7 +147,7 @@ def test_every_operator_is_registered_for_every_device(name):
 
 @pytest.mark.parametrize("form", ["kda", "kda-raw", "kda-packed", "gdn", "delta", "gla", "simple-gla", "linear", "dplr"])
 def test_gradcheck(form):
-    """In float64, against finite differences; every gradient of every output."""
+    """All gradients of all outputs against finite differences, in float64."""
     chosen = {**FORMS[form], "T": 4, "K": 2, "V": 3, "B": 1, "H": 1, "HV": 2, "dtype": torch.float64}
     arguments = recurrence_arguments(**{**chosen, "cuts": [0, 1, 4] if "cuts" in chosen else None})
     arguments[9:11] = [None if x is None else x.double() for x in arguments[9:11]]
@@ -179,7 +179,7 @@ def test_gradcheck_kda_gate(per_channel, lower):
 
 
 def gradients_through_autograd(operator, arguments):
-    """The gradients of all tensors under random gradients of the outputs, and those."""
+    """(gradients of all tensor arguments, the random gradients of the outputs that they were computed from)."""
     leaves = [x for x in differentiable(arguments) if isinstance(x, torch.Tensor) and x.requires_grad]
     outputs = operator(*arguments)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -190,7 +190,7 @@ def gradients_through_autograd(operator, arguments):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("operator", ["short_conv", "gated_rms_norm"])
 def test_the_backward_pass_is_the_kernel_s(operator, dtype):
-    """The bits of the CPU kernel's own backward pass, and not those of the composed form's."""
+    """Autograd uses the CPU kernel's backward pass: the same bits, which differ from the composed form's."""
     if operator == "short_conv":
         arguments, composed = convolution_arguments(True, "silu", True, None, dtype, D=40), "composed"
     else:
@@ -261,7 +261,7 @@ def test_nothing_is_kept_without_gradients():
 
 
 class Recorder(torch.utils._python_dispatch.TorchDispatchMode):
-    """Appends the outputs of every call of klab::recurrence."""
+    """Appends the outputs of every call of klab::recurrence to a list."""
 
     def __init__(self, outputs):
         super().__init__()
@@ -278,7 +278,7 @@ class Recorder(torch.utils._python_dispatch.TorchDispatchMode):
 
 
 def strided(x, how):
-    """The same numbers, laid out otherwise."""
+    """The same values with other strides."""
     if how == "transposed":
         return x.transpose(1, 2).contiguous().transpose(1, 2)
     if how == "sliced":
@@ -305,7 +305,7 @@ def test_strides_do_not_matter(how, T):
 
 
 def kda_layer(x, weight, gate, q, k, v, g, beta, h0):
-    """Every operator once, as a layer has them."""
+    """Calls convolution, recurrence and gated norm as in a layer."""
     v = v + klab.causal_conv1d(x, weight, activation="silu")[0].view(v.shape)
     o, state = klab.chunk_kda(q, k, v, g, beta, initial_state=h0, output_final_state=True, use_qk_l2norm_in_kernel=True)
     return torch.ops.klab.gated_rms_norm(o, weight[:v.shape[-1], 0], gate, "sigmoid", 1e-5), state
@@ -319,7 +319,7 @@ def layer_inputs(T):
 
 
 def test_compile_a_layer():
-    """One graph, forward and backward, for any length; the same numbers as without."""
+    """One graph, forward and backward, for any length; the same results as in eager mode."""
     compiled = torch.compile(kda_layer, fullgraph=True, backend="aot_eager", dynamic=True)
     for T in (70, 33, 130):
         inputs = layer_inputs(T)
@@ -331,7 +331,7 @@ def test_compile_a_layer():
 
 
 def count_graphs(function, calls):
-    """How many graphs torch.compile(dynamic=True) makes for these argument lists; results are compared with eager mode."""
+    """Number of graphs that torch.compile(dynamic=True) creates for these argument lists; compares with eager mode."""
     torch._dynamo.reset()
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(function, backend=counter, fullgraph=True, dynamic=True)
@@ -394,7 +394,7 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_compile(name):
-    """Packed, with V-first states, in one graph, forward and backward."""
+    """Packed sequences with state_v_first in one graph, forward and backward."""
     every = dict(zip(NAMES, recurrence_arguments(B=1, cuts=[0, 3, 20], T=20)))
     every |= {"s": every["g"].mean(-1), "a": F.normalize(torch.randn(1, 20, 4, 36), dim=-1)}
     every["b"] = -every["a"]
@@ -406,7 +406,7 @@ def test_compile(name):
                                        cu_seqlens=every["cu_seqlens"])
         return o * 2, state
 
-    torch._dynamo.reset()  # twelve times the same code is more than it would compile
+    torch._dynamo.reset()  # 12 compilations of one function exceed dynamo's limit
     expected, actual = call(h0, *inputs), torch.compile(call, fullgraph=True, backend="aot_eager")(h0, *inputs)
     for a, b in zip([*expected, *torch.autograd.grad([x.sum() for x in expected], [h0, *inputs])],
                     [*actual, *torch.autograd.grad([x.sum() for x in actual], [h0, *inputs])]):

@@ -1,4 +1,4 @@
-"""klab sweep through a real Slurm: a controller and a node of this machine, started here (Debian: slurm-wlm)."""
+"""klab sweep on a real Slurm cluster: one controller and one node, started on this machine (Debian: slurm-wlm)."""
 
 import csv
 import getpass
@@ -12,7 +12,7 @@ import time
 import pytest
 
 PROGRAM = os.environ.get("KLAB_PROGRAM", "")
-SBIN = "/usr/sbin:/sbin"  # not on everybody's PATH
+SBIN = "/usr/sbin:/sbin"  # often missing from a user's PATH
 
 CONFIG = """ClusterName=klab
 SlurmctldHost={host}(127.0.0.1)
@@ -65,7 +65,7 @@ def wait_for(what, condition, give_up=pytest.fail, seconds=60):
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    """The environment in which Slurm's commands find the cluster."""
+    """Starts the cluster; gives the environment variables with which Slurm's commands find it."""
     path = os.environ["PATH"] + ":" + SBIN
     for program in "slurmctld", "slurmd", "sbatch", "sinfo":
         if shutil.which(program, path=path) is None:
@@ -92,7 +92,7 @@ def slurm(tmp_path_factory):
                     pytest.skip(f"{daemon.args[0]} does not run on this machine: {log[-500:]}")
             answer = subprocess.run(["sinfo", "-h", "-o", "%t"], env=environment, capture_output=True, text=True, check=False)
             return answer.stdout.strip() == "idle"
-        wait_for("this machine as a node of Slurm that is idle", idle, pytest.skip)
+        wait_for("an idle Slurm node on this machine", idle, pytest.skip)
         yield environment
     finally:
         for daemon in reversed(daemons):

@@ -1,4 +1,4 @@
-"""The event files of `klab train --tensorboard`, read by TensorBoard's own reader."""
+"""Event files of `klab train --tensorboard`, read by TensorBoard's reader."""
 
 import csv
 import os

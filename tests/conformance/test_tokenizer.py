@@ -1,4 +1,4 @@
-"""The tokenizer against the package tiktoken, on a rank file made here."""
+"""The tokenizer against the tiktoken package, with a rank file trained here."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ from conftest import ROOT
 
 PROGRAM = pathlib.Path(os.environ.get("KLAB_RUN_TOKENIZER", ROOT / "build" / "tests" / "support" / "run_tokenizer"))
 
-# The public pattern, as published with the models, in the notation of tiktoken's own regular expressions.
+# The pattern published with the models, in tiktoken's regular expression syntax.
 WORD = [r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]"]
 ENDING = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 PATTERN = "|".join([r"[\p{Han}]+", rf"[^\r\n\p{{L}}\p{{N}}]?{WORD[0]}*{WORD[1]}+{ENDING}",
@@ -27,7 +27,7 @@ SENTENCES = ("It's a long-term memory, isn't it? We'll SEE what they've done: 12
 
 
 def trained_ranks():
-    """Byte pairs of the text above, merged as often as there are any: enough for merges of many lengths."""
+    """Byte-pair merges trained on the text above, up to 900 ranks, which gives tokens of many lengths."""
     ranks = {bytes([b]): b for b in range(256)}
     words = [piece.encode() for piece in SENTENCES.replace(" ", "\0 ").split("\0")] * 2
     words = [[bytes([b]) for b in word] for word in words + [b"a" * 64, b" " * 40, b"\n" * 9]]
@@ -73,7 +73,7 @@ def ours(folder, texts, mode="plain"):
     done = subprocess.run([PROGRAM, folder, folder / "texts", mode], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     rows = [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
-    assert len(rows) == len(texts) and all(row[-1] == 1 for row in rows), "a text did not come back from its ids"
+    assert len(rows) == len(texts) and all(row[-1] == 1 for row in rows), "decoding the ids did not give the text back"
     return [row[:-1] for row in rows]
 
 
@@ -84,7 +84,7 @@ def compare(folder, public, texts):
 
 
 def assigned(random_):
-    """A character that Unicode 14 knows: later ones are letters to one library and nothing to the other."""
+    """A random character that is assigned in Unicode 14: the two libraries classify later ones differently."""
     while True:
         c = chr(random_.choice([random_.randrange(0x80), random_.randrange(0x3000), random_.randrange(0x110000)]))
         if unicodedata.category(c) not in ("Cn", "Cs", "Co"):
@@ -116,7 +116,7 @@ def test_long_texts(folder, public):
     words = SENTENCES.split(" ")
     long = " ".join(random_.choice(words) for _ in range(40_000)).encode()
     compare(folder, public, [long[:390_000].decode("utf-8", "ignore").encode(), b"a" * 25_000, b" " * 25_000, "漢".encode() * 9_000])
-    # Longer runs are cut as the published tokenizer cuts them, before the package sees them.
+    # Longer runs are split before tiktoken's algorithm, as in the published tokenizer.
     megabyte, expected = b"a" * 1_000_000, public.encode_ordinary("a" * 25_000) * 40
     assert ours(folder, [megabyte])[0] == expected
 

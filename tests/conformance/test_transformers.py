@@ -1,4 +1,4 @@
-"""transformers' own Kimi Linear, with and without klab.integrations.transformers: functions, and a tiny whole model."""
+"""transformers' Kimi Linear with and without klab.integrations.transformers: single functions and a tiny model."""
 
 import sys
 
@@ -20,7 +20,8 @@ def left_as_found():
 
 
 def tiny(modeling, dtype=torch.float32):
-    """Three KDA layers and one of attention, random weights large enough to matter, a mixture of experts."""
+    """A model with three KDA layers, one attention layer and a mixture of experts; weights are large enough to affect the
+    logits."""
     config = modeling.KimiLinearConfig(
         vocab_size=97, hidden_size=64, intermediate_size=96, moe_intermediate_size=32, num_hidden_layers=4,
         num_attention_heads=4, num_key_value_heads=4, kv_lora_rank=32, qk_rope_head_dim=8, v_head_dim=16,
@@ -52,7 +53,8 @@ def left_padded(B, T, padding):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("T, state", [(1, True), (17, False), (64, True), (130, True)])
 def test_delta_attention(modeling, T, state, dtype):
-    """Both of transformers' forms and ours, on what its layer gives them; float32 ten times tighter than fla's tests."""
+    """chunk_kda against transformers' chunked and recurrent forms, called as in its layer; in float32 a tenth of fla's
+    tolerance."""
     q, k, v = (torch.randn(2, T, 3, 32, dtype=dtype) for _ in range(3))
     g, beta = F.logsigmoid(torch.randn(2, T, 3, 32)), torch.rand(2, T, 3, dtype=dtype)
     named = dict(g=g, beta=beta, initial_state=torch.randn(2, 3, 32, 32) if state else None, output_final_state=True,
@@ -88,7 +90,7 @@ def test_convolution(modeling, activation, bias):
 @pytest.mark.parametrize("length", [3, 4, 6])
 @pytest.mark.parametrize("new", [1, 2, 7])
 def test_convolution_update(modeling, new, length):
-    """The state is [B, D, length], newest last; brought up to date in place, whatever its length."""
+    """The state [B, D, length], newest input last, is updated in place, for any length."""
     x, weight, state = torch.randn(2, 24, new), torch.randn(24, 4), torch.randn(2, 24, length)
     theirs, ours = state.clone(), state.clone()
     expected = modeling.causal_conv1d_update(x, theirs, weight=weight, activation="silu")
@@ -99,7 +101,7 @@ def test_convolution_update(modeling, new, length):
 
 
 def test_convolution_update_gradients(modeling):
-    """A state that changes in place must not break the graph that read it."""
+    """The in-place update of the state must not break the backward pass of the call that read it."""
     inputs, state = [torch.randn(2, 24, 1), torch.randn(24, 4)], torch.randn(2, 24, 4)
 
     def gradients():
@@ -129,7 +131,7 @@ def test_gated_norm(modeling, dtype):
 
 
 def both(call):
-    """Without and with our operators."""
+    """(result without klab's operators, result with them)."""
     expected = call()
     with integration.enable():
         return expected, call()
@@ -161,13 +163,13 @@ def test_logits_in_bfloat16(modeling):
     assert actual.dtype == torch.bfloat16
     theirs = (expected.float() - exact).square().mean().sqrt()
     ours = (actual.float() - exact).square().mean().sqrt()
-    assert ours < 1.2 * theirs  # as far from float32 as transformers itself
+    assert ours < 1.2 * theirs  # about the same error as transformers
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("cuts", [[0, 1, 30], [0, 2, 3, 30], [0, 20, 29, 30], [0, 10, 20, 30]], ids=str)
 def test_continuation(model, cuts):
-    """Prefill in parts through the cache: one token, fewer than the convolution has taps, many."""
+    """Prefill in parts with the cache; parts of one token, of fewer tokens than the convolution has taps, and of many."""
     x = tokens(2, cuts[-1])
 
     def parts():
@@ -208,7 +210,7 @@ def test_gradients(model):
 
 @torch.no_grad()
 def test_packed_sequences(model, modeling):
-    """transformers' own functions refuse them; ours keep the sequences apart, whichever way they are marked."""
+    """transformers' functions reject packed sequences; klab's support them, with cu_seqlens, seq_idx or both."""
     layer, x = model.model.layers[0].self_attn, torch.randn(1, 30, 64)
     alone = torch.cat([layer(x[:, :11]), layer(x[:, 11:])], 1)
     cu_seqlens, seq_idx = torch.tensor([0, 11, 30]), torch.tensor([[0] * 11 + [1] * 19], dtype=torch.int32)
@@ -223,7 +225,7 @@ def test_packed_sequences(model, modeling):
 
 
 def test_ours_are_called(modeling, model, monkeypatch):
-    """By models built before and after, in every place; and no more after disable()."""
+    """Models built before and after enable() use klab's operators everywhere; after disable() none does."""
     calls = []
 
     class Counting(torch.utils._python_dispatch.TorchDispatchMode):

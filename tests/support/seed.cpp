@@ -1,6 +1,5 @@
-// Seeds the global generator before every test, which otherwise starts from another number in every process: a test
-// draws the same numbers whichever others ran before it, and what fails once fails again. --gtest_shuffle
-// --gtest_random_seed=N draws others.
+// Seeds the global generator before every test, so that a test gets the same random numbers in every run, independently
+// of other tests. --gtest_shuffle --gtest_random_seed=N uses others.
 #include <ATen/Context.h>
 #include <gtest/gtest.h>
 
@@ -13,7 +12,7 @@ class Seed : public testing::EmptyTestEventListener {
 };
 
 [[maybe_unused]] const bool listening = [] {
-  testing::UnitTest::GetInstance()->listeners().Append(new Seed);  // which owns it
+  testing::UnitTest::GetInstance()->listeners().Append(new Seed);  // takes ownership
   return true;
 }();
 

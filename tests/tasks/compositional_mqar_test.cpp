@@ -110,7 +110,7 @@ TEST(CompositionalMqar, RefusesWhatDoesNotFit) {
   const std::string name = "task.name=compositional_mqar";
   EXPECT_EQ(refusal({name, "task.length=23"}),
             "task.length = 23 must be at least 24 for compositional_mqar: three tokens to store each of 4 pairs and a "
-            "slot of three to ask it");
+            "slot of three to query it");
   EXPECT_EQ(refusal({name, "task.vocab=11"}),
             "task.vocab = 11 must be at least 3 x grid^2 = 12 for compositional_mqar: a third of the symbols each are "
             "first keys, second keys and values");

@@ -74,7 +74,7 @@ TEST(Compression, NamesItsTokens) {
 
 TEST(Compression, RefusesShapesWithoutATarget) {
   EXPECT_EQ(refusal({"task.name=compression", "task.length=4"}),
-            "task.length = 4 must be at least 5 for compression: two symbols, <compress>, two places");
+            "task.length = 4 must be at least 5 for compression: two symbols, <compress>, two positions");
   EXPECT_NE(refusal({"task.name=compression", "task.vocab=1"}).find("task.vocab = 1 must be at least 2"),
             std::string::npos);
 }

@@ -73,7 +73,7 @@ TEST(Copy, RefusesShapesWithoutATarget) {
   EXPECT_EQ(refusal({"task.name=copy", "task.length=4"}),
             "task.length = 4 must be at least 5 for copy: two symbols, <sep>, two symbols");
   EXPECT_EQ(refusal({"task.name=copy", "task.vocab=1"}),
-            "task.vocab = 1 must be at least 2 for copy: with one symbol there is nothing to remember");
+            "task.vocab = 1 must be at least 2 for copy: with one symbol every sequence is the same");
 }
 
 }  // namespace

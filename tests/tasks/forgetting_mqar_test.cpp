@@ -121,7 +121,7 @@ TEST(ForgettingMqar, RefusesWhatDoesNotFit) {
   EXPECT_NE(refusal({name, "task.length=63"}).find("task.length = 63 must be even"), std::string::npos);
   EXPECT_EQ(
       refusal({name, "task.forgetting_mqar.pairs=16"}),
-      "task.forgetting_mqar.pairs = 16 must be between 1 and 15, as many as fit with their queries and one update "
+      "task.forgetting_mqar.pairs = 16 must be between 1 and 15, the most that fit with their queries and one update "
       "into task.length = 64");
   EXPECT_NE(refusal({name, "task.forgetting_mqar.pairs=9000000000000000"}).find("between 1 and 16777216"),
             std::string::npos);

@@ -170,7 +170,7 @@ TEST(Mqar, RefusesWhatDoesNotFit) {
             "values");
   EXPECT_NE(refusal({"task.vocab=65"}).find("task.vocab = 65 must be even"), std::string::npos);
   EXPECT_EQ(refusal({"task.mqar.pairs=32"}),
-            "task.mqar.pairs = 32 must be 0 (a quarter of the length) or between 1 and 31, as many as fit into "
+            "task.mqar.pairs = 32 must be 0 (a quarter of the length) or between 1 and 31, the most that fit into "
             "task.length = 64");
   EXPECT_NE(refusal({"task.mqar.pairs=-1"}).find("task.mqar.pairs = -1 must"), std::string::npos);
   EXPECT_NE(refusal({"task.mqar.pairs=9000000000000000"}).find("must"), std::string::npos);

@@ -214,14 +214,14 @@ TEST(Needle, NamesItsTokens) {
 
 TEST(Needle, RefusesWhatDoesNotFit) {
   EXPECT_EQ(refusal({"task.name=needle", "task.length=15"}),
-            "task.length = 15 must be at least 16 for needle: 3 tokens of needles, 3 of queries and 10 of hay");
+            "task.length = 15 must be at least 16 for needle: 3 tokens of needles, 3 of queries and 10 of noise");
   EXPECT_NE(refusal({"task.name=needle", "task.needle.kind=multi_value", "task.length=27"}).find("at least 28"),
             std::string::npos);
   EXPECT_NE(refusal({"task.name=needle", "task.needle.kind=multi_query", "task.length=33"}).find("at least 34"),
             std::string::npos);
   EXPECT_EQ(refusal({"task.name=needle", "task.needle.kind=multi_key", "task.vocab=6"}),
-            "task.vocab = 6 must be even and at least 8 for needle: the first half are keys, of which 4 occur in a "
-            "sequence, the second are for values");
+            "task.vocab = 6 must be even and at least 8 for needle: the first half are keys, 4 of which occur in a "
+            "sequence, the second half values");
   for (const char* depth : {"-2", "101"}) {
     EXPECT_EQ(refusal({"task.name=needle", fmt::format("task.needle.depth={}", depth)}),
               fmt::format("command line: task.needle.depth = {} must be between -1 and 100", depth));

@@ -77,7 +77,7 @@ TEST(Palindrome, RefusesShapesWithoutATarget) {
   EXPECT_EQ(refusal({"task.name=palindrome", "task.length=4"}),
             "task.length = 4 must be at least 5 for palindrome: two symbols, <sep>, two symbols");
   EXPECT_EQ(refusal({"task.name=palindrome", "task.vocab=1"}),
-            "task.vocab = 1 must be at least 2 for palindrome: with one symbol there is nothing to remember");
+            "task.vocab = 1 must be at least 2 for palindrome: with one symbol every sequence is the same");
 }
 
 }  // namespace

@@ -202,9 +202,9 @@ TEST(Recall, NamesItsTokens) {
 
 TEST(Recall, RefusesWhatDoesNotFit) {
   EXPECT_EQ(refusal({"task.name=in_context_recall", "task.length=3"}),
-            "task.length = 3 must be at least 4 for in_context_recall: a key with its value, twice");
+            "task.length = 3 must be at least 4 for in_context_recall: a key-value pair, twice");
   EXPECT_EQ(refusal({"task.name=noisy_recall", "task.vocab=2"}),
-            "task.vocab = 2 must be even and at least 4 for noisy_recall: the first half are for keys, the second for "
+            "task.vocab = 2 must be even and at least 4 for noisy_recall: the first half are keys, the second "
             "values");
   EXPECT_NE(refusal({"task.name=in_context_recall", "task.vocab=7"}).find("must be even"), std::string::npos);
   EXPECT_NE(refusal({"task.name=fuzzy_recall", "task.length=11"}).find("must be at least 12"), std::string::npos);

@@ -83,7 +83,7 @@ TEST(SelectiveCopy, RefusesWhatDoesNotFit) {
   EXPECT_EQ(refusal({"task.name=selective_copy", "task.length=3"}),
             "task.length = 3 must be at least 4 for selective_copy: a symbol, a blank, <copy>, the answer");
   EXPECT_EQ(refusal({"task.name=selective_copy", "task.length=32"}),
-            "task.selective_copy.items = 16 must be between 1 and 15, as many as fit twice, with <copy> and a blank, "
+            "task.selective_copy.items = 16 must be between 1 and 15, the most that fit twice, with <copy> and a blank, "
             "into task.length = 32");
   EXPECT_NE(refusal({"task.name=selective_copy", "task.selective_copy.items=0"}).find("must be between 1 and"),
             std::string::npos);

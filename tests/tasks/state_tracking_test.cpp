@@ -151,8 +151,8 @@ TEST(StateTracking, HasTheVocabularyOfTheGroup) {
 TEST(StateTracking, RefusesWhatHasTooFewSequences) {
   EXPECT_EQ(
       refusal({"task.name=state_tracking", "task.length=9", group_setting("parity")}),
-      "task.length = 9 must be at least 10 for state_tracking with the group parity: it has 2 elements, and below "
-      "1000 different sequences there is no telling training from test");
+      "task.length = 9 must be at least 10 for state_tracking with the group parity: it has 2 elements, and fewer "
+      "than 1000 different sequences cannot be split into training and test");
   EXPECT_NE(refusal({"task.name=state_tracking", "task.length=1", group_setting("s5")}).find("must be at least 2"),
             std::string::npos);
   EXPECT_NE(refusal({"task.name=state_tracking", group_setting("s4")}).find("group = s4 must be one of"),

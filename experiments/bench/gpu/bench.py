@@ -1,13 +1,12 @@
-"""Times the CUDA kernels beside this device's ceilings and, where they can be imported, flash-linear-attention's.
+"""Times the CUDA kernels, this device's ceilings and, if it can be imported, flash-linear-attention's Triton kernels.
 
     PYTHONPATH=python python experiments/bench/gpu/bench.py --out FILE [--seconds 240] [--only PART]
 
-One run, everything in turns: medians of CUDA-graph replays where a call can be captured, else of events around calls. Inputs
-are drawn anew for each case and larger than the cache, or rotated. Columns: what, the operator and direction; shape; ms;
-tokens_per_second; share, of the copy bandwidth that the bytes every call must move would take (`bytes` counts each input
-read and each output written once); peer and peer_ms, the Triton kernel in the same run; ratio, peer_ms / ms; error,
-the relative RMS distance between the two results. Cases come in order of interest; those that the time does not reach are
-not in the file.
+Times are medians of CUDA graph replays if a call can be captured, else of CUDA events around calls. Every case has new
+random inputs. Columns: what, the operator and direction; B, T, H, D; ms; tokens_per_second; bytes, each input read and each
+output written once; share, the fraction of the measured copy bandwidth that moving these bytes in this time takes; peer and
+peer_ms, the Triton kernel in the same run; ratio, peer_ms / ms; error, the relative RMS difference of the two results.
+Cases run in order of importance; those that do not fit in the time limit are not in the file.
 """
 
 import argparse
@@ -29,7 +28,7 @@ DEVICE, DTYPE = "cuda", torch.bfloat16
 
 
 def milliseconds(call, repeats=15):
-    """Median of events around single calls, after a warm-up."""
+    """Median time of single calls, by CUDA events, after a warm-up."""
     for _ in range(3):
         call()
     times = []
@@ -44,7 +43,7 @@ def milliseconds(call, repeats=15):
 
 
 def replayed(call):
-    """The same of replays of a CUDA graph: without what the host does between launches."""
+    """The same for replays of a CUDA graph, without the host time between launches."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -63,13 +62,13 @@ def replayed(call):
 @dataclasses.dataclass
 class Case:
     operator: str  # kda, gdn, dplr
-    direction: str  # forward, both (and backward), decode
+    direction: str  # forward, both (forward and backward), decode
     B: int
     T: int
     H: int
     D: int = 128
-    packed: int = 1  # sequences in T tokens
-    tier: str = "portable"  # of the kernels, KLAB_CUDA_TIER
+    packed: int = 1  # number of packed sequences in T tokens
+    tier: str = "portable"  # KLAB_CUDA_TIER
 
     @property
     def what(self):
@@ -78,7 +77,7 @@ class Case:
 
 
 def cases():
-    """Every case; forward passes in both tiers where the device has them."""
+    """Every case; forward passes in both tiers if the device supports them."""
     for case in portable_cases():
         yield case
         if case.direction == "forward" and torch.cuda.get_device_capability() == (9, 0):
@@ -136,7 +135,7 @@ def ours(case):
 
 
 def theirs(case):
-    """flash-linear-attention's function of the same arguments, or None."""
+    """flash-linear-attention's function with the same arguments, or None."""
     try:
         if case.operator == "kda":
             from fla.ops.kda import chunk_kda, fused_recurrent_kda
@@ -151,7 +150,7 @@ def theirs(case):
 
 
 def runner(function, case, x):
-    """A call without arguments, and the result that errors are measured in."""
+    """A function without arguments that runs `function` and returns the result to compare."""
     options = {"output_final_state": True} if case.direction == "decode" else {}
     if case.direction != "both":
         def forward():
@@ -168,7 +167,7 @@ def runner(function, case, x):
 
 
 def least_bytes(case, x):
-    """Inputs read and o written; of both directions: again, with a gradient each; of decode: the state as well."""
+    """Bytes of inputs read and o written. "both" adds reading them again and writing gradients; "decode" the new state."""
     given = sum(t.numel() * t.element_size() for t in x.values())
     o = x["v"].numel() * x["v"].element_size()
     if case.direction == "decode":
@@ -194,7 +193,7 @@ class Report:
 
 
 def ceilings(report):
-    """GB/s of a copy (read and written), TFLOP/s of a bfloat16 product."""
+    """GB/s of a copy (read plus write), TFLOP/s of a bfloat16 matrix product."""
     x = torch.empty(1 << 30, device=DEVICE, dtype=torch.uint8).random_()
     y = torch.empty_like(x)
     ms = milliseconds(lambda: y.copy_(x))
@@ -231,7 +230,7 @@ def measure(case, bandwidth, report):
             row["error"] = relative_rms(result, peer_call())
             row |= {"peer": "fla Triton", "peer_ms": milliseconds(peer_call)}
             row["ratio"] = row["peer_ms"] / ms
-        except Exception as error:  # a peer that cannot run is no reason to lose our own time
+        except Exception as error:  # keep klab's time if the peer cannot run
             row["peer"] = f"fla Triton: {type(error).__name__}"
     report.add(**row)
 

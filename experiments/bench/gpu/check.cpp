@@ -1,6 +1,6 @@
 // The check matrix on the first CUDA device, as CSV: gpu_check [--quick] [--operator PART] [--dtype NAME]
 //
-// `klab check --device cuda` without the program around it: a GPU machine may have torch and CUDA and nothing else.
+// The same as `klab check --device cuda`, for GPU machines that have only torch and CUDA.
 #include <ATen/ATen.h>
 
 #include <cstdio>

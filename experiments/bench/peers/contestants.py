@@ -1,4 +1,4 @@
-"""What runs against what: the operators of klab and those that a user would otherwise take on a CPU."""
+"""The implementations that peers.py compares: klab's operators and the alternatives on a CPU."""
 
 import importlib.util
 import pathlib
@@ -14,12 +14,12 @@ CHUNK = 16  # the chunk that the operation count below assumes
 
 
 def flops(T, heads=HEADS, K=WIDTH, C=CHUNK):
-    """A forward pass: equation 13 of arXiv 2510.26692 for every head."""
+    """FLOPs of a forward pass: equation 13 of arXiv 2510.26692 for every head."""
     return heads * (6 * T * K * K + 3 * T * C * K + T * C * C)
 
 
 def inputs(T, heads=HEADS, K=WIDTH):
-    """Mild gates: the plain PyTorch chunk form overflows where they are strong."""
+    """Inputs with mild gates: the plain PyTorch chunk form overflows for strong ones."""
     torch.manual_seed(0)
     q, k = (F.normalize(torch.randn(1, T, heads, K), dim=-1) for _ in range(2))
     return {"q": q, "k": k, "v": torch.randn(1, T, heads, K), "g": -0.1 * torch.rand(1, T, heads, K),
@@ -50,7 +50,7 @@ def forward(function, named):
 
 
 def forward_backward(function, named):
-    """The same and the gradients of all inputs, through sum(o w)."""
+    """The forward pass and the gradients of all inputs for the loss sum(o w)."""
     leaves = {name: x.detach().clone().requires_grad_() for name, x in named.items()}
     weight = torch.randn_like(named["v"])
 
@@ -68,13 +68,13 @@ def module_at(path, name):
 
 
 def naive_kda():
-    """fla-core's naive forms, without its package, which wants a GPU."""
+    """fla-core's naive implementations, loaded without importing its package, which needs a GPU."""
     package = pathlib.Path(importlib.util.find_spec("fla").submodule_search_locations[0])
     return module_at(package / "ops" / "kda" / "naive.py", "fla_naive_kda")
 
 
 def modeling():
-    """transformers' Kimi Linear on its own PyTorch functions: it binds GPU kernels where it finds fla."""
+    """transformers' Kimi Linear with its own PyTorch functions: with fla installed it would use GPU kernels."""
     sys.modules["fla"] = None
     try:
         from transformers.models.kimi_linear import modeling_kimi_linear
@@ -96,7 +96,7 @@ def tiny_model(modeling):
 
 
 class TrainingStep:
-    """Whole training steps of the peers' two-layer model; `operators` replaces its KDA layer by one on ours."""
+    """Training steps of the peers' two-layer model; `operators`: with klab's operators in its KDA layers."""
 
     def __init__(self, peer, width, heads, head_dim, length, batch, vocabulary, operators):
         torch.manual_seed(0)

@@ -1,16 +1,16 @@
-"""How fast klab runs a Kimi-shaped model of 0.8 B parameters in bfloat16, beside transformers and beside memory.
+"""Times a Kimi-shaped model of 0.8 B parameters in bfloat16 with klab and transformers, and the memory bandwidth.
 
     python experiments/bench/peers/kimi.py [--threads N] [--rounds N] [--keep DIR] [--out FILE]
 
-Makes a checkpoint of random weights in the public layout (8 layers of width 1024: 6 KDA, 2 MLA; 64 experts of 512, 8 of
-them and a shared one for each token), then lets klab and transformers read a prompt of 2,048 tokens and go on by 64, in
-turns, and takes medians. Prints a table and writes CSV. Takes about five minutes on two cores and 6 GB of memory. Needs the
-packages of tests/conformance/requirements.txt and the built program (./klab build).
+Creates a checkpoint with random weights in the public layout (8 layers of width 1024: 6 KDA, 2 MLA; 64 experts of 512, 8
+routed and one shared expert per token). klab and transformers alternately prefill a prompt of 2,048 tokens and decode 64;
+reports medians. Prints a table and writes CSV. Takes about five minutes on two cores and 6 GB of memory. Needs the packages
+of tests/conformance/requirements.txt and the built program (./klab build).
 
-ratio is peer over klab for times: above 1 klab is faster. active_gb are the weights that one token uses; the reading
-stream is the median of sums over 2 GB of memory between the turns (on a shared machine it varies by a factor of two within
-seconds; the slowest and the fastest stand beside it); share_of_stream is the time that reading the active weights at the
-median takes, over the time of a decoded token.
+ratio is the peer's time over klab's: above 1 klab is faster. Active weights are the weights that one token uses. The reading
+stream is the bandwidth of sums over 2 GB of memory, measured between the runs: the median, and because it varies by a factor
+of two within seconds on a shared machine, also the slowest and the fastest. share_of_stream is the time for reading the
+active weights at the median bandwidth, divided by the time per decoded token.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def make_model(folder):
     config = transformers.KimiLinearConfig(**SHAPE)
     with torch.device("cpu"):
         model = transformers.KimiLinearForCausalLM(config).to(torch.bfloat16).eval()
-    for name, parameter in model.named_parameters():  # as published: rates of the decay stay float32
+    for name, parameter in model.named_parameters():  # float32, as in the published checkpoint
         if name.endswith(("A_log", "dt_bias")):
             parameter.data = parameter.data.float()
     model.save_pretrained(folder)
@@ -56,7 +56,7 @@ def make_model(folder):
 
 
 def run_transformers(model, prompt):
-    """(seconds of the prompt, seconds of a token behind it)."""
+    """(seconds of the prefill, seconds per decoded token)."""
     with torch.no_grad():
         start = time.perf_counter()
         out = model(prompt, use_cache=True, logits_to_keep=1)
@@ -83,7 +83,7 @@ def active_bytes(folder):
     done = subprocess.run([str(ROOT / "build" / "bin" / "klab"), "model", folder, "--json", "--dtype", "bfloat16"],
                           capture_output=True, text=True, check=True)
     model = json.loads(done.stdout)
-    embedding = SHAPE["vocab_size"] * SHAPE["hidden_size"]  # of which a token reads one row
+    embedding = SHAPE["vocab_size"] * SHAPE["hidden_size"]  # a token reads only one row of it
     return 2 * (model["activated_parameters"] - embedding)
 
 
@@ -97,7 +97,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--keep", help="folder for the checkpoint, which then stays there")
+    parser.add_argument("--keep", help="folder for the checkpoint, which is then not deleted")
     parser.add_argument("--out", default=str(ROOT / "results" / "bench" / "kimi_model.csv"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -133,7 +133,7 @@ def report(medians, active, speeds):
     for name, mine in (("bfloat16", ours), ("int8", int8)):
         rows.append([f"{name}: prefill of {PROMPT}", PROMPT / mine[0], PROMPT / theirs[0], theirs[0] / mine[0],
                      "tokens/s"])
-        rows.append([f"{name}: decode behind it", 1 / mine[1], 1 / theirs[1], theirs[1] / mine[1], "tokens/s"])
+        rows.append([f"{name}: decode after it", 1 / mine[1], 1 / theirs[1], theirs[1] / mine[1], "tokens/s"])
     rows.append(["active weights, bfloat16", active / 1e9, "", "", "GB"])
     rows.append(["reading stream: median", speed / 1e9, "", "", "GB/s"])
     rows.append(["reading stream: slowest", min(speeds) / 1e9, "", "", "GB/s"])

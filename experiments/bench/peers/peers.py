@@ -1,11 +1,11 @@
-"""How fast klab's operators are beside what a user would otherwise run on a CPU, and beside this machine's ceilings.
+"""Times klab's operators against the alternatives on a CPU, and against this machine's ceilings.
 
     PYTHONPATH=python python experiments/bench/peers/peers.py [--quick] [--threads 1,2] [--peers DIR] [--out FILE]
 
-One run, everything in turns and by medians after a warm-up; every contestant is first checked against the others. Prints a
+All implementations are first checked against each other, then timed alternately after a warm-up; times are medians. Prints a
 table and writes CSV. Takes about fifteen minutes on two cores, --quick (only T = 1024) about four. Needs the packages of
-tests/conformance/requirements.txt, and the plain PyTorch peers (kda_torch.py, train_torch.py) in --peers, by default
-../shared/peers beside the repository.
+tests/conformance/requirements.txt, and the plain PyTorch peers (kda_torch.py, train_torch.py) in the folder --peers, by
+default ../shared/peers relative to the repository.
 
 ratio is peer_ms / ours_ms: above 1 klab is faster. gflops counts 6 T K^2 + 3 T C K + T C^2 per head with C = 16 for a
 forward pass and three times that with the backward pass; share_of_sgemm is relative to SGEMM [4096,128]x[128,128].
@@ -31,8 +31,8 @@ from klab.integrations import transformers as integration  # noqa: E402
 
 COLUMNS = ["what", "T", "threads", "ours_ms", "peer", "peer_ms", "ratio", "gflops", "share_of_sgemm"]
 LINE = "{:31} {:>5} {:>2}  {:>9}  {:30} {:>9} {:>7} {:>7} {:>6}"
-LARGEST_NAIVE = 1024  # the naive forms and transformers' own need minutes or 20 GB beyond
-DECODE_HEADS, DECODE_STATES = 32, 320  # 640 MB of states: each is cold when its turn comes
+LARGEST_NAIVE = 1024  # for larger T the naive implementations and transformers need minutes or 20 GB
+DECODE_HEADS, DECODE_STATES = 32, 320  # 640 MB of states, so that no state is in a cache when it is used
 TRAINING = {"train step, width 64": (64, 2, 32, 256, 64, 64), "train step, width 256": (256, 2, 128, 256, 16, 64)}
 
 
@@ -76,7 +76,7 @@ def _cpu():
 
 
 def operators(T, peers):
-    """({name: (function, inputs)} of klab, the same of the peers), all the same mathematics but GDN."""
+    """{name: (function, inputs)} of klab and of the peers. All except GDN compute the same function."""
     named = contestants.inputs(T)
     ours = {"KDA float32": (klab.chunk_kda, named),
             "KDA bfloat16 in and out": (klab.chunk_kda, contestants.bfloat16_inputs(named)),
@@ -92,13 +92,13 @@ def operators(T, peers):
 
 
 def check(ours, theirs):
-    """Who is wrong is not timed."""
+    """Exits if an implementation differs from klab's KDA."""
     with torch.no_grad():
         expected = ours["KDA float32"][0](**ours["KDA float32"][1])[0]
         for name, (function, named) in {**ours, **theirs}.items():
             error = ((function(**named)[0].float() - expected).norm() / expected.norm()).item()
             if name != "GDN" and not error < (1e-2 if "bfloat16" in name else 1e-3):
-                sys.exit(f"{name} differs from klab's KDA by {error:.3g} of its size; nothing was timed")
+                sys.exit(f"{name} differs from klab's KDA by a relative error of {error:.3g}; nothing was timed")
 
 
 def race_operators(report, T, threads, peers, rounds, ceilings, backward):
@@ -131,7 +131,7 @@ def report_ceilings(report, T, threads, ceilings, medians, sgemm):
 
 
 class Decode:
-    """One token for each of many sequences in turn; the new state takes the old one's place."""
+    """Decodes one token for each of many sequences; the new state is copied into the old one."""
 
     def __init__(self):
         self.token = contestants.inputs(1, DECODE_HEADS)
@@ -145,7 +145,7 @@ class Decode:
 
     @torch.no_grad()
     def keeping(self):
-        """The same for who takes the new tensor instead of copying it into the old one."""
+        """The same, but replaces the old state tensor by the new one."""
         for n in range(DECODE_STATES):
             self.states[n] = klab.fused_recurrent_kda(**self.token, initial_state=self.states[n],
                                                       output_final_state=True)[1]
@@ -209,7 +209,7 @@ def load_peers(folder):
     missing = [str(path) for path in files.values() if not path.is_file()]
     if missing:
         sys.exit(f"missing: {', '.join(missing)}\nThese are the plain PyTorch peers, a chunkwise KDA and a training step "
-                 "around it; name the folder that has them with --peers DIR.")
+                 "around it; pass the folder that has them with --peers DIR.")
     sys.path.insert(0, str(folder))  # train_torch imports kda_torch
     peers = {name: contestants.module_at(path, path.stem) for name, path in files.items()}
     return {**peers, "naive": contestants.naive_kda(), "modeling": contestants.modeling()}

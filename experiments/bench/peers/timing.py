@@ -1,4 +1,4 @@
-"""Times things against each other: in turns, so that a slow spell of the machine hits all of them, and by medians."""
+"""Times functions alternately, so that slow phases of the machine affect all of them, and reports medians."""
 
 import gc
 import statistics
@@ -8,7 +8,7 @@ import torch
 
 
 class Race:
-    """Contestants by name, each a function without arguments."""
+    """A set of named functions without arguments, which are timed alternately."""
 
     def __init__(self, rounds, slow_seconds=1.0, slow_rounds=3):
         self.rounds, self.slow_seconds, self.slow_rounds = rounds, slow_seconds, slow_rounds
@@ -18,7 +18,7 @@ class Race:
         self.contestants[name] = function
 
     def run(self):
-        """{name: median milliseconds}. One warm-up each; who needs more than a second then runs fewer rounds."""
+        """{name: median milliseconds}, after one warm-up each. Functions slower than slow_seconds run slow_rounds times."""
         first = {name: _seconds(function) for name, function in self.contestants.items()}
         slow = {name for name, seconds in first.items() if seconds > self.slow_seconds}
         times = {name: [] for name in self.contestants}
@@ -38,7 +38,7 @@ def _seconds(function):
 
 
 class Ceilings:
-    """What this machine can do at most, raced along: two products of matrices, and two streams through memory."""
+    """The machine's ceilings, timed in the same race: two matrix products and two memory streams."""
 
     SGEMM = "SGEMM [4096,128]x[128,128]"
     SQUARE = "SGEMM 1024^3"

@@ -1,14 +1,15 @@
-// One pass over the cache for all heads. A task takes some query rows and a part of the cache, and walks through it in
-// blocks of tokens, which stay in the second-level cache while every head uses them twice: for logits, a few tokens at
-// a time, and, weighed by a running softmax, as values, a strip of columns at a time; tokens and strips stay in the
-// first-level cache for all heads. Parts are joined at the end by their maxima and sums.
+// Latent attention on the CPU with one pass over the cache for all heads (online softmax). A task has a group of query
+// rows (token and head) and a part of the cache. It processes the part in blocks of tokens, which stay in the L2 cache
+// while every head uses them twice: as keys, a few tokens at a time, and as values, a strip of columns at a time. These
+// few tokens and the strip stay in the L1 cache for all heads. The parts are combined at the end from their maxima and
+// sums.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/attention/cpu/latent_attention.cpp"
 #include "kernels/common/cpu/targets.h"
 
 #include <limits>
 
-// Before all that is compiled once per instruction set:
+// Must come before the headers that are compiled once per instruction set:
 #include "hwy/foreach_target.h"
 #include "kernels/attention/cpu/latent_attention.h"
 #include "kernels/common/cpu/simd-inl.h"
@@ -20,12 +21,12 @@ namespace klab::kernels::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kBlock = 96;             // tokens
-constexpr int64_t kGroup = 12;             // tokens whose keys stay in the first-level cache: a multiple of all tiles
-constexpr int64_t kMostRows = 64;          // query rows of a task: their outputs share the cache with the block
-constexpr int64_t kPart = 1920;            // tokens of a part
-constexpr int64_t kManyTasks = 64;         // from here on the cache is not split: other tasks keep the threads busy
-constexpr int64_t kWeights = kBlock + 16;  // from row to row of the weights: sums are stored four at a time
+constexpr int64_t kBlock = 96;             // tokens per block
+constexpr int64_t kGroup = 12;             // tokens whose keys stay in the L1 cache: a multiple of all tile heights
+constexpr int64_t kMostRows = 64;          // query rows per task: their outputs share the L2 cache with the block
+constexpr int64_t kPart = 1920;            // tokens per part
+constexpr int64_t kManyTasks = 64;         // with at least this many tasks, the cache is not split into parts
+constexpr int64_t kWeights = kBlock + 16;  // row stride of the weights: sums are stored four at a time
 // Tiles as large as the registers allow: query rows x tokens for the logits, query rows x vectors for the values.
 constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3 || HWY_TARGET == HWY_NEON;
 constexpr int kLogitRows = kManyRegisters ? 8 : 4;
@@ -36,7 +37,7 @@ constexpr int64_t kStrip = kValueVecs * kLanes;
 
 constexpr int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
-// How the work is cut; a function of the shapes alone, so that threads change no bit.
+// The division of the work. It depends on the shapes alone, so the number of threads does not change the result.
 struct Plan {
   int64_t rows, groups, parts, padded_values;
   explicit Plan(const LatentProblem& p)
@@ -48,7 +49,7 @@ struct Plan {
   int64_t partial_floats() const { return kMostRows * (padded_values + 2); }
 };
 
-// What a part of the cache has given to a group of rows: running maxima and sums, and outputs not yet divided.
+// Partial results of a group of rows for a part of the cache: running maxima and sums, and unnormalised outputs.
 struct Partial {
   float *o, *largest, *sum;
   Partial(const Plan& plan, float* at)
@@ -56,7 +57,7 @@ struct Partial {
 };
 
 struct Space {
-  int64_t padded;                      // width of q and of keys here
+  int64_t padded;                      // padded width of q and keys
   float *q, *keys, *values, *weights;  // [kMostRows][padded], [kGroup][padded], [kBlock][kStrip], [kMostRows][kWeights]
   Space(const LatentProblem& p, const Plan& plan) : padded(round_up(HWY_MAX(p.width, plan.padded_values), kLanes)) {
     q = static_cast<float*>(scratch(
@@ -67,17 +68,17 @@ struct Space {
   }
 };
 
-// Rows of the cache as float32: where they lie, or a copy.
+// Rows of the cache as float32, in place or as a copy.
 struct View {
   const float* data;
   int64_t step;
 };
 
-// The next block, asked for some lines at a time from within the loops: memory works while this block is computed.
-// (Many lines at once would fill the queues and stop the arithmetic.)
+// Software prefetch of the next block, a few cache lines per loop step, to overlap memory accesses with the computation
+// of this block. (Prefetching many lines at once would fill the load queues and stall the arithmetic.)
 struct Ahead {
   const char *at = nullptr, *end = nullptr;
-  int64_t lines = 0;  // at each step
+  int64_t lines = 0;  // per step
   HWY_INLINE void step() {
     for (int64_t i = 0; i < lines && at < end; ++i, at += kLine) __builtin_prefetch(at, /*rw=*/0, /*locality=*/2);
   }
@@ -104,7 +105,7 @@ HWY_INLINE void logits_of(const Space& space, const View& view, int64_t row, int
         for (int t = 0; t < kTokens; ++t) acc[r][t] = hn::MulAdd(query, key[t], acc[r][t]);
       }
     }
-    // Four sums at a time; what is written beyond kTokens is the next tile's, or nobody's.
+    // Stores four sums at a time. The elements beyond kTokens are overwritten by the next tile or never read.
     HWY_UNROLL(8)
     for (int r = 0; r < kRows; ++r) {
       store_sums(acc[r][0], acc[r][1], kTokens > 2 ? acc[r][kTokens > 2 ? 2 : 0] : zero(), zero(),
@@ -113,7 +114,8 @@ HWY_INLINE void logits_of(const Space& space, const View& view, int64_t row, int
   }
 }
 
-// Turns a row's logits into weights relative to its running maximum; returns the factor that what came before needs.
+// Online softmax: replaces a row's logits by weights relative to its running maximum. Returns the factor by which the
+// previous partial results must be rescaled.
 HWY_INLINE float weigh(float* logits, int64_t seen, float scale, float* largest, float* sum_of_weights) {
   for (int64_t j = seen; j < kBlock; ++j) logits[j] = -std::numeric_limits<float>::infinity();
   const Vec factor = broadcast(scale);
@@ -124,7 +126,7 @@ HWY_INLINE float weigh(float* logits, int64_t seen, float scale, float* largest,
     most = hn::Max(most, x);
   }
   const float now = hn::GetLane(hn::MaxOfLanes(kFloats, most));
-  if (now == -std::numeric_limits<float>::infinity()) {  // nothing that this row may see, so far
+  if (now == -std::numeric_limits<float>::infinity()) {  // all keys so far are masked for this row
     for (int64_t j = 0; j < kBlock; ++j) logits[j] = 0;
     return 1;
   }
@@ -169,7 +171,7 @@ HWY_INLINE void add_values(const Space& space, const View& view, const Plan& pla
   store_tile(acc, out, plan.padded_values);
 }
 
-// All rows: whole tiles, then what is left in smaller ones, so that few heads do not pay for many.
+// Covers all rows with tiles of the largest size, then the rest with smaller ones, so that few heads cost less.
 template <typename Tile>
 HWY_INLINE void by_tiles(int64_t count, int64_t largest, Tile&& tile) {
   int64_t row = 0;
@@ -178,7 +180,7 @@ HWY_INLINE void by_tiles(int64_t count, int64_t largest, Tile&& tile) {
   }
 }
 
-// A block of the cache, tokens [token, token + tokens) of batch row b, as its loops want it.
+// A block of the cache: tokens [token, token + tokens) of batch row b.
 class Block {
  public:
   Block(const LatentProblem& p, const Space& space, int64_t b, int64_t token, int64_t tokens)
@@ -188,7 +190,7 @@ class Block {
              reinterpret_cast<uintptr_t>(at(0)) % kBytes == 0;
   }
 
-  // Keys [first, first + count), with zeros up to a whole tile.
+  // Keys [first, first + count), zero-padded to a whole tile.
   View keys(int64_t first, int64_t count) const {
     if (ready_ && count % kLogitTokens == 0) return {at(first), p_.cache.token};
     for (int64_t j = 0; j < count; ++j) {
@@ -219,7 +221,7 @@ class Block {
   const LatentProblem& p_;
   const Space& space_;
   int64_t b_, token_, tokens_;
-  bool ready_;  // float32, rows of whole aligned vectors: nothing needs to be copied
+  bool ready_;  // float32 with aligned rows of whole vectors: can be used in place
 };
 
 void all_logits(const Space& space, const Block& block, int64_t count, int64_t tokens, Ahead& ahead) {
@@ -247,7 +249,7 @@ void all_values(const Space& space, const Block& block, const Plan& plan, int64_
   }
 }
 
-// The tokens from `token` on, spread over the steps of a block's loops.
+// The prefetch of the block from `token` on, spread over the loop steps of the current block.
 Ahead next_block(const LatentProblem& p, const Plan& plan, int64_t b, int64_t token, int64_t end, int64_t count) {
   const int64_t bytes = bytes_of(p.cache.dtype);
   if (token >= end || p.cache.token != p.width) return {};
@@ -274,7 +276,7 @@ void attend(const LatentProblem& p, const Plan& plan, int64_t task, float* works
   HWY_ALIGN float before[kMostRows];
 
   const int64_t begin = part * plan.part_tokens(p), end = HWY_MIN(p.S, begin + plan.part_tokens(p));
-  const int64_t last_seen = p.S - p.T + (first + count - 1) / p.H;  // by the last of these rows
+  const int64_t last_seen = p.S - p.T + (first + count - 1) / p.H;  // last key that any of these rows attends to
   for (int64_t token = begin; token < HWY_MIN(end, last_seen + 1); token += kBlock) {
     const int64_t tokens = HWY_MIN(kBlock, end - token);
     const Block block(p, space, b, token, tokens);
@@ -288,7 +290,7 @@ void attend(const LatentProblem& p, const Plan& plan, int64_t task, float* works
   }
 }
 
-// Joins the parts of one query row and writes it.
+// Combines the parts of one query row and writes its output.
 void finish(const LatentProblem& p, const Plan& plan, int64_t b, int64_t row, float* workspace) {
   const int64_t group = row / kMostRows, r = row % kMostRows;
   const auto partial = [&](int64_t part) {
@@ -296,7 +298,7 @@ void finish(const LatentProblem& p, const Plan& plan, int64_t b, int64_t row, fl
   };
   float largest = -std::numeric_limits<float>::infinity(), total = 0;
   for (int64_t part = 0; part < plan.parts; ++part) largest = HWY_MAX(largest, partial(part).largest[r]);
-  // A NaN among the logits is no maximum, but reaches the sums.
+  // The maximum ignores NaN logits, but the sums propagate them.
   const auto share = [&](int64_t part) { return hn::GetLane(exp(broadcast(partial(part).largest[r] - largest))); };
   for (int64_t part = 0; part < plan.parts; ++part) total += partial(part).sum[r] * share(part);
   float* o = partial(0).o + r * plan.padded_values;

@@ -1,4 +1,4 @@
-// Decoding over a latent cache, as kernels/attention/latent_attention.h defines it.
+// CPU kernel of latent_attention(), see kernels/attention/latent_attention.h.
 #pragma once
 
 #include <cstdint>
@@ -7,10 +7,10 @@
 
 namespace klab::kernels::cpu {
 
-/// Floats that latent_attention() needs for what parts of the cache have given, before they are joined.
+/// Workspace of latent_attention() in floats: the partial results of the splits of the cache.
 int64_t latent_workspace(const LatentProblem& problem);
 
-/// The same bits on any number of threads.
+/// Bitwise the same on any number of threads.
 void latent_attention(const LatentProblem& problem, float* workspace);
 
 }  // namespace klab::kernels::cpu

@@ -1,9 +1,9 @@
-// Every block takes 16 of a batch row's queries (head and token alike: all read the same cache) and some of its keys, a
-// few at a time, copied while those before them are worked on; a second kernel joins what the blocks of a row found.
+// Split-K flash decoding. Every block handles 16 of a batch row's queries (pairs of token and head: all read the same
+// cache) and one split of its keys, in double-buffered stages; a second kernel combines the splits.
 //
-// Of a block's warps each forms the logits' sums over its share of the width, its queries in registers; then all of
-// them have all logits, and each adds up its share of the values' columns. The logits stay in registers: as sums of
-// matrix products they lie as the left operand of the next.
+// For the logits, each warp of a block computes the partial products over its share of the width, with its queries in
+// registers; after an exchange through shared memory every warp has all logits. Each warp then accumulates its share of
+// the values' columns. The logits stay in registers: their accumulator layout is that of the next left operand.
 #include "kernels/attention/cuda/latent_attention.h"
 
 #include "kernels/common/cuda/operand.cuh"
@@ -11,32 +11,32 @@
 namespace klab::kernels::cuda {
 namespace {
 
-constexpr int kQueries = 16, kSide = 16;  // of a block; of the products' operands
+constexpr int kQueries = 16, kSide = 16;  // queries per block; side of an operand tile
 constexpr int kStages = 2, kBlocksPerMultiprocessor = 2;
 constexpr float kLog2E = 1.44269504f;
 
-// How the keys are cut.
+// The split of the keys.
 struct Splits {
-  int64_t count, keys;  // per row; per split, a multiple of a stage's
+  int64_t count, keys;  // splits per batch row; keys per split, a multiple of the keys per stage
 };
 
 struct LatentTask {
   LatentProblem p;
   Splits splits;
   bool whole;    // rows can be copied 16 bytes at a time
-  float* sums;   // [B, splits, T H, padded R]: of values, weighed by 2^(logit - largest)
+  float* sums;   // [B, splits, T H, padded R]: values weighted by 2^(logit - largest), unnormalised
   float* peaks;  // [B, splits, T H, 2]: the largest logit, in powers of two, and the sum of the weights
 
   __host__ __device__ int64_t queries() const { return p.T * p.H; }
   __host__ __device__ int64_t tiles() const { return (queries() + kQueries - 1) / kQueries; }
   __host__ __device__ int64_t padded_values() const { return (p.value_dim + kSide - 1) / kSide * kSide; }
-  // Of a split's queries, the place of one.
+  // Index of a query in a split's partial results.
   __host__ __device__ int64_t place(int64_t row, int64_t split, int64_t query) const {
     return (row * splits.count + split) * queries() + query;
   }
 };
 
-// The largest of what the four lanes of a row of sums have; their sum.
+// Maximum and sum over the four lanes that hold a row of an accumulator tile.
 __device__ float largest_in_row(float x) {
   x = fmaxf(x, shuffle_xor(x, 1));
   return fmaxf(x, shuffle_xor(x, 2));
@@ -46,7 +46,7 @@ __device__ float sum_of_row(float x) {
   return x + shuffle_xor(x, 2);
 }
 
-// What logits are weighed relative to: anything will do while no key has been seen.
+// The reference that is subtracted from logits: the peak, or 0 while all keys are masked.
 __device__ float reference_of(float peak) { return peak == -INFINITY ? 0.0f : peak; }
 
 template <class Operand>
@@ -55,21 +55,21 @@ struct Latent {
   using Left = typename Operand::Left;
   using Right = typename Operand::Right;
   static constexpr bool kHalf = sizeof(Element) == 2;
-  static constexpr int kWarps = kHalf ? 4 : 8, kThreads = kWarps * kWarp;  // twice as wide numbers, half of them each
-  static constexpr int kSteps = kWidestLatentRow / kSide / kWarps;         // of a warp, along the width
-  static constexpr int kColumns = kWidestLatent / kSide / kWarps;          // of a warp, 16 columns of values each
-  static constexpr int kPairs = kHalf ? 2 : 1;                             // of tiles of 8 keys, in a stage
+  static constexpr int kWarps = kHalf ? 4 : 8, kThreads = kWarps * kWarp;  // float32 needs twice the registers
+  static constexpr int kSteps = kWidestLatentRow / kSide / kWarps;         // steps of a warp along the width
+  static constexpr int kColumns = kWidestLatent / kSide / kWarps;          // 16-column groups of values per warp
+  static constexpr int kPairs = kHalf ? 2 : 1;                             // pairs of 8-key tiles per stage
   static constexpr int kKeys = kPairs * 16, kChunk = 16 / static_cast<int>(sizeof(Element));
-  static constexpr int kShares = kWarps * 2 * kPairs * kWarp;  // tiles of a stage's logits, every warp's
+  static constexpr int kShares = kWarps * 2 * kPairs * kWarp;  // Tile structs for the exchange of a stage's logits
 
   const LatentTask& task;
   const LatentProblem& p = task.p;
   int warp = static_cast<int>(threadIdx.x) / kWarp;
   int steps = static_cast<int>((task.p.width + kSide - 1) / kSide), stride = steps * kSide + kRowPadding;
-  int64_t row, split, first_query;  // of the batch; of its keys; of its T H queries
+  int64_t row, split, first_query;  // batch row; split of its keys; first of its T H queries
 
   __device__ explicit Latent(const LatentTask& task_) : task(task_) {
-    // Blocks of the same keys are neighbours: one of them reads the keys from memory.
+    // Blocks of the same keys have adjacent indices, so that they share the keys in the L2 cache.
     const int64_t block = blockIdx.x, tiles = task.tiles();
     first_query = block % tiles * kQueries;
     split = block / tiles % task.splits.count;
@@ -95,7 +95,7 @@ struct Latent {
   }
   __device__ int stages() const { return static_cast<int>((end_key() - first_key() + kKeys - 1) / kKeys); }
 
-  // `count` rows of `width`, a warp each at a time, `from` giving where each lies; zeros for rows that are not there.
+  // Copies `count` rows of `width`, one row per warp at a time. from(i) is the offset of row i, or -1 for zeros.
   template <class From>
   __device__ void copy_rows(const Rows& rows, int count, const From& from, Element* to) const {
     const int width = static_cast<int>(p.width);
@@ -118,7 +118,7 @@ struct Latent {
     copies_commit();
   }
 
-  // The queries' share of this warp, by way of a stage that has no keys yet.
+  // Loads this warp's share of the queries' width, through the memory of stage 0, which has no keys yet.
   __device__ void load_queries(Left (&q)[kSteps]) const {
     const auto from = [&](int query) {
       const int64_t at = first_query + query;
@@ -135,7 +135,7 @@ struct Latent {
     block_barrier();
   }
 
-  // Columns beyond the width, which no copy touches.
+  // Zeros the columns beyond the width, which no copy writes.
   __device__ void clear_padding() const {
     const int width = static_cast<int>(p.width), padding = steps * kSide - width;
     for (int i = static_cast<int>(threadIdx.x); i < kStages * kKeys * padding; i += kThreads) {
@@ -143,11 +143,11 @@ struct Latent {
     }
   }
 
-  // This warp's i-th step along the width, and its i-th columns of values.
+  // This warp's i-th step along the width, and its i-th group of value columns.
   __device__ int step(int i) const { return warp + i * kWarps; }
   __device__ int column(int i) const { return (warp + i * kWarps) * kSide; }
 
-  // Products over this warp's part of the width, then, by way of the other warps', over all of it.
+  // Computes the logits: products over this warp's share of the width, then the sum over all warps.
   __device__ void multiply_keys(const Left (&q)[kSteps], const Element* keys, Tile (&logits)[2 * kPairs]) const {
     Tile part[2 * kPairs] = {};
 #pragma unroll
@@ -177,7 +177,7 @@ struct Latent {
     }
   }
 
-  // Of the split's keys, how many each of the lane's two queries sees: none after its own position.
+  // Causal mask: the number of the split's keys that each of the lane's two queries attends to.
   struct Visible {
     int keys[2];
   };
@@ -191,7 +191,7 @@ struct Latent {
     return v;
   }
 
-  // Scales to powers of two and hides what is not visible.
+  // Scales the logits for exp2 and masks keys that are not visible.
   __device__ void mask(int number, const Visible& visible, Tile (&logits)[2 * kPairs]) const {
 #pragma unroll
     for (int n = 0; n < 2 * kPairs; ++n) {
@@ -215,14 +215,14 @@ struct Reader : Latent<Operand> {
   using typename Base::Left;
   using typename Base::Right;
 
-  // What a warp has found so far: sums over keys of its columns of values, and for its lanes' two queries the largest
-  // logit and the sum of the weights.
+  // A warp's running results: weighted sums of its columns of values, and for each lane's two queries the largest logit
+  // and the sum of the weights.
   struct Found {
     Tile sums[kColumns][2];
     float peak[2], total[2];
   };
 
-  // From logits to weights; what was found before shrinks where a larger logit appears.
+  // Online softmax: replaces logits by weights and rescales the running results when a larger logit appears.
   static __device__ void weigh(Tile (&logits)[2 * kPairs], Found& found) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -278,7 +278,7 @@ struct Reader : Latent<Operand> {
     this->fetch_keys(0);
     for (int number = 0; number < this->stages(); ++number) {
       copies_wait<0>();
-      block_barrier();  // the stage is there, and nobody reads the one before it any more, nor its logits
+      block_barrier();  // this stage is complete, and all warps are done with the previous stage and its logits
       this->fetch_keys(number + 1);
       const Element* const keys = this->stage(number % kStages);
       Tile logits[2 * kPairs];
@@ -323,11 +323,11 @@ __global__ void __launch_bounds__(Reader<Operand>::kThreads, Reader<Operand>::kH
   reader.write(found);
 }
 
-// --- Joining --------------------------------------------------------------------------------------------------------
+// --- Combining splits -----------------------------------------------------------------------------------------------
 
 constexpr int kJoinColumns = 64, kJoinWarps = 8, kJoinThreads = kJoinWarps * kWarp;
 
-// A block joins one query's splits for 64 columns: a warp every eighth split, a lane two columns.
+// A block combines one query's splits for 64 columns: each warp handles every eighth split, each lane two columns.
 __global__ void __launch_bounds__(kJoinThreads) join_kernel(const LatentTask task) {
   const LatentProblem& p = task.p;
   Two* const shares = reinterpret_cast<Two*>(shared_memory());  // [kJoinWarps, kWarp]
@@ -372,7 +372,7 @@ __global__ void __launch_bounds__(kJoinThreads) join_kernel(const LatentTask tas
 
 // --- Launches -------------------------------------------------------------------------------------------------------
 
-// As many splits as it takes to occupy the device.
+// Chooses as many splits as needed to fill the device.
 template <class Operand>
 LatentTask task_of(const LatentProblem& p, void* workspace) {
   constexpr int64_t kKeys = Latent<Operand>::kKeys;

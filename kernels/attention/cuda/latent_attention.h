@@ -1,6 +1,5 @@
-// Decoding over a latent cache on CUDA, as kernels/attention/latent_attention.h defines it. Between
-// latent_attention.cpp and the kernels: plain pointers to device memory, no ATen. Nothing here synchronises or
-// allocates.
+// CUDA kernel of latent_attention(), see kernels/attention/latent_attention.h. Takes plain pointers to device memory,
+// without ATen. Neither synchronises nor allocates.
 #pragma once
 
 #include <cstddef>
@@ -10,9 +9,9 @@
 
 namespace klab::kernels::cuda {
 
-constexpr int kWidestLatent = 512, kWidestLatentRow = 640;  ///< of value_dim and width
+constexpr int kWidestLatent = 512, kWidestLatentRow = 640;  ///< upper bounds of value_dim and width
 
-/// `workspace` as large as asked for below. The same bits in every run on one device.
+/// `workspace` has latent_attention_workspace() bytes. Deterministic: bitwise the same in every run on one device.
 void latent_attention(const LatentProblem& problem, void* workspace, void* stream);
 size_t latent_attention_workspace(const LatentProblem& problem);
 

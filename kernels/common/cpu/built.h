@@ -1,4 +1,4 @@
-// Whether this build has the CPU kernels: they need Highway, which a machine may lack that only wants those of CUDA.
+// Whether this build has the CPU kernels. They need Highway, which a CUDA-only build may not have.
 #pragma once
 
 namespace klab::kernels::cpu {

@@ -1,4 +1,4 @@
-// Stands in for the CPU kernels in a build without them (KLAB_CPU_KERNELS=off).
+// Stubs of the CPU kernels for a build without them (KLAB_CPU_KERNELS=off).
 #include <c10/util/Exception.h>
 
 #include "kernels/attention/cpu/latent_attention.h"

@@ -1,4 +1,4 @@
-// Where a sequence lies in a batch.
+// The position of a sequence in a batch.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Vectors of float32: rows in and out in any dtype, elementary functions, sums over lanes.
+// Float32 vectors: loads and stores of rows in any dtype, elementary functions, horizontal sums.
 //
 // Included once per instruction set (Highway's foreach_target.h), hence the toggled guard.
 #if defined(KLAB_KERNELS_CPU_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -25,7 +25,7 @@ constexpr hn::ScalableTag<float> kFloats;
 using Vec = hn::Vec<decltype(kFloats)>;
 using Vec128 = hn::Vec<hn::Full128<float>>;
 constexpr int64_t kLanes = hn::MaxLanes(kFloats);
-/// Vectors that a loop may keep per row without running out of registers.
+/// Vectors that a loop can hold per row without spilling registers.
 constexpr int kRowVecs = HWY_TARGET <= HWY_AVX3 || HWY_TARGET == HWY_NEON ? 8 : 4;
 
 HWY_INLINE Vec load(const float* p) { return hn::Load(kFloats, p); }
@@ -35,10 +35,10 @@ HWY_INLINE Vec zero() { return hn::Zero(kFloats); }
 
 // --- Elementary functions ---------------------------------------------------------------------------------------
 
-// e^x for x <= 0 or moderate; 0 for -infinity; NaN stays NaN.
+// e^x for x that do not overflow; 0 for -infinity; NaN for NaN.
 HWY_INLINE Vec exp(Vec x) { return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(kFloats, x)); }
 
-// 1 / (1 + e^-x), from e^-|x| so that neither end overflows or loses digits.
+// 1 / (1 + e^-x), computed from e^-|x|, so that it neither overflows nor loses precision for large |x|.
 HWY_INLINE Vec sigmoid(Vec x) {
   const Vec small = exp(hn::Neg(hn::Abs(x)));
   const Vec one = broadcast(1.0f);
@@ -64,7 +64,7 @@ HWY_INLINE Vec128 sum_of_blocks(hn::Vec<hn::Full512<float>> x) {
 }
 #endif
 
-// The sums over the lanes of a, b, c, d into out[0..4): a third of the work of four sums.
+// Stores the sums over the lanes of a, b, c, d in out[0..4), for a third of the cost of four separate sums.
 HWY_INLINE void store_sums(Vec a, Vec b, Vec c, Vec d, float* out) {
   const hn::Repartition<double, decltype(kFloats)> pairs;
   const Vec ab = hn::Add(hn::InterleaveLower(kFloats, a, b), hn::InterleaveUpper(kFloats, a, b));
@@ -88,17 +88,18 @@ HWY_INLINE Vec widen(const uint16_t* p, Dtype dtype) {
   return hn::BitCast(kFloats, hn::ShiftLeft<16>(hn::PromoteTo(bits, half)));
 }
 
-// To float16, to nearest, ties to even; Highway's own conversion truncates where the processor has none.
+// To float16, to nearest, ties to even. On SSSE3, which has no such instruction, Highway's conversion would truncate.
 HWY_INLINE hn::Vec<decltype(kHalves)> to_float16(Vec x) {
 #if HWY_TARGET == HWY_SSSE3
   const hn::RebindToSigned<decltype(kFloats)> d;
   const auto constant = [&](int32_t value) { return hn::Set(d, value); };
   const auto sign = hn::And(hn::BitCast(d, x), constant(INT32_MIN));
   const auto magnitude = hn::Xor(hn::BitCast(d, x), sign);
-  // Normal numbers: the exponent is rebased and 13 bits rounded off; a carry out of the mantissa is right as it is.
+  // Normal numbers: change the exponent bias and round off 13 bits; a carry out of the mantissa into the exponent is
+  // correct.
   const auto odd = hn::And(hn::ShiftRight<13>(magnitude), constant(1));
   const auto normal = hn::ShiftRight<13>(hn::Add(hn::Add(magnitude, constant(((15 - 127) * (1 << 23)) + 0xFFF)), odd));
-  // Subnormal ones: adding 0.5 leaves them, rounded, in the last bits of the mantissa.
+  // Subnormal numbers: adding 0.5 leaves the rounded result in the low bits of the mantissa.
   const auto subnormal = hn::Sub(hn::BitCast(d, hn::Add(hn::BitCast(kFloats, magnitude), broadcast(0.5f))),
                                  hn::BitCast(d, broadcast(0.5f)));
   const auto special = hn::IfThenElse(hn::Gt(magnitude, constant(0x7F800000)), constant(0x7E00), constant(0x7C00));
@@ -113,7 +114,7 @@ HWY_INLINE hn::Vec<decltype(kHalves)> to_float16(Vec x) {
 #endif
 }
 
-// Rounds to nearest, ties to even; NaN stays NaN.
+// Stores x in a 16-bit dtype, rounded to nearest, ties to even; NaN stays NaN.
 HWY_INLINE void narrow(Vec x, Dtype dtype, uint16_t* p) {
   if (dtype == Dtype::float16) return hn::StoreU(to_float16(x), kHalves, p);
   const hn::RebindToUnsigned<decltype(kFloats)> unsigned_bits;
@@ -128,7 +129,7 @@ HWY_INLINE void narrow(Vec x, Dtype dtype, uint16_t* p) {
 
 HWY_INLINE int64_t bytes_of(Dtype dtype) { return dtype == Dtype::float32 ? 4 : 2; }
 
-// The row that begins at element `offset`, as `width` floats, zeros up to `padded` (a multiple of kLanes).
+// Loads the row of `width` elements at element `offset` as floats, zero-padded to `padded` (a multiple of kLanes).
 HWY_INLINE void load_row(const Rows& rows, int64_t offset, int64_t width, int64_t padded, float* HWY_RESTRICT to) {
   const char* from = static_cast<const char*>(rows.data) + offset * bytes_of(rows.dtype);
   const bool wide = rows.dtype == Dtype::float32;
@@ -142,7 +143,7 @@ HWY_INLINE void load_row(const Rows& rows, int64_t offset, int64_t width, int64_
       store(widen(reinterpret_cast<const uint16_t*>(from) + i, rows.dtype), to + i);
     }
   }
-  if (i < width) {  // through a buffer: nothing beyond the row may be read
+  if (i < width) {  // through a buffer, so as not to read beyond the row
     HWY_ALIGN float rest[kLanes] = {};
     std::memcpy(rest, from + i * bytes_of(rows.dtype), static_cast<size_t>((width - i) * bytes_of(rows.dtype)));
     store(wide ? load(rest) : widen(reinterpret_cast<const uint16_t*>(rest), rows.dtype), to + i);

@@ -1,9 +1,8 @@
-// The three products with a state that the recurrence is made of, all on one register tile.
+// The products with the state in the recurrence, all on one register tile.
 //
-// A state [K, V] is kept in panels of two vectors of columns, [V / kPanel][K][kPanel]: a panel fits the first-level
-// cache and its rows follow each other. (Rows of a whole state would lie a power of two apart and share a few cache
-// sets.) Rows of tokens have the fixed step kStride, which is no power of two either, so that a tile addresses them by
-// constants.
+// A state [K, V] is stored in panels of kPanel (two vectors of) columns, [V / kPanel][K][kPanel]: a panel fits the L1
+// cache and is contiguous. (Rows of a whole row-major state would be a power of two apart and map to a few cache sets.)
+// Rows of tokens have the fixed stride kStride, a compile-time constant and not a power of two either.
 #if defined(KLAB_KERNELS_CPU_TILES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef KLAB_KERNELS_CPU_TILES_INL_H_
 #undef KLAB_KERNELS_CPU_TILES_INL_H_
@@ -20,7 +19,7 @@ namespace HWY_NAMESPACE {
 
 constexpr int64_t kStride = kMaxHeadDim + 16;
 constexpr int64_t kPanel = 2 * kLanes;
-/// Rows of a tile: as many as leave registers for one row of the other operand.
+/// Rows of a tile: as many as possible while one row of the other operand still fits in registers.
 constexpr int kTileRows = HWY_TARGET == HWY_AVX2 ? 4 : 8;
 
 // acc[r][c] += sum over i < depth of a[r kARow + i kADepth] b[i b_step + c kLanes ..].
@@ -60,8 +59,8 @@ HWY_INLINE void store_tile(const Vec (&acc)[kRows][kVecs], float* out, int64_t s
   }
 }
 
-// y = x S: rows x [count, K] and y [count, V] with step kStride. What is computed for a row depends on no other row.
-// `between` is called once per tile: the place to ask for memory that is needed later, a little at a time.
+// y = x S: rows x [count, K] and y [count, V] with stride kStride. The result of a row does not depend on other rows.
+// `between` is called once per tile, for example to prefetch.
 template <typename Between>
 HWY_INLINE void read_state(const float* x, int64_t count, const float* state, int64_t K, int64_t V, float* y,
                            Between&& between) {
@@ -76,7 +75,7 @@ HWY_INLINE void read_state(const float* x, int64_t count, const float* state, in
   }
 }
 
-// to = diag(decay) from + x^T y: rows x [count, K] and y [count, V] with step kStride. `from` may be `to`.
+// to = diag(decay) from + x^T y: rows x [count, K] and y [count, V] with stride kStride. `from` may alias `to`.
 inline void write_state(const float* decay, const float* x, const float* y, int64_t count, int64_t K, int64_t V,
                         const float* from, float* to) {
   for (int64_t column = 0; column < V; column += kPanel) {
@@ -95,7 +94,7 @@ inline void write_state(const float* decay, const float* x, const float* y, int6
   }
 }
 
-// out = S z: z [V, kCount] and out [K, kCount] with step kCount, that is, reads along the other side of the state.
+// out = S z: z [V, kCount] and out [K, kCount] with stride kCount. Reads along V, the other dimension of the state.
 template <int64_t kCount>
 inline void read_state_across(const float* state, const float* z, int64_t K, int64_t V, float* out) {
   constexpr int kVecs = kCount >= 2 * kLanes ? 2 : 1;
@@ -111,7 +110,7 @@ inline void read_state_across(const float* state, const float* z, int64_t K, int
   }
 }
 
-// out = x z: x [count, V] with step kStride, z [V, kCount], out [count, kCount] with step kCount.
+// out = x z: x [count, V] with stride kStride, z [V, kCount], out [count, kCount] with stride kCount.
 template <int64_t kCount>
 inline void multiply_rows(const float* x, int64_t count, const float* z, int64_t V, float* out) {
   constexpr int kVecs = kCount >= 2 * kLanes ? 2 : 1;
@@ -125,7 +124,7 @@ inline void multiply_rows(const float* x, int64_t count, const float* z, int64_t
   }
 }
 
-// to[c][r] = from[r][c] for r < rows and c < columns, both multiples of 4, by 4 x 4 blocks.
+// to[c][r] = from[r][c] for r < rows and c < columns, both multiples of 4, in 4 x 4 blocks.
 inline void transpose(const float* HWY_RESTRICT from, int64_t from_step, int64_t rows, int64_t columns,
                       float* HWY_RESTRICT to, int64_t to_step) {
   const hn::Full128<float> d;
@@ -147,7 +146,7 @@ inline void transpose(const float* HWY_RESTRICT from, int64_t from_step, int64_t
   }
 }
 
-// Between a state as others see it, [K, V] with rows `step` apart, and panels of padded K and V; what pads is zero.
+// Convert between a row-major state [K, V] with row stride `step` and panels of padded K and V, with zero padding.
 inline void load_state(const float* from, int64_t step, int64_t K, int64_t V, int64_t padded_K, int64_t padded_V,
                        float* state) {
   std::memset(state, 0, static_cast<size_t>(padded_K * padded_V) * sizeof(float));

@@ -19,7 +19,7 @@
 namespace klab::kernels::cpu {
 namespace {
 
-// Products of many decays reach denormals, which cost a hundred times as much as zeros and mean the same.
+// Products of many decays become denormal. Denormals are a hundred times slower than zeros and just as negligible.
 class FlushDenormals {
  public:
 #if defined(__x86_64__)
@@ -79,7 +79,7 @@ void advise_large_pages([[maybe_unused]] void* memory, [[maybe_unused]] size_t b
   const auto address = reinterpret_cast<uintptr_t>(memory);
   const uintptr_t begin = (address + kLargePage - 1) / kLargePage * kLargePage;
   const uintptr_t end = (address + bytes) / kLargePage * kLargePage;
-  // Advice: where it cannot be followed, nothing is lost but time.
+  // Only a hint: the return value is ignored because failure only costs time.
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 #endif
 }

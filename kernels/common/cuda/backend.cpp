@@ -1,4 +1,4 @@
-// The library's one entry point: its table of kernels.
+// The library's only entry point: it returns the table of kernels.
 #include "kernels/common/cuda/backend.h"
 
 #include <c10/cuda/CUDAStream.h>
@@ -7,7 +7,7 @@
 namespace klab::kernels::cuda {
 namespace {
 
-constexpr int kOldest = 8, kNewest = 9;  // major numbers of the architectures that the kernels are compiled for
+constexpr int kOldest = 8, kNewest = 9;  // major compute capabilities that the kernels are compiled for
 
 std::string unsupported_reason(at::Device device) {
   if (!device.is_cuda()) return "the tensors are not on a CUDA device";
@@ -18,7 +18,7 @@ std::string unsupported_reason(at::Device device) {
   const bool built = (major == kOldest) || (major == kNewest && minor == 0);
   if (built) return "";
   return "this build has kernels for compute capability 8.x and 9.0, and the device has " + std::to_string(major) +
-         "." + std::to_string(minor) + "; add it to KLAB_CUDA_ARCHITECTURES and build again";
+         "." + std::to_string(minor) + "; add it to KLAB_CUDA_ARCHITECTURES and rebuild";
 }
 
 void* stream(at::Device device) { return c10::cuda::getCurrentCUDAStream(device.index()).stream(); }
@@ -30,7 +30,7 @@ const Backend built{.unsupported_reason = unsupported_reason, .stream = stream, 
 }  // namespace
 }  // namespace klab::kernels::cuda
 
-/// The table, or null for a caller that was built with another one.
+/// The table, or null if the caller was built for another version of it.
 extern "C" __attribute__((visibility("default"))) const klab::kernels::cuda::Backend* klab_cuda_backend(int version) {
   return version == klab::kernels::cuda::kBackendVersion ? &klab::kernels::cuda::built : nullptr;
 }

@@ -1,5 +1,5 @@
-// The CUDA kernels as a table of functions. They are a library of their own, which is loaded when a CUDA tensor comes;
-// so the rest of kernels/ is the same with and without CUDA, and tests can run the same kernels on an emulation.
+// The CUDA kernels as a table of functions. They are a separate library, loaded at the first call with a CUDA tensor.
+// So the rest of kernels/ is the same with and without CUDA, and tests can run the kernels in an emulation.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -34,7 +34,7 @@ namespace klab::kernels::cuda {
   X(latent_attention_workspace)
 
 struct Backend {
-  /// Why no kernel can take tensors of this device, or "".
+  /// Why the kernels cannot run on this device, or "".
   std::string (*unsupported_reason)(at::Device device) = nullptr;
   /// The device's current stream, a cudaStream_t.
   void* (*stream)(at::Device device) = nullptr;
@@ -44,14 +44,14 @@ struct Backend {
 #undef KLAB_CUDA_MEMBER
 };
 
-/// What the loaded library must have been built for: changes with the table or with what its functions take.
+/// The version that the loaded library must have. Change it with the table or the signatures of its functions.
 constexpr int kBackendVersion = 2;
 
-/// The table in use. Its functions are there once `unsupported_reason` of a CUDA device was "".
+/// The table in use. Its functions are null until `unsupported_reason` of a CUDA device returned "".
 const Backend& backend();
-/// Whether there is a library of CUDA kernels that loads, or a replacement.
+/// Whether the library of CUDA kernels can be loaded or has been replaced.
 bool available();
-/// A replacement, for tests; null: the library of this build again.
+/// Replaces the table, for tests; null restores the library of this build.
 void use_backend(const Backend* backend);
 
 }  // namespace klab::kernels::cuda

@@ -1,4 +1,4 @@
-// Every CUDA call goes through here: what failed, where, and CUDA's own words.
+// Error check for CUDA API calls.
 #pragma once
 
 #include <c10/util/Exception.h>
@@ -6,7 +6,8 @@
 
 namespace klab::kernels::cuda {
 
-/// Throws c10::Error that prints the expression. `KLAB_CUDA_CHECK(cudaGetLastError())` follows every launch.
+/// Throws c10::Error with CUDA's message, the expression and its location. Use `KLAB_CUDA_CHECK(cudaGetLastError())`
+/// after every launch.
 inline void throw_unless_success(cudaError_t status, const char* expression, const char* file, int line) {
   TORCH_CHECK(status == cudaSuccess, "CUDA: ", cudaGetErrorString(status), " (", cudaGetErrorName(status), ") from ",
               expression, " at ", file, ":", line);

@@ -1,9 +1,9 @@
-// The matrix products that the kernels are made of, once per format of their operands.
+// Tensor core products, as one policy class per operand format.
 //
-// A policy has: Element, what a number is in shared memory; Left and Right, fragments of a 16 x 16 left and a 16 x 8
-// right operand; pack(), two neighbouring numbers of a row; loads from rows in shared memory; multiply(). Sums are
-// float. Tiles of 16 x 8 sums, put side by side in twos, are a left operand again without a word between lanes: a state
-// held in sums goes from product to product in registers.
+// A policy has: Element, the type in shared memory; Left and Right, fragments of a 16 x 16 left and a 16 x 8 right
+// operand; pack(), for two adjacent elements of a row; loads from rows in shared memory; multiply(). Accumulators are
+// float. Two adjacent 16 x 8 accumulator tiles can be used as a left operand without any data exchange between lanes,
+// so a state held in accumulators stays in registers from product to product.
 #pragma once
 
 #include "kernels/common/cuda/platform.cuh"
@@ -12,18 +12,18 @@
 namespace klab::kernels::cuda {
 
 constexpr int kWarp = 32;
-/// Elements by which rows in shared memory are longer than their data, so that the lanes of a load meet different
-/// banks.
+/// Padding of rows in shared memory, in elements, which avoids bank conflicts.
 constexpr int kRowPadding = 8;
 
-/// 16 x 8 sums: of lane l, g = l / 4 and t = l % 4, the elements (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
+/// A 16 x 8 accumulator. Lane l, with g = l / 4 and t = l % 4, holds the elements (g, 2t), (g, 2t + 1), (g + 8, 2t),
+/// (g + 8, 2t + 1).
 struct Tile {
   float c[4];
 };
 
 __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x) % kWarp; }
 
-/// Two numbers next to each other.
+/// Two adjacent elements.
 struct alignas(8) Two {
   float x, y;
 };
@@ -53,7 +53,7 @@ struct Float16 {
 template <class Format>
 struct HalfOperand {
   static constexpr Dtype kDtype = Format::kDtype;
-  static constexpr bool kCoreMatrices = false;  // of a stage's tiles: see TileLayout
+  static constexpr bool kCoreMatrices = false;  // the layout of a stage's tiles, see TileLayout
   using Element = uint16_t;
   using Packed = uint32_t;
   struct Left {
@@ -68,7 +68,7 @@ struct HalfOperand {
   static __device__ __forceinline__ Element round(float x) { return static_cast<Element>(Format::pack(x, 0.0f)); }
   static __device__ __forceinline__ float widen(Element x) { return Format::unpack(x).x; }
 
-  /// Columns 0..7 and 8..15 of a left operand.
+  /// A left operand from its columns 0..7 and 8..15.
   static __device__ __forceinline__ Left left(const Tile& low, const Tile& high) {
     return {
         {pack(low.c[0], low.c[1]), pack(low.c[2], low.c[3]), pack(high.c[0], high.c[1]), pack(high.c[2], high.c[3])}};
@@ -113,9 +113,9 @@ struct HalfOperand {
 
 // --- Float32 ---
 
-/// Each number as the sum of two TF32 numbers, each product as three: exact to about 22 bits. A sum does not care for
-/// the order of its terms, so k is dealt to the lanes as sums lie in a Tile: 2t where the instruction says t, 2t + 1
-/// where it says t + 4.
+/// Float32 products by splitting each number into two TF32 numbers, with three TF32 products each: accurate to about 22
+/// bits. The order of the terms along k does not matter, so k is permuted to the layout of a Tile: index 2t where the
+/// instruction expects t, and 2t + 1 where it expects t + 4.
 struct SplitFloat32 {
   static constexpr Dtype kDtype = Dtype::float32;
   static constexpr bool kCoreMatrices = false;
@@ -210,7 +210,7 @@ struct SplitFloat32 {
   }
 };
 
-// --- Numbers outside ---
+// --- Global memory ---
 
 __device__ __forceinline__ float load_number(const void* data, Dtype dtype, int64_t at) {
   switch (dtype) {
@@ -228,7 +228,7 @@ __device__ __forceinline__ void store_number(void* data, Dtype dtype, int64_t at
   }
 }
 
-/// Two neighbouring numbers of a row; the caller knows that `at` is even and the row aligned to two elements.
+/// Two adjacent elements of a row; `at` must be even and the row aligned to two elements.
 __device__ __forceinline__ Two load_two(const void* data, Dtype dtype, int64_t at) {
   switch (dtype) {
     case Dtype::float32: {

@@ -1,7 +1,7 @@
-// What the kernels take of CUDA: its words for threads and memory, and the PTX instructions behind plain functions.
+// The CUDA features that the kernels use: threads, memory, and PTX instructions wrapped in functions.
 //
-// Nothing else here names an instruction, so that a second header of this name (tests/support/cuda_emulation) can run
-// the same kernels on the host. Fragments of matrices are those of PTX's mma.m16n8k16 and m16n8k8; of lane l,
+// The kernels use PTX only through this header, so that another header of the same name (tests/support/cuda_emulation)
+// can run them on the host. Matrix fragments have the layouts of PTX's mma.m16n8k16 and m16n8k8; for lane l,
 // g = l / 4 and t = l % 4.
 #pragma once
 
@@ -19,14 +19,14 @@ namespace klab::kernels::cuda {
 __device__ __forceinline__ void block_barrier() { __syncthreads(); }
 __device__ __forceinline__ void warp_barrier() { __syncwarp(); }
 
-/// Waits until `threads` threads, whole warps, have come to barrier `number` (1..15) by this or by barrier_arrive().
-/// A warp must be together when it comes to either.
+/// Waits until `threads` threads (whole warps) have arrived at named barrier `number` (1..15) by this function or
+/// barrier_arrive(). All threads of a warp must call it together.
 __device__ __forceinline__ void barrier_wait(int number, int threads) {
   __syncwarp();
   asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
-/// Comes to the barrier without waiting; what this thread wrote is there for those who wait.
+/// Arrives at the barrier without waiting; the writes of this thread become visible to the waiting threads.
 __device__ __forceinline__ void barrier_arrive(int number, int threads) {
   __threadfence_block();
   __syncwarp();
@@ -62,7 +62,7 @@ __device__ __forceinline__ float float16_to_float(uint16_t bits) {
 }
 __device__ __forceinline__ float as_float(uint32_t bits) { return __uint_as_float(bits); }
 __device__ __forceinline__ uint32_t as_bits(float x) { return __float_as_uint(x); }
-/// Rounded to the ten bits of mantissa that a TF32 product reads.
+/// Rounded to TF32 (ten mantissa bits).
 __device__ __forceinline__ float round_to_tf32(float x) {
   uint32_t bits;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
@@ -75,8 +75,8 @@ __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
-/// Four matrices of 8 x 8 16-bit numbers: lane l names row l % 8 of matrix l / 8 (16 bytes, aligned) and gets of each
-/// the elements [g][2t], [g][2t + 1]; transposed: [2t][g], [2t + 1][g].
+/// Loads four matrices of 8 x 8 16-bit numbers: lane l passes the address of row l % 8 of matrix l / 8 (16 bytes,
+/// aligned) and receives the elements [g][2t], [g][2t + 1] of each matrix; transposed: [2t][g], [2t + 1][g].
 __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -90,7 +90,7 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], const
                : "memory");
 }
 
-/// The fragment of one 8 x 8 matrix of 16-bit numbers to that of its transpose.
+/// Transposes the fragment of an 8 x 8 matrix of 16-bit numbers.
 __device__ __forceinline__ uint32_t transpose_matrix(uint32_t x) {
   uint32_t y;
   asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
@@ -108,7 +108,7 @@ __device__ __forceinline__ void multiply_float16(float (&c)[4], const uint32_t (
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
-/// c += a b, 16 x 8 += 16 x 8 times 8 x 8, of numbers rounded by round_to_tf32().
+/// c += a b, 16 x 8 += 16 x 8 times 8 x 8; a and b must be rounded by round_to_tf32().
 __device__ __forceinline__ void multiply_tf32(float (&c)[4], const float (&a)[4], const float (&b)[2]) {
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
@@ -116,25 +116,24 @@ __device__ __forceinline__ void multiply_tf32(float (&c)[4], const float (&a)[4]
         "r"(as_bits(b[1])));
 }
 
-// --- Products of warpgroups (sm_90a) --------------------------------------------------------------------------------
+// --- Warpgroup products, wgmma (sm_90a) -----------------------------------------------------------------------------
 
-/// A right operand of 16 x n 16-bit numbers in shared memory, made of core matrices of 8 x 16 bytes that lie one row
-/// after the other. Stored along k, [n][k]: a core matrix has 8 columns n and 8 k, `leading` is the step in bytes to
-/// the other 8 k, `stride` that to the next 8 columns. Stored across, [k][n]: it has 8 k and 8 columns n, `leading`
-/// leads to the other 8 k, `stride` to the next 8 columns.
+/// A right operand of 16 x n 16-bit numbers in shared memory, made of core matrices of 8 rows of 16 bytes, each
+/// contiguous. K-major, [n][k]: a core matrix has 8 columns n by 8 k. MN-major ("across"), [k][n]: it has 8 k by 8
+/// columns n. In both, `leading` is the offset in bytes to the other 8 k and `stride` the offset to the next 8 columns.
 struct SharedMatrix {
   const void* start;
   int leading, stride;
 };
 
-/// What this thread wrote to shared memory is there for products of warpgroups, behind a barrier.
+/// Makes the shared memory writes of this thread visible to wgmma after the next barrier.
 __device__ __forceinline__ void publish_to_warpgroups() {
 #ifdef KLAB_WARPGROUPS
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }
 
-/// Before the first product of a batch, and after registers of operands or sums were written otherwise.
+/// Needed before the first wgmma of a batch, and after other instructions wrote operand or accumulator registers.
 __device__ __forceinline__ void warpgroup_begin() {
 #ifdef KLAB_WARPGROUPS
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -153,7 +152,7 @@ __device__ __forceinline__ void warpgroup_wait() {
 #endif
 }
 
-/// After warpgroup_wait(): keeps the compiler from using sums earlier than that.
+/// Call after warpgroup_wait(): keeps the compiler from reading the accumulators before the wait.
 template <class Tile, int kTiles>
 __device__ __forceinline__ void warpgroup_done(Tile (&c)[kTiles]) {
 #pragma unroll
@@ -168,20 +167,20 @@ __device__ __forceinline__ uint64_t descriptor(const SharedMatrix& m) {
          static_cast<uint64_t>(m.stride >> 4) << 32;
 }
 
-/// c += a b for the four warps of a warpgroup, each with 16 rows of a and c; there after warpgroup_wait(). All warps of
-/// the warpgroup come together.
+/// c += a b for the four warps of a warpgroup, each with 16 rows of a and c; complete after warpgroup_wait(). All warps
+/// of the warpgroup must call it together.
 template <bool kBfloat16, bool kAcross, int kTiles, class Tile>
 __device__ __forceinline__ void multiply_warpgroup(Tile (&c)[kTiles], const uint32_t (&a)[4], const SharedMatrix& b) {
 #ifdef KLAB_WARPGROUPS
   wgmma::Instruction<kTiles, kBfloat16, kAcross>::run(c, a, descriptor(b));
 #else
-  __trap();  // compiled for an architecture without them; never launched there
+  __trap();  // this architecture has no wgmma; the kernel is never launched on it
 #endif
 }
 
 // --- Asynchronous copies --------------------------------------------------------------------------------------------
 
-/// 16 aligned bytes from global to shared memory, there after copies_wait(); zeros where `inside` is false.
+/// Copies 16 aligned bytes from global to shared memory, complete after copies_wait(); zeros if `inside` is false.
 __device__ __forceinline__ void copy_async(void* to_shared, const void* from_global, bool inside = true) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to_shared)), "l"(from_global),
                "r"(inside ? 16 : 0)
@@ -194,13 +193,12 @@ __device__ __forceinline__ void copies_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
-// --- Bulk copies (sm_90: the tensor memory accelerator)
-// ---------------------------------------------------------------
+// --- Bulk copies, TMA (sm_90) ---------------------------------------------------------------------------------------
 
-/// Counts the bytes of one round of bulk copies after another. Lies in shared memory, aligned to 8 bytes.
+/// An mbarrier that counts the bytes of bulk copies, round by round. In shared memory, aligned to 8 bytes.
 using Transfers = uint64_t;
 
-/// By one thread, before a barrier that all who use it pass.
+/// Initialises the mbarrier. Called by one thread, before a barrier of all threads that use it.
 __device__ __forceinline__ void transfers_begin(Transfers* transfers) {
 #ifdef KLAB_WARPGROUPS
   asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(transfers)) : "memory");
@@ -208,7 +206,7 @@ __device__ __forceinline__ void transfers_begin(Transfers* transfers) {
 #endif
 }
 
-/// By one thread, once a round: so many bytes will come.
+/// Sets the number of bytes of this round. Called by one thread, once per round.
 __device__ __forceinline__ void transfers_expect(Transfers* transfers, int bytes) {
 #ifdef KLAB_WARPGROUPS
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(transfers)), "r"(bytes)
@@ -216,7 +214,7 @@ __device__ __forceinline__ void transfers_expect(Transfers* transfers, int bytes
 #endif
 }
 
-/// `bytes` from global to shared memory by the copy engine: all three multiples of 16.
+/// Copies `bytes` from global to shared memory with TMA; both addresses and `bytes` are multiples of 16.
 __device__ __forceinline__ void copy_bulk(void* to_shared, const void* from_global, int bytes, Transfers* transfers) {
 #ifdef KLAB_WARPGROUPS
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
@@ -226,7 +224,7 @@ __device__ __forceinline__ void copy_bulk(void* to_shared, const void* from_glob
 #endif
 }
 
-/// Waits until all bytes of round `round` (0, 1, ..; no later one has begun) are there.
+/// Waits until all bytes of round `round` (0, 1, ..; no later round may have begun) have arrived.
 __device__ __forceinline__ void transfers_wait(Transfers* transfers, int round) {
 #ifdef KLAB_WARPGROUPS
   asm volatile(
@@ -241,7 +239,7 @@ __device__ __forceinline__ void transfers_wait(Transfers* transfers, int round) 
 
 using Stream = cudaStream_t;
 
-/// Runs `kernel` on a grid of blocks of `threads` threads, asynchronously. Throws c10::Error with CUDA's own words.
+/// Launches `kernel` on a grid of blocks of `threads` threads, asynchronously. Throws c10::Error with CUDA's message.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared_bytes, Stream stream,
             const Arguments&... arguments) {
@@ -254,7 +252,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared
   KLAB_CUDA_CHECK(cudaGetLastError());
 }
 
-/// Whether the current device has products of warpgroups: compute capability 9.0, and no later one.
+/// Whether the current device supports wgmma: only compute capability 9.0 does.
 inline bool has_warpgroups() {
   int device = 0, major = 0, minor = 0;
   KLAB_CUDA_CHECK(cudaGetDevice(&device));

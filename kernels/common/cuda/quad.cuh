@@ -1,7 +1,7 @@
-// Four neighbouring numbers of a row at once, as kernels that are bound by memory read and write them.
+// Loads and stores of four adjacent elements of a row, for memory-bound kernels.
 //
-// A read gives bits, which are widened later: where the dtype or the end of a row decide about the kind of a read, all
-// reads can still be under way before the first number is needed.
+// A load returns the raw bits, which are converted to float later. So all loads can be in flight before the first value
+// is used, even if the dtype or the end of the row selects the kind of load.
 #pragma once
 
 #include <type_traits>
@@ -14,7 +14,7 @@ struct alignas(16) Quad {
   float x[4];
 };
 
-/// Four numbers of 16 bits as they are stored.
+/// Four 16-bit elements as stored in memory.
 template <Dtype kDtype>
 struct alignas(8) QuadBits {
   using Element = uint16_t;
@@ -43,7 +43,7 @@ struct alignas(16) QuadBits<Dtype::float32> {
   static __device__ __forceinline__ QuadBits narrow(const Quad& q) { return {{q.x[0], q.x[1], q.x[2], q.x[3]}}; }
 };
 
-/// Numbers `at` .. `at` + 3 of a row of `width`, zeros beyond it. `whole`: quads lie inside the row and are aligned.
+/// Elements `at` .. `at` + 3 of a row of `width`, zeros beyond it. `whole`: every quad is inside the row and aligned.
 template <Dtype kDtype>
 __device__ __forceinline__ QuadBits<kDtype> load_quad(const void* row, int at, int width, bool whole) {
   using Bits = QuadBits<kDtype>;
@@ -74,7 +74,7 @@ __device__ __forceinline__ void store_quad(void* row, int at, int width, bool wh
   }
 }
 
-/// Row `row` of rows that are `step` numbers apart.
+/// Pointer to row `row` of rows with stride `step`, in elements.
 template <Dtype kDtype>
 __device__ __forceinline__ const void* row_of(const void* data, int64_t row, int64_t step) {
   return static_cast<const typename QuadBits<kDtype>::Element*>(data) + row * step;
@@ -84,7 +84,7 @@ __device__ __forceinline__ void* row_of(void* data, int64_t row, int64_t step) {
   return static_cast<typename QuadBits<kDtype>::Element*>(data) + row * step;
 }
 
-/// Whether every quad of these rows can be read at once. Absent rows can.
+/// Whether every quad of these rows can be read with one load. True for absent rows.
 inline bool quads_are_whole(const void* data, Dtype dtype, int64_t width, int64_t step) {
   const uintptr_t bytes = dtype == Dtype::float32 ? 16 : 8;
   return data == nullptr || (reinterpret_cast<uintptr_t>(data) % bytes == 0 && width % 4 == 0 && step % 4 == 0);

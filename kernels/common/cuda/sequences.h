@@ -1,4 +1,4 @@
-// Where sequences lie in [B, T] rows.
+// The positions of sequences in a batch [B, T].
 #pragma once
 
 #include <cstdint>
@@ -9,14 +9,14 @@ namespace klab::kernels::cuda {
 struct Sequences {
   int64_t count;                     ///< N
   int64_t tokens;                    ///< T
-  const int64_t* offsets = nullptr;  ///< [N + 1] in device memory, rising from 0 to T; null: every row is a sequence
+  const int64_t* offsets = nullptr;  ///< [N + 1] in device memory, increasing from 0 to T; null: a sequence per row
 };
 
 struct SequenceSpan {
   int64_t row, start, length;
 };
 
-/// Where there are offsets, only for the device.
+/// Device only if there are offsets, because they are in device memory.
 constexpr SequenceSpan span_of(const Sequences& s, int64_t sequence) {
   if (s.offsets == nullptr) return {sequence, 0, s.tokens};
   return {0, s.offsets[sequence], s.offsets[sequence + 1] - s.offsets[sequence]};

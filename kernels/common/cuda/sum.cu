@@ -1,4 +1,4 @@
-// A block has 32 columns. Its warps share the parts among them, each adds up its own, the first one adds up theirs.
+// A block sums 32 columns. Each warp sums a subset of the parts, then the first warp sums the results of all warps.
 #include "kernels/common/cuda/sum.h"
 
 #include "kernels/common/cuda/operand.cuh"

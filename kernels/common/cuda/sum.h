@@ -1,11 +1,11 @@
-// The last step of every gradient that all rows share.
+// The last step of gradients that are summed over all rows: the sum of partial sums.
 #pragma once
 
 #include <cstdint>
 
 namespace klab::kernels::cuda {
 
-/// sum [width] of parts [count, width], all in device memory: the same bits whenever `count` is the same.
+/// sum [width] of parts [count, width], all in device memory. Deterministic: bitwise the same for the same `count`.
 void sum_parts(const float* parts, int64_t count, int64_t width, float* sum, void* stream);
 
 }  // namespace klab::kernels::cuda

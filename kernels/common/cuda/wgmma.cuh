@@ -1,5 +1,5 @@
-// The wgmma instruction for sums of 16 to 128 columns: the assembler wants every register by its number. Right operands
-// of 16 and 32 columns are stored along k, those of 64 and 128 across it.
+// The wgmma instruction for accumulators of 16 to 128 columns: inline assembly has to list every register. Right
+// operands of 16 and 32 columns are K-major, those of 64 and 128 columns MN-major ("across").
 #pragma once
 
 #include <cuda_runtime.h>
@@ -13,7 +13,7 @@
 #ifdef KLAB_WARPGROUPS
 namespace klab::kernels::cuda::wgmma {
 
-/// The instruction for 8 kTiles columns; its sums are tiles side by side.
+/// The instruction for 8 kTiles columns; its accumulators are adjacent tiles.
 template <int kTiles, bool kBfloat16, bool kAcross>
 struct Instruction;
 
@@ -23,7 +23,7 @@ struct Instruction;
 #define KLAB_TILES_8(n) KLAB_TILES_4(n), KLAB_TILES_4(n + 4)
 #define KLAB_TILES_16(n) KLAB_TILES_8(n), KLAB_TILES_8(n + 8)
 
-// Registers by their places among the operands: those of the sums, then four of a, then the descriptor of b.
+// Registers by operand number: first the accumulators, then four of a, then the descriptor of b.
 #define KLAB_SUMS_8 "%0, %1, %2, %3, %4, %5, %6, %7"
 #define KLAB_SUMS_16 KLAB_SUMS_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
 #define KLAB_SUMS_32 KLAB_SUMS_16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"

@@ -1,4 +1,4 @@
-// A thread has four channels, whose parameters it keeps, and walks over tokens.
+// Each thread handles four channels, keeps their parameters in registers and loops over tokens.
 #include "kernels/kda_gate/cuda/kda_gate.h"
 
 #include "kernels/common/cuda/activations.cuh"
@@ -9,7 +9,7 @@ namespace klab::kernels::cuda {
 namespace {
 
 constexpr int kGateThreads = 128;
-constexpr int kTokensAtOnce = 2;  // that a thread reads before it needs the first
+constexpr int kTokensAtOnce = 2;  // tokens that a thread loads before it uses the first
 constexpr int kBlocksPerMultiprocessor = 8;
 
 // Threads across the channels (a power of two) and along the tokens.
@@ -18,7 +18,7 @@ struct GateGrid {
   int64_t blocks_across, blocks_along;
 
   constexpr int along() const { return kGateThreads / across; }
-  // Threads that walk over the same channels.
+  // The number of threads that share the same channels and divide the tokens among them.
   constexpr int64_t walks() const { return blocks_along * along(); }
 };
 
@@ -26,10 +26,10 @@ struct GateTask {
   KdaGateProblem p;
   GateGrid grid{};
   bool whole = false;          // quads of all rows are aligned
-  float* g = nullptr;          // of the forward pass
-  const float* d_g = nullptr;  // of the backward pass, as are all that follow
+  float* g = nullptr;          // forward pass only
+  const float* d_g = nullptr;  // this and the following: backward pass only
   void* d_raw = nullptr;
-  float* parts = nullptr;  // [walks, 2, H, K] of d_parameters, null where they are not wanted
+  float* parts = nullptr;  // partial sums of d_parameters, [walks, 2, H, K], or null
 };
 
 struct GateChannels {
@@ -50,7 +50,7 @@ __device__ Gated gate(const KdaGateProblem& p, float raw, float rate, float bias
   return {p.lower_bound * s, slope * rate, slope * rate * x};
 }
 
-// Where a thread stands.
+// The tokens of a thread, first + n step, and its channels.
 struct Walk {
   int channel;  // the first of four
   int64_t first, step;

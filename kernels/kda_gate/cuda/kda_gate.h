@@ -1,5 +1,5 @@
-// The gate of kernels/kda_gate/kda_gate.h on CUDA. Between kda_gate_cuda.cpp and the kernels: plain pointers to device
-// memory, no ATen. Nothing here synchronises or allocates.
+// The gate of kernels/kda_gate/kda_gate.h on CUDA. Takes plain pointers to device memory, without ATen. Neither
+// synchronises nor allocates.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace klab::kernels::cuda {
 
-/// Tokens of H heads with K channels each, or one (K = 1: a gate per head).
+/// H heads with K channels each; K = 1 for one gate per head.
 struct KdaGateProblem {
   int64_t tokens, H, K;
   const void* raw;       ///< [tokens, H, K], contiguous
@@ -25,9 +25,10 @@ struct KdaGateProblem {
 /// g [tokens, H, K] in float32.
 void kda_gate_forward(const KdaGateProblem& problem, float* g, void* stream);
 
-/// From the gradient of g [tokens, H, K]: d_raw in raw's dtype, and unless it is null `d_parameters` [2, H, K], first
-/// that of dt_bias, then that of A_log for each channel, which the caller adds up. `workspace` as large as asked for
-/// below, for d_parameters. The same bits in every run on one device.
+/// From the gradient d_g [tokens, H, K] float32: d_raw in raw's dtype, and unless it is null `d_parameters` [2, H, K],
+/// the gradient of dt_bias and then that of A_log per channel, which the caller sums over channels. `workspace`, needed
+/// for d_parameters, has kda_gate_backward_workspace() bytes. Deterministic: bitwise the same in every run on one
+/// device.
 void kda_gate_backward(const KdaGateProblem& problem, const float* d_g, void* d_raw, float* d_parameters,
                        void* workspace, void* stream);
 size_t kda_gate_backward_workspace(const KdaGateProblem& problem);

@@ -1,10 +1,10 @@
-// Two rounds over the chosen experts: hidden activations from gate and up, then down. The first is cut along the hidden
-// width of each expert, the second along the width of the model, where a task adds up all experts of its columns, so
-// that neither needs another round to join its results.
+// Two parallel passes over the chosen experts: hidden activations from gate and up, then down. The tasks of the first
+// pass split the hidden width of each expert. Those of the second split the width of the model and sum all experts of
+// their columns, so that neither pass needs a reduction between tasks.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/linear/cpu/experts.cpp"
 #include "kernels/common/cpu/targets.h"
-// Before all that is compiled once per instruction set:
+// Must come before the headers that are compiled once per instruction set:
 #include "hwy/foreach_target.h"
 #include "kernels/common/cpu/workers.h"
 #include "kernels/linear/cpu/experts.h"
@@ -21,7 +21,7 @@ int64_t widest(const ExpertsProblem& p) {
   return width;
 }
 
-// x, hidden activations of each slot and sums of each token, in float32.
+// Float32 buffers: x, the hidden activations of each slot, and the sums of each token.
 struct Space {
   int64_t x_step, hidden_step;
   float *x, *hidden, *y;
@@ -36,7 +36,7 @@ struct Task {
   int64_t first;  // hidden row
 };
 
-// Gate and up together; a chosen expert is one of several, whose tasks keep the threads busy.
+// A task computes the same rows of gate and up. At most a stripe: the tasks of several experts keep all threads busy.
 int64_t hidden_rows_per_task(const ExpertVisit& visit) { return HWY_MIN(kStripe, rows_per_task(visit.expert->gate)); }
 
 std::vector<Task> hidden_tasks(const ExpertsProblem& p) {
@@ -57,7 +57,7 @@ HWY_INLINE void activate(const float* gate, const float* up, int64_t count, floa
   }
 }
 
-// A vector beyond a row's end would read what nobody wrote.
+// Zeros the rest of the last vector, so that no uninitialised memory is read.
 HWY_INLINE void clear_rest(float* sums, int64_t rows, int64_t count) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t n = count; n < round_up(count, kLanes); ++n) sums[r * kSums + n] = 0;
@@ -147,7 +147,7 @@ void experts(const ExpertsProblem& p, float* workspace) {
   const std::vector<Task> tasks = hidden_tasks(p);
   run_tasks(static_cast<int64_t>(tasks.size()),
             [&](int64_t task) { hidden_rows(p, space, tasks[static_cast<size_t>(task)]); });
-  // All experts' rows of a task together: narrower strips than a single weight would want.
+  // A task reads the rows of all experts, so its strip is narrower than it would be for a single weight.
   const int64_t strip = 32;
   run_tasks((p.D + strip - 1) / strip,
             [&](int64_t task) { output_columns(p, space, task * strip, HWY_MIN(strip, p.D - task * strip)); });

@@ -1,7 +1,8 @@
-// Dot products of a few rows of float32 with rows of a weight of any type, the weight read once.
+// Dot products of a few float32 rows with the rows of a weight of any type. The weight is read once.
 //
-// Each dot product is one vector of partial sums along K and one fixed sum over its lanes, whatever the tile that it is
-// computed in: so tiles may follow the number of rows, and tasks the number of threads, without changing a bit.
+// Every dot product accumulates along K into one vector and then reduces its lanes in a fixed order, in every tile
+// shape. So the tile shape may depend on the number of rows, and the tasks on the number of threads, without changing
+// a bit of the results.
 #if defined(KLAB_KERNELS_CPU_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef KLAB_KERNELS_CPU_PRODUCTS_INL_H_
 #undef KLAB_KERNELS_CPU_PRODUCTS_INL_H_
@@ -17,19 +18,19 @@ HWY_BEFORE_NAMESPACE();
 namespace klab::kernels::cpu {
 namespace HWY_NAMESPACE {
 
-constexpr int64_t kStripe = 64;          // rows of the weight whose results are gathered before they go on
+constexpr int64_t kStripe = 64;          // weight rows (a stripe) whose results are buffered together
 constexpr int64_t kGroup = 16;           // rows of x that share one pass over a stripe
-constexpr int64_t kSums = kStripe + 16;  // from row to row of the results: sums are stored four at a time
-constexpr int64_t kPartFloats = 8192;    // of all rows of x: a part of K that stays in the first-level cache
-constexpr int64_t kLeadBytes = 8192;     // how far ahead of its use the weight is asked for, at least
-constexpr int64_t kLine = 64;            // of a cache, in bytes
-// Of the weight, per task: long streams are read faster, but small matrices are to keep all threads busy too.
+constexpr int64_t kSums = kStripe + 16;  // row stride of the result buffer: sums are stored four at a time
+constexpr int64_t kPartFloats = 8192;    // floats of x, over all rows, in one block of K: they stay in the L1 cache
+constexpr int64_t kLeadBytes = 8192;     // minimum prefetch distance on the weight
+constexpr int64_t kLine = 64;            // cache line in bytes
+// Bytes of the weight per task: long streams read faster, but small matrices must still give every thread work.
 constexpr int64_t kLeastTaskBytes = 64 * 1024, kMostTaskBytes = 256 * 1024, kTasksPerThread = 4;
 
 constexpr int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
-// From row to row of a float32 copy of rows of `width`: whole vectors, but no power of two, so that the rows of a tile
-// do not share the sets of the first-level cache.
+// Row stride of a float32 copy of rows of `width`: whole vectors, but not a power of two, so that the rows of a tile do
+// not map to the same L1 cache sets.
 constexpr int64_t row_step(int64_t width) { return round_up(width, 32) + 16; }
 
 struct BFloat16 {
@@ -52,18 +53,18 @@ HWY_INLINE int64_t bytes_of(WeightType type) {
   return type == WeightType::float32 ? 4 : type == WeightType::int8 ? 1 : 2;
 }
 
-// A part of K that a tile covers.
+// The block of K that a tile covers.
 struct Part {
   int64_t length;
-  bool first, last;  // of K's parts
+  bool first, last;  // whether it is the first or the last block of K
 };
 
-// Lines of the weight that are needed later, some of which each step of a tile asks for: the processor's own
-// prefetching does not keep up with rows that end after one or two thousand bytes.
+// Software prefetch of the weight, a few cache lines per step of a tile: the hardware prefetcher does not keep up with
+// rows that end after one or two thousand bytes.
 struct Ahead {
   const char* at = nullptr;
-  int64_t lines = 1;             // 1, 2 or 4, of each step over one line of a row
-  int64_t apart = 0, shift = 0;  // bytes from one of them to the next, and from step to step
+  int64_t lines = 1;             // 1, 2 or 4 lines prefetched per step; a step covers one line of a row
+  int64_t apart = 0, shift = 0;  // bytes between these lines, and from step to step
   HWY_INLINE void step() {
     __builtin_prefetch(at);
     if (lines > 1) __builtin_prefetch(at + apart);
@@ -75,9 +76,9 @@ struct Ahead {
   }
 };
 
-// x_r . w_c for kRows rows and kWeights (2 or 4) rows of the weight, over one part of K. Partial sums wait in `carry`
-// from part to part; at the last one four numbers are written per row of `out`, those beyond kWeights of no meaning.
-// x is zero from K up to whole vectors.
+// x_r . w_c for kRows rows of x and kWeights (2 or 4) rows of the weight, over one block of K. `carry` holds the
+// partial sums between blocks. The last block writes four elements per row of `out`; those beyond kWeights are
+// meaningless. x is zero-padded from K to a whole number of vectors.
 template <int kRows, int kWeights, class T>
 HWY_INLINE void dot_tile(const float* const* HWY_RESTRICT x, const T* const* HWY_RESTRICT w, const Part& part,
                          Ahead& ahead, float* HWY_RESTRICT carry, float* const* HWY_RESTRICT out) {
@@ -109,7 +110,7 @@ HWY_INLINE void dot_tile(const float* const* HWY_RESTRICT x, const T* const* HWY
     for (int64_t i = 0; i < kStep; i += kLanes) step(k + i);
   }
   for (; k + kLanes <= part.length; k += kLanes) step(k);
-  if (k < part.length) {  // through a buffer: nothing beyond the row may be read
+  if (k < part.length) {  // through a buffer, so as not to read beyond the row
     Vec weights[kWeights];
     for (int c = 0; c < kWeights; ++c) {
       HWY_ALIGN T rest[kLanes] = {};
@@ -130,7 +131,7 @@ HWY_INLINE void dot_tile(const float* const* HWY_RESTRICT x, const T* const* HWY
   }
 }
 
-// A tile for `rows` <= kRows rows of x and four of the weight: the last row of x stands for those that are missing.
+// A tile of `rows` <= kRows rows of x and four rows of the weight. The last row of x is repeated up to kRows.
 template <int kRows, int kWeights, class T>
 HWY_INLINE void dots_of_rows(const float* const* x, int64_t rows, int64_t k, const T* const* w, const Part& part,
                              Ahead& ahead, float* carry, float* out) {
@@ -157,14 +158,14 @@ struct Stripe {
 
   const T* at(int64_t n, int64_t k) const { return data + n * step + k; }
 
-  // What follows the four rows from n on in the part of `length` from k on; `passes` tiles share the asking.
+  // The prefetch for the rows after [n, n + 4) in the block [k, k + length) of K; `passes` tiles divide it among them.
   Ahead ahead(int64_t n, int64_t k, int64_t length, int64_t passes) const {
     constexpr int64_t kSize = static_cast<int64_t>(sizeof(T));
     const int64_t later = n + round_up((kLeadBytes + length * kSize - 1) / (length * kSize), 4);
     const T* next = at(later, k);
     if (later >= count) next = k + length < K ? at(later - count, k + length) : at(later, 0);
     Ahead ahead{reinterpret_cast<const char*>(next), passes == 1 ? 4 : passes == 2 ? 2 : 1};
-    const bool in_one_piece = length == K && step == K;  // in the order of memory, which reads best
+    const bool in_one_piece = length == K && step == K;  // contiguous in memory, which reads fastest
     ahead.apart = in_one_piece ? kLine : step * kSize;
     ahead.shift = in_one_piece ? kLine * ahead.lines : kLine;
     return ahead;
@@ -183,7 +184,7 @@ HWY_NOINLINE void dots_of_type(const WeightMatrix& weight, int64_t first, int64_
     const Part part{HWY_MIN(part_length, K - k), k == 0, k + part_length >= K};
     for (int64_t n = 0; n < count; n += 4) {
       const T* w[4];
-      for (int64_t c = 0; c < 4; ++c) w[c] = stripe.at(HWY_MIN(n + c, count - 1), k);  // the last row for missing ones
+      for (int64_t c = 0; c < 4; ++c) w[c] = stripe.at(HWY_MIN(n + c, count - 1), k);  // repeats the last row
       const Ahead all_ahead = stripe.ahead(n, k, part.length, (rows + kMost - 1) / kMost);
       for (int64_t row = 0; row < rows; row += kMost) {
         const int64_t some = HWY_MIN(kMost, rows - row);
@@ -204,7 +205,7 @@ HWY_NOINLINE void dots_of_type(const WeightMatrix& weight, int64_t first, int64_
   }
 }
 
-// out[r kSums + n] = x_r . weight_(first + n) for n < count <= kStripe and rows <= kGroup; x_r as dot_tile() wants it.
+// out[r kSums + n] = x_r . weight_(first + n) for n < count <= kStripe and rows <= kGroup; x_r padded as in dot_tile().
 inline void dots(const WeightMatrix& weight, int64_t first, int64_t count, const float* const* x, int64_t rows,
                  float* out) {
   switch (weight.type) {
@@ -219,7 +220,7 @@ inline void dots(const WeightMatrix& weight, int64_t first, int64_t count, const
   }
 }
 
-// How many of a weight's rows one task takes: whole vectors of results. The cut changes no bit.
+// Weight rows per task, a multiple of 16. The split does not change a bit of the results.
 inline int64_t rows_per_task(const WeightMatrix& weight) {
   const int64_t row_bytes = HWY_MAX(1, weight.K * bytes_of(weight.type));
   const int64_t share = weight.N * row_bytes / (kTasksPerThread * threads());

@@ -1,8 +1,8 @@
-// A task takes some rows of the weight and multiplies them with all rows of x, a group at a time.
+// A task multiplies a range of the weight's rows with all rows of x, in groups of kGroup rows.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/linear/cpu/products.cpp"
 #include "kernels/common/cpu/targets.h"
-// Before all that is compiled once per instruction set:
+// Must come before the headers that are compiled once per instruction set:
 #include "hwy/foreach_target.h"
 #include "kernels/common/cpu/workers.h"
 #include "kernels/linear/cpu/products-inl.h"
@@ -13,13 +13,13 @@ namespace klab::kernels::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-// The rows of x as the tiles want them: where they lie, or a copy.
+// The rows of x as padded float32, in place or as a copy.
 struct Floats {
   const float* data;
   int64_t step;
 };
 
-// In this thread's scratch memory: the tasks must not ask for any.
+// Uses this thread's scratch memory, so the tasks must not call scratch().
 Floats floats_of(const ProductProblem& p) {
   const int64_t K = p.weight.K, step = row_step(K);
   if (p.rows == 1 && p.x.dtype == Dtype::float32 && K % kLanes == 0) return {static_cast<const float*>(p.x.data), 0};

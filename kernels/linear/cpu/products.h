@@ -1,4 +1,4 @@
-// Products of few rows with a weight, bound by reading the weight: what a decoded token costs.
+// CPU kernel for the product of a few rows with a weight (decode), bound by the memory bandwidth of reading the weight.
 #pragma once
 
 #include <cstdint>
@@ -9,24 +9,24 @@ namespace klab::kernels::cpu {
 
 enum class WeightType : uint8_t { float32, bfloat16, float16, int8 };
 
-/// A weight [N, K] whose rows are contiguous, at any address, as in a mapped file.
+/// A weight [N, K] whose rows are contiguous; no alignment is required, as in a memory-mapped file.
 struct WeightMatrix {
   const void* data = nullptr;
-  const float* scale = nullptr;  ///< [N], of int8 weights alone: row n stands for scale[n] times its integers
+  const float* scale = nullptr;  ///< [N], int8 weights only: row n is scale[n] times its integers
   int64_t N = 0, K = 0;
-  int64_t step = 0;  ///< from row to row, in elements
+  int64_t step = 0;  ///< row stride in elements
   WeightType type = WeightType::float32;
 };
 
 struct ProductProblem {
   int64_t rows = 0;
-  Rows x;  ///< [rows, K], by `batch`
+  Rows x;  ///< [rows, K], row stride `batch`
   WeightMatrix weight;
-  MutableRows y;  ///< [rows, N], by `batch`
+  MutableRows y;  ///< [rows, N], row stride `batch`
 };
 
-/// y = x weight^T with sums in float32; denormals count as zero. A row's bits depend on that row and the weight alone:
-/// neither on the rows beside it nor on the number of threads.
+/// y = x weight^T, accumulated in float32, denormals flushed to zero. The bits of a row of y depend only on that row of
+/// x and the weight, not on the other rows or the number of threads.
 void product(const ProductProblem& problem);
 
 }  // namespace klab::kernels::cpu

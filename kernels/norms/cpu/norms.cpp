@@ -1,7 +1,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/norms/cpu/norms.cpp"
 #include "kernels/common/cpu/targets.h"
-// Before all that is compiled once per instruction set:
+// Must come before the headers that are compiled once per instruction set:
 #include "hwy/foreach_target.h"
 #include "kernels/common/cpu/simd-inl.h"
 #include "kernels/common/cpu/workers.h"
@@ -12,7 +12,7 @@ namespace klab::kernels::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-// Rows in float32, padded with zeros; all in one piece of scratch memory.
+// Zero-padded float32 rows, in one block of scratch memory.
 struct Space {
   int64_t padded;
   float *weight, *x, *gate, *y, *d_weight;
@@ -75,7 +75,7 @@ void backward_rows(const NormProblem& p, int64_t first, int64_t last, const Rows
     load_rows(p, row, space);
     load_row(d_y, d_y.offset(row, 0, 0), p.D, space.padded, space.y);
     const Vec scale = broadcast(scale_of(p, space));
-    Vec along = zero();  // sum of the normed x times its gradient
+    Vec along = zero();  // dot product of the normalised x and its gradient
     for (int64_t d = 0; d < space.padded; d += kLanes) {
       const Vec normed = hn::Mul(load(space.x + d), scale), weight = load(space.weight + d);
       Vec gradient = load(space.y + d);

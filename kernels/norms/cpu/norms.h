@@ -1,4 +1,4 @@
-// RMSNorm with a gate on the CPU, forward and backward. Between norms.cpp and the kernel.
+// CPU kernels of gated RMSNorm, forward and backward.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace klab::kernels::cpu {
 
-/// Rows that one task takes, whose share of the weight's gradient it adds up.
+/// Rows per task. Each task writes its own partial sum of the weight's gradient.
 constexpr int64_t kNormRows = 64;
 
 void gated_rms_norm_forward(const NormProblem& problem, const MutableRows& y);

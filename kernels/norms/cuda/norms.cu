@@ -1,6 +1,6 @@
-// One warp per row up to 256 wide, as heads are, or one block per row: x is read once and kept in registers between the
-// sum and the scaling, so that both passes stand at what memory can deliver. Rows wider than a block keeps are cut into
-// panels, one per block, each of which reads all of the row for its sums.
+// One warp per row for rows up to 256 wide (as heads are), else one block per row: x is read once and kept in registers
+// between the sum and the scaling, so forward and backward run at memory bandwidth. Rows that do not fit the registers
+// of a block are split into panels, one per block, and each block reads the whole row for the sums.
 #include "kernels/norms/cuda/norms.h"
 
 #include "kernels/common/cuda/activations.cuh"
@@ -11,18 +11,18 @@ namespace klab::kernels::cuda {
 namespace {
 
 constexpr int kNormWarps = 8, kNormThreads = kNormWarps * kWarp;
-constexpr int kBlocksPerMultiprocessor = 4;  // of the backward pass, whose blocks walk over rows
+constexpr int kBlocksPerMultiprocessor = 4;  // in the backward pass, whose blocks loop over rows
 
 struct NormTask {
   NormProblem p;
-  MutableRows y{};  // of the forward pass
-  Rows d_y{};       // of the backward pass, as are d and parts
+  MutableRows y{};  // forward pass only
+  Rows d_y{};       // this, d and parts: backward pass only
   NormGradients d{};
-  float* parts = nullptr;  // [blocks, D] of d.weight, null where it is not wanted
+  float* parts = nullptr;  // partial sums of d.weight, [blocks, D], or null
   bool whole = false;      // quads of all rows are aligned
 };
 
-// How a row lies on threads.
+// The distribution of a row over threads.
 template <int kRowWarps>
 struct Lie {
   static constexpr int kKept = kRowWarps == 1 ? 2 : 4;  // quads per thread
@@ -33,7 +33,7 @@ struct Lie {
   static __device__ int64_t first_row() {
     return static_cast<int64_t>(blockIdx.x) * kRows + static_cast<int>(threadIdx.x) / kThreads;
   }
-  // Of the panel, this thread's quad i.
+  // First column of this thread's i-th quad in the panel.
   static __device__ int column(int i) { return static_cast<int>(blockIdx.y) * kPanel + i * kStep + thread() * 4; }
 
   // Calls `take` with the columns of this thread's quads in other panels.
@@ -45,7 +45,7 @@ struct Lie {
     }
   }
 
-  // The sum over a row's threads, for all of them.
+  // The sum over a row's threads, returned to all of them.
   static __device__ float sum(float x) {
 #pragma unroll
     for (int step = kWarp / 2; step > 0; step /= 2) x += shuffle_xor(x, step);
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(kNormThreads) forward_kernel(const NormTask ta
   const NormProblem& p = task.p;
   const int width = static_cast<int>(p.D);
   const int64_t row = L::first_row();
-  if (row >= p.rows) return;  // all threads of a row leave together
+  if (row >= p.rows) return;  // the same for all threads of a row
   const void* const x_row = row_of<kDtype>(p.x.data, row, p.x.batch);
   const void* const gate_row = row_of<kDtype>(p.gate.data, row, p.gate.batch);
   void* const y_row = row_of<kDtype>(task.y.data, row, task.y.batch);
@@ -150,7 +150,7 @@ struct Backward {
 
   __device__ Bits load(const void* row, int column) const { return load_quad<kDtype>(row, column, width, task.whole); }
 
-  // u: what comes back through weight and gate.
+  // u: the gradient of the normalised row.
   __device__ Quad through(const Quad& d_y, const Quad& gate, int column) const {
     const Quad weight = load_weight(task, column);
     Quad u;
@@ -205,7 +205,7 @@ struct Backward {
     store_quad<kDtype>(row_of<kDtype>(task.d.gate.data, row, task.d.gate.batch), column, width, task.whole, d_gate);
   }
 
-  // The block's share of the weight's gradient.
+  // Writes the block's partial sum of the weight's gradient.
   __device__ void write_part(const Quad (&d_weight)[L::kKept]) const {
     float* const part = task.parts + static_cast<int64_t>(blockIdx.x) * p.D;
     if constexpr (kRowWarps > 1) {

@@ -1,5 +1,5 @@
-// Norms over the last dimension on CUDA: RMSNorm, with a gate or without, and the L2 norm. Between norms_cuda.cpp and
-// the kernels: plain pointers to device memory, no ATen. Nothing here synchronises or allocates.
+// CUDA kernels for norms over the last dimension: RMSNorm, with a gate or without, and the L2 norm. They take plain
+// pointers to device memory, without ATen, and neither synchronise nor allocate.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +8,10 @@
 
 namespace klab::kernels::cuda {
 
-/// x, gate and what is written in their shape have one dtype. Any width.
+/// x, gate, y and the gradients of x and gate have one dtype. Any width D.
 void norm_forward(const NormProblem& problem, const MutableRows& y, void* stream);
 
-/// `workspace` as large as asked for below. The same bits in every run on one device.
+/// `workspace` has norm_backward_workspace() bytes. Deterministic: bitwise the same in every run on one device.
 void norm_backward(const NormProblem& problem, const Rows& d_y, const NormGradients& gradients, void* workspace,
                    void* stream);
 size_t norm_backward_workspace(const NormProblem& problem);

@@ -1,6 +1,7 @@
-// Backwards through a chunk's decays: from the gradients of its decayed rows, columns and pairs to those of q, k, a, b
-// and of the log-decay. The chains of chunk-inl.h are walked in reverse, so here too no two sums are ever subtracted:
-// the gradient of a gate is the sum over just those products that its token lies between.
+// Backward pass through a chunk's decays: from the gradients of its decayed rows, columns and pairs to those of q, k,
+// a, b and the log-decay. The running products of chunk-inl.h are traversed in reverse, so here too no two cumulative
+// sums are subtracted: the gradient of g_t is the sum over exactly those (row, column) products whose decay includes
+// e_t.
 #if defined(KLAB_KERNELS_CPU_ADJOINT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef KLAB_KERNELS_CPU_ADJOINT_INL_H_
 #undef KLAB_KERNELS_CPU_ADJOINT_INL_H_
@@ -14,15 +15,15 @@ HWY_BEFORE_NAMESPACE();
 namespace klab::kernels::cpu {
 namespace HWY_NAMESPACE {
 
-// Gradients of a Chunk's members. Transposed ones have tokens side by side: [width][tokens].
+// Gradients of a Chunk's members. Transposed ones are [width][tokens].
 struct Adjoint {
   HWY_ALIGN_MAX TokenRows q, k, a, b;
-  TokenRows g;  // of the log-decay; of a scalar one to be added up over the channels
+  TokenRows g;  // of the log-decay; for a scalar decay still to be summed over the channels
   TokenRows rows[2], ends[2], values[2];
-  TokenRows reads[2];  // [0]: of the solve rows' reads, [1]: of o
+  TokenRows reads[2];  // [0]: of the solve rows times the state, [1]: of o
   float decay[kMaxHeadDim];
   float pairs[2 * kChunk * 2 * kChunk];  // [solve and query rows][columns]
-  float scalar_g[kChunk];                // what the pairs add to the gradient of a scalar log-decay
+  float scalar_g[kChunk];                // contribution of the pairs to the gradient of a scalar log-decay
   float beta[kChunk];
   float reads_across[kMaxHeadDim * 2 * kChunk], values_across[kMaxHeadDim * 2 * kChunk];  // transposed copies
   float keys_across[kMaxHeadDim * 2 * kChunk];                                            // transposed results
@@ -30,24 +31,24 @@ struct Adjoint {
 
 template <Update kUpdate>
 struct Shape {
-  static constexpr int kKinds = kUpdate == Update::accumulate ? 1 : 2;  // of rows
+  static constexpr int kKinds = kUpdate == Update::accumulate ? 1 : 2;  // kinds of rows: query, and solve
   static constexpr int kFirstKind = 2 - kKinds;
   static constexpr int kColumns = kUpdate == Update::dplr ? 2 : 1;
   static constexpr int64_t kRowCount = kKinds * kChunk, kColumnCount = kColumns * kChunk;
 };
 
-// The gradient of the pair of row i of a kind with column j.
+// The gradient of the decayed product of row i, of the given kind, with column j.
 template <Update kUpdate>
 HWY_INLINE float& pair_gradient(Adjoint& d, int kind, int column, int64_t i, int64_t j) {
   using S = Shape<kUpdate>;
   return d.pairs[((kind - S::kFirstKind) * kChunk + i) * S::kColumnCount + column * kChunk + j];
 }
 
-// Rows and columns decayed over the chunk as a whole. Writes d.q, d.k, d.a, d.b and d.g.
+// Backward of decay_rows() and decay_columns(). Writes d.q, d.k, d.a, d.b and d.g.
 template <Update kUpdate>
 HWY_INLINE void adjoint_of_chunk_decay(const Widths& w, const Chunk& c, Adjoint& d) {
   for (int64_t n = 0; n < w.K; n += kLanes) {
-    Vec through[kChunk + 1];  // product of e up to a token; [0] is the chunk's start
+    Vec through[kChunk + 1];  // [i + 1]: product of e over the tokens 0..i; [0] is 1
     through[0] = broadcast(1.0f);
     for (int64_t i = 0; i < kChunk; ++i) through[i + 1] = hn::Mul(through[i], load(c.e[i] + n));
     Vec of_through = load(d.decay + n);
@@ -68,7 +69,7 @@ HWY_INLINE void adjoint_of_chunk_decay(const Widths& w, const Chunk& c, Adjoint&
         store(hn::Mul(d_solve, through[i]), d.a[i] + n);
       }
     }
-    Vec after[kChunk];  // product of e behind a token
+    Vec after[kChunk];  // [i]: product of e over the tokens after i
     after[kChunk - 1] = broadcast(1.0f);
     for (int64_t i = kChunk - 1; i > 0; --i) after[i - 1] = hn::Mul(after[i], load(c.e[i] + n));
     Vec of_after = zero();
@@ -93,7 +94,7 @@ HWY_INLINE void adjoint_of_chunk_decay(const Widths& w, const Chunk& c, Adjoint&
 // to += x y.
 HWY_INLINE void add_product(Vec x, Vec y, float* to) { store(hn::MulAdd(x, y, load(to)), to); }
 
-// Column j's products with all rows i >= j, in one vector of channels at a time from d to d + kVecs kLanes.
+// Backward of column j's products with all rows i >= j, for the channels [from, from + kVecs kLanes).
 template <Update kUpdate, bool kPerChannel, int kVecs>
 HWY_INLINE void adjoint_of_column(const Chunk& c, Adjoint& d, int64_t j, int64_t from) {
   constexpr bool kDelta = kUpdate == Update::delta, kDplr = kUpdate == Update::dplr;
@@ -158,16 +159,17 @@ HWY_INLINE void adjoint_of_column(const Chunk& c, Adjoint& d, int64_t j, int64_t
   }
 }
 
-// The gradient of a scalar log-decay through the pairs; d.pairs become those of the undecayed products.
+// Backward of decay_pairs(): the gradient of a scalar log-decay. d.pairs become the gradients of the undecayed
+// products.
 template <Update kUpdate>
 HWY_INLINE void adjoint_of_scalar_decay(const Chunk& c, Adjoint& d) {
   using S = Shape<kUpdate>;
   for (float& g : d.scalar_g) g = 0;
   for (int64_t j = 0; j < kChunk; ++j) {
-    float beyond = 0;  // over all rows from i on: gradient times product
+    float beyond = 0;  // sum over all rows from i on of gradient times product
     for (int64_t i = kChunk - 1; i > j; --i) {
       for (int kind = 1; kind >= S::kFirstKind; --kind) {
-        // The solve rows of DPLR come before their own token's decay.
+        // The solve rows of DPLR read the state before their own token's decay.
         if (kind == 0 && kUpdate == Update::dplr) d.scalar_g[i] += beyond;
         for (int column = 0; column < S::kColumns; ++column) {
           float& gradient = pair_gradient<kUpdate>(d, kind, column, i, j);

@@ -1,9 +1,9 @@
-// A chunk of tokens of one head: its inputs, and what is made of them before the state comes in.
+// A chunk of tokens of one head: its inputs, and the quantities that do not depend on the state.
 //
-// With e_t = exp(g_t), token i meets an earlier token j through the product of e over (j, i]. These products are
-// formed as such, factor by factor: each lies in [0, 1], so nothing can overflow, a gate of -infinity is a zero like
-// any other, a hard reset costs no digits, and what a token gets depends on no later one. Sums of g are never formed,
-// and so never subtracted.
+// With e_t = exp(g_t), token j contributes to a later token i with the decay prod of e over (j, i]. These products are
+// computed factor by factor and not as exp of a difference of cumulative sums of g. Every factor lies in [0, 1], so
+// nothing can overflow, g = -infinity gives an exact zero, a hard reset loses no precision, and a token's result does
+// not depend on later tokens.
 #if defined(KLAB_KERNELS_CPU_CHUNK_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef KLAB_KERNELS_CPU_CHUNK_INL_H_
 #undef KLAB_KERNELS_CPU_CHUNK_INL_H_
@@ -23,22 +23,22 @@ constexpr float kL2Eps = 1e-6f;
 using TokenRows = float[kChunk][kStride];
 using TokenPairs = float[kChunk][kChunk];
 
-// Two kinds of rows meet columns in a chunk. Rows read the state: `solve` ones (k of the delta rule, a of DPLR) to
-// correct what is written, `query` ones (q) for the output. Columns write to it: k with the values written, and for
-// DPLR also b with what a has read.
+// The chunk form multiplies rows by columns. Rows read the state: `solve` rows (k of the delta rule, a of DPLR) to
+// correct the value that is written, `query` rows (q) for the output. Columns write to the state: k with the written
+// values, and for DPLR also b with the result of the read by a.
 struct Chunk {
-  HWY_ALIGN_MAX TokenRows q, k, a, b;  // as the recurrence takes them: scaled, normed
-  TokenRows e;                         // exp(g); of a scalar decay in every channel
+  HWY_ALIGN_MAX TokenRows q, k, a, b;  // scaled and L2-normalised
+  TokenRows e;                         // exp(g); a scalar decay is repeated in every channel
   TokenRows rows[2];                   // solve and query rows, decayed from the chunk's start
   TokenRows ends[2];                   // columns, decayed to the chunk's end
-  TokenRows values[2];                 // what the columns carry: [0] is u of the delta rule, else v; [1] is z of DPLR
+  TokenRows values[2];                 // written with the columns: [0] is u of the delta rule, else v; [1] is z of DPLR
   TokenRows reads[2];                  // solve and query rows times the state
   float decay[kMaxHeadDim];            // product of e over the chunk
   TokenPairs pairs[2][2];              // [solve, query][column]: decayed products, valid for j < i (query: j <= i)
-  TokenPairs between;                  // of a scalar decay: product of e over (j, i]
-  float scalar_e[kChunk];              // of a scalar decay: e
+  TokenPairs between;                  // scalar decay only: product of e over (j, i]
+  float scalar_e[kChunk];              // scalar decay only: e
   float beta[kChunk];
-  float q_norm[kChunk], k_norm[kChunk];  // 1 / length, where the kernel norms
+  float q_norm[kChunk], k_norm[kChunk];  // 1 / length, with l2norm only
 };
 
 struct Widths {
@@ -48,7 +48,7 @@ struct Widths {
       : K(padded_key(p.K)), V(padded_value(p.V)), key_vecs(K / kLanes), value_vecs(V / kLanes) {}
 };
 
-// Where a chunk's tokens are.
+// The position of a chunk's tokens in the batch.
 struct Place {
   int64_t sequence, row, token, count, head;  // `count` tokens from `token` of batch row `row`, value head `head`
 };
@@ -72,7 +72,7 @@ HWY_INLINE void load_rows(const Rows& from, const Place& at, int64_t head, int64
   clear_rows(to, at.count, padded);
 }
 
-// Multiplies row x by `factor`, or by factor / |x| where `norm` is asked for, which is then 1 / |x|.
+// Multiplies row x by `factor`, or, if `normed`, by factor / |x|, and stores 1 / |x| in `norm`.
 HWY_INLINE void scale_row(float* x, int64_t padded, bool normed, float factor, float* norm) {
   if (normed) {
     Vec squares = zero();
@@ -107,7 +107,7 @@ HWY_INLINE Vec bias_at(const float* bias, int64_t d, int64_t width) {
   return load(rest);
 }
 
-// Rows of g, given or through the gate, to rows of exp(g).
+// Replaces a row of g (or of the gate's raw input) by exp(g).
 HWY_INLINE void exponentiate_row(const Problem& p, const GateParameters& gate, int64_t width, int64_t padded,
                                  float* e) {
   for (int64_t d = 0; d < padded; d += kLanes) {
@@ -124,7 +124,7 @@ HWY_INLINE void fill_row(float* row, float x, int64_t padded) {
   for (int64_t d = 0; d < padded; d += kLanes) store(broadcast(x), row + d);
 }
 
-// exp(g) of the first token at `at`, in every channel.
+// exp(g) of the first token of `at`, in every channel.
 HWY_INLINE void load_decay_row(const Problem& p, const Widths& w, const Place& at, const GateParameters& gate,
                                float* e) {
   if (p.decay == Decay::none) return fill_row(e, 1.0f, w.K);
@@ -174,11 +174,11 @@ HWY_INLINE void load_queries(const Problem& p, const Widths& w, const Place& at,
   for (int64_t i = 0; i < at.count; ++i) scale_row(c.q[i], w.K, p.l2norm, p.scale, &c.q_norm[i]);
 }
 
-// Asks for the rows of another chunk, a token at every call: they lie a whole token apart, which the processor does not
-// foresee, and all at once would be more than it can wait for.
+// Prefetches the rows of another chunk, one token per call. The rows are a whole token apart, a stride that the
+// hardware prefetcher does not detect, and prefetching all at once would exceed the number of outstanding loads.
 class Prefetcher {
  public:
-  // `extra`: rows of V numbers that come besides (corrections, gradients), or none.
+  // `extra1`, `extra2`: further rows of width V (corrections, gradients), or none.
   Prefetcher(const Problem& p, const Place& at, const Rows& extra1 = {}, const Rows& extra2 = {})
       : p_(p), at_(at), extra1_(extra1), extra2_(extra2) {}
 
@@ -245,7 +245,7 @@ HWY_INLINE void decay_rows(const Problem& p, const Widths& w, Chunk& c) {
 template <Update kUpdate, bool kPerChannel, int kVecs>
 HWY_INLINE void add_products_of_column(Chunk& c, int64_t j, int64_t d) {
   constexpr bool kTwoColumns = kUpdate == Update::dplr;
-  Vec k[kVecs], b[kVecs];  // the columns, decayed up to the row at hand
+  Vec k[kVecs], b[kVecs];  // the columns, decayed up to row i
   HWY_UNROLL(8)
   for (int n = 0; n < kVecs; ++n) {
     k[n] = load(c.k[j] + d + n * kLanes);
@@ -285,7 +285,7 @@ HWY_INLINE void add_products_of_column(Chunk& c, int64_t j, int64_t d) {
       c.pairs[1][1][i][j] += sums[i][3];
     }
   } else {
-    // Two rows at a time fill the four sums.
+    // Two rows at a time, to use all four sums.
     for (int64_t i = j; i < kChunk; i += 2) {
       Vec first[4] = {zero(), zero(), zero(), zero()}, second[4] = {zero(), zero(), zero(), zero()};
       row(i, first);
@@ -314,7 +314,7 @@ HWY_INLINE void decay_between(Chunk& c) {
   }
 }
 
-// The decay by which row i of kind 0 (solve) or 1 (query) meets column j < i.
+// The decay between row i of kind 0 (solve) or 1 (query) and column j < i.
 template <Update kUpdate>
 HWY_INLINE float pair_decay(const Chunk& c, int kind, int64_t i, int64_t j) {
   return kUpdate == Update::dplr && kind == 0 ? c.between[i - 1][j] : c.between[i][j];
@@ -352,7 +352,7 @@ HWY_INLINE void decayed_products(const Problem& p, const Widths& w, Chunk& c) {
   }
 }
 
-// What every kernel needs of a chunk before the state comes in, but for the values.
+// All quantities of a chunk that depend neither on the state nor on v. prepare_columns() must run first.
 template <Update kUpdate>
 HWY_INLINE void prepare_rows(const Problem& p, const Widths& w, const Place& at, Chunk& c) {
   load_queries(p, w, at, c);

@@ -1,4 +1,4 @@
-// The triangular part of a chunk: every token's correction, which needs those before it, and its output.
+// The triangular part of a chunk: forward substitution for every token's correction, and the output.
 #if defined(KLAB_KERNELS_CPU_CORRECT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef KLAB_KERNELS_CPU_CORRECT_INL_H_
 #undef KLAB_KERNELS_CPU_CORRECT_INL_H_
@@ -16,8 +16,8 @@ namespace HWY_NAMESPACE {
 //     delta:  reads[0] = w = v - reads[0] - sum over j < i of pairs u_j      values[0] = u = beta w
 //     dplr:   values[1] = z = reads[0] + sum over j < i of (pairs v_j + pairs z_j)
 //     all:    reads[1] = o = reads[1] + sum over j <= i of pairs with the values
-// for the columns [d, d + kVecs kLanes) of V. The system is solved by substitution on the values themselves: no
-// inverse, so nearly parallel keys cost no more than in the step-by-step form.
+// for the columns [d, d + kVecs kLanes) of V. The triangular system is solved by forward substitution, without an
+// inverse, so nearly parallel keys lose no more precision than in the token-by-token form.
 template <Update kUpdate, int kVecs>
 HWY_INLINE void correct_and_read_columns(Chunk& c, int64_t d) {
   for (int64_t i = 0; i < kChunk; ++i) {

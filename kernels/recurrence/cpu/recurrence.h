@@ -1,6 +1,6 @@
-// The recurrence family on the CPU: fused, vectorised, threaded. Between recurrence.cpp and the kernels here.
+// CPU kernels of the recurrence family: fused, vectorised, threaded.
 //
-// Plain pointers and sizes, so that the files which are compiled once per instruction set need nothing of ATen.
+// Plain pointers and sizes, so that the files that are compiled once per instruction set do not include ATen.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +12,8 @@
 
 namespace klab::kernels::cpu {
 
-/// Tokens per chunk. One size serves every kernel: chunk-boundary states cost one sixteenth of the tokens' own memory
-/// traffic, and the triangular work inside a chunk, which grows with it, stays small.
+/// Tokens per chunk, the same for every kernel: the state is read and written once per 16 tokens, and the triangular
+/// work inside a chunk, which grows with the chunk size, stays small.
 constexpr int64_t kChunk = 16;
 /// Tokens between the states that the forward pass keeps for the backward pass; a multiple of kChunk.
 constexpr int64_t kSegment = 64;
@@ -21,24 +21,24 @@ constexpr int64_t kSegment = 64;
 using Gradients = RecurrenceGradients;
 
 struct Problem : RecurrenceProblem {
-  int64_t state_width;  ///< step of the rows of states and corrections: V, or more where this is a part of V's columns
+  int64_t state_width;  ///< row stride of states and corrections: V, or more if this problem is a slice of V's columns
   std::vector<Sequence> sequences;
 
   int64_t count() const { return static_cast<int64_t>(sequences.size()); }
 };
 
-/// Width of K and V in the kernels' own memory.
+/// Padded sizes of K and V in the kernels' internal buffers.
 constexpr int64_t padded_key(int64_t K) { return (K + 15) / 16 * 16; }
 constexpr int64_t padded_value(int64_t V) { return (V + 31) / 32 * 32; }
 
-/// Segments of all sequences before sequence n; element N is the total.
+/// Element n is the number of segments (kSegment tokens) of all sequences before sequence n; element N is the total.
 std::vector<int64_t> segment_offsets(const std::vector<Sequence>& sequences);
 
-/// What the forward pass keeps for the backward pass; null: nothing is kept.
+/// Buffers that the forward pass fills for the backward pass; null pointers are not filled.
 struct Kept {
   float* corrections =
       nullptr;  ///< [B, T, HV, state_width]: v - S^T k of the delta rule, S^T a of DPLR; null for accumulate
-  float* states = nullptr;  ///< [segments, HV, padded K x padded V] in the kernels' own layout, entering each segment
+  float* states = nullptr;  ///< [segments, HV, padded K x padded V], before each segment, in panels (tiles-inl.h)
 };
 
 /// Writes o and final_state [N, HV, K, V] (may be null).
@@ -48,7 +48,8 @@ void forward(const Problem& problem, const MutableRows& o, float* final_state, c
 void backward(const Problem& problem, const Rows& d_o, const float* d_final_state, const Kept& kept,
               const Gradients& gradients);
 
-/// As forward(), token by token: for a few tokens per sequence. `final_state` may be `problem.initial_state` itself.
+/// As forward(), token by token, for a few tokens per sequence (decode). `final_state` may alias
+/// `problem.initial_state`.
 void step(const Problem& problem, const MutableRows& o, float* final_state);
 
 }  // namespace klab::kernels::cpu

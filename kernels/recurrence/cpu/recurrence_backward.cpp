@@ -1,9 +1,9 @@
-// The backward pass: segments from the last to the first. The states that enter a segment's chunks are made again from
-// the one that the forward pass kept, then its chunks are walked backwards with the gradient of the state.
+// The backward pass, segment by segment from the last to the first. It recomputes the states before a segment's chunks
+// from the state that the forward pass kept, then processes the chunks in reverse with the gradient of the state.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/recurrence/cpu/recurrence_backward.cpp"
 #include "kernels/common/cpu/targets.h"
-// Before all that is compiled once per instruction set:
+// Must come before the headers that are compiled once per instruction set:
 #include "hwy/foreach_target.h"
 #include "kernels/common/cpu/workers.h"
 #include "kernels/recurrence/cpu/adjoint-inl.h"
@@ -25,7 +25,7 @@ struct Task {
   Widths w;
 };
 
-// Sums over a sequence, of one head.
+// Gradients of a head's gate parameters, summed over a sequence.
 struct HeadSums {
   HWY_ALIGN_MAX float dt_bias[kMaxHeadDim];
   float A_log;
@@ -42,7 +42,7 @@ Rows corrections(const Task& t) {
   return {t.kept.corrections, batch, token, t.p.V, Dtype::float32};
 }
 
-// What the columns carried in the forward pass, from what was kept of it.
+// Restores the values written with the columns from what the forward pass kept.
 template <Update kUpdate>
 void load_values(const Task& t, const Place& at, Chunk& c) {
   const Problem& p = t.p;
@@ -57,9 +57,10 @@ void load_values(const Task& t, const Place& at, Chunk& c) {
   }
 }
 
-// From the gradient of o, d.reads[1], and the columns' share of the state's gradient, d.values, to the gradients of v
-// (of DPLR and accumulate: d.values[0]), of the solve rows' reads, d.reads[0] (of delta: minus that of v), and of beta.
-// One pass over the columns [n, n + kVecs kLanes) of V, token after token from the last.
+// Inputs: d.reads[1], the gradient of o, and d.values, the gradient of the written values through the state. Results:
+// d.values[0], the gradient of v (DPLR and accumulate); d.reads[0], that of the solve rows' reads (for delta this is
+// minus the gradient of v); and that of beta. One pass over the columns [from, from + kVecs kLanes) of V, from the last
+// token to the first.
 template <Update kUpdate, int kVecs>
 void adjoint_of_correction(const Chunk& c, Adjoint& d, int64_t from) {
   using S = Shape<kUpdate>;
@@ -108,7 +109,8 @@ void adjoint_of_correction(const Widths& w, const Chunk& c, Adjoint& d) {
   for (; n < w.value_vecs; n += 2) adjoint_of_correction<kUpdate, 2>(c, d, n * kLanes);
 }
 
-// The gradient of the chunk's decay: what it multiplied in the state times what became of it.
+// The gradient of the chunk's decay: the sum over V of the state before the chunk times the gradient of the state
+// after.
 void adjoint_of_state_decay(const Widths& w, const float* state, const float* d_state, Adjoint& d) {
   for (int64_t k = 0; k < w.K; k += 4) {
     Vec acc[4];
@@ -127,7 +129,7 @@ void adjoint_of_state_decay(const Widths& w, const float* state, const float* d_
 
 // --- Writing gradients out --------------------------------------------------------------------------------------
 
-// From the gradient of x scale / |x| back to that of x. `normed` is x scale / |x|, `norm` is 1 / |x|.
+// Replaces the gradient of x scale / |x| in d_x by that of x. `normed` is x scale / |x|, `norm` is 1 / |x|.
 void adjoint_of_scale(bool normed_here, const float* normed, float norm, float scale, int64_t padded, float* d_x) {
   float factor = scale, along = 0;
   if (normed_here) {
@@ -141,7 +143,8 @@ void adjoint_of_scale(bool normed_here, const float* normed, float norm, float s
   }
 }
 
-// Through the gate for one row of `width` raw values: the gradient of g in `d_g` becomes that of the raw values.
+// Backward of the gate for one row of `width` raw values: replaces the gradient of g in `d_g` by that of the raw
+// values.
 void adjoint_of_gate(const Problem& p, const GateParameters& gate, const float* raw, int64_t width, int64_t padded,
                      float* d_g, HeadSums& sums) {
   const Vec rate = broadcast(gate.rate), one = broadcast(1.0f);
@@ -222,9 +225,10 @@ void store_gradients(const Task& t, const Place& at, Workspace& space) {
   }
 }
 
-// --- The walk ---------------------------------------------------------------------------------------------------
+// --- Chunks, in reverse -----------------------------------------------------------------------------------------
 
-// One chunk that the state `state` entered; `d_state` is the gradient of the state that left it, then of that one.
+// One chunk. `state` is the state before it; `d_state` is the gradient of the state after it, replaced by the gradient
+// of the state before it.
 template <Update kUpdate>
 void chunk(const Task& t, const Place& at, const Place& next, Workspace& space, const float* state, float* d_state) {
   using S = Shape<kUpdate>;
@@ -283,7 +287,7 @@ void head(const Task& t, int64_t sequence, int64_t head) {
                   states + n * state_size, states + (n + 1) * state_size);
     }
     for (int64_t n = chunks - 1; n >= 0; --n) {
-      // Next comes the chunk before, or the first one of the segment before.
+      // The next chunk to be processed: the preceding one, or the first one of the preceding segment.
       const int64_t first = segment * kSegment + (n - 1) * kChunk;
       Place next = place_of(p, sequence, head, n > 0 ? first : HWY_MAX((segment - 1) * kSegment, 0));
       if (n == 0 && segment == 0) next.count = 0;

@@ -1,9 +1,9 @@
-// The forward pass, chunk by chunk (section 3.1 of arXiv 2510.26692, without W and U: the triangular system is solved
-// directly on the corrections).
+// The forward pass, chunk by chunk (section 3.1 of arXiv 2510.26692, but without W and U: the triangular system is
+// solved directly for the corrections).
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/recurrence/cpu/recurrence_forward.cpp"
 #include "kernels/common/cpu/targets.h"
-// Before all that is compiled once per instruction set:
+// Must come before the headers that are compiled once per instruction set:
 #include "hwy/foreach_target.h"
 #include "kernels/common/cpu/workers.h"
 #include "kernels/recurrence/cpu/chunk-inl.h"
@@ -14,7 +14,7 @@ namespace klab::kernels::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-// Heads whose states share the second-level cache with the chunk at hand.
+// Heads per task: their states share the L2 cache with the current chunk.
 constexpr int64_t kMostHeads = 4;
 
 struct Task {
@@ -23,7 +23,7 @@ struct Task {
   float* final_state;
   const Kept& kept;
   const std::vector<int64_t>& segments;
-  int64_t kept_state_size;  // of all columns
+  int64_t kept_state_size;  // floats per kept state, over all columns of V
   Widths w;
 };
 
@@ -85,8 +85,8 @@ void heads(const Task& t, int64_t sequence, int64_t first_head, int64_t count) {
   }
 }
 
-// The part of a problem that concerns the columns [first, first + width) of V. Columns do not know of each other, so
-// what is computed for one is the same however they are parted.
+// The problem restricted to the columns [first, first + width) of V. Columns are independent, so the split does not
+// change the result of a column.
 struct Part {
   Problem p;
   MutableRows o;
@@ -108,11 +108,11 @@ Part part_of(const Problem& p, const MutableRows& o, float* final_state, const K
   part.p.V = width;
   part.p.v = shifted(p.v, first);
   part.p.initial_state = columns(p.initial_state);
-  if (kept.states != nullptr) part.kept.states += first * padded_key(p.K);  // panels of columns follow each other
+  if (kept.states != nullptr) part.kept.states += first * padded_key(p.K);  // panels of columns are contiguous
   return part;
 }
 
-// Columns of a part: all of them, unless there are fewer heads than threads.
+// Columns per part: all of V, unless there are fewer heads than threads.
 int64_t columns_per_part(const Problem& p, int64_t threads) {
   constexpr int64_t kFewest = 32;  // a multiple of every panel's width
   const int64_t tasks = p.count() * p.HV, parts = (threads + tasks - 1) / tasks;

@@ -1,10 +1,10 @@
-// A few tokens per sequence: the recurrence as it is defined, two passes over the state per token. The first finds what
-// the delta rule or DPLR corrects, the second decays, writes and reads: o = S^T q with the new S. Bound by memory: the
-// first pass brings the state into the cache, the second finds it there.
+// The recurrence token by token, for a few tokens per sequence (decode), with two passes over the state per token. The
+// first computes the correction of the delta rule or DPLR; the second decays, writes and reads: o = S^T q with the new
+// S. Memory-bound: the first pass loads the state into the cache, where the second finds it.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/recurrence/cpu/recurrence_step.cpp"
 #include "kernels/common/cpu/targets.h"
-// Before all that is compiled once per instruction set:
+// Must come before the headers that are compiled once per instruction set:
 #include "hwy/foreach_target.h"
 #include "kernels/common/cpu/workers.h"
 #include "kernels/recurrence/cpu/chunk-inl.h"
@@ -16,11 +16,11 @@ namespace {
 
 constexpr int64_t kMostHeads = 4;
 
-// One token of one head; rows of the state are `width` floats, a multiple of kLanes, apart.
+// The inputs of one token of one head, padded to whole vectors.
 struct Token {
   HWY_ALIGN_MAX float q[kMaxHeadDim + kLanes], k[kMaxHeadDim + kLanes], b[kMaxHeadDim + kLanes];
   float e[kMaxHeadDim + kLanes];
-  float solve[kMaxHeadDim + kLanes];  // what the first pass reads the state with
+  float solve[kMaxHeadDim + kLanes];  // the row that reads the state in the first pass: decayed k, or a of DPLR
   float v[kMaxHeadDim + kLanes], o[kMaxHeadDim + kLanes];
   float beta;
 };
@@ -45,8 +45,8 @@ void load_token(const Problem& p, const Widths& w, const Place& at, Token& t) {
   }
 }
 
-// Columns [column, column + kVecs kLanes) of the state. While the second pass computes, the rows of the state that
-// comes next are asked for: the memory is never idle.
+// Updates the columns [column, column + kVecs kLanes) of the state [K, width]; width is a multiple of kLanes. The
+// second pass prefetches the next state, if `next` is not null.
 template <Update kUpdate, int kVecs>
 void step_columns(Token& t, const float* from, int64_t K, int64_t width, int64_t column, const float* next, float* to) {
   Vec value[kVecs], read[kVecs], o[kVecs];
@@ -114,7 +114,7 @@ void head(const Problem& p, const Widths& w, int64_t sequence, int64_t head, boo
   const float* next = last || from == nullptr ? nullptr : from + p.K * p.V;
   const int64_t width = (p.V + kLanes - 1) / kLanes * kLanes;
   Token* t = static_cast<Token*>(scratch(sizeof(Token) + static_cast<size_t>(p.K * width) * sizeof(float)));
-  // Where rows are whole vectors the states outside are used as they lie; else they pass through a padded copy.
+  // If V is a whole number of vectors the states are used in place, else through a padded copy.
   const bool direct = width == p.V;
   float* to = direct ? final_state + offset : reinterpret_cast<float*>(t + 1);
   if (!direct) std::memset(to, 0, static_cast<size_t>(p.K * width) * sizeof(float));

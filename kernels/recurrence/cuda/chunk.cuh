@@ -1,9 +1,13 @@
-// Producers: from a chunk's inputs to the tiles that its products are made of.
+// Producer warps: from a chunk's inputs to the operand tiles of its matrix products.
 //
-// With e_t = exp(g_t), token i meets an earlier token j through the product of e over (j, i]. At the level where the
-// two part (chunk_layout.h) that product is one over (j, m) times one over [m, i], m the middle of their block: both
-// factors are products of numbers in [0, 1], formed as such. Nothing can overflow, a gate of -infinity is a zero like
-// any other, and what a token gets depends on no later one. The tensor cores then form the sums over channels.
+// Rows read the state: `solve` rows (k of the delta rule, a of DPLR) to correct the value that is written, `query` rows
+// (q) for the output. Columns write to the state: k with the written values, and for DPLR also b with the result of the
+// read by a. `Ends` are columns decayed to the chunk's end, `pairs` are decayed products of rows with columns.
+//
+// With e_t = exp(g_t), token j contributes to a later token i with the decay prod of e over (j, i]. At the level of the
+// two tokens (chunk_layout.h) it is the product over (j, m) times the product over [m, i], with m the middle of their
+// block. Both are computed as products of factors in [0, 1]: nothing can overflow, g = -infinity gives an exact zero,
+// and a token's result does not depend on later tokens. The tensor cores then sum over channels.
 #pragma once
 
 #include "kernels/common/cuda/activations.cuh"
@@ -14,9 +18,9 @@ namespace klab::kernels::cuda {
 
 constexpr float kL2Eps = 1e-6f;
 
-// Where a chunk's tokens are.
+// The position of a chunk's tokens in the batch.
 struct Place {
-  int64_t row, token;  // of the batch
+  int64_t row, token;  // batch row, first token
   int count;           // tokens inside the sequence, up to kChunk
   int head;            // value head
 };
@@ -30,7 +34,7 @@ __device__ __forceinline__ Place place_of(const SequenceSpan& span, int64_t firs
 
 struct GateParameters {
   float rate;  // exp(A_log)
-  Two bias;    // of this thread's channels
+  Two bias;    // dt_bias of this thread's channels
 };
 
 __device__ __forceinline__ GateParameters gate_parameters(const RecurrenceProblem& p, int head, int channel) {
@@ -49,7 +53,7 @@ __device__ __forceinline__ float log_decay(const RecurrenceProblem& p, float rat
   return p.gate == Gate::softplus ? -rate * softplus(x) : p.lower_bound * sigmoid(rate * x);
 }
 
-// exp(g) from what is given as g.
+// exp(g) from g or from the gate's raw input.
 __device__ __forceinline__ Two decay_of(const RecurrenceProblem& p, const GateParameters& gate, Two g) {
   if (p.gate != Gate::log_decay) {
     g = {log_decay(p, gate.rate, g.x + gate.bias.x), log_decay(p, gate.rate, g.y + gate.bias.y)};
@@ -68,8 +72,8 @@ template <class Operand, bool kDplr>
 struct Channels {
   using Packed = typename Operand::Packed;
   static constexpr int kWide = kDplr ? kChunk : 1;
-  Packed q[kChunk], k[kChunk];  // as given
-  Packed a[kWide], b[kWide];    // of DPLR
+  Packed q[kChunk], k[kChunk];  // unscaled inputs
+  Packed a[kWide], b[kWide];    // DPLR only
   Two e[kChunk];                // exp(g)
 };
 
@@ -107,16 +111,16 @@ struct Scratch {
   }
   __device__ float* numbers() const { return reinterpret_cast<float*>(base + Layout::kNumbers); }
   __device__ float* sums(int warp) const { return numbers() + warp * 64; }
-  __device__ float* q_factor() const { return numbers() + Layout::kGroupWarps * 64; }  // scale, over |q|
-  __device__ float* k_factor() const { return q_factor() + kChunk; }                   // 1, over |k|
+  __device__ float* q_factor() const { return numbers() + Layout::kGroupWarps * 64; }  // scale, or scale / |q|
+  __device__ float* k_factor() const { return q_factor() + kChunk; }                   // 1, or 1 / |k|
   __device__ float* beta() const { return k_factor() + kChunk; }
   __device__ Transfers* transfers() const { return reinterpret_cast<Transfers*>(base + Layout::kTransfers); }
 };
 
 // --- Loading ---
 
-// Rows of a chunk [count][width] from global memory to shared rows of `padded` numbers, zeros around them; there after
-// copies_wait() and a barrier. Sixteen bytes at a time where the rows allow it.
+// Copies rows [count][width] of a chunk from global memory to shared rows of `padded` elements, zero-padded; complete
+// after copies_wait() and a barrier. Copies 16 bytes at a time if the rows are aligned.
 __device__ inline void fetch_rows(const Rows& rows, const Place& at, int head, int width, int padded, void* to,
                                   int thread, int threads) {
   const int element = rows.dtype == Dtype::float32 ? 4 : 2, step = 16 / element;
@@ -147,14 +151,14 @@ __device__ inline void fetch_rows(const Rows& rows, const Place& at, int head, i
   }
 }
 
-// Whether rows of `width` numbers can come by bulk copies: they are as wide as in shared memory, and start on 16 bytes.
+// Whether rows of `width` elements can be bulk-copied: no padding in shared memory, and aligned to 16 bytes.
 __device__ __forceinline__ bool fits_bulk(const Rows& rows, const Place& at, int head, int width, int padded) {
   const int element = rows.dtype == Dtype::float32 ? 4 : 2;
   const auto from = reinterpret_cast<uintptr_t>(rows.data) + rows.offset(at.row, at.token, head) * element;
   return width == padded && from % 16 == 0 && rows.token * element % 16 == 0;
 }
 
-// Whole chunks by the copy engine, a thread per row: what a warp would spend on addresses of 16 bytes each.
+// Bulk copies of whole chunks, one thread per row. Saves the address computations of 16-byte copies.
 template <class Operand, bool kDplr, int kWidth>
 struct Bulk {
   using ScratchOf = Scratch<Operand, kDplr, kWidth>;
@@ -207,7 +211,7 @@ __device__ void fetch_chunk(const RecurrenceProblem& p, const Place& at, int thr
   copies_commit();
 }
 
-// What is given as g, for this thread's channels of token i.
+// The input g (or the gate's raw input) of token i, for this thread's channels.
 template <class Operand, bool kDplr, int kWidth>
 __device__ __forceinline__ Two gate_input(const RecurrenceProblem& p, const Place& at, int i, int channel,
                                           const Scratch<Operand, kDplr, kWidth>& scratch) {
@@ -245,7 +249,7 @@ __device__ __forceinline__ void load_channels(int channel, const Scratch<Operand
   }
 }
 
-// Lane l gets the warp's sum of value l: in each step a lane keeps one half of its values and gives the other away.
+// Returns in lane l the warp's sum of x[l]. In each step a lane keeps half of its values and sends the other half.
 template <int kStep = 16>
 __device__ __forceinline__ float sum_each_of_32(float (&x)[32]) {
   const bool upper = (lane() & kStep) != 0;
@@ -261,7 +265,7 @@ __device__ __forceinline__ float sum_each_of_32(float (&x)[32]) {
   }
 }
 
-// Sums over this warp's channels: |q|^2 and |k|^2 of every token where they are wanted, q k and q b.
+// Sums over this warp's channels for every token: |q|^2 and |k|^2 (if `norms`), q . k and q . b.
 template <class Operand, bool kDplr, int kWidth>
 __device__ void sum_channels(const Channels<Operand, kDplr>& c, bool norms, int warp,
                              const Scratch<Operand, kDplr, kWidth>& scratch) {
@@ -285,7 +289,7 @@ __device__ void sum_channels(const Channels<Operand, kDplr>& c, bool norms, int 
   scratch.sums(warp)[32 + lane()] = sum_each_of_32(x);
 }
 
-// The numbers of token `i` that take all channels or none.
+// The per-token scalars of token `i`: factors of q and k, q . k, q . b and beta.
 template <class Operand, bool kDplr, int kWidth>
 __device__ void finish_token(const RecurrenceProblem& p, const Place& at, int i,
                              const Scratch<Operand, kDplr, kWidth>& scratch) {
@@ -304,7 +308,7 @@ __device__ void finish_token(const RecurrenceProblem& p, const Place& at, int i,
 
 // --- Levels ---
 
-// This thread's channels of the level's rows and columns, decayed towards the middle of their block.
+// This thread's channels of the level's rows and columns, decayed from or to the middle of their block.
 template <int kHalf, class Operand, bool kDplr, int kWidth>
 __device__ __forceinline__ void write_level(const Channels<Operand, kDplr>& c, int channel,
                                             typename Operand::Element* level) {
@@ -346,7 +350,7 @@ __device__ __forceinline__ void write_level(int half, const Channels<Operand, kD
   }
 }
 
-// A warp's work: the products of a level's rows with its columns.
+// Work of one warp: the products of a level's rows with its columns.
 template <class Operand, bool kDplr, int kWidth>
 __device__ void multiply_level(int half, const typename Operand::Element* level,
                                const Scratch<Operand, kDplr, kWidth>& scratch) {
@@ -424,7 +428,7 @@ __device__ void write_rows(const Channels<Operand, kDplr>& c, int channel,
   stage.decay()[channel + 1] = f.y;
 }
 
-// The 16 x 16 matrices of pairs, `thread` of `threads`.
+// Writes the 16 x 16 matrices of pairs; called by threads 0 .. `threads` - 1.
 template <class Operand, bool kDplr, int kWidth>
 __device__ void write_pairs(int thread, int threads, const Scratch<Operand, kDplr, kWidth>& scratch,
                             const Stage<Operand, kDplr, kWidth>& stage) {
@@ -442,14 +446,14 @@ __device__ void write_pairs(int thread, int threads, const Scratch<Operand, kDpl
   }
 }
 
-// Column `j` of the matrix from what a chunk's rows would write, were each the only one, to what they do write: of the
-// delta rule (1 + diag(beta) A)^-1 diag(beta), of DPLR (1 - A)^-1, A the solve rows' products with k or b. Forward
+// Column `j` of the inverse of the chunk's triangular system: (1 + diag(beta) A)^-1 diag(beta) for the delta rule and
+// (1 - A)^-1 for DPLR, where A are the strictly lower triangular products of the solve rows with k or b. By forward
 // substitution in float32: near-collinear keys make the entries of the inverse grow, but not its error.
 template <class Operand, bool kDplr, int kWidth>
 __device__ void write_inverse_column(int j, const Scratch<Operand, kDplr, kWidth>& scratch,
                                      const Stage<Operand, kDplr, kWidth>& stage) {
   using Tiles = typename Stage<Operand, kDplr, kWidth>::Layout::Tiles;
-  float x[kChunk];  // of the delta rule: times the key's factor
+  float x[kChunk];  // the column; for the delta rule times k_factor
 #pragma unroll
   for (int i = 0; i < kChunk; ++i) {
     float sum = 0.0f;
@@ -468,10 +472,10 @@ template <class Operand, bool kDplr, int kWidth>
 struct Group {
   using Layout = typename Scratch<Operand, kDplr, kWidth>::Layout;
   int thread;   // in the group
-  int barrier;  // the group's own
+  int barrier;  // number of the group's named barrier
   Scratch<Operand, kDplr, kWidth> scratch;
-  bool bulk = false;  // whole chunks come by bulk copies; those of part of a chunk never do
-  int loaded = 0;     // such chunks so far
+  bool bulk = false;  // whether complete chunks use bulk copies; incomplete ones never do
+  int loaded = 0;     // number of chunks loaded by bulk copies
 
   // Before the first fetch; `at` is any chunk of this block.
   __device__ void begin(const RecurrenceProblem& p, const Place& at) {
@@ -497,7 +501,7 @@ struct Group {
     }
   }
 
-  // Waits for the chunk that was fetched, and asks for the next one (of no tokens: there is none).
+  // Waits for the chunk that was fetched last and starts fetching the next one, unless next.count is 0.
   __device__ void load(const RecurrenceProblem& p, const Place& at, const Place& next, Channels<Operand, kDplr>& c) {
     if (bulk && at.count == kChunk) {
       transfers_wait(scratch.transfers(), loaded++);
@@ -511,7 +515,8 @@ struct Group {
     if (next.count > 0) fetch(p, next);
   }
 
-  // All that a chunk's tiles need of what its threads have to tell each other, `kAtOnce` levels at a time.
+  // Computes what the threads have to exchange for a chunk: sums over channels and the pairs, `kAtOnce` levels at a
+  // time.
   template <int kAtOnce>
   __device__ void relate(const RecurrenceProblem& p, const Place& at, const Channels<Operand, kDplr>& c) const {
     const int warp = thread / kWarp, channel = 2 * thread;

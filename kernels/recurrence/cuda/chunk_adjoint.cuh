@@ -1,8 +1,9 @@
-// Backwards through a chunk's decays: from the gradients of its rows, ends and pairs to those of its inputs.
+// Backward pass through a chunk's decays: from the gradients of its rows, ends and pairs (chunk.cuh) to those of its
+// inputs.
 //
-// A product of decays over (j, i] hands its gradient, times itself, to the log-decay of every token in (j, i]. For
-// decayed rows these are sums from the end of the chunk or block, for decayed columns from its beginning: no two sums
-// are ever subtracted.
+// A product of decays over (j, i] adds its gradient times its value to the gradient of the log-decay of every token in
+// (j, i]. For decayed rows this is a running sum from the end of the chunk or block, for decayed columns one from its
+// beginning: no two sums are subtracted.
 #pragma once
 
 #include "kernels/recurrence/cuda/chunk.cuh"
@@ -18,15 +19,16 @@ struct ChannelSums {
   __device__ Two& at(int kind, int i) const { return *reinterpret_cast<Two*>(base + (kind * kChunk + i) * width); }
 };
 
-// What stands where before and after adjoint_of_rows(). Of DPLR the solve rows are a, and there are b and its ends.
+// The contents of ChannelSums before adjoint_of_rows() (first line) and after it. For DPLR the solve rows belong to a,
+// and there are also b and its ends.
 template <bool kDplr>
 struct Kinds {
   static constexpr int kSolveRows = 0, kQueryRows = 1, kEndsOfK = 2, kEndsOfB = 3;
   static constexpr int kQ = kQueryRows, kK = kDplr ? kEndsOfK : kSolveRows, kG = kDplr ? 4 : kEndsOfK;
-  static constexpr int kA = kSolveRows, kB = kEndsOfB;  // of DPLR
+  static constexpr int kA = kSolveRows, kB = kEndsOfB;  // DPLR only
 };
 
-// q and k as the recurrence takes them: times their factors.
+// The inputs, with q and k multiplied by their factors (scale and L2 norm).
 template <class Operand, bool kDplr, int kWidth>
 struct Factored {
   const Channels<Operand, kDplr>& c;
@@ -38,7 +40,8 @@ struct Factored {
   __device__ Two b(int i) const { return Operand::unpack(c.b[kDplr ? i : 0]); }
 };
 
-// From the gradients of rows, ends and of the chunk's decay, in place.
+// Replaces the gradients of rows and ends in `d`, with the gradient `d_decay` of the chunk's decay, by those of the
+// inputs.
 template <class Operand, bool kDplr, int kWidth>
 __device__ void adjoint_of_rows(const Factored<Operand, kDplr, kWidth>& x, Two d_decay, const ChannelSums& d) {
   using Kind = Kinds<kDplr>;
@@ -84,7 +87,8 @@ __device__ void adjoint_of_rows(const Factored<Operand, kDplr, kWidth>& x, Two d
   }
 }
 
-// Adds what a level's pairs hand on: `level` has the gradients of its rows (solve 8, query 8) and columns (k 8, b 8).
+// Adds the contribution of a level's pairs: `level` has the gradients of its rows (8 solve, 8 query) and columns (8 k,
+// 8 b).
 template <int kHalf, class Operand, bool kDplr, int kWidth>
 __device__ __forceinline__ void adjoint_of_level(const Factored<Operand, kDplr, kWidth>& x, const ChannelSums& level,
                                                  const ChannelSums& d) {
@@ -92,7 +96,7 @@ __device__ __forceinline__ void adjoint_of_level(const Factored<Operand, kDplr, 
   const auto add = [](Two& to, Two y) { to = to + y; };
 #pragma unroll
   for (int index = 0; index < kChunk / 2; index += kHalf) {
-    Two f[kHalf];  // of the rows: decays from the middle of the block
+    Two f[kHalf];  // decays of the rows from the middle of the block, below those of the columns to it
     Two product{1.0f, 1.0f};
 #pragma unroll
     for (int n = 0; n < kHalf; ++n) f[n] = product = product * x.c.e[upper_token(kHalf, index + n)];
@@ -147,7 +151,7 @@ __device__ __forceinline__ void adjoint_of_level(int half, const Factored<Operan
   }
 }
 
-// From the gradient of the log-decay to that of what was given as g. Adds the gate parameter's part to `d_A_log`.
+// From the gradient of the log-decay to that of the input g. Adds this element's contribution to `d_A_log`.
 __device__ inline float adjoint_of_gate(const RecurrenceProblem& p, float rate, float x, float d_g, float& d_A_log) {
   if (p.gate == Gate::log_decay) return d_g;
   if (p.gate == Gate::softplus) {

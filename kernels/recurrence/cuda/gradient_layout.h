@@ -1,4 +1,4 @@
-// Where the gradient kernel has what in shared memory.
+// The shared memory layout of the gradient kernel. Offsets in bytes.
 #pragma once
 
 #include "kernels/recurrence/cuda/chunk_layout.h"
@@ -12,15 +12,15 @@ constexpr size_t larger(size_t x, size_t y) { return x > y ? x : y; }
 template <size_t kElement, int kColumnKinds, int kWidth>
 struct GradientLayout {
   using Chunk = ChunkLayout<kElement, kColumnKinds, kWidth>;
-  static constexpr int kValueRows = kWidth * kElement <= 256 ? 64 : 32;  ///< columns of V at a time
+  static constexpr int kValueRows = kWidth * kElement <= 256 ? 64 : 32;  ///< columns of V per pass
   static constexpr int kTokenStride = kValueRows + kRowPaddingOf16;
   static constexpr size_t kFloatRows = static_cast<size_t>(kChunk) * kWidth * sizeof(float);
 
   /// A chunk's stage; later float [rows 16, columns 16][kWidth], the gradients of a level's rows and columns.
   static constexpr size_t kStage = 0;
   static constexpr size_t kScratch = aligned(larger(Chunk::kStage, 2 * kFloatRows));
-  /// S, then the gradient of what it becomes, [kValueRows][stride]; later float [rows and ends][16][kWidth], their
-  /// gradients, and in the same places those of the inputs: a thread has its channels of both.
+  /// S, then the gradient of the updated state, [kValueRows][stride]; later the gradients of rows and ends, float
+  /// [rows and ends][16][kWidth], overwritten by those of the inputs: a thread owns the same channels of both.
   static constexpr size_t kStates = kScratch + Chunk::scratch(1);
   static constexpr size_t kState = static_cast<size_t>(kValueRows) * Chunk::kStride * kElement;
   static constexpr int kSums = kColumnKinds == 2 ? 5 : 3;

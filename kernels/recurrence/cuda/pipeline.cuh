@@ -1,42 +1,43 @@
-// What the walks along a sequence share: which part of it a block has, and the line from producers, which prepare
-// chunks into stages, to consumers, which take them one after another.
+// Shared by the kernels that process the chunks of a sequence in order (forward and reverse): the assignment of work to
+// blocks, and the pipeline from producer warps, which prepare chunks into stages in shared memory, to consumer warps,
+// which process the stages in order.
 #pragma once
 
 #include "kernels/recurrence/cuda/chunk.cuh"
 
 namespace klab::kernels::cuda {
 
-constexpr int kSlice = 16;         ///< columns of V of one consumer warp
-constexpr int kMostConsumers = 4;  ///< warps of a block
+constexpr int kSlice = 16;         ///< columns of V per consumer warp
+constexpr int kMostConsumers = 4;  ///< consumer warps per block
 
-/// A sequence may be cut into parts that are walked at the same time, once the state that enters each is known.
+/// A sequence may be split into parts that run in parallel, once the state before each part is known.
 struct Parts {
   int count = 1;       // per sequence
-  int64_t tokens = 0;  // per part, a multiple of kChunk; all of them where count is 1
+  int64_t tokens = 0;  // per part, a multiple of kChunk; all tokens if count is 1
 };
 
-/// A walk along all sequences, heads and slices of V.
+/// A walk: one pass in token order over all sequences, heads and slices of V.
 struct Walk {
   Problem p;
   Parts parts;
-  int slices;     // of kSlice columns, all blocks' together
-  int consumers;  // warps per block
+  int slices;     // of kSlice columns, in total
+  int consumers;  // consumer warps per block
   int64_t blocks_per_head() const { return (slices + consumers - 1) / consumers; }
   dim3 grid() const { return dim3(static_cast<unsigned>(p.sequences.count * parts.count * p.HV * blocks_per_head())); }
 };
 
-// Which part of the work a block has.
+// The work of one block.
 struct Share {
   int64_t sequence;
   int part, head;
   SequenceSpan span;  // of the part
-  int slice;          // the block's first
+  int slice;          // first slice of the block
 
   __device__ int chunks() const { return static_cast<int>((span.length + kChunk - 1) / kChunk); }
   __device__ Place place(int chunk) const { return place_of(span, static_cast<int64_t>(chunk) * kChunk, head); }
 };
 
-// Blocks of one head are neighbours: they prepare the same chunks, read from memory once.
+// Blocks of one head have adjacent indices: they prepare the same chunks, so their loads hit in the L2 cache.
 __device__ __forceinline__ Share share_of(const Walk& walk) {
   const int64_t blocks = (walk.slices + walk.consumers - 1) / walk.consumers, row = blockIdx.x / blocks;
   Share share;
@@ -53,7 +54,8 @@ __device__ __forceinline__ Share share_of(const Walk& walk) {
   return share;
 }
 
-// A warp's columns of V, from `first`. `values`: they are those of V, else those of K in a part's map (forward pass).
+// A warp's kSlice columns, from `first`. `values`: they are columns of V, else columns of K in a part's affine map
+// (forward pass).
 struct Slice {
   int first;
   bool values;
@@ -76,7 +78,7 @@ struct Pipeline {
   static __device__ int both(const Walk& walk) { return walk.consumers * kWarp + Layout::kGroupThreads; }
   static int threads(const Walk& walk) { return walk.consumers * kWarp + Layout::kGroups * Layout::kGroupThreads; }
 
-  // Prepares chunks; `nth(n)` is the place of the n-th that is wanted.
+  // Producer loop. `nth(n)` is the position of the n-th chunk.
   template <class Nth>
   static __device__ void produce(const Walk& walk, int chunks, int thread, const Nth& nth) {
     const int number = thread / Layout::kGroupThreads;
@@ -100,7 +102,7 @@ struct Pipeline {
     }
   }
 
-  // Calls take(n, stage) for each chunk, once it is there.
+  // Consumer loop: calls take(n, stage) for each chunk once its stage is full.
   template <class Take>
   static __device__ void consume(const Walk& walk, int chunks, const Take& take) {
     for (int n = 0; n < chunks; ++n) {
@@ -111,7 +113,7 @@ struct Pipeline {
     }
   }
 
-  // --- What consumers do with tiles ---
+  // --- Operations of consumers on tiles ---
 
   static __device__ Left left(const Tile (&x)[2]) { return Operand::left(x[0], x[1]); }
 
@@ -123,7 +125,7 @@ struct Pipeline {
     Operand::multiply(to[1], x, b[1]);
   }
 
-  // The same of one stored [k][column of `to`].
+  // The same for a matrix stored [k][column of `to`].
   static __device__ void multiply_across(Tile (&to)[2], const Left& x, const Element* matrix,
                                          int stride = kSmallStride) {
     Right b[2];
@@ -132,7 +134,7 @@ struct Pipeline {
     Operand::multiply(to[1], x, b[1]);
   }
 
-  // state = state decay, key by key.
+  // Multiplies channel k of the state by decay[k].
   static __device__ void decay_state(Tile (&state)[kTiles], const float* decay) {
     const int t = lane() % 4;
 #pragma unroll
@@ -154,7 +156,7 @@ struct Pipeline {
     }
   }
 
-  // [K, V] in memory as a slice [16 of V, K].
+  // Loads a slice, transposed to [16 of V, K], from a state [K, V] in memory. A slice of K starts as the identity.
   static __device__ void load_state(const float* from, const Slice& slice, int K, int V, Tile (&state)[kTiles]) {
     const int g = lane() / 4, t = lane() % 4;
 #pragma unroll
@@ -184,7 +186,7 @@ struct Pipeline {
     }
   }
 
-  // A state of a chunk as operands [slices of V, kWidth], for the gradients.
+  // Stores a chunk's state in the operand dtype, [slices of V, kWidth], for the gradient kernel.
   static __device__ void keep_state(const Walk& walk, const Share& share, const Slice& slice, int chunk,
                                     const Tile (&state)[kTiles], void* states) {
     const int64_t start = share.span.start - share.part * walk.parts.tokens;
@@ -203,7 +205,7 @@ struct Pipeline {
     }
   }
 
-  // Rows of V of a chunk, transposed: [16 of V, 16 tokens].
+  // Loads a chunk's rows of width V, transposed to [16 of V, 16 tokens].
   static __device__ void load_values(const Rows& rows, const Place& at, const Slice& slice, int V, Tile (&v)[2]) {
     const int g = lane() / 4, t = lane() % 4;
     const Element* from = static_cast<const Element*>(rows.data) + rows.offset(at.row, at.token, at.head) + slice.first;

@@ -1,5 +1,5 @@
-// The backward pass: the states that enter the chunks are made again, then the gradients of those that leave them, then
-// those of the inputs.
+// The backward pass: recomputes the state before each chunk, then computes the gradient of the state after each chunk
+// in reverse order, then the gradients of the inputs.
 #include "kernels/recurrence/cuda/recurrence_backward.cuh"
 
 #include "kernels/recurrence/cuda/recurrence_forward.cuh"
@@ -7,7 +7,7 @@
 namespace klab::kernels::cuda {
 namespace {
 
-// Sums of rows [chunk slots, HV, width] over the chunks of each sequence, in their order: [N, HV, width].
+// Sums rows [chunk slots, HV, width] over the chunks of each sequence, in order, to [N, HV, width].
 __global__ void sum_chunks_kernel(const Sequences sequences, const float* rows, int64_t HV, int64_t width,
                                   float* sums) {
   const int64_t sequence = blockIdx.x / HV, head = blockIdx.x % HV;

@@ -1,4 +1,4 @@
-// The kernels of the backward pass by operand; each instance stands in a file of its own.
+// The kernels of the backward pass by operand dtype; each is instantiated in its own file.
 #pragma once
 
 #include "kernels/recurrence/cuda/recurrence_gradient.cuh"

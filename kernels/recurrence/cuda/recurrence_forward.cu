@@ -1,4 +1,4 @@
-// How the forward pass is laid out over the device, and how the parts of a long sequence are joined.
+// Launch configuration of the forward pass, and the combination of the parts of a long sequence.
 #include "kernels/recurrence/cuda/recurrence_forward.cuh"
 
 #include <c10/util/Exception.h>
@@ -11,9 +11,9 @@ namespace klab::kernels::cuda {
 namespace {
 
 constexpr int64_t kFewestTokensOfPart = 512;
-constexpr int kColumns = 16;  // of V, per block of the joining kernel
+constexpr int kColumns = 16;  // columns of V per block of join_kernel()
 
-// The state that enters each part: from the one before it, through the affine map of that part.
+// Computes the state before each part by applying the affine map of the preceding part to the state before that part.
 __global__ void __launch_bounds__(kMaxHeadDim)
     join_kernel(const float* map, const float* offset, const float* initial_state, int parts, int64_t HV, int K, int V,
                 float* entering) {
@@ -47,10 +47,10 @@ __global__ void __launch_bounds__(kMaxHeadDim)
   }
 }
 
-// Warps that the device runs side by side at full speed: one per quarter of a multiprocessor.
+// Consumer warps that run concurrently at full speed: one per SM sub-partition.
 int64_t capacity() { return int64_t{4} * multiprocessors(); }
 
-// Parts cost three times the work, so they pay where the device would stand still for more than that.
+// Splitting into parts costs three times the work, so it pays only if less than a third of the device would be busy.
 Parts choose_parts(const Problem& p) {
   const int64_t warps = p.sequences.count * p.HV * slices_of(p.V), T = p.sequences.tokens;
   const int64_t most = T / kFewestTokensOfPart / (p.sequences.offsets == nullptr ? 1 : p.sequences.count);
@@ -62,7 +62,7 @@ Parts choose_parts(const Problem& p) {
 
 }  // namespace
 
-// More consumers share what a block's producers make.
+// As many consumer warps per block as still fill the device: they share the work of the block's producers.
 int choose_consumers(const Problem& p, const Parts& parts, int64_t slices) {
   int consumers = kMostConsumers;
   while (consumers > 1 && p.sequences.count * parts.count * p.HV * ((slices + consumers - 1) / consumers) * 4 <
@@ -74,7 +74,7 @@ int choose_consumers(const Problem& p, const Parts& parts, int64_t slices) {
 
 namespace {
 
-// KLAB_CUDA_TIER: 'portable' (mma.sync, the default) or 'hopper' (wgmma, where there is such a kernel).
+// KLAB_CUDA_TIER: 'portable' (mma.sync, the default) or 'hopper' (wgmma, for the problems that have such a kernel).
 bool wants_warpgroups() {
   const char* tier = std::getenv("KLAB_CUDA_TIER");
   if (tier == nullptr || std::strcmp(tier, "portable") == 0) return false;

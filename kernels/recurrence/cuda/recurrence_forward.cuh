@@ -1,10 +1,10 @@
-// The forward pass in one kernel. Groups of warps prepare chunks (chunk.cuh) into stages in shared memory; the other
-// warps consume them one after another, each with the state of 16 columns of V in its registers, as sums of products.
-// Columns of V do not know of each other, so consumers share what they read and nothing else.
+// The forward pass in one kernel. Groups of producer warps prepare chunks (chunk.cuh) into stages in shared memory; the
+// consumer warps process them in order, each with the state of 16 columns of V in its registers, as accumulator tiles.
+// Columns of V are independent of each other, so consumers share their inputs and nothing else.
 //
-// The state is held transposed, [16 of V, K]: as sums it is the left operand of the next product as it stands, and
-// never passes through memory. Of one chunk, with rows and ends as chunk.cuh makes them (section 3.1 of
-// arXiv 2510.26692, transposed):
+// The state is held transposed, [16 of V, K]: its accumulator tiles are directly the left operand of the next product
+// and never pass through memory. For one chunk, with rows and ends of chunk.cuh (section 3.1 of arXiv 2510.26692,
+// transposed):
 //     reads = S rows^T;  u = (v - reads_solve) M^T;  o = reads_query + u P^T;  S = S decay + u ends
 #pragma once
 
@@ -13,13 +13,13 @@
 namespace klab::kernels::cuda {
 
 struct ForwardTask : Walk {
-  MutableRows o;                 // no data: not wanted
+  MutableRows o;                 // null data: not written
   const float* entering_states;  // [N, parts, HV, K, V], or null: the problem's initial state (one part)
   float* final_state;            // [N, HV, K, V], or null
-  // The affine map S -> M S + b of each part: M^T [N, parts, HV, K, K] and b [N, parts, HV, K, V]. Where wanted,
-  // the slices of V are followed by those of K, which start from the identity and write no values.
+  // The affine map S -> M S + b of each part: M^T [N, parts, HV, K, K] and b [N, parts, HV, K, V], or null. If they are
+  // computed, the slices of V are followed by slices of K, which start from the identity and write no values.
   float *part_map, *part_offset;
-  void* chunk_states;  // [chunk slots, HV, slices, kWidth] of operands entering each chunk, or null
+  void* chunk_states;  // state before each chunk, [chunk slots, HV, slices, kWidth] in the operand dtype, or null
 };
 
 template <class Operand, bool kDplr, int kWidth>
@@ -54,8 +54,7 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  // o of a chunk, and the state it leaves; by products of warpgroups, warpgroup_chunk.cuh, where the
-  // operands lie as those want them.
+  // Computes o of a chunk and updates the state. WarpgroupChunk::run() is the same with wgmma.
   static __device__ void chunk(bool solves, const StageOf& stage, const Tile (&v)[2], Tile (&state)[kTiles],
                                Tile (&o)[2]) {
     Tile solve[2] = {};
@@ -66,7 +65,7 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
       if (solves) Base::multiply(solve, s, stage.rows(0) + n * 8, Base::Layout::kStride);
       Base::multiply(o, s, stage.rows(1) + n * 8, Base::Layout::kStride);
     }
-    Left written = Base::left(v), corrected = {};  // what goes with k and, of DPLR, with b
+    Left written = Base::left(v), corrected = {};  // values written with k and, for DPLR, with b
     if (kDplr) {
       Base::multiply(solve, written, stage.solve_pairs(0));
       Tile z[2] = {};
@@ -94,7 +93,7 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
     const Slice slice{(number < value_slices ? number : number - value_slices) * kSlice, number < value_slices};
     const bool active = number < task.slices, solves = task.p.update != Update::accumulate;
     constexpr bool kTogether =
-        Operand::kCoreMatrices;  // a warpgroup's warps compute together, also one without columns
+        Operand::kCoreMatrices;  // wgmma needs all warps of the warpgroup, including those without columns
     const int chunks = share.chunks();
     Tile state[kTiles], next_v[2] = {};
     Base::load_state(entering(task, share), slice, static_cast<int>(task.p.K), V, state);
@@ -130,7 +129,7 @@ __global__ void __launch_bounds__(Pipeline<Operand, kDplr, kWidth>::kMostThreads
   }
 }
 
-/// The instances of one operand; each stands in a file of its own.
+/// The instances for one operand dtype; each is instantiated in its own file.
 template <class Operand>
 void launch_forward(const ForwardTask& task, Stream stream) {
   with_shape<Operand>(task.p, [&]<class O, bool kDplr, int kWidth>() {
@@ -139,18 +138,18 @@ void launch_forward(const ForwardTask& task, Stream stream) {
   });
 }
 
-/// By products of warpgroups; keys of up to 128 channels, 16-bit operands, blocks of four consumers.
+/// With wgmma: K up to 128, 16-bit operands, four consumer warps per block.
 void launch_forward_warpgroups(const ForwardTask& task, Stream stream);
 
 void launch_forward_bfloat16(const ForwardTask& task, Stream stream);
 void launch_forward_float16(const ForwardTask& task, Stream stream);
 void launch_forward_float32(const ForwardTask& task, Stream stream);
 
-/// recurrence_forward() that also keeps the state entering every chunk, unless `chunk_states` is null.
+/// recurrence_forward() that also stores the state before every chunk, unless `chunk_states` is null.
 void run_forward(const Problem& problem, const MutableRows& o, float* final_state, void* chunk_states, void* workspace,
                  Stream stream);
 
-/// Blocks and warps of a walk that wants `slices` slices: fewer consumers per block where that uses more of the device.
+/// Consumer warps per block of a walk over `slices` slices: fewer if the blocks would otherwise not fill the device.
 int choose_consumers(const Problem& problem, const Parts& parts, int64_t slices);
 
 constexpr int64_t slices_of(int64_t width) { return (width + kSlice - 1) / kSlice; }

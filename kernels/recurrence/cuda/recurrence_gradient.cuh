@@ -1,9 +1,10 @@
-// The backward pass, last step: the gradients of the inputs, every chunk on its own, once the state that enters it and
-// the gradient of the one that leaves it are known (recurrence_forward.cuh, recurrence_reverse.cuh).
+// The last step of the backward pass: the gradients of the inputs, independently for every chunk, from the state before
+// the chunk and the gradient of the state after it (recurrence_forward.cuh, recurrence_reverse.cuh).
 //
-// A block has a chunk of a head. It prepares the chunk as the walks do, then goes over V in blocks of columns: what the
-// chunk read, wrote and corrected there, transposed as in the walks, and from that the sums over V, token by token:
-// gradients of the rows, the ends and the pairs. Then backwards through the decays (chunk_adjoint.cuh).
+// One block handles one chunk of one head. It prepares the chunk like the producers of the forward pass. Then it loops
+// over blocks of columns of V: it recomputes the values that the chunk read, wrote and corrected, transposed as in the
+// forward pass, and accumulates the sums over V: the gradients of rows, ends and pairs (chunk.cuh). The last step is
+// the backward pass through the decays (chunk_adjoint.cuh).
 #pragma once
 
 #include "kernels/recurrence/cuda/chunk_adjoint.cuh"
@@ -14,17 +15,17 @@ namespace klab::kernels::cuda {
 struct GradientTask {
   Problem p;
   Rows d_o;
-  const void *states, *d_states;  // [chunk slots, HV, slices of V, kWidth] of operands
-  int64_t state_rows;             // 16 times the slices
-  RecurrenceGradients out;        // but those of the initial state and the gate's parameters:
-  float* d_A_log;                 // [chunk slots, HV], or null
-  float* d_dt_bias;               // [chunk slots, HV, K or 1], or null
+  const void *states, *d_states;  // [chunk slots, HV, slices of V, kWidth] in the operand dtype
+  int64_t state_rows;             // 16 times the number of slices
+  RecurrenceGradients out;        // written, except initial_state, A_log and dt_bias
+  float* d_A_log;                 // per chunk: [chunk slots, HV], or null
+  float* d_dt_bias;               // per chunk: [chunk slots, HV, K or 1], or null
 };
 
 // The sequence that a chunk slot belongs to.
 __device__ inline int64_t sequence_of(const Sequences& s, int64_t slot) {
   if (s.offsets == nullptr) return slot / ((s.tokens + kChunk - 1) / kChunk);
-  int64_t low = 0, high = s.count;  // the first slot of `low` is not behind `slot`, that of `high` is
+  int64_t low = 0, high = s.count;  // invariant: first slot of `low` <= slot < first slot of `high`
   while (high - low > 1) {
     const int64_t middle = (low + high) / 2;
     (first_chunk_slot(s, middle, s.offsets[middle]) <= slot ? low : high) = middle;
@@ -41,7 +42,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
   using ScratchOf = Scratch<Operand, kDplr, kWidth>;
   static constexpr int kThreads = kGradientWarps * kWarp;
   static constexpr int kTiles = kWidth / 8;
-  static constexpr int kWarpChannels = kWidth / kGradientWarps;  // whose sums a warp forms
+  static constexpr int kWarpChannels = kWidth / kGradientWarps;  // channels whose sums one warp computes
   static constexpr int kWarpTiles = kWarpChannels / 8;
   static constexpr int kColumns = kDplr ? 2 : 1;
   static constexpr int kRowKinds = 2 + kColumns;
@@ -54,7 +55,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
   static __device__ int thread() { return static_cast<int>(threadIdx.x); }
   static __device__ int warp() { return thread() / kWarp; }
   static __device__ Element* state(int which) { return at<Element>(Memory::kStates + which * Memory::kState); }
-  // [16][kTokenStride]: 0 d_o, 1 gradients of the solve rows' reads, then what each column kind carries.
+  // [16][kTokenStride]: 0 d_o, 1 the gradient of the solve rows' reads, then the values written with each column kind.
   static __device__ Element* tokens(int which) { return at<Element>(Memory::kTokens + which * Memory::kToken); }
   static __device__ float& pair(int kind, int column, int i, int j) {
     return at<float>(Memory::kPairs)[((kind * kColumns + column) * kChunk + i) * kPairStride + j];
@@ -75,7 +76,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     copies_wait<0>();
   }
 
-  // Products of state `which`, this warp's 16 columns of V, with rows of keys.
+  // Adds to `to` the products of state `which` (0 S, 1 its gradient), for the 16 columns of V from `v`, with `rows`.
   static __device__ void read(int which, int v, const Element* rows, Tile (&to)[2]) {
 #pragma unroll
     for (int n = 0; n < kTiles; n += 2) {
@@ -102,7 +103,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  // Adds sum_v x y of every token to this warp's numbers.
+  // Adds sum_v x y of every token to this warp's partial gradient of beta.
   static __device__ void add_to_beta(const Tile (&x)[2], const Tile (&y)[2]) {
     float* beta = at<float>(Memory::kBeta) + warp() * kChunk;
 #pragma unroll
@@ -117,7 +118,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  // What the chunk did in 16 columns of V, from `v` of the block's, and the gradients of it.
+  // Forward and backward of the chunk for the 16 columns [first + v, first + v + 16) of V.
   static __device__ void values(const GradientTask& task, const StageOf& stage, const Place& at, int first, int v) {
     const int V = static_cast<int>(task.p.V);
     const Slice slice{first + v, true};
@@ -145,7 +146,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
       subtract(x, solve, x);
       Base::multiply(u, Base::left(x), stage.inverse());
       Base::multiply(known, Base::left(u), stage.solve_pairs(0));
-      subtract(x, known, x);  // what the delta rule corrects: u = beta x
+      subtract(x, known, x);  // the correction of the delta rule: u = beta x
       Base::multiply_across(d_x, Base::left(d_written), stage.inverse());
       Base::multiply_across(elsewhere, Base::left(d_x), stage.solve_pairs(0));
       subtract(d_written, elsewhere, d_written);
@@ -160,7 +161,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     put_tokens(tokens(1), v, d_solve);
   }
 
-  // This warp's sums over V: gradients of rows and ends in its channels, and of one matrix of pairs.
+  // This warp's accumulators: gradients of rows and ends in its channels, and of one matrix of pairs.
   struct Sums {
     Tile rows[kRowKinds][kWarpTiles];
     Tile pairs[2];
@@ -170,7 +171,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     const int channel = warp() * kWarpChannels;
 #pragma unroll
     for (int v = 0; v < Memory::kValueRows; v += 16) {
-      Left of[kRowKinds];  // what reads the state, then what is written to it: [16 tokens, 16 of V]
+      Left of[kRowKinds];  // gradients of the reads, then the written values: [16 tokens, 16 of V]
 #pragma unroll
       for (int kind = 0; kind < kRowKinds; ++kind) {
         const int which = kind == 0 ? 1 : kind == 1 ? 0 : kind;
@@ -199,7 +200,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  // Adds sum_v S dS of a thread's channels to the gradient of the chunk's decay.
+  // Adds sum_v S dS to the gradient of the chunk's decay, for this thread's channels.
   static __device__ void add_to_decay() {
     if (thread() >= Layout::kGroupThreads) return;
     Two sum{0.0f, 0.0f};
@@ -241,7 +242,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
 
   // --- Levels ---
 
-  // The gradients of a level's pairs as operands [row][column]: times the columns' factors, then times the rows'.
+  // The gradients of a level's pairs as operands [row][column], multiplied by the columns' factors and by the rows'.
   static __device__ void write_level_pairs(int half, const ScratchOf& scratch) {
     Element* by_column = at<Element>(Memory::kLevelPairs);
     Element* by_row = by_column + kChunk * kSmallStride;
@@ -257,7 +258,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  // The gradients of the level's rows, then of its columns, in this warp's channels.
+  // Computes the gradients of the level's rows, then of its columns, in this warp's channels.
   static __device__ void multiply_level_pairs(const Element* level) {
     const Element* by_column = at<Element>(Memory::kLevelPairs);
     const Left pairs[2] = {Operand::load_left(by_column, kSmallStride),
@@ -288,7 +289,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
 
   // --- Writing gradients ---
 
-  // Every thread of the group gets the group's sums of the 32 values.
+  // Sums get(n), n < 32, over the threads of the group; returns the 32 sums, in shared memory.
   template <class Get>
   static __device__ const float* sum_over_group(const Group<Operand, kDplr, kWidth>& group, const Get& get) {
     float x[32];
@@ -318,7 +319,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     using Kind = Kinds<kDplr>;
     const RecurrenceProblem& p = task.p;
     const int K = static_cast<int>(p.K);
-    const float* along = nullptr;  // of q and k, how far their gradients point where they do
+    const float* along = nullptr;  // dot products of q and k with their gradients
     if (p.l2norm) {
       along = sum_over_group(group, [&](int n) {
         const int i = n % kChunk;
@@ -343,7 +344,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  // `row`: chunk slot and head.
+  // `row` is chunk slot * HV + head.
   static __device__ void store_gates(const GradientTask& task, const Place& at, int64_t row,
                                      const Group<Operand, kDplr, kWidth>& group, const ChannelSums& d) {
     const RecurrenceProblem& p = task.p;
@@ -411,7 +412,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
   static __device__ void clear(const ScratchOf& scratch) {
     for (int n = thread(); n < kWidth; n += kThreads) at<float>(Memory::kDecay)[n] = 0.0f;
     for (int n = thread(); n < kGradientWarps * kChunk; n += kThreads) at<float>(Memory::kBeta)[n] = 0.0f;
-    for (int n = thread(); n < kChunk / 2 * kStride; n += kThreads) {  // columns b, where there are none
+    for (int n = thread(); n < kChunk / 2 * kStride; n += kThreads) {  // zeros for columns b, without DPLR
       if (!kDplr) scratch.level(0)[(kChunk + kChunk / 2) * kStride + n] = Operand::round(0.0f);
     }
   }
@@ -468,7 +469,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     if (p.update == Update::delta) store_beta(task, place, scratch);
   }
 
-  // A query meets the columns of its own token without a decay.
+  // The products of a query with the columns of its own token, which have no decay.
   static __device__ void add_diagonal(const Factored<Operand, kDplr, kWidth>& x, const ChannelSums& d) {
     using Kind = Kinds<kDplr>;
 #pragma unroll
@@ -489,7 +490,7 @@ __global__ void __launch_bounds__(kGradientWarps* kWarp) gradient_kernel(const G
   const int64_t row = blockIdx.x, slot = row / task.p.HV, sequence = sequence_of(task.p.sequences, slot);
   const SequenceSpan span = span_of(task.p.sequences, sequence);
   const int64_t first = (slot - first_chunk_slot(task.p.sequences, sequence, span.start)) * kChunk;
-  if (first >= span.length) return;  // packed sequences may need fewer slots than there are
+  if (first >= span.length) return;  // packed sequences may leave slots unused
   Gradient<Operand, kDplr, kWidth>::chunk(task, place_of(span, first, static_cast<int>(row % task.p.HV)), row);
 }
 

@@ -1,5 +1,5 @@
-// The backward pass, first walk: from the last chunk to the first, the gradient of the state that leaves each chunk. It
-// is the forward walk mirrored: the same stages, the same slices of V, the gradient held transposed in registers.
+// The backward pass over the state: from the last chunk to the first, the gradient of the state after each chunk. It
+// mirrors the forward kernel: the same stages, the same slices of V, the gradient held transposed in registers.
 #pragma once
 
 #include "kernels/recurrence/cuda/pipeline.cuh"
@@ -9,8 +9,8 @@ namespace klab::kernels::cuda {
 struct ReverseTask : Walk {
   Rows d_o;
   const float* d_final_state;  // [N, HV, K, V], or null: zeros
-  float* d_initial_state;      // [N, HV, K, V], or null: not wanted
-  void* chunk_gradients;       // [chunk slots, HV, slices, kWidth] of operands: of the state leaving each chunk
+  float* d_initial_state;      // [N, HV, K, V], or null: not written
+  void* chunk_gradients;       // of the state after each chunk: [chunk slots, HV, slices, kWidth] in the operand dtype
 };
 
 template <class Operand, bool kDplr, int kWidth>
@@ -19,7 +19,7 @@ struct Reverse : Pipeline<Operand, kDplr, kWidth> {
   using Base::kTiles;
   using typename Base::Element, typename Base::Left, typename Base::StageOf;
 
-  // The gradient of what a column kind's values write, [16 of V, 16 tokens]: through o, and through the state.
+  // The gradient of the values written with one column kind, [16 of V, 16 tokens]: through o, and through the state.
   static __device__ void of_written(const Tile (&d_state)[kTiles], const Left& d_o, const Element* query_pairs,
                                     const Element* ends, Tile (&to)[2]) {
     Base::multiply_across(to, d_o, query_pairs);
@@ -29,7 +29,7 @@ struct Reverse : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  // From the gradient of the state that leaves the chunk to that of the state that enters it.
+  // From the gradient of the state after the chunk to that of the state before it.
   static __device__ void chunk(bool solves, const StageOf& stage, const Tile (&d_o)[2], Tile (&d_state)[kTiles]) {
     const Left d_out = Base::left(d_o);
     Tile d_reads[2] = {};
@@ -41,7 +41,7 @@ struct Reverse : Pipeline<Operand, kDplr, kWidth> {
 #pragma unroll
     for (int n = 0; n < 2 && !kDplr; ++n) {
 #pragma unroll
-      for (int r = 0; r < 4; ++r) d_reads[n].c[r] = -d_reads[n].c[r];  // the delta rule writes v less what it reads
+      for (int r = 0; r < 4; ++r) d_reads[n].c[r] = -d_reads[n].c[r];  // the delta rule writes v minus the read
     }
     Base::decay_state(d_state, stage.decay());
     Base::write_state(d_state, d_out, stage.rows(1));

@@ -1,7 +1,8 @@
-// A few tokens per sequence: the recurrence as it is defined, with the state in registers. Bound by reading and writing
-// the states once, however many tokens there are.
+// The recurrence token by token, for a few tokens per sequence (decode), with the state in registers. Memory-bound: the
+// states are read and written once, for any number of tokens.
 //
-// A block has all K rows of 32 columns of one state: thread (r, c) of 16 x 8 holds rows r, r + 16, .. of four columns.
+// A block holds all K rows of 32 columns of one state: thread (r, c) of 16 x 8 holds rows r, r + 16, .. of four
+// columns.
 #include "kernels/recurrence/cuda/chunk.cuh"
 
 namespace klab::kernels::cuda {
@@ -20,7 +21,7 @@ struct StepTask {
   float *final_state, *all_states;
 };
 
-// One token's vectors, and sums over rows on their way between warps.
+// One token's vectors, and buffers for reductions between warps.
 struct TokenVectors {
   float q[kMaxHeadDim], k[kMaxHeadDim], solve[kMaxHeadDim], b[kMaxHeadDim], e[kMaxHeadDim];
   float norms[kStepWarps][2];
@@ -31,7 +32,8 @@ struct At {
   int64_t row, token, head, key_head;
 };
 
-// q, k and the others as the recurrence takes them; of the delta rule `solve` is k decayed. Needs a barrier after it.
+// Loads the token's vectors, scaled and L2-normalised. `solve` is the decayed k for the delta rule, and a for DPLR. The
+// caller needs a barrier afterwards.
 __device__ void load_token(const Problem& p, const At& at, TokenVectors& t) {
   const int K = static_cast<int>(p.K), thread = static_cast<int>(threadIdx.x);
   const auto number = [&](const Rows& rows, int64_t head, int d) {
@@ -84,7 +86,7 @@ __device__ void load_token(const Problem& p, const At& at, TokenVectors& t) {
   }
 }
 
-// Sums over all rows of what each thread has of its rows; every thread gets those of its columns.
+// Sums x over all row threads; every thread gets the sums of its four columns.
 __device__ Four sum_rows(Four x, TokenVectors& t) {
   const int thread = static_cast<int>(threadIdx.x), column = thread % kColumnThreads * 4;
 #pragma unroll
@@ -112,7 +114,7 @@ struct Step {
 
   static __device__ int row(int i) { return static_cast<int>(threadIdx.x) / kColumnThreads + i * kRowThreads; }
 
-  // Rows of the state at `from` that are this thread's; `whole`: four columns at once.
+  // Loads this thread's part of the state. `whole`: four columns with one aligned load.
   static __device__ void load(const float* from, int K, int V, int column, bool whole, Four (&state)[kRows]) {
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
@@ -153,7 +155,7 @@ struct Step {
     return sum_rows(sum, t);
   }
 
-  // One token: the state it leaves, and what it reads.
+  // Updates the state with one token and returns its output.
   static __device__ Four advance(const Problem& p, const At& at, int column, Four (&state)[kRows], TokenVectors& t) {
     const int K = static_cast<int>(p.K);
     Four value{}, corrected{};
@@ -177,7 +179,7 @@ struct Step {
   }
 };
 
-// Blocks enough side by side that memory always has something to do.
+// The launch bounds keep enough blocks per SM resident to saturate memory bandwidth.
 template <int kWidth>
 __global__ void __launch_bounds__(kStepThreads, kWidth <= 128 ? 4 : 2) step_kernel(const StepTask task) {
   using S = Step<kWidth>;
@@ -196,7 +198,7 @@ __global__ void __launch_bounds__(kStepThreads, kWidth <= 128 ? 4 : 2) step_kern
   S::load(from, K, V, column, whole && aligned_to_16(p.initial_state), state);
   for (int64_t i = 0; i < span.length; ++i) {
     const At at{span.row, span.start + i, head, head / (p.HV / p.H)};
-    block_barrier();  // the token before is done with its vectors
+    block_barrier();  // all threads are done with the vectors of the previous token
     load_token(p, at, t);
     block_barrier();
     const Four o = S::advance(p, at, column, state, t);

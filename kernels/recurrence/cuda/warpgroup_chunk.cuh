@@ -1,6 +1,6 @@
-// A chunk of the forward walk by the products of Hopper's warpgroups (sm_90a): four consumers together form 64 columns
-// of V. The registers hold what they hold in Forward::chunk(), a warp's state being its 16 rows of the warpgroup's
-// operand; rows, ends and pairs are read from shared memory by the instruction itself, as core matrices.
+// A chunk of the forward pass with wgmma (sm_90a): four consumer warps form a warpgroup with 64 columns of V. Registers
+// are used as in Forward::chunk(): a warp's state is its 16 rows of the warpgroup's left operand. wgmma reads rows,
+// ends and pairs from shared memory, as core matrices.
 #pragma once
 
 #include "kernels/recurrence/cuda/pipeline.cuh"
@@ -21,7 +21,7 @@ struct WarpgroupChunk : Pipeline<Operand, kDplr, kWidth> {
   static constexpr bool kBfloat16 = Operand::kDtype == Dtype::bfloat16;
   static constexpr int kBytes = sizeof(Element);
 
-  // Solve and query rows, 32 tokens, 16 channels from `channel`; they lie one behind the other.
+  // Solve rows and then query rows, which are adjacent in memory: 32 rows, 16 channels from `channel`.
   static __device__ SharedMatrix rows(const StageOf& stage, int channel) {
     return {stage.rows(0) + Tiles::offset(0, channel), Tiles::kChannelStep * kBytes, Tiles::kTokenStep * kBytes};
   }
@@ -44,7 +44,7 @@ struct WarpgroupChunk : Pipeline<Operand, kDplr, kWidth> {
     warpgroup_done(sums);
   }
 
-  // u or z: a 16 x 16 matrix times what is given, token by token.
+  // u or z: x times the 16 x 16 inverse.
   static __device__ Left solved(const Left& x, const Element* inverse) {
     Tile u[2] = {};
     warpgroup_begin();
@@ -63,8 +63,8 @@ struct WarpgroupChunk : Pipeline<Operand, kDplr, kWidth> {
 #pragma unroll
     for (int n = 0; n < kTiles / 2; ++n) multiply(reads, s[n], rows(stage, 16 * n));
     finish(reads);
-    // Not between the products and the wait for them, although they read copies: these registers were sums of products
-    // too, for which the compiler would wait, and then take products one at a time.
+    // Not before the wait, although the products read copies of the state: these registers are also wgmma accumulators,
+    // so the compiler would insert waits and serialise the products.
     Base::decay_state(state, stage.decay());
 
     Tile solve[2] = {reads[0], reads[1]};

@@ -1,10 +1,10 @@
-// One task is a sequence and a block of channels: a window of the last W rows moves along the tokens. Positions count
-// from the state on: 0 .. W - 2 are the initial state's rows, W - 1 + t is token t; a position's slot in a window is
-// its remainder by W.
+// One task is a sequence and a block of channels. It keeps a ring buffer (window) of the last W rows. Positions include
+// the state: 0 .. W - 2 are the rows of the initial state, W - 1 + t is token t. A position's slot in the window is the
+// position modulo W.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/short_conv/cpu/short_conv.cpp"
 #include "kernels/common/cpu/targets.h"
-// Before all that is compiled once per instruction set:
+// Must come before the headers that are compiled once per instruction set:
 #include "hwy/foreach_target.h"
 #include "kernels/common/cpu/simd-inl.h"
 #include "kernels/common/cpu/workers.h"
@@ -15,7 +15,7 @@ namespace klab::kernels::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kBlock = 256;  // channels of a task: windows stay in the first-level cache
+constexpr int64_t kBlock = 256;  // channels per task: windows stay in the L1 cache
 
 struct Window {
   HWY_ALIGN_MAX float slots[kMostTaps][kBlock];
@@ -32,7 +32,7 @@ struct Block {
   int64_t length() const { return p.sequences[static_cast<size_t>(sequence)].length; }
 };
 
-// The weights and the bias of a block's channels, zeros where it is padded.
+// The weights and the bias of a block's channels, zero-padded.
 struct Taps {
   HWY_ALIGN_MAX float weight[kMostTaps][kBlock];
   float bias[kBlock];
@@ -56,7 +56,7 @@ void load_state(const Block& b, Window& x) {
   }
 }
 
-// kTaps: W where it is known to the compiler, else 0.
+// kTaps: W if it is known at compile time, else 0.
 template <int kTaps>
 HWY_INLINE Vec before_activation(const Block& b, const Taps& taps, const Window& x, int64_t t, int64_t d) {
   const int64_t W = kTaps > 0 ? kTaps : b.p.W;
@@ -87,7 +87,7 @@ void forward_block(const Block& b, const MutableRows& y, const MutableRows& fina
   }
 }
 
-// A position's gradient is complete: to the initial state or to a token.
+// Writes a position's complete gradient, to the initial state or to x.
 void store_position(const Block& b, const ShortConvGradients& out, int64_t position, const float* gradient) {
   const int64_t state_rows = b.p.W - 1;
   if (position >= state_rows) {
@@ -129,7 +129,7 @@ void backward_block(const Block& b, const Rows& d_y, const Rows& d_final_state, 
     }
     store_position(b, out, t, d_x.slots[t % W]);
   }
-  for (int64_t j = 0; j + 1 < W; ++j) {  // what is in the final state
+  for (int64_t j = 0; j + 1 < W; ++j) {  // rows of the final state
     float* last = d_x.slots[(b.length() + j) % W];
     if (d_final_state) {
       load_row(d_final_state, d_final_state.offset(b.sequence, j, 0) + b.first, b.width, b.padded, gradient);

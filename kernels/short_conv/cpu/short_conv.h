@@ -1,5 +1,4 @@
-// The causal depthwise convolution on the CPU: fused with its activation, vectorised over channels. Between
-// short_conv.cpp and the kernel.
+// CPU kernels of the causal depthwise convolution, fused with its activation and vectorised over channels.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +15,7 @@ struct ShortConvProblem {
   int64_t D, W;  ///< channels and taps, W <= kMostTaps
   std::vector<Sequence> sequences;
   Rows x;               ///< [B, T, D]
-  const float* weight;  ///< [W, D]: taps first, the last one multiplies the current token
+  const float* weight;  ///< [W, D]; the last tap multiplies the current token
   const float* bias;    ///< [D] or null
   bool silu;
   Rows initial_state;  ///< [N, W - 1, D], or none for zeros
@@ -27,7 +26,7 @@ void short_conv_forward(const ShortConvProblem& problem, const MutableRows& y, c
 
 struct ShortConvGradients {
   MutableRows x, initial_state;  ///< initial_state may be absent
-  float* weight;                 ///< [N, W, D]: the caller adds up the sequences
+  float* weight;                 ///< [N, W, D]; the caller sums over the sequences
   float* bias;                   ///< [N, D] or null
 };
 

@@ -1,6 +1,6 @@
-// A thread has four channels and walks along a run of tokens: the inputs that its taps meet move through registers, and
-// every number is read once, but for the few tokens before a run and, backwards, after it. Runs are cut from the rows
-// of the batch, wherever sequences begin and end in them: a walk looks that up and starts again at every beginning.
+// Each thread handles four channels along a run of tokens, with a sliding window of inputs in registers. Every element
+// is read once, except the few tokens before a run and, in the backward pass, after it. Runs split the rows of the
+// batch independently of sequence boundaries: a thread looks these up and restarts its window at every sequence.
 #include "kernels/short_conv/cuda/short_conv.h"
 
 #include "kernels/common/cuda/activations.cuh"
@@ -13,7 +13,7 @@ namespace {
 constexpr int kConvThreads = 128, kConvChannels = kConvThreads * 4;
 constexpr int64_t kShortestRun = 8, kLongestRun = 128, kBlocksPerMultiprocessor = 8;
 
-// How the rows are cut into runs.
+// The division of the batch's rows into runs.
 struct Runs {
   int64_t tokens, per_row, count;
   int64_t blocks_across;
@@ -23,20 +23,20 @@ struct ConvTask {
   ShortConvProblem p;
   Runs runs{};
   bool whole = false;              // quads of all rows are aligned
-  MutableRows y{}, final_state{};  // of the forward pass
-  Rows d_y{}, d_final_state{};     // of the backward pass, as are all that follow
+  MutableRows y{}, final_state{};  // forward pass only
+  Rows d_y{}, d_final_state{};     // this and the following: backward pass only
   ShortConvGradients d{};
-  float* parts = nullptr;  // [runs, W + 1, D] of d.parameters
+  float* parts = nullptr;  // partial sums of d.parameters, [runs, W + 1, D]
 };
 
-// What a run has of one sequence: positions [first, last) of it.
+// The intersection of a run with a sequence: positions [first, last) of the sequence.
 struct Segment {
   int64_t sequence;
   SequenceSpan span;
   int64_t first, last;
 };
 
-// The first sequence that begins at `token`, or the one that it is in the middle of.
+// The first sequence that begins at `token`, or else the sequence that contains it.
 __device__ int64_t sequence_at(const Sequences& s, int64_t token) {
   int64_t low = 0, high = s.count;
   while (low < high) {
@@ -50,7 +50,7 @@ __device__ int64_t sequence_at(const Sequences& s, int64_t token) {
   return s.offsets[low] == token ? low : low - 1;
 }
 
-// Sequences without tokens belong to the run that their place is in, those behind all tokens to the last one.
+// Empty sequences belong to the run that contains their offset, those at the end of all tokens to the last run.
 template <class Walk>
 __device__ void for_each_segment(const ConvTask& task, int64_t run, const Walk& walk) {
   const Sequences& s = task.p.sequences;
@@ -68,12 +68,12 @@ __device__ void for_each_segment(const ConvTask& task, int64_t run, const Walk& 
   }
 }
 
-// One thread's channels. kTaps is W or more: the first `missing` taps are not there.
+// The taps of one thread's channels. kTaps >= W; the first `missing` taps are unused.
 template <Dtype kDtype, int kTaps>
 struct Taps {
   using Bits = QuadBits<kDtype>;
   static constexpr int kLast = kTaps - 1;
-  static constexpr int kAtOnce = kTaps <= 4 ? 4 : 2;  // tokens that are read before the first is needed
+  static constexpr int kAtOnce = kTaps <= 4 ? 4 : 2;  // tokens that are loaded before the first is used
 
   const ConvTask& task;
   const ShortConvProblem& p = task.p;
@@ -98,7 +98,7 @@ struct Taps {
     store_quad<kDtype>(row_of<kDtype>(rows.data, 1, rows.offset(row, token, 0)), channel, width, task.whole, q);
   }
 
-  // What stands at a position of the sequence before its segment.
+  // The input at a position before the segment: from x, or from the initial state if the position is negative.
   __device__ Quad before(const Segment& s, int64_t position) const {
     if (position >= 0) return load(p.x, s.span.row, s.span.start + position).widen();
     const int64_t kept = position + p.W - 1;
@@ -112,7 +112,7 @@ struct Taps {
     return q;
   }
 
-  // The inputs that the taps meet, as they are before the segment's first token comes in.
+  // Fills the window of inputs before the segment's first token.
   __device__ void begin(const Segment& s, Quad (&inputs)[kTaps]) const {
     inputs[0] = {};
 #pragma unroll
@@ -187,8 +187,8 @@ __global__ void __launch_bounds__(kConvThreads) forward_kernel(const ConvTask ta
   for_each_segment(task, share.run, [&](const Segment& s) { walk_forward(taps, s); });
 }
 
-// A walk backwards needs no other order: an input's gradient is complete kTaps - 1 tokens after it, when the gradients
-// of all sums that it went into have passed. They are formed again for the tokens after the segment.
+// The backward pass also processes tokens in forward order: an input's gradient is complete kTaps - 1 tokens later,
+// after the gradients of all sums that contain it. Those of the tokens after the segment are recomputed.
 template <Dtype kDtype, int kTaps>
 struct Backward {
   using T = Taps<kDtype, kTaps>;
@@ -196,7 +196,7 @@ struct Backward {
   const ConvTask& task = taps.task;
   Quad d_weight[kTaps] = {}, d_bias = {};
 
-  // The gradient of the sum that the newest input completes.
+  // The gradient of the sum (before the activation) of the newest token.
   __device__ Quad through(const Quad (&inputs)[kTaps], const Quad& d_y) const {
     if (!task.p.silu) return d_y;
     const Quad sum = taps.sum(inputs);
@@ -215,7 +215,8 @@ struct Backward {
     }
   }
 
-  // Of the input at `position`, from those of the sums of the tokens `position` .. `position` + kTaps - 1.
+  // Writes the gradient of the input at `position`, from those of the sums of the tokens `position` .. `position` +
+  // kTaps - 1.
   __device__ void write_input(const Segment& s, int64_t position, const Quad (&d_sums)[kTaps]) const {
     const int64_t kept = position + task.p.W - 1, last = position - s.span.length + task.p.W - 1;
     if (kept < 0 || (position < 0 && !task.d.initial_state)) return;
@@ -299,7 +300,7 @@ ConvKernel kernel_of(Dtype dtype, int64_t W, bool backward) {
   }
 }
 
-// As short as it takes to occupy the device, so long that the tokens around a run cost little.
+// Runs are short enough to fill the device and long enough that the extra tokens around a run cost little.
 Runs cut(const ShortConvProblem& p) {
   Runs runs{};
   runs.blocks_across = (p.D + kConvChannels - 1) / kConvChannels;

@@ -1,1 +1,1 @@
-"""These operators under the models of other packages."""
+"""Integrations of klab's operators into models of other packages."""

@@ -1,13 +1,14 @@
-"""These operators under transformers' own Kimi Linear model, on the CPU.
+"""Makes transformers' own Kimi Linear model use klab's operators on the CPU.
 
     from klab.integrations import transformers
-    transformers.enable()      # for all models, built before or after
+    transformers.enable()      # for all models, including existing ones
     transformers.disable()
     with transformers.enable(): ...
 
-The model's layers look their functions up in the module `modeling_kimi_linear` at every call, so enable() replaces them
-there, and the forward method of the gated norm's class. Calls with tensors on another device, or with arguments that the
-operators do not support, go to the original functions. Packed sequences: pass `cu_seqlens` or `seq_idx` to the model.
+The model's layers look up their functions in the module `modeling_kimi_linear` at every call, so enable() replaces them
+there, as well as the forward method of the gated norm's class. Calls with tensors on another device, or with arguments
+that the operators do not support, use the original functions. For packed sequences pass `cu_seqlens` or `seq_idx` to the
+model.
 """
 
 import functools
@@ -24,7 +25,7 @@ _originals: dict = {}
 
 
 class Enabled:
-    """What enable() returns: leaving it as a context undoes what that call did."""
+    """The result of enable(), usable as a context manager: on exit it undoes the effect of that call."""
 
     def __init__(self, undo: bool):
         self._undo = undo
@@ -38,7 +39,7 @@ class Enabled:
 
 
 def enable() -> Enabled:
-    """Raises ImportError when transformers is missing or of a release whose functions are not known here."""
+    """Replaces the functions. Raises ImportError if transformers is missing or is not one of KNOWN_VERSIONS."""
     if _originals:
         return Enabled(undo=False)
     modeling = _modeling()
@@ -52,7 +53,7 @@ def enable() -> Enabled:
 
 
 def disable() -> None:
-    """Puts transformers' own functions back; does nothing when they are in place."""
+    """Restores transformers' own functions. Does nothing if they are in place."""
     if not _originals:
         return
     modeling = importlib.import_module(MODULE)
@@ -65,7 +66,7 @@ def _modeling():
     import transformers
 
     if not transformers.__version__.startswith(tuple(version + "." for version in KNOWN_VERSIONS)):
-        raise ImportError(f"klab knows the Kimi Linear model of transformers {', '.join(KNOWN_VERSIONS)}, but "
+        raise ImportError(f"klab supports the Kimi Linear model of transformers {', '.join(KNOWN_VERSIONS)}, but "
                           f"{transformers.__version__} is installed")
     modeling = importlib.import_module(MODULE)
     missing = [name for name in (*_REPLACEMENTS, "KimiLinearRMSNormGated") if not hasattr(modeling, name)]
@@ -75,7 +76,7 @@ def _modeling():
 
 
 def _offsets(cu_seqlens, seq_idx):
-    """cu_seqlens [N + 1] from either way in which transformers marks packed sequences, or None. seq_idx [1, T]."""
+    """cu_seqlens [N + 1] from either of transformers' two forms of packed sequences, or None. seq_idx is [1, T]."""
     if cu_seqlens is not None or seq_idx is None:
         return cu_seqlens
     changes = (seq_idx[0, 1:] != seq_idx[0, :-1]).nonzero().flatten() + 1
@@ -106,7 +107,7 @@ def _silu_only(activation):
 
 
 def _convolve(x, weight, bias, activation, past=None, offsets=None):
-    """x [B, D, T] in, [B, D, T] out, in the dtype of x but computed in that of weight [D, W]; past [B, D, W - 1]."""
+    """x and result [B, D, T], past [B, D, W - 1]. Computed in the dtype of weight [D, W], returned in that of x."""
     tokens = x.transpose(1, 2).to(weight.dtype)
     past = None if past is None else past.transpose(1, 2).to(weight.dtype)
     y, _ = torch.ops.klab.short_conv(tokens, weight, bias, activation, past, offsets)
@@ -125,7 +126,7 @@ def _causal_conv1d_fn(original):
 
 
 def _causal_conv1d_update(original):
-    """hidden_states [B, D, T] follow conv_state [B, D, S], S >= W - 1, newest last, which is brought up to date in place."""
+    """hidden_states [B, D, T] follow conv_state [B, D, S], S >= W - 1, newest last, which is updated in place."""
 
     @functools.wraps(original)
     def causal_conv1d_update(hidden_states, conv_state, weight, bias=None, activation=None):

@@ -1,11 +1,11 @@
-// Runs one mixer, or one mixture of experts, on the tensors of a file, so that the Python tests can hold it to public
-// code:
+// Runs one mixer, or one mixture of experts, on the tensors of a file, so that the Python tests can compare it with
+// public code:
 //     run_module IN.safetensors OUT.safetensors
-// IN: metadata `module` (a mixer's name, or moe), `width`, `heads`, `head_dim` (of experts: their width) and
-// `option.KEY`; tensors `x` [B, T, D], `param.NAME` for every parameter, and, if wished, `cu_seqlens` and `dy`, the
+// IN: metadata `module` (a mixer's name, or moe), `width`, `heads`, `head_dim` (for moe: the width of experts) and
+// `option.KEY`; tensors `x` [B, T, D], `param.NAME` for every parameter, and optionally `cu_seqlens` and `dy`, the
 // gradient of y. OUT: `y`, and with `dy` the gradients `d_x` and `d_param.NAME`. All in the dtype of x.
 //     run_module --parameters IN.safetensors
-// prints the parameters, one a line: name and sizes.
+// prints the parameters, one per line: name and sizes.
 #include <fmt/format.h>
 #include <torch/nn/module.h>
 
@@ -35,7 +35,7 @@ std::vector<Assignment> options_of(const Safetensors& in) {
   return options;
 }
 
-// The module, and what calls it.
+// The module, and a function that calls it.
 struct Subject {
   std::shared_ptr<torch::nn::Module> module;
   std::function<Tensor(const Tensor& x, const Tensor& cu_seqlens)> call;

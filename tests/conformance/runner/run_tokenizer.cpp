@@ -1,7 +1,7 @@
-// Tokenizes the texts of a file, so that the Python tests can hold the tokenizer to the package tiktoken:
+// Tokenizes the texts of a file, so that the Python tests can compare the tokenizer with the package tiktoken:
 //     run_tokenizer FOLDER TEXTS plain|special
-// FOLDER holds tiktoken.model; TEXTS one text after the other, each as its length in decimal, a line end, its bytes.
-// Prints a line for each: its ids, and 1 if they decode to it again (repaired), else 0.
+// FOLDER contains tiktoken.model; TEXTS is a sequence of texts, each as its length in decimal, a newline, its bytes.
+// Prints one line per text: its ids, and 1 if they decode to the text (with invalid UTF-8 repaired), else 0.
 #include <fmt/format.h>
 
 #include "core/base/error.h"

@@ -122,7 +122,7 @@ TEST(CsvWriter, GoesOnWithTheRowsItIsGiven) {
 TEST(CsvWriter, RefusesRowsThatCouldNotBeReadBack) {
   const Folder folder;
   CsvWriter writer(folder / "a.csv", {{}, {"a", "b"}, {}});
-  EXPECT_CONTAINS(failure_of([&] { writer.row({"1"}); }), "a row of 1 cells under 2 columns");
+  EXPECT_CONTAINS(failure_of([&] { writer.row({"1"}); }), "a row of 1 cells, but 2 columns");
   EXPECT_CONTAINS(failure_of([&] { writer.row({"1", "two\nlines"}); }), "line break");
   EXPECT_TRUE(read_csv(folder / "a.csv").rows.empty());
 }

@@ -1,4 +1,5 @@
-// Softmax attention against plain loops, and what its absorbed CPU kernel promises beyond the numbers.
+// Softmax attention and latent attention against plain loops, and further guarantees of the latent attention CPU
+// kernel.
 #include "kernels/attention/attention.h"
 
 #include <ATen/Parallel.h>
@@ -21,7 +22,7 @@ Tensor drawn(at::IntArrayRef shape, uint64_t seed) {
   return torch::randn(shape, at::make_generator<at::CPUGeneratorImpl>(seed)).to(at::kDouble);
 }
 
-// In float64, one number after the other.
+// The definition in float64, with scalar loops.
 Tensor plain_loops(const kernels::AttentionInputs& in, double scale) {
   const auto B = in.q.size(0), T = in.q.size(1), H = in.q.size(2), K = in.q.size(3);
   const auto S = in.k.size(1), V = in.v.size(3), group = H / in.k.size(2);
@@ -67,7 +68,7 @@ TEST(Attention, IsWhatPlainLoopsGive) {
   }
 }
 
-// Blocks of queries, and gates that end all memory.
+// More queries than a block, and a gate of -1000, which erases all earlier keys.
 TEST(Attention, ForgetGatesReachAcrossBlocksAndResets) {
   const Tensor q = drawn({1, 600, 1, 4}, 1), k = drawn({1, 600, 1, 4}, 2), v = drawn({1, 600, 1, 4}, 3);
   Tensor g = -0.02 * drawn({1, 600, 1}, 4).abs();
@@ -78,7 +79,7 @@ TEST(Attention, ForgetGatesReachAcrossBlocksAndResets) {
   Tensor other = v.clone();
   other.narrow(1, 0, 300).fill_(7);
   const Tensor after = kernels::attention({q, k, other, g, 0.5});
-  EXPECT_TRUE(torch::equal(after.narrow(1, 300, 300), o.narrow(1, 300, 300)));  // nothing before the reset is left
+  EXPECT_TRUE(torch::equal(after.narrow(1, 300, 300), o.narrow(1, 300, 300)));  // no influence of earlier values
 }
 
 TEST(Attention, PartsJoinToTheWhole) {
@@ -119,14 +120,13 @@ TEST(Rotary, TurnsPairsByTheirPositions) {
       }
     }
   }
-  expect_close("rotated", y, expected, tight(1e-9));  // a million radians know their last digits no better
+  expect_close("rotated", y, expected, tight(1e-9));  // limited by the rounding of angles of a million radians
   expect_close("float32", kernels::rotary(x.to(at::kFloat), positions, 100), expected, tight(1e-6));
   expect_refused("rotary", "K = 5", [&] { kernels::rotary(at::ones({1, 3, 1, 5}), positions); });
   expect_refused("rotary", "positions", [&] { kernels::rotary(x, positions.narrow(1, 0, 2)); });
 }
 
-// --- The absorbed form
-// ------------------------------------------------------------------------------------------------
+// --- Latent attention, absorbed form ------------------------------------------------------------------------------
 
 struct Latent {
   Tensor q, cache;
@@ -181,7 +181,7 @@ TEST(LatentAttention, EveryInstructionSetHoldsTheDerivedTolerance) {
   EXPECT_GT(tried, 0);
 }
 
-// A cache has room behind its last token, and lies at any address.
+// A cache may be a view of a larger buffer, at any address.
 TEST(LatentAttention, RowsMayBeAnywhereInMemory) {
   const Latent in = latent(2, 2, 3, 130, 24, 8);
   const Tensor expected = in.run();
@@ -194,7 +194,7 @@ TEST(LatentAttention, RowsMayBeAnywhereInMemory) {
   EXPECT_TRUE(torch::equal(Latent{in.q, shifted, 24}.run(), expected));
 }
 
-// Plain loops over v = identity give the weights themselves.
+// With v = identity, plain_loops() returns the weights.
 TEST(AttentionWeights, AreThoseOfPlainLoops) {
   constexpr int64_t B = 2, T = 5, S = 8, H = 4, HK = 2, K = 3;
   for (const bool gated : {false, true}) {

@@ -1,5 +1,5 @@
-// What the hand-written CPU kernels promise beyond the numbers: the same bits on any number of threads, the same
-// numbers with every instruction set.
+// Further guarantees of the hand-written CPU kernels: results are bitwise the same on any number of threads, and within
+// the tolerance with every instruction set.
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
@@ -35,7 +35,7 @@ std::string name_of(const testing::TestParamInfo<const char*>& info) {
 
 INSTANTIATE_TEST_SUITE_P(Operators, CpuKernels, testing::ValuesIn(kOperators), name_of);
 
-// Few heads and wide values too, where the work is split over the columns of V.
+// Includes few heads with large V, for which the work is split over the columns of V.
 TEST_P(CpuKernels, TheNumberOfThreadsDoesNotChangeABit) {
   const Workload workloads[] = {
       {"many heads", 3, 130, 2, 6, 20, 24, true, Gates::ordinary, true},
@@ -56,7 +56,7 @@ TEST_P(CpuKernels, TheNumberOfThreadsDoesNotChangeABit) {
   }
 }
 
-// On a processor with AVX-512 this also runs what one with AVX2, or with neither, would run.
+// On a processor with AVX-512 this also tests the code for AVX2 and SSSE3.
 TEST_P(CpuKernels, EveryInstructionSetHoldsTheDerivedTolerance) {
   int64_t tried = 0;
   for (const int64_t target : {HWY_AVX3, HWY_AVX2, HWY_SSSE3, HWY_NEON}) {
@@ -77,7 +77,7 @@ TEST_P(CpuKernels, RowsMayBeAnywhereInMemory) {
   const NamedTensors in = inputs({"", 2, 37, 1, 2, 20, 28, true, Gates::ordinary, true});
   NamedTensors strided;
   for (const auto& [name, tensor] : in) {
-    // Every other row of a tensor twice as large, or with gaps between the numbers.
+    // A view with larger row strides, or (v) with a strided last dimension.
     at::Tensor apart = tensor;
     if (tensor.dim() >= 3 && name != "initial_state") apart = at::stack({tensor, tensor + 1}, 2).select(2, 0);
     if (name == "v") apart = at::stack({tensor, tensor + 1}, -1).select(-1, 0);
@@ -109,7 +109,7 @@ TEST_P(CpuKernels, RefusesASecondDerivativeInsteadOfGivingAWrongOne) {
   EXPECT_THROW(gradient.sum().backward(), c10::NotImplementedError);
 }
 
-// Chunks within a sequence of any length; the reference is the chunk form in float64.
+// The expected result is the chunk form in float64.
 TEST(CpuRecurrence, ErrorDoesNotGrowOverSixtyFiveThousandTokens) {
   const OperatorCase& kda = operator_case("recurrence/channel/delta");
   const int64_t T = 65536, window = 4096;

@@ -5,7 +5,7 @@
 namespace klab {
 namespace {
 
-// The tensors here are small: threads would only wait for each other, for minutes on a busy machine.
+// The tensors here are small, so on a busy machine threads would mostly wait for each other.
 struct OneThread : testing::Environment {
   void SetUp() override { at::set_num_threads(1); }
 };

@@ -1,4 +1,4 @@
-// What the operator tests share.
+// Helpers of the operator tests.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -15,7 +15,7 @@
 
 namespace klab {
 
-/// While one lives, the kernels have so many threads.
+/// Sets the number of threads for its lifetime.
 class Threads {
  public:
   explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
@@ -27,31 +27,31 @@ class Threads {
   int before_;
 };
 
-/// The case of that name; throws when there is none.
+/// The case of that name. Throws std::out_of_range for an unknown name.
 const OperatorCase& operator_case(const std::string& name);
 
-/// `tensors` with the entry of that name replaced, or added.
+/// `tensors` with the entry of that name replaced or added.
 NamedTensors with(NamedTensors tensors, const std::string& name, const at::Tensor& tensor);
 
 /// `tensors` without that entry.
 NamedTensors without(NamedTensors tensors, const std::string& name);
 
-/// Those that take tensors of the CPU: without CUDA's, which tests/kernels/cuda holds to the same.
+/// The implementations that run on CPU tensors, that is, without `cuda`, which has its own tests.
 std::vector<kernels::Implementation> on_cpu(std::vector<kernels::Implementation> implementations);
 
 /// `operator_case.run` as a function of the inputs.
 NamedFunction runner(const OperatorCase& operator_case, kernels::Implementation implementation);
 
-/// Outputs and gradients under loss weights that depend only on `seed` and the outputs' shapes.
+/// Outputs and gradients, for loss weights that depend only on `seed` and the outputs' shapes.
 NamedTensors evaluate(const NamedFunction& function, const NamedTensors& inputs, uint64_t seed = 7);
 
-/// A few roundings of float64, relative to the element and to the RMS.
+/// A tolerance of a few float64 roundings, relative to the element and to the RMS.
 inline Tolerance tight(double bound = 1e-12) { return {.of_element = bound, .of_rms = bound}; }
 
 void expect_close(const std::string& what, const at::Tensor& actual, const at::Tensor& expected,
                   const Tolerance& tolerance);
 
-/// Every entry of `expected`, by name.
+/// Compares every entry of `expected` with the entry of the same name.
 void expect_close(const std::string& what, const NamedTensors& actual, const NamedTensors& expected,
                   const Tolerance& tolerance);
 

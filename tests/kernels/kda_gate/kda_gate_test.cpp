@@ -30,7 +30,7 @@ TEST(KdaGate, EveryWorkloadHoldsTheDerivedTolerance) {
   }
 }
 
-// From shut to wide open, through every place where an exp could overflow or a logarithm lose its argument.
+// Raw values and rates that make exp overflow or log lose its argument in naive formulas.
 NamedTensors extremes(at::ScalarType dtype) {
   const at::Tensor raw = at::cat({at::linspace(-1000, 1000, 4001, at::kDouble), at::linspace(-1, 1, 41, at::kDouble),
                                   at::tensor({-0.0, 1e-30, -1e-30}, at::kDouble)});
@@ -54,15 +54,14 @@ TEST(KdaGate, ExtremesStayFiniteExactAndWithinTheirRange) {
       EXPECT_TRUE(lower_bound == 0 || g.min().item<double>() >= lower_bound);
       for (int64_t h = 0; h < 4; ++h) {
         expect_close("head " + std::to_string(h), g.select(2, h), expected.select(2, h),
-                     derived_tolerance({dtype, dtype, 2, 20}));  // exp(A_log) carries A_log roundings
+                     derived_tolerance({dtype, dtype, 2, 20}));  // exp amplifies rounding errors by |A_log| <= 20
       }
     }
   }
 }
 
 TEST(KdaGate, ATailKeepsItsRelativePrecision) {
-  // softplus(-40) = exp(-40): a logarithm of 1 + exp(-40) would give zero in float32 and lose digits in
-  // float64.
+  // softplus(-40) = exp(-40): log(1 + exp(-40)) would be zero in float32 and inaccurate in float64.
   const at::Tensor raw = at::full({1, 1, 1, 1}, -40.0, at::kDouble), A_log = at::zeros({1}, at::kDouble);
   EXPECT_NEAR(kernels::kda_gate(raw, A_log, {}).item<double>() / -std::exp(-40.0), 1, 1e-14);
   const at::Tensor narrow = kernels::kda_gate(raw.to(at::kFloat), A_log.to(at::kFloat), {});

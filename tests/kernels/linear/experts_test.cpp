@@ -1,4 +1,4 @@
-// The mixture of experts for few tokens, against its definition in float64.
+// The mixture of experts against its definition in float64.
 #include "kernels/linear/experts.h"
 
 #include <ATen/Parallel.h>
@@ -53,7 +53,7 @@ at::Tensor exact(const at::Tensor& weight, const at::Tensor& scale) {
   return scale.defined() ? wide * scale.to(at::kDouble).unsqueeze(1) : wide;
 }
 
-// In float64, written apart from the operator's own reference.
+// The definition in float64, independent of the operator's reference implementation.
 at::Tensor exact_expert(const ExpertWeights& expert, const at::Tensor& x) {
   const at::Tensor g = at::matmul(exact(expert.gate, expert.gate_scale), x);
   const at::Tensor u = at::matmul(exact(expert.up, expert.up_scale), x);
@@ -96,8 +96,8 @@ TEST(Experts, AreTheirDefinition) {
     for (const at::ScalarType type : kTypes) {
       for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
         for (const bool shared : {false, true}) {
-          if (shared && D == 1) continue;  // one number, the sum of two: nothing averages what cancels there
-          // The shared one of another width and another dtype.
+          if (shared && D == 1) continue;  // a single element: cancellation could exceed the tolerance
+          // A shared expert of another width and dtype.
           const ExpertTable table(random_experts(E, M, D, type),
                                   shared ? random_expert(2 * M + 1, D, at::kBFloat16) : ExpertWeights{});
           const ExpertsInputs in = random_inputs(table, n, k, dtype);
@@ -108,7 +108,7 @@ TEST(Experts, AreTheirDefinition) {
                  << type << (shared ? ", shared, " : ", ") << to_string(implementation);
             expect_close(what.str(), kernels::experts(in, implementation), exact, tolerance_of(in, 2 * M + 1));
           }
-          if (dtype != at::kFloat) continue;  // the composed form rounds to x's dtype on its way
+          if (dtype != at::kFloat) continue;  // the composed form rounds intermediate results to x's dtype
           expect_close("composed", kernels::experts(in, Implementation::composed), exact,
                        tolerance_of(in, D + 2 * M + 1));
         }
@@ -159,7 +159,7 @@ TEST(Experts, TheNumberOfThreadsDoesNotChangeABit) {
   }
 }
 
-// Nor the order in which a token names its experts, nor one that it names twice.
+// The order of a token's experts does not matter, and an expert may occur twice.
 TEST(Experts, MayBeNamedInAnyOrderAndTwice) {
   const ExpertTable table(random_experts(6, 20, 30, at::kFloat));
   ExpertsInputs in = random_inputs(table, 4, 3);
@@ -182,7 +182,7 @@ TEST(Experts, NoTokensOrNoExpertsOfTheirOwn) {
   }
 }
 
-// Memory that may not be read at all: neither the table nor the kernel may touch it.
+// The unchosen expert has unreadable memory, so any access by the table or the kernel would crash.
 TEST(Experts, DoesNotReadWhatNobodyChose) {
   const int64_t M = 32, D = 64, bytes = M * D * 4;
   void* forbidden = mmap(nullptr, static_cast<size_t>(bytes), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -201,7 +201,7 @@ TEST(Experts, DoesNotReadWhatNobodyChose) {
   munmap(forbidden, static_cast<size_t>(bytes));
 }
 
-// Whatever freed memory holds: workspaces, results and scratch come from it.
+// Workspaces, results and scratch memory may contain values of earlier calls.
 TEST(Experts, MemoryOfEarlierCallsDoesNotMatter) {
   const ExpertTable table(random_experts(4, 37, 43, at::kBFloat16), random_expert(9, 43, at::kFloat));
   const ExpertsInputs in = random_inputs(table, 5, 2);

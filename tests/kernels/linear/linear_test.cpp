@@ -13,7 +13,7 @@
 namespace klab {
 namespace {
 
-// Shapes on either side of every choice that linear() makes, and views with strides of their own.
+// Shapes for every implementation that linear() chooses between, and strided views.
 TEST(Linear, IsTheProductWhateverComputesIt) {
   for (const auto& [rows, K, N] :
        {std::tuple{3, 8, 5}, {40, 8, 1}, {40, 1, 8}, {64, 100, 60}, {200, 256, 171}, {200, 171, 256}}) {
@@ -78,12 +78,12 @@ bool goes_with(at::ScalarType weight, at::ScalarType x) {
   return weight == at::kChar || weight == x || (x == at::kFloat && weight != at::kDouble);
 }
 
-// The dtype whose roundings a library's sums may carry: oneDNN adds up in float32, ATen's float16 too.
+// Sums are accumulated in float32, also by oneDNN and by ATen's float16 products.
 Tolerance tolerance_of(int64_t K, at::ScalarType result, int64_t elements) {
   return derived_tolerance({.sums = at::kFloat, .result = result, .terms = K + 2, .elements = elements});
 }
 
-// Few and many rows, every pair of dtypes, vectors with and without a rest.
+// Few and many rows, every pair of dtypes, sizes that are and are not multiples of the vector length.
 TEST(Linear, TakesNarrowerWeights) {
   for (const auto& [rows, K, N] : {std::tuple{1, 1, 1},
                                    {1, 3, 5},
@@ -100,7 +100,7 @@ TEST(Linear, TakesNarrowerWeights) {
         if (!goes_with(dtype, x_dtype)) continue;
         at::Tensor x = at::randn({rows, K}).to(x_dtype);
         Narrow narrow = narrow_weight(N, K, dtype);
-        if (rows * N < 16) {  // too few numbers to average what cancels
+        if (rows * N < 16) {  // few elements: avoid cancellation, which could exceed the tolerance
           x = x.abs();
           narrow.weight = narrow.weight.abs();
         }
@@ -121,7 +121,7 @@ TEST(Linear, TakesNarrowerWeights) {
   }
 }
 
-// A weight of several blocks, the last one smaller.
+// A weight of several blocks with a smaller last one.
 TEST(Linear, WidensABlockAtATime) {
   const int64_t rows = 33, K = 3000, N = 1501;
   for (const at::ScalarType dtype : {at::kBFloat16, at::kChar}) {
@@ -197,7 +197,7 @@ TEST(Quantise, IsOffByHalfAStepAtMost) {
     ASSERT_EQ(scale.scalar_type(), at::kFloat);
     const at::Tensor step = scale.to(at::kDouble).unsqueeze(1);
     const at::Tensor error = (values.to(at::kDouble) * step - weight.to(at::kDouble)).abs() / step;
-    // Half a step, and the roundings of float32 to find it.
+    // Half a quantisation step, plus float32 rounding errors.
     EXPECT_LE(error.max().item<double>(), 0.5 + 3 * 127 * unit_roundoff(at::kFloat)) << dtype;
     EXPECT_TRUE(at::equal(values.abs().amax(1), at::full({70}, 127, at::kChar))) << dtype;
     const double all = weight.to(at::kDouble).square().sum().item<double>();
@@ -223,7 +223,7 @@ TEST(Quantise, ZerosHaveScaleOneAndTinyOnesANormalScale) {
   EXPECT_EQ(scale[1].item<float>(), std::numeric_limits<float>::min());
 }
 
-// Several blocks of rows, and a view.
+// Several blocks of rows, and a transposed layout.
 TEST(Quantise, DoesNotDependOnHowTheRowsLie) {
   const at::Tensor weight = at::randn({2200, 1000});
   const auto all = kernels::quantise(weight.t().contiguous().t());

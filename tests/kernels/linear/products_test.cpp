@@ -1,5 +1,6 @@
-// What the kernel for few rows promises beyond the numbers: rows that do not see each other, the same bits on any
-// number of threads and with weights at any address, no number from outside its operands.
+// The kernel for few rows: results, and the guarantees that rows are independent of each other, that results are
+// bitwise the same on any number of threads and with weights at any address, and that it reads nothing outside its
+// operands.
 #include "kernels/linear/cpu/products.h"
 
 #include <ATen/Parallel.h>
@@ -60,7 +61,7 @@ kernels::Dtype dtype_of(at::ScalarType type) {
   return type == at::kFloat ? Dtype::float32 : type == at::kBFloat16 ? Dtype::bfloat16 : Dtype::float16;
 }
 
-// The kernel itself, with as many rows as there are; what it does not write stays NaN.
+// Calls the kernel directly, for any number of rows. Elements that it does not write stay NaN.
 at::Tensor product(const at::Tensor& x, const Weight& weight) {
   const at::Tensor y = at::full({x.size(0), weight.values.size(0)}, kNaN, x.options());
   const kernels::Dtype dtype = dtype_of(x.scalar_type());
@@ -93,7 +94,7 @@ TEST(Products, AreRightForEveryShapeAndType) {
           const at::ScalarType x_type = std::array{at::kFloat, at::kBFloat16, at::kHalf}[(rows + N + K) % 3];
           at::Tensor x = at::randn({rows, K}).to(x_type);
           Weight weight = random_weight(N, K, type);
-          if (rows * N < 16) {  // too few numbers to average what cancels
+          if (rows * N < 16) {  // few elements: avoid cancellation, which could exceed the tolerance
             x = x.abs();
             weight.values = weight.values.abs();
           }
@@ -104,7 +105,7 @@ TEST(Products, AreRightForEveryShapeAndType) {
   }
 }
 
-// Long enough for K to be cut, and one length that is no whole number of parts.
+// K long enough to be split into blocks, including one that is not a multiple of the block size.
 TEST(Products, AreRightForLongRows) {
   for (const auto& [rows, K] : {std::pair{1, 9216}, {2, 8193}, {5, 4096}, {8, 4001}, {16, 2304}, {17, 1537}}) {
     for (const at::ScalarType type : kTypes) {
@@ -145,7 +146,7 @@ TEST(Products, RowsDoNotSeeEachOther) {
   }
 }
 
-// Nor does a row of the result depend on which rows of the weight are computed beside it.
+// A column of the result does not depend on which other rows of the weight are in the call.
 TEST(Products, RowsOfTheWeightDoNotSeeEachOther) {
   const Weight weight = random_weight(171, 1000, at::kBFloat16);
   const at::Tensor x = at::randn({5, 1000}), all = product(x, weight);
@@ -170,7 +171,7 @@ TEST(Products, TheNumberOfThreadsDoesNotChangeABit) {
   }
 }
 
-// The weight ends where its memory ends, begins at any byte, and NaNs lie around it.
+// The weight starts at any byte and is surrounded by NaN bytes.
 TEST(Products, WeightsMayLieAtAnyByte) {
   const int64_t N = 9, K = 37;
   for (const at::ScalarType type : kTypes) {
@@ -189,7 +190,7 @@ TEST(Products, WeightsMayLieAtAnyByte) {
   }
 }
 
-// The next page may not be read.
+// The weight ends at a page boundary, and the next page is unreadable.
 TEST(Products, NothingBeyondTheWeightIsRead) {
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   void* memory = mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -238,7 +239,7 @@ TEST(Products, NaNComesThroughAndStaysInItsRow) {
   }
 }
 
-// What earlier calls left in the thread's scratch memory must not matter.
+// The thread's scratch memory may contain values of earlier calls.
 TEST(Products, MemoryOfEarlierCallsDoesNotMatter) {
   for (const at::ScalarType type : kTypes) {
     const at::Tensor x = at::randn({7, 43});

@@ -34,7 +34,7 @@ TEST(Norms, EveryWorkloadHoldsTheDerivedTolerance) {
 }
 
 TEST(Norms, DoubleInputsAreComputedInDouble) {
-  // (3, 4) has norm 5; what float32 cannot hold must survive.
+  // (3, 4) has norm 5; the factor 1 + 2^-40 would be lost in float32.
   const at::Tensor x = at::tensor({3.0, 4.0}, at::kDouble) * (1 + 0x1p-40), weight = at::ones({2}, at::kDouble);
   const auto is_exact = [](const at::Tensor& y, double expected) {
     EXPECT_NEAR(y[0].item<double>(), expected, 1e-15);

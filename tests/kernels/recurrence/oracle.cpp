@@ -102,7 +102,7 @@ Span span_of(const std::vector<int64_t>& offsets, int64_t n, int64_t T) {
 
 }  // namespace
 
-// What a layer does to its projections before the recurrence, where the inputs are raw: the other oracles.
+// Applies a layer's activations to raw inputs, with the other oracles.
 static NamedTensors ready_inputs(const NamedTensors& in) {
   if (!find(in, "A_log").defined()) return in;
   const at::Tensor bound = find(in, "lower_bound");

@@ -1,5 +1,5 @@
-// The operators once more, as loops over plain numbers: independent of ATen's arithmetic, float64, slow. Each
-// can be made to contain one of the likely mistakes, to show that the checks detect it.
+// Independent implementations of the operators as scalar loops in float64, without ATen's arithmetic. Each can contain
+// one of several likely mistakes, to test that the checks detect it.
 #pragma once
 
 #include "core/check/cases.h"
@@ -15,19 +15,19 @@ enum class Mistake {
   beta_forgotten,
   a_reads_decayed,  ///< DPLR's a reads the decayed state
   initial_state_ignored,
-  sequences_mixed,  ///< a packed sequence goes on with the state of the one before
-  decay_late,       ///< g of the token before
+  sequences_mixed,  ///< a packed sequence continues with the state of the preceding one
+  decay_late,       ///< uses g of the preceding token
   erase_forgotten,  ///< the delta rule or DPLR only accumulates
   taps_reversed,
-  past_ignored,  ///< a convolution that starts from zeros
-  eps_on_mean,   ///< L2 norm with the eps of an RMS norm
+  past_ignored,  ///< the convolution ignores its initial state
+  eps_on_mean,   ///< the L2 norm adds eps to the mean instead of the sum
   weight_forgotten,
   gate_forgotten,
   clamped_gate,  ///< max(g, lower bound) instead of a rescaled sigmoid
   bias_forgotten,
 };
 
-/// recurrence() on its inputs by name: "o" and "final_state".
+/// recurrence() on named inputs: "o" and "final_state".
 NamedTensors recurrence_oracle(const NamedTensors& in, Mistake mistake = Mistake::none);
 
 /// short_conv() without activation: "y".
@@ -36,10 +36,10 @@ NamedTensors short_conv_oracle(const NamedTensors& in, Mistake mistake = Mistake
 /// l2norm(): "y".
 NamedTensors l2norm_oracle(const NamedTensors& in, double eps, Mistake mistake = Mistake::none);
 
-/// gated_rms_norm() with sigmoid; rms_norm() where there is no gate: "y".
+/// gated_rms_norm() with sigmoid, or rms_norm() without a gate: "y".
 NamedTensors rms_norm_oracle(const NamedTensors& in, double eps, Mistake mistake = Mistake::none);
 
-/// kda_gate() per channel, softplus or (lower_bound < 0) rescaled sigmoid: "g".
+/// kda_gate() per channel, with softplus or (lower_bound < 0) the bounded gate: "g".
 NamedTensors kda_gate_oracle(const NamedTensors& in, double lower_bound, Mistake mistake = Mistake::none);
 
 }  // namespace klab

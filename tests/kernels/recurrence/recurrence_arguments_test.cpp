@@ -22,7 +22,7 @@ RecurrenceInputs valid() {
   return in;
 }
 
-// Linear attention without anything optional.
+// Linear attention without optional inputs.
 RecurrenceInputs plain(at::IntArrayRef q_and_k, at::IntArrayRef v) {
   RecurrenceInputs in;
   in.q = at::ones(q_and_k);

@@ -1,5 +1,5 @@
-// The ladder: plain loops, the reference in float64, the reference in float32, the chunk form; forward and
-// backward.
+// Each implementation against a simpler one, forward and backward: plain loops, the reference in float64, the reference
+// in float32, the chunk form.
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
 
@@ -16,7 +16,7 @@ using kernels::Implementation;
 
 class RecurrenceLadder : public testing::TestWithParam<OperatorCase> {};
 
-// Both sides sum up to 165 tokens in float64, in different orders.
+// Both sum over up to 165 tokens in float64, in different orders.
 TEST_P(RecurrenceLadder, ReferenceIsWhatPlainLoopsCompute) {
   for (const Workload& workload : GetParam().workloads) {
     if (workload.T > 200) continue;
@@ -52,7 +52,7 @@ TEST_P(RecurrenceLadder, GradientsAreThoseOfFiniteDifferences) {
         };
         expected[i] = (moved(kStep) - moved(-kStep)) / (2 * kStep);
       }
-      // The difference errs by kStep^2 times a third derivative and by the loss's rounding over kStep.
+      // The error of the difference is kStep^2 times a third derivative plus the loss's rounding error / kStep.
       expect_close(to_string(implementation) + " d_" + name, find(gradients, "d_" + name),
                    expected.view(tensor.sizes()), tight(1e-8));
     }
@@ -61,7 +61,7 @@ TEST_P(RecurrenceLadder, GradientsAreThoseOfFiniteDifferences) {
 
 TEST_P(RecurrenceLadder, EveryWorkloadInEveryFormHoldsTheDerivedTolerance) {
   const std::vector<CheckRow> rows = run_matrix({.operators = GetParam().name, .dtypes = {at::kDouble, at::kFloat}});
-  // Float32 everywhere; float64 where a form takes it and is not the definition itself.
+  // Float32 for all forms; float64 for forms that support it and are not the definition.
   size_t cells = 0;
   for (const Form& form : GetParam().forms) {
     if (form.on_cpu) cells += form.in_float64 && !form.is_definition ? 2 : 1;

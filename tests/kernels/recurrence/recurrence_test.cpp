@@ -1,4 +1,4 @@
-// What must hold for the recurrence whatever computes it.
+// Properties of the recurrence that every implementation must have.
 #include "kernels/recurrence/recurrence.h"
 
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@ namespace {
 
 using kernels::Implementation;
 
-// An operator under one of its implementations.
+// An operator case with one implementation.
 struct Subject {
   OperatorCase operator_case;
   Implementation implementation;
@@ -24,11 +24,11 @@ struct Subject {
 
   NamedFunction run() const { return runner(operator_case, implementation); }
   at::ScalarType dtype() const { return in_float64 ? at::kDouble : at::kFloat; }
-  /// In the widest dtype that the implementation takes.
+  /// Inputs in the widest dtype that the implementation supports.
   NamedTensors inputs(const Workload& workload, uint64_t seed) const {
     return copy_as(operator_case, operator_case.inputs(workload, seed), dtype(), at::kCPU);
   }
-  /// For results of the same sums in another order, over at most some hundred terms.
+  /// Tolerance for the same sums in another order, over a few hundred terms.
   Tolerance rounding() const {
     return in_float64 ? tight() : derived_tolerance({.sums = at::kFloat, .result = at::kFloat, .terms = 256});
   }
@@ -54,7 +54,7 @@ std::string name_of(const testing::TestParamInfo<Subject>& info) {
   return name;
 }
 
-// Whether the second dimension of that input is time.
+// Whether the second dimension of this input is time.
 bool is_timed(const std::string& name) {
   const std::vector<std::string> others{"initial_state", "cu_seqlens",  "A_log",
                                         "dt_bias",       "lower_bound", "overwrite_state"};
@@ -83,7 +83,7 @@ class DecayingRecurrences : public Recurrences {};
 
 INSTANTIATE_TEST_SUITE_P(Family, DecayingRecurrences, testing::ValuesIn(subjects({"none", "raw", "bounded"})), name_of);
 
-// DPLR's `a` reads the state before its decay, so there a reset does not forget.
+// Without DPLR, whose `a` reads the undecayed state, so a reset does not erase it.
 class ResettableRecurrences : public Recurrences {};
 
 INSTANTIATE_TEST_SUITE_P(Family, ResettableRecurrences, testing::ValuesIn(subjects({"none", "dplr", "raw", "bounded"})),
@@ -102,7 +102,7 @@ TEST_P(Recurrences, PackedSequencesAreTheSequencesOneByOne) {
     const NamedTensors weights{{"o", find(whole_weights, "o").narrow(1, first, count)},
                                {"final_state", find(whole_weights, "final_state").narrow(0, n, 1)}};
     for (const auto& [name, expected] : forward_and_backward(GetParam().run(), one, weights)) {
-      if (name == "d_A_log" || name == "d_dt_bias") continue;  // of all sequences together
+      if (name == "d_A_log" || name == "d_dt_bias") continue;  // sums over all sequences
       const bool state = name.ends_with("_state");
       const at::Tensor actual = find(whole, name);
       expect_close("sequence " + std::to_string(n) + ": " + name,
@@ -189,7 +189,7 @@ TEST_P(ResettableRecurrences, AfterAHardResetEverythingIsAsFromAFreshStart) {
     expect_close("o", find(whole, "o").narrow(1, reset, T - reset), find(after, "o"), GetParam().rounding());
     expect_close("final_state", find(whole, "final_state"), find(after, "final_state"), GetParam().rounding());
 
-    // And backwards: a loss on what follows the reset has no gradient before it.
+    // Backward: a loss on the tokens after the reset has zero gradient before it.
     NamedTensors weights = loss_weights(whole, GetParam().dtype(), 13);
     find(weights, "o").narrow(1, 0, reset).zero_();
     const NamedTensors results = forward_and_backward(GetParam().run(), in, weights);
@@ -209,8 +209,7 @@ TEST_P(DecayingRecurrences, FullyBlockedGatesLeaveNoNaN) {
   }
 }
 
-// --- The delta rule
-// -------------------------------------------------------------------------------------------
+// --- The delta rule -----------------------------------------------------------------------------------------------
 
 class DeltaRule : public testing::TestWithParam<Implementation> {
  protected:
@@ -241,8 +240,8 @@ TEST_P(DeltaRule, BetaOneStoresExactlyTheValue) {
   expect_close("o", find(forward(run(), read_back), "o"), find(in, "v"), subject_.rounding());
 }
 
-// The triangular system is then as badly conditioned as unit keys can make it. Its inverse is no problem for
-// a substitution; a truncated series or a float16 inverse fails here.
+// Such keys give the worst conditioned triangular system of unit keys. Substitution is accurate for it; a truncated
+// series or a float16 inverse would fail.
 TEST_P(DeltaRule, IdenticalAndNearlyCollinearKeysKeepTheirDigits) {
   for (const double spread : {0.0, 1e-6, 1e-2}) {
     at::Generator generator = seeded_generator(17);
@@ -253,8 +252,8 @@ TEST_P(DeltaRule, IdenticalAndNearlyCollinearKeysKeepTheirDigits) {
     find(in, "g").fill_(-1e-6);
     find(in, "beta").fill_(0.9997);
     in = copy_as(kda_, in, at::kFloat, at::kCPU);
-    // The same decay and the same key at every step round the same way at every step: 300 errors add up,
-    // where independent ones would average.
+    // The same decay and key at every token cause the same rounding error at every token, so 300 errors add up instead
+    // of averaging.
     const Tolerance systematic = derived_tolerance({at::kFloat, at::kFloat, 300 * 300});
     const NamedTensors weights = loss_weights(forward(run(), in), at::kFloat, 19);
     const NamedTensors exact_in = copy_as(kda_, in, at::kDouble, at::kCPU);
@@ -270,7 +269,7 @@ TEST_P(DeltaRule, KdaIsKdaWrittenAsDplr) {
   const OperatorCase& dplr = operator_case("recurrence/channel/dplr");
   const NamedTensors in = inputs(75, 20);
   const auto spread = [&](const at::Tensor& x) { return x.repeat_interleave(2, 2); };
-  // Everything per value head, as functions of KDA's inputs, so that the gradients meet as well.
+  // All inputs per value head, as functions of KDA's inputs, so that gradients can be compared too.
   const NamedFunction as_dplr = [&](const NamedTensors& kda) {
     const at::Tensor k = spread(find(kda, "k")), beta = find(kda, "beta").unsqueeze(-1), g = find(kda, "g");
     return runner(dplr, GetParam())({{"q", spread(find(kda, "q"))},

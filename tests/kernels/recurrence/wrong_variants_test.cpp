@@ -1,5 +1,4 @@
-// The checks must be able to fail: operators that are wrong in one place go through the same cells as the
-// right ones.
+// The checks must be able to fail: operators with one mistake must fail the cells that the correct operators pass.
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
 
@@ -13,7 +12,7 @@ namespace {
 
 using kernels::Implementation;
 
-// In the dtypes and on the device that the operator promises, so that nothing but the numbers is wrong.
+// Converts to the operator's dtypes and device, so that only the values are wrong.
 NamedTensors as_promised(const OperatorCase& op, const NamedTensors& out, at::ScalarType dtype) {
   return copy_as(op, out, dtype, at::kCPU);
 }
@@ -26,12 +25,12 @@ struct Wrong {
   std::vector<Mistake> mistakes;
 };
 
-// The cell with an oracle in the implementation's place, forward only.
+// Checks a cell with an oracle instead of the implementation, forward only.
 CheckRow check_oracle(const Wrong& wrong, Mistake mistake, at::ScalarType dtype) {
   OperatorCase op = operator_case(wrong.operator_name);
   const NamedFunction definition = op.definition;
   op.run = [=, &wrong](Implementation, const NamedTensors& in) {
-    // Outputs that the oracle does not compute are those of the definition: they are not under test.
+    // Outputs that the oracle does not compute are taken from the definition.
     NamedTensors out = copy_as(op, definition(in), dtype, at::kCPU);
     for (const auto& [name, tensor] : wrong.oracle(in, mistake)) out = with(out, name, tensor);
     return as_promised(op, out, dtype);
@@ -104,12 +103,11 @@ TEST(WrongVariants, EveryMistakeFailsInFloatAndInBfloat) {
   }
 }
 
-// --- Mistakes that any operator can make
-// ------------------------------------------------------------------------
+// --- Mistakes that any operator can have --------------------------------------------------------------------------
 
 const Workload kSmall{"small", 2, 21, 2, 4, 6, 5, true, Gates::ordinary, true};
 
-// The cell of the operator with `change` applied to what it is given or returns.
+// Checks a cell of the operator with changed inputs or outputs.
 CheckRow check_changed(const OperatorCase& op, const NamedFunction& change_inputs,
                        const NamedFunction& change_outputs) {
   OperatorCase changed = op;
@@ -182,7 +180,7 @@ TEST(WrongVariants, AGradientThatIsATenThousandthOffFails) {
       const NamedFunction bend = [&, input = name](const NamedTensors& in) {
         const at::Tensor x = find(in, input);
         return with(in, input,
-                    x.detach() + (x - x.detach()) * 1.0001);  // the value of x, 1.0001 of its gradient
+                    x.detach() + (x - x.detach()) * 1.0001);  // the value of x, with 1.0001 times its gradient
       };
       EXPECT_FALSE(check_changed(op, bend, kSame).pass) << op.name << " accepts a bent gradient for " << name;
     }

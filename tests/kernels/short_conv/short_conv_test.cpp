@@ -13,7 +13,7 @@ namespace {
 using kernels::Implementation;
 using kernels::ShortConvInputs;
 
-// Those that take float64; the CPU kernel is held to them by the ladder, and has tests of its own below.
+// The implementations that support float64. The check matrix compares the CPU kernel with them.
 constexpr Implementation kForms[] = {Implementation::reference, Implementation::composed};
 
 TEST(ShortConv, IsWhatPlainLoopsCompute) {
@@ -75,7 +75,7 @@ TEST(ShortConv, TheStateIsTheLastRawInputsOldestFirst) {
   expect_close("state", kernels::short_conv(in).final_state, x.narrow(1, 2, 3).clone(), {});
 }
 
-// A state is kept for as long as a text is written; it must not keep the whole prompt alive.
+// A state is kept during the whole decode, so it must not keep the memory of the prompt alive.
 TEST(ShortConv, TheStateHoldsNoMoreMemoryThanItNeeds) {
   const ShortConvInputs in{at::ones({1, 500, 8}), at::ones({8, 4}), {}, "", {}, {}};
   for (const Implementation form : on_cpu(kernels::short_conv_implementations())) {

@@ -1,11 +1,11 @@
-// The CUDA kernels on the host, as the rest of klab calls them.
+// The backend of emulated CUDA kernels.
 #pragma once
 
 #include "kernels/common/cuda/backend.h"
 
 namespace klab::emulation {
 
-/// For kernels::cuda::use_backend(): the implementation 'cuda' then takes tensors of the CPU.
+/// For kernels::cuda::use_backend(): the implementation 'cuda' then runs on CPU tensors.
 const kernels::cuda::Backend& emulated_backend();
 
 }  // namespace klab::emulation

@@ -40,14 +40,14 @@ struct Fiber {
   ucontext_t first;
   bool started = false, finished = false;
   const char* waits_for = nullptr;
-  int barrier = -1;  // that it waits at
+  int barrier = -1;  // number of the barrier that it waits at
   std::vector<std::vector<Copy>> groups;
   std::vector<Copy> open_group;
   void* fake_stack = nullptr;
 };
 
 struct Barrier {
-  unsigned come = 0, expected = 0;
+  unsigned arrived = 0, expected = 0;
   std::vector<unsigned> waiting;
 };
 
@@ -61,14 +61,14 @@ struct Transfers {
 
 struct Warp {
   const char* name = nullptr;
-  int come = 0;
+  int arrived = 0;
   alignas(16) unsigned char in[kLanes][kMostBytes];
   alignas(16) unsigned char out[kLanes][kMostBytes];
 };
 
 struct Machine {
   Schedule schedule = Schedule::ascending;
-  std::mt19937_64 lots{0};
+  std::mt19937_64 random{0};
   int ignored_barrier = kNoBarrier;
   int64_t grids = 0, warpgroup_products = 0, bulk_copies = 0;
 
@@ -93,10 +93,10 @@ Machine machine;
 
 void set_ready(unsigned thread) { machine.ready[thread / 64] |= uint64_t{1} << (thread % 64); }
 
-// The thread that goes on, or -1 when all wait or are done.
+// Picks the next thread to run; -1 if all threads wait or have finished.
 int choose() {
   const unsigned words = (machine.threads + 63) / 64;
-  const unsigned shift = machine.schedule == Schedule::shuffled ? static_cast<unsigned>(machine.lots() % words) : 0;
+  const unsigned shift = machine.schedule == Schedule::shuffled ? static_cast<unsigned>(machine.random() % words) : 0;
   for (unsigned i = 0; i < words; ++i) {
     const unsigned at = machine.schedule == Schedule::descending ? words - 1 - i : (i + shift) % words;
     const uint64_t word = machine.ready[at];
@@ -104,7 +104,7 @@ int choose() {
     int bit = std::countr_zero(word);
     if (machine.schedule == Schedule::descending) bit = 63 - std::countl_zero(word);
     if (machine.schedule == Schedule::shuffled) {
-      const int turn = static_cast<int>(machine.lots() % 64);
+      const int turn = static_cast<int>(machine.random() % 64);
       bit = (std::countr_zero(std::rotr(word, turn)) + turn) % 64;
     }
     machine.ready[at] &= ~(uint64_t{1} << bit);
@@ -113,7 +113,7 @@ int choose() {
   return -1;
 }
 
-// The sanitizer has to be told of every change of stacks.
+// The address sanitizer must be notified of every stack switch.
 void leave_for_fiber([[maybe_unused]] Fiber& fiber) {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(&machine.main_fake_stack, fiber.stack, kStack);
@@ -148,7 +148,7 @@ void run_fiber() {
   _longjmp(machine.scheduler, 1);
 }
 
-// Gives way until somebody calls set_ready() for this thread.
+// Suspends this thread until set_ready() is called for it.
 void wait(const char* what, int barrier) {
   Fiber& fiber = machine.fibers[machine.current];
   fiber.waits_for = what;
@@ -173,7 +173,7 @@ void resume(unsigned thread) {
 
 std::string stuck() {
   std::string text = "block (" + std::to_string(machine.block.x) + ", " + std::to_string(machine.block.y) + ", " +
-                     std::to_string(machine.block.z) + ") cannot go on:";
+                     std::to_string(machine.block.z) + ") is deadlocked:";
   std::string last;
   for (unsigned t = 0; t < machine.threads; ++t) {
     const Fiber& fiber = machine.fibers[t];
@@ -226,18 +226,18 @@ void run_block(size_t shared_bytes) {
 
 unsigned lanes_of(unsigned warp) { return std::min<unsigned>(kLanes, machine.threads - warp * kLanes); }
 
-// Counts a thread in; true when the barrier opens with it.
+// Counts the arrival of a thread; true if it completes the barrier.
 bool count_in(int number, unsigned threads) {
   Barrier& barrier = machine.barriers.at(static_cast<size_t>(number));
-  if (barrier.come == 0) barrier.expected = threads;
+  if (barrier.arrived == 0) barrier.expected = threads;
   if (barrier.expected != threads) {
     throw std::runtime_error("barrier " + std::to_string(number) + " is waited for by " +
                              std::to_string(barrier.expected) + " and by " + std::to_string(threads) + " threads");
   }
-  if (++barrier.come < threads) return false;
+  if (++barrier.arrived < threads) return false;
   for (const unsigned thread : barrier.waiting) set_ready(thread);
   barrier.waiting.clear();
-  barrier.come = 0;
+  barrier.arrived = 0;
   return true;
 }
 
@@ -267,7 +267,7 @@ void end_round_if_complete(Transfers& transfers) {
 
 void set_schedule(Schedule schedule, uint64_t seed) {
   machine.schedule = schedule;
-  machine.lots.seed(seed);
+  machine.random.seed(seed);
 }
 
 void ignore_barrier(int barrier) { machine.ignored_barrier = barrier; }
@@ -313,15 +313,15 @@ void arrive(int barrier, unsigned threads) {
 const void* meet(const char* name, const void* in, size_t bytes, Combine combine) {
   const unsigned number = machine.current / kLanes, lane = machine.current % kLanes;
   Warp& warp = machine.warps[number];
-  if (warp.come == 0) warp.name = name;
+  if (warp.arrived == 0) warp.name = name;
   if (std::strcmp(warp.name, name) != 0) {
     throw std::runtime_error(std::string("a warp has parted: some lanes are at ") + warp.name + ", others at " + name);
   }
   std::memcpy(warp.in[lane], in, bytes);
-  if (++warp.come < static_cast<int>(lanes_of(number))) {
+  if (++warp.arrived < static_cast<int>(lanes_of(number))) {
     wait(name, -1);
   } else {
-    warp.come = 0;
+    warp.arrived = 0;
     combine(warp.in[0], warp.out[0]);
     for (unsigned i = 0; i < lanes_of(number); ++i) {
       if (i != lane) set_ready(number * kLanes + i);

@@ -1,11 +1,12 @@
-// The CUDA execution model on the host: enough of it to run this project's kernels, and to catch what a GPU forgives.
+// An emulation of the part of CUDA's execution model that this project's kernels use. It also detects errors that a GPU
+// often hides.
 //
 // Every CUDA thread is a fiber. A fiber runs until it must wait: at a barrier, or in a warp collective (shuffle, matrix
-// load, matrix product), which is a rendezvous of the warp's lanes. Which fiber goes on is a matter of the schedule, so
-// a missing barrier shows as a wrong result under one of them: `ascending` lets the first warp run as far ahead as the
-// barriers allow, `descending` the last one, `shuffled` draws lots. Shared memory starts as NaN and is a heap block of
-// its exact size, for the address sanitizer. Asynchronous copies land at their wait, or at once under `descending`:
-// both are allowed.
+// load, matrix product), which waits for all lanes of the warp. The schedule selects the next fiber, so that a missing
+// barrier gives wrong results with at least one schedule: `ascending` lets the first warp run as far ahead as the
+// barriers allow, `descending` the last one, `shuffled` selects randomly. Shared memory is initialised with NaN and is
+// a heap block of its exact size, for the address sanitizer. Asynchronous copies complete at their wait, or immediately
+// with `descending`: both are allowed by CUDA.
 //
 // One grid runs at a time, on the calling thread.
 #pragma once
@@ -22,26 +23,26 @@ struct Index {
 
 enum class Schedule { ascending, descending, shuffled };
 
-/// The schedule of the grids that follow; `seed` is that of `shuffled`.
+/// Sets the schedule of the following grids; `seed` is for `shuffled`.
 void set_schedule(Schedule schedule, uint64_t seed = 0);
 
 constexpr int kNoBarrier = -1, kWarpBarrier = -2, kTransfers = -3;
 
-/// Every barrier of that number (0: the block's; kWarpBarrier: those of warps; kTransfers: waits for bulk copies) lets
-/// threads pass without waiting, so that a test can show that what it guards is noticed.
+/// Makes threads pass every barrier of that number (0: the block's; kWarpBarrier: those of warps; kTransfers: waits for
+/// bulk copies) without waiting, so that a test can show that a missing barrier is detected.
 void ignore_barrier(int barrier);
 bool ignores_warp_barriers();
 
-/// Runs `body` once per thread of the grid, block after block. Throws std::runtime_error that names the block and what
-/// its threads wait for when none of them can go on, and whatever `body` throws.
+/// Runs `body` once per thread of the grid, block by block. On a deadlock throws std::runtime_error that names the
+/// block and what its threads wait for. Propagates exceptions of `body`.
 void run_grid(Index grid, unsigned threads, size_t shared_bytes, const std::function<void()>& body);
 
-/// Grids that were run, and products of warpgroups of all threads, since the program began.
+/// Counters since the start of the program: grids, and warpgroup products (summed over threads).
 int64_t grids_run();
 int64_t warpgroup_products();
 void count_warpgroup_product();
 
-// --- What platform.cuh is made of; called from within a body ---------------------------------------------------
+// --- Building blocks of platform.cuh, called from within a body ------------------------------------------------
 
 Index block_index();
 Index grid_size();
@@ -49,25 +50,25 @@ unsigned thread_index();
 unsigned thread_count();
 void* shared_memory();
 
-/// Waits until `threads` threads have come to barrier `barrier`, by this or by arrive().
+/// Waits until `threads` threads have arrived at `barrier`, by this function or by arrive().
 void synchronise(int barrier, unsigned threads);
 void arrive(int barrier, unsigned threads);
 
 constexpr int kLanes = 32;
-constexpr size_t kMostBytes = 64;  ///< that a lane hands in or gets
+constexpr size_t kMostBytes = 64;  ///< largest input or result of a lane
 
-/// Takes what all lanes of a warp hand in, [lane] of bytes `kMostBytes` apart, and gives each its result, likewise.
+/// Computes the results of all lanes of a warp from their inputs; both are arrays by lane with stride `kMostBytes`.
 using Combine = void (*)(const unsigned char* in, unsigned char* out);
 
-/// Waits until every lane of the warp has come with the same `name`; returns this lane's result.
+/// Waits until all lanes of the warp have called it with the same `name`; returns this lane's result.
 const void* meet(const char* name, const void* in, size_t bytes, Combine combine);
 
 void copy_async(void* to, const void* from, size_t bytes);
 void commit_copies();
 void wait_for_copies(int pending_groups);
 
-/// Bulk copies are counted by a place in shared memory, in rounds: a round is over when all its bytes were announced
-/// (once) and copied. They land at the first wait, as copy_async's do.
+/// Bulk copies are counted by an mbarrier in shared memory, in rounds: a round is complete when all its bytes have been
+/// announced (once) and copied. The copies complete at the first wait, like those of copy_async().
 void begin_transfers(const void* counter);
 void expect_transfers(const void* counter, size_t bytes);
 void copy_bulk(void* to, const void* from, size_t bytes, const void* counter);

@@ -19,7 +19,7 @@ TEST(CudaLatentAttention, BarriersMatter) {
   expect_barriers_to_matter("latent_attention", workload);
 }
 
-// Of a cache with room for more rows than it has, as a decoder keeps it.
+// The cache is a view of a larger buffer, as in a decoder.
 TEST(CudaLatentAttention, ReadsACacheInItsPlace) {
   const EmulatedDevice device;
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
@@ -32,7 +32,7 @@ TEST(CudaLatentAttention, ReadsACacheInItsPlace) {
   }
 }
 
-// Logits far from zero: weights are formed relative to the largest.
+// Large logits: weights are computed relative to the largest one.
 TEST(CudaLatentAttention, LargeLogitsDoNotOverflow) {
   const EmulatedDevice device;
   const at::Tensor q = at::full({1, 1, 2, 16}, 100.0), cache = at::randn({1, 300, 16}) * 10;

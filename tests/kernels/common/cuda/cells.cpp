@@ -15,7 +15,7 @@ using kernels::Implementation;
 
 constexpr at::ScalarType kKernelDtypes[] = {at::kFloat, at::kBFloat16, at::kHalf};
 
-// The list of operators has the implementations of the backend that is in use when it is first read.
+// Call only on an emulated device: operator_cases() lists the implementations of the backend at its first call.
 const OperatorCase& case_of(const std::string& name) {
   for (const OperatorCase& entry : operator_cases()) {
     if (entry.name == name) return entry;

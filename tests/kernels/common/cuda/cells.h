@@ -1,4 +1,4 @@
-// Cells of the check matrix whose CUDA kernels run emulated on the host.
+// Runs cells of the check matrix with CUDA kernels in the emulation.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 
 namespace klab {
 
-/// While one lives, CUDA's kernels run emulated, and take tensors of the CPU.
+/// For its lifetime, CUDA kernels run in the emulation, on CPU tensors.
 class EmulatedDevice {
  public:
   explicit EmulatedDevice(emulation::Schedule schedule = emulation::Schedule::ascending);
@@ -20,7 +20,7 @@ class EmulatedDevice {
   EmulatedDevice& operator=(const EmulatedDevice&) = delete;
 };
 
-/// Tests on such a device.
+/// Fixture with an emulated device.
 class OnEmulatedDevice : public testing::Test {
  protected:
   /// Grids launched since the test began.
@@ -31,18 +31,18 @@ class OnEmulatedDevice : public testing::Test {
   int64_t before_ = emulation::grids_run();
 };
 
-/// Checks every cell that the CUDA form of `op` has in `dtype`, on the device as it is; `quick`: of the quick subset.
+/// Checks every cell of the CUDA form of `op` in `dtype`, on the current device and schedule; `quick`: only the quick
+/// workloads.
 void expect_cells_to_hold(const OperatorCase& op, at::ScalarType dtype, bool quick);
 
-/// Checks the CUDA form of an operator, forward and backward, on its own workloads: the quick ones in every dtype that
-/// kernels take, under the schedules that run one end of a block first and the other; the others once in float32 and
-/// once in bfloat16.
+/// Checks the CUDA form of an operator, forward and backward, on its workloads: the quick ones in every kernel dtype
+/// with the schedules `ascending` and `descending`; the others in float32 and bfloat16 with `ascending`.
 void expect_cells_to_hold(const std::string& operator_name);
 
-/// The same for other workloads, in every dtype.
+/// Checks other workloads, in every kernel dtype.
 void expect_cells_to_hold(const std::string& operator_name, const std::vector<Workload>& workloads);
 
-/// Checks that a cell in float32 fails when no thread waits at barrier 0.
+/// Checks that a float32 cell fails if threads do not wait at barrier 0.
 void expect_barriers_to_matter(const std::string& operator_name, const Workload& workload);
 
 }  // namespace klab

@@ -15,7 +15,7 @@ TEST(CudaKdaGate, EveryWorkloadHoldsTheDerivedTolerance) {
   for (const char* name : {"kda_gate/softplus", "kda_gate/lower_bound", "kda_gate/scalar"}) expect_cells_to_hold(name);
 }
 
-// More channels than a block has, and left-over ones; more tokens than blocks take at once.
+// More channels than a block, with a remainder; more tokens than the blocks process at once.
 TEST(CudaKdaGate, EverySizeHoldsTheDerivedTolerance) {
   expect_cells_to_hold("kda_gate/softplus", {{"many channels", 1, 3, 9, 9, 61, 61}, {"one channel", 1, 2, 1, 1, 1, 1}});
   expect_cells_to_hold("kda_gate/scalar", {{"many tokens", 1, 3000, 3, 3, 1, 1}});

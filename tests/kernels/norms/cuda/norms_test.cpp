@@ -12,7 +12,7 @@ namespace {
 
 using kernels::Implementation;
 
-// A row per warp, a row per block, and more than a block keeps; quads and what is left over.
+// A row per warp, a row per block, and rows split into panels; widths that are and are not multiples of four.
 const std::vector<Workload> kWidths{{"a warp", 1, 3, 1, 1, 256, 256},       {"one more", 1, 2, 2, 2, 257, 257},
                                     {"a block", 1, 3, 1, 1, 2304, 2304},    {"panels", 1, 2, 1, 1, 4100, 4100},
                                     {"odd panels", 1, 2, 1, 1, 4099, 4099}, {"one number", 1, 3, 1, 1, 1, 1}};

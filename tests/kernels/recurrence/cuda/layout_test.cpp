@@ -1,4 +1,4 @@
-// Where a chunk's numbers lie in shared memory, and which tokens meet at which level.
+// The shared memory layout of a chunk, and the level of every pair of tokens.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -9,8 +9,7 @@
 namespace klab::kernels::cuda {
 namespace {
 
-// Every element has a place of its own inside the tile; eight channels of a token are 16 bytes that can be loaded at
-// once.
+// Every element has a unique offset inside the tile, and eight channels of a token form an aligned block of 16 bytes.
 template <int kWidth, bool kCoreMatrices>
 void expect_tile() {
   using Tiles = TileLayout<kWidth, kCoreMatrices>;
@@ -19,7 +18,7 @@ void expect_tile() {
     for (int channel = 0; channel < kWidth; ++channel) {
       const int at = Tiles::offset(token, channel);
       EXPECT_TRUE(taken.insert(at).second && at >= 0 && at < Tiles::kTileOfTokens) << token << ", " << channel;
-      EXPECT_EQ(at - at % 8 + channel % 8, at) << "eight channels are neighbours, from a multiple of 16 bytes on";
+      EXPECT_EQ(at - at % 8 + channel % 8, at) << "eight channels are not an aligned block of 16 bytes";
     }
     for (int j = 0; j < kChunk; ++j) {
       const int at = Tiles::small_offset(token, j);
@@ -36,8 +35,8 @@ TEST(ChunkLayout, EveryElementHasItsOwnPlace) {
   expect_tile<128, true>();
 }
 
-// Core matrices of 128 bytes, their rows of 16 bytes one behind the other, as wgmma's descriptors say; the second tile
-// of rows follows the first as one more pair of token groups.
+// Core matrices of 128 bytes with contiguous rows of 16 bytes, as in wgmma's descriptors; the second tile of rows
+// follows the first like a further pair of token groups.
 TEST(ChunkLayout, CoreMatricesLieAsTheInstructionReadsThem) {
   using Tiles = TileLayout<128, true>;
   for (int token = 0; token < kChunk; ++token) {
@@ -52,7 +51,7 @@ TEST(ChunkLayout, CoreMatricesLieAsTheInstructionReadsThem) {
   EXPECT_EQ(Tiles::kTokenStep * 2 % 16, 0);
 }
 
-// The lanes of a warp write two neighbouring channels each: 32 words in 32 banks.
+// Each lane of a warp writes two adjacent channels: 32 words in 32 different banks.
 TEST(ChunkLayout, WritesOfAWarpMeetEveryBankOnce) {
   const auto banks = [](auto tiles) {
     std::set<int> all;
@@ -78,7 +77,7 @@ TEST(ChunkLayout, TwoTokensMeetAtOneLevel) {
   EXPECT_EQ(met.size(), static_cast<size_t>(kChunk * (kChunk - 1) / 2));
 }
 
-// Slots of packed sequences do not overlap and there are enough of them, whatever the lengths.
+// Slots of packed sequences do not overlap, and there are enough of them.
 TEST(ChunkLayout, PackedSequencesHaveTheirOwnSlots) {
   const int64_t offsets[] = {0, 1, 17, 33, 49, 50, 66, 99, 100};
   const int64_t count = 8;

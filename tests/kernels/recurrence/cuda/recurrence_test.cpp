@@ -1,5 +1,5 @@
-// The CUDA kernels of the recurrence, emulated on the host: the check matrix, under several schedules, and what a
-// missing barrier does.
+// The CUDA kernels of the recurrence, emulated on the host: the check matrix with several schedules, and the detection
+// of missing barriers.
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/nn/module.h>
@@ -20,7 +20,7 @@ using kernels::Implementation;
 
 const std::vector<const OperatorCase*>& family() {
   static const std::vector<const OperatorCase*> family = [] {
-    const EmulatedDevice device;  // in a build without CUDA, only then have the operators a CUDA form
+    const EmulatedDevice device;  // without it, a build without CUDA would list no CUDA forms
     std::vector<const OperatorCase*> all;
     for (const OperatorCase& op : operator_cases()) {
       if (op.name.starts_with("recurrence/")) all.push_back(&op);
@@ -58,7 +58,7 @@ TEST_P(RecurrenceOnCuda, WarpsInRandomOrder) {
 
 INSTANTIATE_TEST_SUITE_P(Family, RecurrenceOnCuda, testing::ValuesIn(family()), name_of_case);
 
-// --- Layouts over the device ---
+// --- Launch configurations and options ---
 
 class Recurrence : public OnEmulatedDevice {};
 
@@ -91,12 +91,12 @@ double relative_rms(const at::Tensor& x, const at::Tensor& y) {
   return ((x.to(at::kDouble) - y.to(at::kDouble)).norm() / y.to(at::kDouble).norm()).item<double>();
 }
 
-// Long enough for the device to be parted along the sequence: as walked in one go.
+// Long enough to be split into parts along the sequence; the result is that of an unsplit sequence.
 TEST_F(Recurrence, PartsOfALongSequenceAreJoinedExactly) {
   const at::NoGradGuard no_grad;
   const auto in = as_inputs(kda_inputs({.T = 4100, .HV = 1, .K = 20, .V = 16}, at::kFloat));
   const auto cuda = kernels::recurrence(in, Implementation::cuda), cpu = kernels::recurrence(in, Implementation::cpu);
-  EXPECT_GT(launches(), 2) << "the sequence was not parted";
+  EXPECT_GT(launches(), 2) << "the sequence was not split into parts";
   EXPECT_LT(relative_rms(cuda.o, cpu.o), 2e-6);
   EXPECT_LT(relative_rms(cuda.final_state, cpu.final_state), 2e-6);
 }
@@ -145,7 +145,7 @@ TEST_F(Recurrence, AllStatesAreTheStatesAfterEachToken) {
   EXPECT_THROW(kernels::recurrence(in, Implementation::cuda), c10::ValueError);
 }
 
-// Rows that are not aligned, heads between tokens: strides as a projection's views have them.
+// Unaligned rows and interleaved tensors, like views of one projection.
 TEST_F(Recurrence, AnyStrides) {
   const at::NoGradGuard no_grad;
   auto in = as_inputs(kda_inputs({.B = 2, .T = 20, .HV = 1, .K = 24, .V = 24}, at::kBFloat16));
@@ -179,7 +179,7 @@ class Tier {
   ~Tier() { ::unsetenv("KLAB_CUDA_TIER"); }
 };
 
-// Heads enough for blocks of whole warpgroups; columns of V that fill the last one only in part.
+// Enough heads for blocks of whole warpgroups; V is not a multiple of a warpgroup's columns.
 TEST_P(RecurrenceOnCuda, HopperTierGivesWhatThePortableOneDoes) {
   const at::NoGradGuard no_grad;
   for (const int64_t K : {40, 128}) {
@@ -191,14 +191,14 @@ TEST_P(RecurrenceOnCuda, HopperTierGivesWhatThePortableOneDoes) {
     const Tier hopper("hopper");
     const NamedTensors actual = GetParam()->run(Implementation::cuda, x);
     EXPECT_GT(emulation::warpgroup_products(), before);
-    // Rows as wide as in shared memory come by bulk copies; others cannot.
+    // Only rows without padding in shared memory use bulk copies.
     EXPECT_EQ(emulation::bulk_copies() > bulk_before, K == 128);
     EXPECT_LT(relative_rms(find(actual, "o"), find(portable, "o")), 1e-3);
     EXPECT_LT(relative_rms(find(actual, "final_state"), find(portable, "final_state")), 1e-3);
   }
 }
 
-// Rows of g that do not start on 16 bytes cannot come in bulk; those of a view of a wider tensor can.
+// Rows of g that are not aligned to 16 bytes cannot be bulk-copied; aligned rows of a wider tensor can.
 TEST_F(Recurrence, BulkCopiesOnlyOfAlignedRows) {
   const at::NoGradGuard no_grad;
   const Tier hopper("hopper");
@@ -232,7 +232,7 @@ TEST_F(Recurrence, UnknownTiersAreRefused) {
 
 // --- Barriers ---
 
-// Forward and backward, with that barrier missing: the numbers differ, or the emulation reports a deadlock.
+// Forward and backward without one of the barriers: the results differ, or the emulation reports a deadlock.
 class MissingBarrier : public OnEmulatedDevice, public testing::WithParamInterface<int> {
  protected:
   static at::Tensor everything() {
@@ -262,7 +262,7 @@ TEST_P(MissingBarrier, IsNoticed) {
   EXPECT_TRUE(noticed);
 }
 
-// The block's, a group's own, a stage that is full, a stage that is empty.
+// The block's barrier, a producer group's barrier, a "stage full" barrier and a "stage empty" barrier.
 INSTANTIATE_TEST_SUITE_P(Each, MissingBarrier, testing::Values(0, 1, 5, 9), testing::PrintToStringParamName());
 
 }  // namespace

@@ -19,7 +19,7 @@ TEST(CudaShortConv, EveryWorkloadHoldsTheDerivedTolerance) {
   for (const char* name : {"short_conv", "short_conv/silu"}) expect_cells_to_hold(name);
 }
 
-// More channels than a block has, and left-over ones; sequences shorter than the taps, in one run and across runs.
+// More channels than a block, with a remainder; sequences shorter than the taps, within a run and across runs.
 TEST(CudaShortConv, EverySizeHoldsTheDerivedTolerance) {
   const Workload packed{"packed", 1, 30, 1, 1, 5, 5, true, Gates::ordinary, true, {0, 1, 2, 7, 8, 16, 17, 29, 30}};
   expect_cells_to_hold("short_conv/silu", {{"many channels", 2, 9, 1, 1, 515, 515}, packed});
@@ -60,7 +60,7 @@ TEST(CudaShortConv, AnyNumberOfTapsInAnyDtypesIsTheReference) {
   }
 }
 
-// As a batch of fixed size is padded, for a graph of launches that is captured once.
+// Empty sequences pad a batch to a fixed size, for a CUDA graph that is captured once.
 TEST(CudaShortConv, EmptySequencesKeepTheirState) {
   const EmulatedDevice device;
   const at::Tensor offsets = at::tensor({0, 0, 3, 3, 8, 9, 9, 9}, at::kLong), x = at::randn({1, 9, 4});

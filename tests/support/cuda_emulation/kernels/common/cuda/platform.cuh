@@ -1,5 +1,6 @@
-// Stands before kernels/common/cuda/platform.cuh on the include path of the emulated build: the same functions, on the
-// host. Matrix products sum in float, as the tensor cores do, and read exactly what the instructions read.
+// Replaces kernels/common/cuda/platform.cuh on the include path of the emulated build: the same functions on the host.
+// Matrix products accumulate in float, as the tensor cores do, and read exactly the elements that the instructions
+// read.
 #pragma once
 
 #include <math.h>
@@ -43,7 +44,7 @@ Out collective(const char* name, const In& in,
                void (*combine)(const In (&)[emulation::kLanes], Out (&)[emulation::kLanes])) {
   static_assert(sizeof(In) <= emulation::kMostBytes && sizeof(Out) <= emulation::kMostBytes);
   static void (*now)(const In(&)[emulation::kLanes], Out(&)[emulation::kLanes]);
-  now = combine;  // all lanes bring the same one
+  now = combine;  // the same for all lanes
   const void* out = emulation::meet(name, &in, sizeof(In), [](const unsigned char* from, unsigned char* to) {
     In lanes_in[emulation::kLanes];
     Out lanes_out[emulation::kLanes];
@@ -84,7 +85,7 @@ inline float shuffle(float x, int lane) { return exchange("__shfl_sync", x, lane
 inline float as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t as_bits(float x) { return std::bit_cast<uint32_t>(x); }
 
-// To the nearest number with `kept` bits of mantissa, ties to even.
+// Rounds to `kept` mantissa bits, to nearest, ties to even.
 inline uint32_t round_bits(float x, int kept) {
   const uint32_t bits = as_bits(x);
   const int dropped = 23 - kept;
@@ -156,7 +157,7 @@ struct Sums {
   float c[4];
 };
 
-// c += a b for kK columns of a; `wide` turns 16 bits into a float.
+// c += a b, 16 x 8 += 16 x 16 times 16 x 8; `wide` converts 16 bits to float.
 template <float (*wide)(uint16_t)>
 void multiply_of(const Product (&in)[32], Sums (&out)[32]) {
   float a[16][16], b[16][8], c[16][8];
@@ -198,7 +199,7 @@ inline void multiply_float16(float (&c)[4], const uint32_t (&a)[4], const uint32
   multiply("mma.f16", c, a, b, multiply_of<float16_to_float>);
 }
 
-// The hardware reads the upper 19 bits and no more.
+// The hardware reads only the upper 19 bits.
 inline float tf32(uint32_t bits) { return as_float(bits & ~((1u << 13) - 1)); }
 
 inline void multiply_tf32(float (&c)[4], const float (&a)[4], const float (&b)[2]) {
@@ -236,7 +237,7 @@ void warpgroup_wait() {}
 template <class Tile, int kTiles>
 void warpgroup_done(Tile (&)[kTiles]) {}
 
-// Two neighbouring elements along k of column n, as the canonical layouts without swizzling say.
+// Two adjacent elements along k of column n, in the canonical layouts without swizzling.
 template <bool kAcross>
 uint32_t two_of(const SharedMatrix& m, int k, int n) {
   const auto element = [&](int at) {
@@ -305,7 +306,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared
 
 inline bool has_warpgroups() { return true; }
 
-/// Few, so that small problems are parted as large ones are on a GPU.
+/// Few, so that small problems are split into parts like large ones on a GPU.
 inline int multiprocessors() { return 4; }
 
 }  // namespace klab::kernels::cuda

@@ -1,0 +1,280 @@
+#include "core/train/trainer.h"
+
+#include <gtest/gtest.h>
+#include <torch/nn/module.h>
+
+#include <fstream>
+#include <limits>
+
+#include "core/base/file.h"
+#include "core/base/support.h"
+#include "core/train/support.h"
+
+namespace klab {
+namespace {
+
+using torch::Tensor;
+
+// A run of the tiny model; the members may be changed before `trainer` makes it.
+struct TinyRun {
+  TinyRun() {
+    config.steps = 20;
+    config.batch = 8;
+    config.lr = 3e-2;
+    config.eval_every = 5;
+    config.eval_examples = 16;
+    config.checkpoint_every = 1000;
+    config.stop_at = 2;  // never
+  }
+
+  Trainer trainer(const std::string& folder, bool resume = false) const {
+    return {tiny_model(), config, train, test, RunFolder{folder}, {"made by: a test"}, resume, torch::kCPU};
+  }
+
+  TrainConfig config;
+  BatchSource train = previous_token_task(1), test = previous_token_task(2);
+};
+
+Next go_on(const TrainStatus&, bool) { return Next::step; }
+
+std::function<Next(const TrainStatus&, bool)> stop_after(int64_t step) {
+  return [step](const TrainStatus& status, bool) { return status.step == step ? Next::stop : Next::step; };
+}
+
+std::map<std::string, Tensor> parameters_of(Trainer& trainer) {
+  std::map<std::string, Tensor> all;
+  for (const auto& item : trainer.model()->named_parameters()) all[item.key()] = item.value().detach().clone();
+  return all;
+}
+
+void expect_same_bits(const std::map<std::string, Tensor>& a, const std::map<std::string, Tensor>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (const auto& [name, tensor] : a) EXPECT_TRUE(torch::equal(tensor, b.at(name))) << name;
+}
+
+// The rows of metrics.csv in the columns that do not tell the time.
+std::vector<std::string> timeless_rows(const RunFolder& folder) {
+  const CsvTable table = read_csv(folder.metrics());
+  std::vector<std::string> rows;
+  for (const auto& row : table.rows) {
+    std::string& text = rows.emplace_back();
+    for (const char* column : {"step", "split", "loss", "acc_tok", "acc_seq", "lr", "grad_norm"}) {
+      text += row[table.column(column)] + " ";
+    }
+  }
+  return rows;
+}
+
+int64_t step_of(const std::string& checkpoint) { return load_checkpoint(checkpoint).json_field<int64_t>("step"); }
+
+void set_embedding_row(Trainer& trainer, int64_t row, double value) {
+  const torch::NoGradGuard no_grad;
+  trainer.model()->named_parameters()["embedding"][row].fill_(value);
+}
+
+TEST(Trainer, LearnsTheTask) {
+  TinyRun run;
+  run.config.steps = 300;
+  run.config.eval_every = 50;
+  Trainer trainer = run.trainer("");
+  const double before = trainer.evaluate().loss();
+  EXPECT_GT(before, 1.0);
+  EXPECT_EQ(trainer.run(go_on), Outcome::steps_done);
+  EXPECT_EQ(trainer.status().step, 300);
+  EXPECT_LT(trainer.status().test.loss(), 0.1 * before);
+  EXPECT_EQ(trainer.status().test.acc_tok(), 1);
+}
+
+TEST(Trainer, EvaluatesWhenItIsDueAndAtTheEnd) {
+  TinyRun run;
+  run.config.steps = 12;
+  run.config.eval_examples = 17;  // batches of 8: three of them
+  run.config.warmup_ratio = 0;
+  Trainer trainer = run.trainer("");
+  std::vector<int64_t> evaluated, seen;
+  const auto watch = [&](const TrainStatus& status, bool evaluation) {
+    seen.push_back(status.step);
+    if (!evaluation) return Next::step;
+    evaluated.push_back(status.step);
+    EXPECT_EQ(status.test.sequences, 24);
+    EXPECT_EQ(status.train.sequences, status.step == 12 ? 16 : 40) << "since the evaluation before";
+    return Next::step;
+  };
+  trainer.run(watch);
+  EXPECT_EQ(evaluated, (std::vector<int64_t>{5, 10, 12}));
+  EXPECT_EQ(seen.size(), 12u);
+  EXPECT_EQ(seen.front(), 1);
+  EXPECT_NEAR(trainer.status().lr, run.config.lr_at(12), 1e-12);
+}
+
+TEST(Trainer, StopsWhenTheTaskIsLearnt) {
+  TinyRun run;
+  run.config.steps = 1000;
+  run.config.stop_at = 1.0;
+  const Folder folder;
+  Trainer trainer = run.trainer(folder.path());
+  EXPECT_EQ(trainer.run(go_on), Outcome::success);
+  const int64_t step = trainer.status().step;
+  EXPECT_LT(step, 1000);
+  EXPECT_EQ(step % run.config.eval_every, 0);
+  EXPECT_EQ(trainer.status().test.acc_seq(), 1);
+  EXPECT_EQ(step_of(RunFolder{folder.path()}.last()), step);
+  Trainer again = run.trainer(folder.path(), /*resume=*/true);
+  const auto never = [](const TrainStatus&, bool) {
+    ADD_FAILURE() << "a run that is over takes no step";
+    return Next::stop;
+  };
+  EXPECT_EQ(again.run(never), Outcome::success);
+}
+
+TEST(Trainer, ResumesToTheSameBits) {
+  const TinyRun run;
+  const Folder straight_folder, cut_folder;
+  Trainer straight = run.trainer(straight_folder.path());
+  EXPECT_EQ(straight.run(go_on), Outcome::steps_done);
+
+  // Between two evaluations, so that the sums since the last one have to be restored, too.
+  EXPECT_EQ(run.trainer(cut_folder.path()).run(stop_after(7)), Outcome::stopped);
+  EXPECT_EQ(step_of(RunFolder{cut_folder.path()}.last()), 7);
+  Trainer resumed = run.trainer(cut_folder.path(), /*resume=*/true);
+  EXPECT_EQ(resumed.status().step, 7);
+  int64_t steps = 0;
+  EXPECT_EQ(resumed.run([&](const TrainStatus&, bool) { return ++steps, Next::step; }), Outcome::steps_done);
+  EXPECT_EQ(steps, 13);
+  expect_same_bits(parameters_of(straight), parameters_of(resumed));
+  EXPECT_EQ(timeless_rows(RunFolder{straight_folder.path()}), timeless_rows(RunFolder{cut_folder.path()}));
+  EXPECT_EQ(straight.status().best.loss_sum, resumed.status().best.loss_sum);
+}
+
+// Without a chance to write a checkpoint: the rows of steps that are taken again are written again, not twice.
+TEST(Trainer, ResumesFromTheLastCheckpointAfterASuddenEnd) {
+  TinyRun run;
+  run.config.checkpoint_every = 4;
+  const Folder straight_folder, cut_folder;
+  Trainer straight = run.trainer(straight_folder.path());
+  straight.run(go_on);
+
+  struct SuddenEnd {};
+  const RunFolder cut{cut_folder.path()};
+  {
+    Trainer trainer = run.trainer(cut.path);
+    EXPECT_THROW(trainer.run([](const TrainStatus& status, bool) {
+      if (status.step == 11) throw SuddenEnd();
+      return Next::step;
+    }),
+                 SuddenEnd);
+  }
+  EXPECT_EQ(read_csv(cut.metrics()).rows.back()[0], "10");
+  std::ofstream(cut.metrics(), std::ios::app) << "15,train,0.1";  // half a row
+  Trainer resumed = run.trainer(cut.path, /*resume=*/true);
+  EXPECT_EQ(resumed.status().step, 8);
+  resumed.run(go_on);
+  expect_same_bits(parameters_of(straight), parameters_of(resumed));
+  EXPECT_EQ(timeless_rows(RunFolder{straight_folder.path()}), timeless_rows(cut));
+  EXPECT_EQ(read_csv(cut.metrics()).comments, std::vector<std::string>{"made by: a test"});
+}
+
+TEST(Trainer, StartsAnewUnlessItResumes) {
+  const TinyRun run;
+  const Folder folder;
+  run.trainer(folder.path()).run(stop_after(7));
+  Trainer anew = run.trainer(folder.path());
+  EXPECT_EQ(anew.status().step, 0);
+  EXPECT_EQ(read_csv(RunFolder{folder.path()}.metrics()).rows.size(), 0u);
+  Trainer other = run.trainer("");
+  expect_same_bits(parameters_of(anew), parameters_of(other));  // parameters are drawn by the seed alone
+}
+
+TEST(Trainer, RefusesTheCheckpointOfAnotherModel) {
+  const TinyRun run;
+  const Folder folder;
+  run.trainer(folder.path()).run(stop_after(1));
+  EXPECT_CONTAINS(failure_of([&] {
+                    Trainer(tiny_model(/*width=*/16), run.config, run.train, run.test, RunFolder{folder.path()}, {},
+                            /*resume=*/true, torch::kCPU);
+                  }),
+                  "has another shape or dtype");
+}
+
+// In the first half of the steps the task is that of the held-out data, in the second another.
+TEST(Trainer, KeepsTheBestCheckpointBesideTheLast) {
+  TinyRun run;
+  run.config.steps = 120;
+  run.config.eval_every = 10;
+  const BatchSource other = previous_token_task(1, /*shift=*/1);
+  run.train = [learn = run.train, other](int64_t index) { return index < 60 ? learn(index) : other(index); };
+  const Folder folder;
+  const RunFolder files{folder.path()};
+  Trainer trainer = run.trainer(folder.path());
+  std::map<int64_t, Score> evaluations;
+  trainer.run([&](const TrainStatus& status, bool evaluated) {
+    if (evaluated) evaluations[status.step] = status.test;
+    return Next::step;
+  });
+  int64_t best = 10;
+  for (const auto& [step, score] : evaluations) {
+    if (better(score.metrics(), evaluations[best].metrics())) best = step;
+  }
+  ASSERT_GE(best, 40) << "the task was learnt";
+  ASSERT_LT(best, 120) << "and unlearnt";
+  EXPECT_EQ(step_of(files.best()), best);
+  EXPECT_EQ(step_of(files.last()), 120);
+  EXPECT_EQ(trainer.status().best.loss_sum, evaluations[best].loss_sum);
+
+  // The parameters in the file are those of that step.
+  const Checkpoint kept = load_checkpoint(files.best());
+  {
+    const torch::NoGradGuard no_grad;
+    for (auto& item : trainer.model()->named_parameters()) item.value().copy_(kept.tensor("model." + item.key()));
+  }
+  EXPECT_NEAR(trainer.evaluate().loss(), evaluations[best].loss(), 1e-6);
+}
+
+TEST(Trainer, ALossThatIsNoNumberDiverges) {
+  const TinyRun run;
+  Trainer trainer = run.trainer("");
+  for (int64_t token = 0; token < kTinyVocabulary; ++token) {
+    set_embedding_row(trainer, token, std::numeric_limits<double>::quiet_NaN());
+  }
+  const std::string message = message_of<Diverged>([&] { trainer.run(go_on); });
+  EXPECT_CONTAINS(message, "the loss became nan at step 1");
+  EXPECT_CONTAINS(message, "There is no checkpoint yet");
+  EXPECT_EQ(trainer.status().step, 0);
+}
+
+TEST(Trainer, AnInfiniteGradientDivergesBeforeItDoesHarm) {
+  const TinyRun run;
+  Trainer trainer = run.trainer("");
+  trainer.run(stop_after(3));
+  const auto before = parameters_of(trainer);
+  trainer.model()->named_parameters()["embedding"].register_hook(
+      [](const Tensor& gradient) { return gradient * std::numeric_limits<double>::infinity(); });
+  EXPECT_CONTAINS(message_of<Diverged>([&] { trainer.run(go_on); }), "the norm of the gradients became");
+  expect_same_bits(before, parameters_of(trainer));
+}
+
+TEST(Trainer, DivergingLeavesTheLastCheckpointAsItWas) {
+  TinyRun run;
+  run.config.checkpoint_every = 1;
+  // Training never sees the token 5, so only the held-out loss shows what stands there.
+  run.train = [train = run.train](int64_t index) {
+    Batch batch = train(index);
+    batch.inputs.clamp_max_(4);
+    batch.labels.clamp_max_(4);
+    return batch;
+  };
+  const Folder folder;
+  const RunFolder files{folder.path()};
+  Trainer trainer = run.trainer(folder.path());
+  trainer.run(stop_after(4));
+  const std::string before = read_file(files.last());
+  set_embedding_row(trainer, 5, std::numeric_limits<double>::quiet_NaN());
+  const std::string message = message_of<Diverged>([&] { trainer.run(go_on); });
+  EXPECT_CONTAINS(message, "the held-out loss became nan");
+  EXPECT_CONTAINS(message, "The last good checkpoint is kept in '" + files.last() + "'");
+  EXPECT_EQ(read_file(files.last()), before);
+  EXPECT_FALSE(std::filesystem::exists(files.best()));
+}
+
+}  // namespace
+}  // namespace klab

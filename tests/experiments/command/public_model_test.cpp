@@ -1,0 +1,135 @@
+// What the commands on public checkpoints decide without a model.
+#include "experiments/command/public_model.h"
+
+#include <gtest/gtest.h>
+
+#include "core/base/file.h"
+#include "core/base/support.h"
+
+namespace klab {
+namespace {
+
+using Ids = std::vector<int64_t>;
+
+// A token for every byte, with the byte as its id.
+Tokenizer byte_tokenizer() {
+  std::map<std::string, int64_t> ranks;
+  for (int64_t byte = 0; byte < 256; ++byte) ranks[std::string(1, static_cast<char>(byte))] = byte;
+  return {ranks, {}};
+}
+
+// What comes with each byte, and what is left at the end.
+std::vector<std::string> streamed(const std::string& bytes) {
+  const Tokenizer tokenizer = byte_tokenizer();
+  TextStream stream(tokenizer);
+  std::vector<std::string> parts;
+  for (const char byte : bytes) parts.push_back(stream.push(static_cast<unsigned char>(byte)));
+  parts.push_back(stream.rest());
+  return parts;
+}
+
+const std::string kReplacement = "\xEF\xBF\xBD";
+
+TEST(ParseTokens, ReadsPromptsOfIds) {
+  EXPECT_EQ(parse_tokens("5,17,3"), (std::vector<Ids>{{5, 17, 3}}));
+  EXPECT_EQ(parse_tokens("5, 17 ;8"), (std::vector<Ids>{{5, 17}, {8}}));
+}
+
+TEST(ParseTokens, RefusesWhatIsNoId) {
+  for (const char* text : {"", "x", "5,", "5,,6", "5;", ";5", "1.5", "5 6", "99999999999999999999"}) {
+    EXPECT_CONTAINS(message_of<UsageError>([&] { parse_tokens(text); }), "--tokens");
+  }
+  EXPECT_CONTAINS(message_of<UsageError>([] { parse_tokens("5,sixty"); }), "'sixty'");
+}
+
+TEST(TextStream, GivesWholeCharacters) {
+  EXPECT_EQ(streamed("ab"), (std::vector<std::string>{"a", "b", ""}));
+  EXPECT_EQ(streamed("xé!"), (std::vector<std::string>{"x", "", "é", "!", ""}));
+  EXPECT_EQ(streamed("€"), (std::vector<std::string>{"", "", "€", ""}));
+  EXPECT_EQ(streamed("\xF0\x9F\x98\x80"), (std::vector<std::string>{"", "", "", "\xF0\x9F\x98\x80", ""}));
+}
+
+TEST(TextStream, ReplacesWhatBecomesNoCharacter) {
+  EXPECT_EQ(streamed("\x80"), (std::vector<std::string>{kReplacement, ""}));
+  EXPECT_EQ(streamed("\xE2\x82"
+                     "b"),
+            (std::vector<std::string>{"", "", kReplacement + "b", ""}));
+  EXPECT_EQ(streamed("a\xE2\x82"), (std::vector<std::string>{"a", "", "", kReplacement})) << "held back to the end";
+}
+
+TEST(Speed, IsTokensOverSeconds) {
+  Generated generated;
+  generated.prompt_tokens = 37;
+  generated.prefill_seconds = 0.125;
+  generated.decoded_tokens = 24;
+  generated.decode_seconds = 0.5;
+  EXPECT_DOUBLE_EQ(decode_speed(generated), 48);
+  EXPECT_EQ(speed_line(generated), "prefill: 37 tokens in 0.12 s (296.0 tokens/s); decode: 24 tokens at 48.0 tokens/s");
+  generated.decode_seconds = 0;
+  generated.decoded_tokens = 0;
+  EXPECT_EQ(decode_speed(generated), 0) << "an answer of one token is not decoded";
+}
+
+TEST(GenerationOptions, TheModelsOwnStopTokensCountUnlessTheyAreIgnored) {
+  AnswerOptions answer;
+  answer.stop = {7};
+  PublicTokens tokens;
+  tokens.stop = {2, 3};
+  EXPECT_EQ(generation_options(answer, {}, tokens, {}).stop, (Ids{7, 2, 3}));
+  answer.ignore_eos = true;
+  EXPECT_EQ(generation_options(answer, {}, tokens, {}).stop, Ids{7});
+}
+
+TEST(GenerationOptions, TakesOverWhatWasAsked) {
+  AnswerOptions answer;
+  answer.max_new_tokens = 9;
+  answer.sampling.temperature = 0.5;
+  answer.sampling.top_k = 4;
+  PublicModelOptions model;
+  model.chunk = 128;
+  Globals globals;
+  EXPECT_EQ(generation_options(answer, model, {}, globals).sampling.seed, 0u);
+  globals.seed = 11;
+  const GenerationOptions options = generation_options(answer, model, {}, globals);
+  EXPECT_EQ(options.max_new_tokens, 9);
+  EXPECT_EQ(options.sampling.temperature, 0.5);
+  EXPECT_EQ(options.sampling.top_k, 4);
+  EXPECT_EQ(options.sampling.seed, 11u);
+  EXPECT_EQ(options.chunk, 128);
+}
+
+TEST(GenerationOptions, RefusesSamplingThatMakesNoSense) {
+  AnswerOptions answer;
+  answer.sampling.temperature = -1;
+  EXPECT_CONTAINS(message_of<UsageError>([&] { generation_options(answer, {}, {}, {}); }), "temperature");
+}
+
+TEST(OpenPublicModel, RefusesFoldersAndFlagsThatDoNotGoTogether) {
+  const Folder folder;
+  PublicModelOptions options;
+  options.model = folder / "none";
+  EXPECT_CONTAINS(message_of<UsageError>([&] { open_public_model(options, {}); }), options.model);
+  options.model = folder.path();
+  options.mmap = true;
+  options.dtype = "int8";
+  EXPECT_CONTAINS(message_of<UsageError>([&] { open_public_model(options, {}); }), "--dtype int8");
+}
+
+TEST(OpenTokenizer, IsThereWhereItsFileIs) {
+  const Folder folder;
+  EXPECT_FALSE(open_tokenizer(folder.path()));
+  write_file(folder / "tiktoken.model", "no tokens");
+  EXPECT_CONTAINS(failure_of([&] { open_tokenizer(folder.path()); }), "tiktoken.model");
+}
+
+TEST(RequireInput, NamesWhatIsMissing) {
+  const Folder folder;
+  write_file(folder / "file", "");
+  require_input(folder.path());
+  require_input(folder / "file");
+  EXPECT_CONTAINS(message_of<UsageError>([&] { require_input(folder / "none"); }), folder / "none");
+  EXPECT_THROW(require_input(folder / "file/below"), UsageError);
+}
+
+}  // namespace
+}  // namespace klab

@@ -1,0 +1,219 @@
+#include "experiments/plot/plot_picture.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "experiments/plot/support.h"
+
+namespace klab {
+namespace {
+
+using Texts = std::vector<std::string>;
+
+Texts names_of(const Picture& picture) {
+  Texts names;
+  for (const PlotCurve& curve : picture.curves) names.push_back(curve.name);
+  return names;
+}
+
+Texts tics_of(const PlotAxis& axis) {
+  Texts tics;
+  for (const auto& [text, place] : axis.tics) tics.push_back(text);
+  return tics;
+}
+
+// A column x with these values under increasing y.
+std::string along_x(const Texts& values, const std::string& name = "x") {
+  std::string csv = name + ",y\n";
+  for (size_t i = 0; i < values.size(); ++i) csv += values[i] + "," + std::to_string(i + 1) + "\n";
+  return csv;
+}
+
+TEST(ColumnName, IsInPlainWords) {
+  EXPECT_EQ(column_name("acc_tok"), "tokens right");
+  EXPECT_EQ(column_name("train.lr"), "learning rate");
+  EXPECT_EQ(column_name("model.moe.experts_per_token"), "experts per token");
+}
+
+TEST(ValueName, WritesMixersAsPeopleDo) {
+  EXPECT_EQ(value_name("[kda]"), "KDA");
+  EXPECT_EQ(value_name("mamba2"), "Mamba-2");
+  EXPECT_EQ(value_name("[kda, mla]"), "kda, mla");
+  EXPECT_EQ(value_name("other"), "other");
+}
+
+TEST(PlotAxis, PlacesAreSharesOfTheAxis) {
+  PlotAxis axis;
+  axis.low = 10;
+  axis.high = 1000;
+  EXPECT_DOUBLE_EQ(axis.place(505), 0.5);
+  axis.log = true;
+  EXPECT_DOUBLE_EQ(axis.place(100), 0.5);
+  EXPECT_DOUBLE_EQ(axis.place(10), 0);
+  EXPECT_DOUBLE_EQ(axis.place(1000), 1);
+}
+
+TEST(ComposePicture, RowsThatShareAPlaceBecomeTheirMeanInABand) {
+  const Picture picture = picture_of("step,mixer,seed,loss\n1,kda,1,2\n1,kda,2,4\n2,kda,1,1\n2,kda,2,1\n1,gdn,1,5\n");
+  ASSERT_EQ(names_of(picture), (Texts{"KDA", "GDN"}));
+  const PlotPoint& point = picture.curves[0].points.at(1);
+  EXPECT_DOUBLE_EQ(point.mean(), 3);
+  EXPECT_DOUBLE_EQ(point.low, 2);
+  EXPECT_DOUBLE_EQ(point.high, 4);
+  EXPECT_TRUE(picture.bands);
+  EXPECT_CONTAINS(picture.caption, "mean of 2 seeds, bands");
+  EXPECT_EQ(picture.x.label, "training step");
+  EXPECT_EQ(picture.y.label, "cross-entropy loss (nats)");
+}
+
+TEST(ComposePicture, RepeatsWithoutSeedsAreRows) {
+  EXPECT_CONTAINS(picture_of("step,loss\n1,2\n1,4\n").caption, "mean of 2 rows");
+  const Picture single = picture_of("step,seed,loss\n1,1,2\n2,2,4\n");
+  EXPECT_FALSE(single.bands);
+  EXPECT_EQ(single.caption, "");
+}
+
+TEST(ComposePicture, CurvesOfNumbersAreInTheirOrderUnderATitle) {
+  const Picture picture = picture_of("step,lr,loss\n1,0.1,1\n1,0.02,2\n1,0.003,3\n");
+  EXPECT_EQ(names_of(picture), (Texts{"0.003", "0.02", "0.1"}));
+  EXPECT_EQ(picture.key_title, "learning rate");
+}
+
+TEST(ComposePicture, NumbersCarryTheirNamesBesideOtherParts) {
+  const Picture picture =
+      picture_of("step,mixer,train.lr,loss\n1,[kda],0.1,1\n1,[kda],0.02,2\n1,[gdn],0.1,3\n1,[gdn],0.02,3\n");
+  EXPECT_EQ(names_of(picture), (Texts{"KDA, lr 0.02", "KDA, lr 0.1", "GDN, lr 0.02", "GDN, lr 0.1"}));
+  EXPECT_EQ(picture.key_title, "");
+}
+
+TEST(ComposePicture, RunsThatEndedStayAtTheirLastValue) {
+  const Picture picture = picture_of("step,seed,acc_seq\n1,1,0.5\n2,1,1\n1,2,0\n2,2,0\n3,2,0.2\n");
+  const PlotPoint& last = picture.curves[0].points.at(3);
+  EXPECT_EQ(last.count, 2u);
+  EXPECT_DOUBLE_EQ(last.mean(), 0.6);
+  EXPECT_CONTAINS(picture.caption, "stay at their last value");
+  // Not where a seed stands for several runs, nor along another axis than the steps.
+  const Picture mixed = picture_of("step,seed,acc_seq\n1,1,0.5\n1,1,0.6\n1,2,0\n3,2,0.2\n");
+  EXPECT_EQ(mixed.curves[0].points.at(3).count, 1u);
+  const Picture lengths = picture_of("length,seed,acc_seq\n1,1,0.5\n1,2,0\n3,2,0.2\n");
+  EXPECT_EQ(lengths.curves[0].points.at(3).count, 1u);
+}
+
+TEST(ComposePicture, SharesAreInPercent) {
+  const Picture lines = picture_of("step,acc_seq\n1,0.25\n2,0.5\n");
+  EXPECT_TRUE(lines.y.percent);
+  EXPECT_DOUBLE_EQ(lines.y.scale, 100);
+  EXPECT_LT(lines.y.low, 0);
+  EXPECT_GT(lines.y.high, 1);
+  EXPECT_DOUBLE_EQ(picture_of("mixer,acc_seq\na,0.25\nb,0.5\n").y.low, 0) << "bars begin at zero";
+  EXPECT_FALSE(picture_of("step,acc_seq\n1,25\n2,50\n").y.percent) << "these are no shares";
+  EXPECT_FALSE(picture_of("step,loss\n1,0.25\n2,0.5\n").y.percent);
+}
+
+TEST(ComposePicture, ValuesThatGrowByFactorsStandOnALogarithmicAxis) {
+  const Picture lengths = picture_of(along_x({"64", "128", "256", "512"}));
+  EXPECT_TRUE(lengths.x.log);
+  EXPECT_EQ(tics_of(lengths.x), (Texts{"64", "128", "256", "512"}));
+  EXPECT_EQ(tics_of(picture_of(along_x({"1e-5", "1e-4", "1e-3"})).x), (Texts{"1e-5", "0.0001", "0.001"}));
+  EXPECT_FALSE(picture_of(along_x({"1", "2", "3", "4"})).x.log) << "equal steps";
+  EXPECT_FALSE(picture_of(along_x({"1", "2", "4"})).x.log) << "a range of less than 8";
+  EXPECT_FALSE(picture_of(along_x({"0", "10", "100"})).x.log) << "zero has no logarithm";
+  PlotOptions options;
+  options.log_x = true;
+  EXPECT_TRUE(picture_of(along_x({"1", "2", "3"}), options).x.log);
+}
+
+TEST(ComposePicture, LargeNumbersAreInThousandsOrMillions) {
+  const auto axis = [](const std::string& largest) {
+    return picture_of("step,parameters\n1,1\n2," + largest + "\n").y;
+  };
+  EXPECT_DOUBLE_EQ(axis("90000").scale, 1);
+  EXPECT_DOUBLE_EQ(axis("200000").scale, 1e-3);
+  EXPECT_CONTAINS(axis("200000").label, "(thousands)");
+  EXPECT_DOUBLE_EQ(axis("20000000").scale, 1e-6);
+  EXPECT_CONTAINS(axis("20000000").label, "(millions)");
+}
+
+TEST(ComposePicture, TheAxesHoldAllDataWithRoom) {
+  const Picture picture = picture_of("step,seed,loss\n10,1,5\n20,1,6\n20,2,9\n");
+  EXPECT_LT(picture.x.low, 10);
+  EXPECT_GT(picture.x.high, 20);
+  EXPECT_LT(picture.y.low, 5);
+  EXPECT_GT(picture.y.low, 4);
+  EXPECT_GT(picture.y.high, 9) << "the end of the band, not the mean";
+  EXPECT_DOUBLE_EQ(picture_of("step,loss\n1,1\n2,10\n").y.low, 0) << "from zero where that is near";
+  const Picture flat = picture_of("step,loss\n1,5\n1,5\n");
+  EXPECT_LT(flat.x.low, flat.x.high);
+  EXPECT_LT(flat.y.low, flat.y.high);
+}
+
+TEST(ComposePicture, TextsAlongXAreBars) {
+  const Picture picture = picture_of("mixer,seconds\nkda,3\nmamba2,4\n");
+  EXPECT_TRUE(picture.bars);
+  EXPECT_EQ(tics_of(picture.x), (Texts{"KDA", "Mamba-2"}));
+  EXPECT_DOUBLE_EQ(picture.curves[0].points.at(1).mean(), 4);
+  EXPECT_DOUBLE_EQ(picture.y.low, 0) << "the length of a bar is its value";
+  PlotOptions options;
+  options.bars = true;
+  options.x = "length";
+  EXPECT_EQ(tics_of(picture_of("length,seconds\n64,1\n8,2\n", options).x), (Texts{"8", "64"}));
+  options.log_x = true;
+  EXPECT_FALSE(picture_of("length,seconds\n64,1\n8,2\n", options).x.log) << "names have no logarithm";
+}
+
+TEST(ComposePicture, FitsAPowerLawThroughTheMeans) {
+  PlotOptions options;
+  options.x = "n";
+  options.fit = "power";
+  const Picture picture = picture_of("n,seed,loss\n1,1,1\n1,2,3\n10,1,15\n10,2,25\n100,1,200\n100,2,200\n", options);
+  const PlotCurve& curve = picture.curves[0];
+  ASSERT_TRUE(curve.fit);
+  EXPECT_NEAR(curve.fit->factor, 2, 1e-9);
+  EXPECT_NEAR(curve.fit->exponent, 1, 1e-9);
+  EXPECT_CONTAINS(curve.name, "2 x^1.0000");
+  EXPECT_TRUE(picture.x.log);
+  EXPECT_TRUE(picture.y.log);
+  EXPECT_FALSE(picture_of("n,loss\n1,1\n2,2\n").curves[0].fit);
+}
+
+TEST(ComposePicture, LabelsAreThoseThatWereGiven) {
+  PlotOptions options;
+  options.x_label = "Zeit";
+  options.y_label = "Höhe";
+  const Picture picture = picture_of("step,loss\n1,2\n", options);
+  EXPECT_EQ(picture.x.label, "Zeit");
+  EXPECT_EQ(picture.y.label, "Höhe");
+}
+
+TEST(ComposePicture, NamesTheCellThatCannotBeDrawn) {
+  const auto failure = [](const std::string& csv, const PlotOptions& options = {}) {
+    return failure_of([&] { picture_of(csv, options); });
+  };
+  for (const std::string cell : {"fast", "", "nan", "inf", "-inf"}) {
+    EXPECT_CONTAINS(failure("step,split,loss\n1,train,1\n1,test,2\n2,test," + cell + "\n"),
+                    "a.csv, row 3: loss = '" + cell + "'");
+  }
+  EXPECT_CONTAINS(failure("step,loss\n1,1\nend,2\n"), "row 2: step = 'end'");
+  PlotOptions options;
+  options.log_y = true;
+  EXPECT_CONTAINS(failure("step,loss\n1,1\n2,0\n", options), "row 2: loss = 0");
+}
+
+TEST(ComposePicture, RefusesWhatNobodyCouldRead) {
+  std::string curves = "step,mixer,loss\n", names = "name,loss\n";
+  for (int i = 0; i < 24; ++i) curves += "1,m" + std::to_string(i) + ",1\n";
+  for (int i = 0; i < 20; ++i) names += "n" + std::to_string(i) + ",1\n";
+  EXPECT_EQ(picture_of(curves).curves.size(), 24u);
+  EXPECT_EQ(tics_of(picture_of(names).x).size(), 20u);
+  EXPECT_CONTAINS(message_of<UsageError>([&] { picture_of(curves + "1,one more,1\n"); }), "25 curves");
+  EXPECT_CONTAINS(message_of<UsageError>([&] { picture_of(names + "one more,1\n"); }), "21 different");
+  PlotOptions options;
+  options.fit = "power";
+  options.x = "n";
+  EXPECT_CONTAINS(message_of<UsageError>([&] { picture_of("n,loss\n1,1\n1,2\n", options); }), "one point");
+  EXPECT_CONTAINS(message_of<UsageError>([&] { picture_of("n,loss\na,1\nb,2\n", options); }), "fit = power");
+}
+
+}  // namespace
+}  // namespace klab

@@ -1,0 +1,131 @@
+#include "experiments/run/run.h"
+
+#include <gtest/gtest.h>
+#include <torch/nn/module.h>
+
+#include <filesystem>
+#include <map>
+
+#include "core/base/file.h"
+#include "core/base/support.h"
+
+namespace klab {
+namespace {
+
+namespace fs = std::filesystem;
+
+RunConfig tiny(const std::vector<Assignment>& more = {}) {
+  std::vector<Assignment> all = {
+      {"task.name", "copy", ""},   {"task.length", 9, ""},         {"task.vocab", 8, ""},
+      {"model.layers", 1, ""},     {"model.width", 8, ""},         {"model.heads", 1, ""},
+      {"model.head_dim", 8, ""},   {"train.steps", 12, ""},        {"train.batch", 4, ""},
+      {"train.eval_every", 4, ""}, {"train.eval_examples", 8, ""}, {"train.checkpoint_every", 4, ""}};
+  all.insert(all.end(), more.begin(), more.end());
+  return make_run_config(all);
+}
+
+RunFolder begun(const std::string& path, const RunConfig& config) {
+  fs::create_directories(path);
+  write_file(path + "/config.yaml", to_yaml(config));
+  return {path};
+}
+
+void watch_nothing(RunRecord&, const TrainStatus*, bool) {}
+
+TEST(TrainRun, TrainsToTheEndAndRecordsIt) {
+  const Folder folder;
+  const RunFolder run = begun(folder / "run", tiny({{"test.also", "{length: 11}", ""}, {"test.examples", 4, ""}}));
+  int steps = 0, evaluations = 0, starts = 0;
+  const auto watch = [&](RunRecord&, const TrainStatus* status, bool evaluated) {
+    starts += status == nullptr;
+    steps += status != nullptr;
+    evaluations += evaluated;
+  };
+  const RunRecord record = train_run(run, {.provenance = {"command: test"}}, watch);
+  EXPECT_EQ(record.state, RunState::finished) << record.reason;
+  EXPECT_EQ(starts, 1);
+  EXPECT_EQ(steps, 12);
+  EXPECT_EQ(evaluations, 3);
+  EXPECT_EQ(record.step, 12);
+  EXPECT_TRUE(record.evaluated);
+  EXPECT_GT(record.parameters, 0);
+  const RunRecord kept = read_record(run);
+  EXPECT_EQ(kept.state, RunState::finished);
+  EXPECT_EQ(kept.last.loss, record.last.loss);
+  EXPECT_EQ(kept.provenance, std::vector<std::string>{"command: test"});
+  for (const std::string& file : {run.metrics(), run.last(), run.best(), run.path + "/evaluations.csv"}) {
+    EXPECT_TRUE(fs::exists(file)) << file;
+  }
+}
+
+TEST(TrainRun, AWatcherParksARunThatContinuesToTheSameBits) {
+  const Folder folder;
+  const RunFolder whole = begun(folder / "whole", tiny()), parked = begun(folder / "parked", tiny());
+  const RunRecord direct = train_run(whole, {}, watch_nothing);
+  const auto park = [](RunRecord& record, const TrainStatus*, bool evaluated) {
+    if (evaluated && record.step == 4) record.state = RunState::parked;
+  };
+  const RunRecord first = train_run(parked, {}, park);
+  EXPECT_EQ(first.state, RunState::parked);
+  EXPECT_EQ(first.step, 4);
+  EXPECT_EQ(read_record(parked).state, RunState::parked);
+  const RunRecord rest = train_run(parked, {.resume = true}, watch_nothing);
+  EXPECT_EQ(rest.state, RunState::finished);
+  EXPECT_EQ(rest.last.loss, direct.last.loss);
+  const Checkpoint a = load_checkpoint(whole.last()), b = load_checkpoint(parked.last());
+  ASSERT_EQ(a.tensors.size(), b.tensors.size());
+  for (const auto& [name, tensor] : a.tensors) EXPECT_TRUE(torch::equal(tensor, b.tensor(name))) << name;
+}
+
+TEST(TrainRun, AWatcherCanEndARunBeforeItsFirstStep) {
+  const Folder folder;
+  const RunFolder run = begun(folder / "run", tiny());
+  const auto stop = [](RunRecord& record, const TrainStatus* status, bool) {
+    if (status == nullptr) record.state = RunState::stopped;
+  };
+  EXPECT_EQ(train_run(run, {}, stop).state, RunState::stopped);
+  EXPECT_EQ(read_record(run).state, RunState::stopped);
+  EXPECT_EQ(read_record(run).step, 0);
+}
+
+TEST(TrainRun, DivergenceAndFailureAreInTheRecord) {
+  const Folder folder;
+  const RunFolder wild = begun(folder / "wild", tiny({{"train.lr", 1e30, ""}, {"train.warmup_ratio", 0, ""}}));
+  const RunRecord diverged = train_run(wild, {}, watch_nothing);
+  EXPECT_EQ(diverged.state, RunState::diverged) << diverged.reason;
+  EXPECT_CONTAINS(diverged.reason, "diverged");
+  EXPECT_EQ(read_record(wild).state, RunState::diverged);
+
+  fs::create_directories(folder / "empty");
+  const RunRecord failed = train_run({folder / "empty"}, {}, watch_nothing);
+  EXPECT_EQ(failed.state, RunState::failed);
+  EXPECT_CONTAINS(failed.reason, "config.yaml");
+  EXPECT_EQ(read_record({folder / "empty"}).reason, failed.reason);
+}
+
+TEST(TrainRun, ARecordThatCannotBeWrittenIsAnError) {
+  const Folder folder;
+  EXPECT_THROW(train_run({folder / "nowhere"}, {}, watch_nothing), Error);
+}
+
+TEST(TrainingSource, DrawsVariantsByWeight) {
+  const RunConfig config = tiny({{"mixture.tasks", "{length: 11, weight: 3}, {length: 13, weight: 4}", ""}});
+  const BatchSource source = training_source(config), again = training_source(config);
+  std::map<int64_t, int> counts;
+  constexpr int kBatches = 800;
+  for (int i = 0; i < kBatches; ++i) {
+    const Batch batch = source(i);
+    ++counts[batch.inputs.size(1)];
+    if (i < 10) {
+      EXPECT_TRUE(torch::equal(batch.inputs, again(i).inputs));
+    }
+  }
+  ASSERT_EQ(counts.size(), 3u);
+  // Weights 1, 3, 4 of 800 batches: standard deviations below 15.
+  EXPECT_NEAR(counts[9], 100, 60);
+  EXPECT_NEAR(counts[11], 300, 70);
+  EXPECT_NEAR(counts[13], 400, 75);
+}
+
+}  // namespace
+}  // namespace klab

@@ -1,0 +1,89 @@
+#include "experiments/study/summary.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "core/base/file.h"
+#include "core/base/support.h"
+#include "experiments/run/run_config.h"
+
+namespace klab {
+namespace {
+
+// Folders of finished runs with results that the test chooses.
+class Summary : public testing::Test {
+ protected:
+  void add(const std::string& mixer, double lr, int64_t seed, double acc_seq, double loss = 1) {
+    const std::string path = folder_ / ("run" + std::to_string(folders_.size()));
+    std::filesystem::create_directories(path);
+    const RunConfig config = make_run_config(
+        {{"model.pattern", mixer, ""}, {"train.lr", lr, ""}, {"train.seed", seed, ""}, {"task.length", 32, ""}});
+    write_file(path + "/config.yaml", to_yaml(config));
+    RunRecord record;
+    record.state = RunState::finished;
+    record.evaluated = true;
+    record.last = record.best = {.loss = loss, .acc_tok = acc_seq, .acc_seq = acc_seq};
+    write_record({path}, record);
+    folders_.push_back(path);
+  }
+
+  Folder folder_;
+  std::vector<std::string> folders_;
+};
+
+const std::vector<std::string> kKeys = {"model.pattern", "train.lr"};
+
+TEST_F(Summary, ReadsConfigAndRecord) {
+  add("kda", 1e-3, 4, 0.5);
+  const RunSummary run = summarise(folders_[0]);
+  EXPECT_EQ(run.field("train.lr"), 1e-3);
+  EXPECT_EQ(run.field("train.seed"), 4);
+  EXPECT_EQ(run.field("model.pattern"), Value::array({"kda"}));
+  EXPECT_TRUE(run.field("model.gdn.conv_size").is_null());
+  EXPECT_EQ(run.record.best.acc_seq, 0.5);
+}
+
+TEST_F(Summary, RunsDifferInKeysButForTheSeed) {
+  add("kda", 1e-3, 1, 0.5);
+  add("gdn", 1e-3, 2, 0.5);
+  EXPECT_EQ(differing_keys(summarise_all(folders_)), std::vector<std::string>{"model.pattern"});
+}
+
+TEST_F(Summary, GroupsHoldTheSeeds) {
+  add("kda", 1e-3, 1, 0.5);
+  add("kda", 1e-2, 1, 0.75);
+  add("kda", 1e-3, 2, 1.0);
+  const std::vector<RunSummary> runs = summarise_all(folders_);
+  const std::vector<RunGroup> groups = grouped(runs, kKeys);
+  ASSERT_EQ(groups.size(), 2u);
+  EXPECT_EQ(groups[0].values, (std::vector<Value>{Value::array({"kda"}), 1e-3}));
+  EXPECT_EQ(groups[0].metric("best_acc_seq"), (std::vector<double>{0.5, 1.0}));
+  EXPECT_EQ(groups[1].metric("best_acc_seq"), std::vector<double>{0.75});
+}
+
+TEST_F(Summary, TheBestGroupHasTheBestMeanAndThenTheSmallestLoss) {
+  add("kda", 1e-3, 1, 0.0);
+  add("kda", 1e-3, 2, 1.0);   // mean 0.5, though one seed is the best run
+  add("kda", 1e-2, 1, 0.75);  // mean 0.75
+  add("kda", 1e-2, 2, 0.75);
+  add("gdn", 1e-3, 1, 0.5, /*loss=*/2);
+  add("gdn", 1e-2, 1, 0.5, /*loss=*/1.5);
+  const std::vector<RunSummary> runs = summarise_all(folders_);
+  const std::vector<RunGroup> best = best_over(grouped(runs, kKeys), kKeys, "train.lr", "best_acc_seq");
+  ASSERT_EQ(best.size(), 2u);
+  EXPECT_EQ(best[0].values[1], 1e-2);
+  EXPECT_EQ(best[1].values[1], 1e-2) << "of equal accuracy the smaller loss";
+  const std::vector<RunGroup> by_loss = best_over(grouped(runs, kKeys), kKeys, "train.lr", "loss");
+  EXPECT_EQ(by_loss[1].values[1], 1e-2) << "a loss is better when it is smaller";
+}
+
+TEST_F(Summary, WhatHasNoResultIsRefused) {
+  EXPECT_CONTAINS(message_of<UsageError>([&] { summarise(folder_ / "none"); }), "neither a run nor a sweep");
+  add("kda", 1e-3, 1, 0.5);
+  write_record({folders_[0]}, RunRecord{});
+  EXPECT_CONTAINS(message_of<Error>([&] { summarise(folders_[0]); }), "has not been evaluated yet");
+}
+
+}  // namespace
+}  // namespace klab

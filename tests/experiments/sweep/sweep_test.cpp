@@ -1,0 +1,67 @@
+// What is decided about the outcome of a sweep; tests/experiments/cli runs whole sweeps.
+#include "experiments/sweep/sweep.h"
+
+#include <gtest/gtest.h>
+
+#include "core/base/support.h"
+#include "core/base/text.h"
+
+namespace klab {
+namespace {
+
+// Runs with these best shares of sequences, -1: not evaluated. The plan starts them in the reverse of the file's order.
+SweepOutcome outcome_of(const std::vector<double>& best) {
+  SweepOutcome outcome;
+  outcome.plan.keys = {"train.lr"};
+  for (size_t i = 0; i < best.size(); ++i) {
+    PlannedRun& run = outcome.plan.runs.emplace_back();
+    run.place = static_cast<int64_t>(best.size() - 1 - i);
+    run.values = {"value-" + std::to_string(run.place)};
+    RunRecord& record = outcome.records.emplace_back();
+    record.evaluated = best[i] >= 0;
+    record.best.acc_seq = best[i];
+  }
+  return outcome;
+}
+
+// The values of `lr` in the rows of a table, in their order.
+std::vector<std::string> places_of(const std::string& table) {
+  std::vector<std::string> places;
+  for (const std::string& line : split(table, '\n')) {
+    if (line.starts_with("value-")) places.push_back(line.substr(6, 1));
+  }
+  return places;
+}
+
+using Places = std::vector<std::string>;
+
+TEST(SweepOutcome, IsCompleteWhenEveryRunIsOver) {
+  SweepOutcome outcome = outcome_of({0, 0, 0, 0});
+  const auto set = [&](std::vector<RunState> states) {
+    for (size_t i = 0; i < states.size(); ++i) outcome.records[i].state = states[i];
+  };
+  set({RunState::finished, RunState::stopped, RunState::diverged, RunState::failed});
+  EXPECT_TRUE(outcome.complete());
+  EXPECT_EQ(outcome.failures(), 2);
+  for (const RunState state : {RunState::waiting, RunState::running, RunState::parked}) {
+    outcome.records[0].state = state;
+    EXPECT_FALSE(outcome.complete()) << to_string(state);
+  }
+}
+
+TEST(SweepTable, HasTheFilesOrder) {
+  EXPECT_EQ(places_of(table_of(outcome_of({0.1, 0.9, 0.5}), 3)), (Places{"0", "1", "2"}));
+}
+
+TEST(SweepTable, ShowsTheBestWhereThereAreMoreRunsThanRows) {
+  EXPECT_EQ(places_of(table_of(outcome_of({0.1, 0.9, -1, 0.5}), 2)), (Places{"2", "0"}));
+  EXPECT_EQ(places_of(table_of(outcome_of({0.1, 0.9, -1, 0.5}), 3)), (Places{"2", "0", "3"}));
+}
+
+TEST(ReadOutcome, RefusesAFolderThatHoldsNoSweep) {
+  const Folder folder;
+  EXPECT_CONTAINS(message_of<UsageError>([&] { read_outcome(SweepFolder(folder.path())); }), folder.path());
+}
+
+}  // namespace
+}  // namespace klab
