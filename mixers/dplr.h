@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Diagonal plus low rank, in its general form.
 #pragma once
 

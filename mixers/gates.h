@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Decays and write strengths that several mixers compute from x. Each class registers its parameters with its mixer,
 // under the names of the public layers.
 #pragma once

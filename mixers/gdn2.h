@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Gated DeltaNet 2.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "mixers/linear_mixer.h"
 
 #include <torch/nn/module.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The common base of mixers on the recurrence family: everything except the decay and the update (section 4 and tables
 // 6 and 7 of arXiv 2510.26692).
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All token mixers by name.
 #pragma once
 

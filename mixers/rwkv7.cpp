@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "mixers/rwkv7.h"
 
 #include <torch/nn/module.h>

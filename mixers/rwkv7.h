@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RWKV-7.
 #pragma once
 

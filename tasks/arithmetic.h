@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Arithmetic: predict the results of sums, differences and products, digit by digit.
 #pragma once
 

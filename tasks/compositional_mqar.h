@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Compositional MQAR: keys are pairs of symbols; neither symbol alone determines the value.
 #pragma once
 

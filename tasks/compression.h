@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Compression: recall the symbol at a given position of a sequence.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Forgetting MQAR: some keys get a second value; queries ask for the last one.
 #pragma once
 

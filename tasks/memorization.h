@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Memorization: the values of keys, which no sequence contains and only the weights can store.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // MQAR, multi-query associative recall: store key-value pairs, then answer queries.
 #pragma once
 

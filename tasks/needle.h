@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Needle in a haystack: recall key-value pairs that are hidden in a long sequence of noise tokens.
 #pragma once
 

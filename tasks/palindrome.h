@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Palindrome: reverse a sequence.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The in-context recall tasks of MAD: a stream of key-value pairs in which keys recur.
 #pragma once
 

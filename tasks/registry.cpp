@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The list of tasks. To add one: write tasks/NAME.h and tasks/NAME.cpp, which defines `TaskEntry NAME_task()`, and add
 // one line X(NAME) here; related tasks may share files (the recall tasks are in tasks/recall.cpp). `klab tasks --list`
 // prints them in this order.

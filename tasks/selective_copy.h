@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Selective copying: repeat a few symbols that were spread among blanks.
 #pragma once
 

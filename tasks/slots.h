@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The positions of queries in zoology's tasks: slots whose probability decreases by a power law.
 #pragma once
 

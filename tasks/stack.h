@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Stack: track many stacks and predict what each pop returns.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // State tracking: the running product of group elements.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A task: a generator of (inputs, labels) sequences that test memory, and its vocabulary.
 #pragma once
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Static checks: clang-format over every source (.cu and .cuh too), clang-tidy over every .cpp of the build, and that
 every test file is in the build. Prints one line per check; exits 1 when one fails, 77 when a tool is missing.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs every test program of a build and sums up: the closing line is `N passed, N failed, N skipped`.
 
     tests/run.py BUILD [--python PYTHON] [--all] [--filter PATTERN]

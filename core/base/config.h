@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One description per config struct: `visit` declares each field once, with its range and help. Command-line flags,
 // YAML and JSON, help texts, the list of known keys, equality and the hash that identifies a run are derived from it.
 #pragma once
@@ -89,7 +90,7 @@ class Fields {
               const std::string& help);
   /// The fields of another config under `name.`.
   void group(const std::string& name, Configurable& config);
-  /// The field `name` was called `old_name` in earlier versions; assign() names the new key in the error for an old one.
+  /// The field `name` was called `old_name` in earlier versions; the error of assign() for the old key has the new one.
   void renamed(const std::string& old_name, const std::string& name);
 
   const std::vector<Field>& all() const { return fields_; }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CSV files with a comment header ('# key: value' lines) that records the provenance of the numbers. Cells with a
 // comma, a quote, a leading '#' or outer whitespace are in double quotes; cells cannot contain line breaks.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Atomic file writes, and memory-mapped files.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // SIGINT and SIGTERM as a flag that long-running work checks between steps.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // JSON from untrusted files, and conversion of records to JSON.
 #pragma once
 

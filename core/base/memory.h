@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The machine's memory, and how the allocator handles freed memory.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Child processes, started without a shell; their output is read through a pipe.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Progress display: one line that is redrawn on a terminal, otherwise a plain line every few seconds.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Provenance of results: the program, machine and command in the header of a results file.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random numbers that are the same on every machine: integer arithmetic only, one stream per key, no global state.
 #pragma once
 

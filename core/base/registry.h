@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An explicit list of named entries, without registration by static initialisers.
 #pragma once
 

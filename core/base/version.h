@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Version and commit of the program, for results and --version.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reading YAML, with errors that name file and line, and writing values as YAML.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cases of softmax attention, latent attention (absorbed form) and rotary position embedding.
 #include <ATen/ATen.h>
 

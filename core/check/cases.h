@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The operators of `klab check`, `klab bench` and the tests, as data: definition, implementations, inputs and cost of
 // each operator.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The comparison of tensors that all checks and tests use.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random inputs for the cases: float64 on the CPU, from an explicit generator.
 #pragma once
 

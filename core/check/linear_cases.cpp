@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cases of linear(), with weights of the inputs' dtype and with int8 weights, and of experts(). The definitions here
 // are independent of the kernels.
 #include "kernels/linear/linear.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The check matrix: every operator x implementation x dtype x workload against its float64 definition, forward and
 // backward.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cases of the norms. The definitions here are independent of the kernels, so float64 can be checked too.
 #include <ATen/ATen.h>
 

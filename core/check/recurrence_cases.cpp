@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cases of the recurrence, with every decay and update.
 #include <ATen/ATen.h>
 

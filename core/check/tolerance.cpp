@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Derivation of the bounds.
 //
 // A sum of n rounded terms x_1 + .. + x_n has an error of at most n u sum |x_i|, with u the unit roundoff. This bound

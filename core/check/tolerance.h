@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The allowed difference between a computed tensor and the exact one. All tolerances are derived here.
 #pragma once
 

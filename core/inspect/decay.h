@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Half-lives of the state of a linear mixer.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/inspect/recurrence_view.h"
 
 #include <torch/nn/module.h>

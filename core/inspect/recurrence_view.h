@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Analysis of a recurrence: implicit attention and intermediate states.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Checkpoints: a safetensors file that contains its own checksum.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The safetensors format: a JSON header that describes tensors, then their bytes.
 #pragma once
 

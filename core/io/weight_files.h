@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The weights of a checkpoint in one safetensors file or in several with an index.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/io/weight_memory.h"
 
 #include <ATen/ATen.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Memory for weights, all of which are read for every token.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The cost of a model: parameters, memory per sequence, FLOPs.
 #pragma once
 

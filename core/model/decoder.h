@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The decoder stack: embedding, layers of (norm, mixer) and (norm, feed-forward) on a residual stream, norm, head.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/model/feed_forward.h"
 
 #include <fmt/format.h>

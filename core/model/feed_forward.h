@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The feed-forward part of a layer: SwiGLU, or a mixture of SwiGLU experts.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Text generation: chunked prefill, sampling, batched decode.
 #pragma once
 

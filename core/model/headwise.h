@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Head-wise hybrids: the heads of one layer split between mixers.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The basic layers of mixers and the decoder. Parameters are initialised later, by Decoder::initialise.
 #pragma once
 

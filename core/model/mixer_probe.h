@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Observes the kernels of token mixers.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The items of a pattern: "kda", "kda*3", "kda:3+mla:1".
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sequence boundaries in a batch, and the state of a model between calls.
 #pragma once
 

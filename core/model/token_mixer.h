@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The interface of every token mixer: one function for training, prefill and decode.
 #pragma once
 

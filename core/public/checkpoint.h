@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Loads public Kimi Linear checkpoints into a decoder, and saves a decoder as a public checkpoint.
 #pragma once
 

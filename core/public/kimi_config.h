@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reads and writes the config.json of public Kimi Linear checkpoints.
 #pragma once
 

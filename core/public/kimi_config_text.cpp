@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writing a public config.
 #include <fmt/format.h>
 #include <torch/nn/module.h>

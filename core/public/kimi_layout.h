@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Names and shapes of a decoder's parameters in public Kimi Linear checkpoints.
 #pragma once
 

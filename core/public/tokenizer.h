@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The tokenizer of the public Kimi models: byte-pair encoding by rank, like the Python package tiktoken.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // AdamW with weight decay on matrices only.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Batches prepared in advance on another thread, so that training does not wait for data.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/train/score.h"
 
 #include <torch/nn/module.h>

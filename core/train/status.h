@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Progress and results of a run, without torch types.
 #pragma once
 

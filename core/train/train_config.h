@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The config keys `train.*`, and the learning-rate schedule.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The training loop: steps, evaluation, metrics, checkpoints, bitwise reproducible resume.
 #pragma once
 

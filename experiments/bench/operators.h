@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random inputs of operators, for the figures that time them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Timing of operators, for figures. `klab bench` also measures the machine's ceilings.
 #pragma once
 

@@ -1,4 +1,5 @@
-// klab bench: how fast every operator is, beside this machine's ceilings in the same run.
+// SPDX-License-Identifier: Apache-2.0
+// klab bench: times every operator, and this machine's compute and memory ceilings in the same run.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
@@ -38,7 +39,7 @@ struct Timing {
   double milliseconds, flops, bytes, written;
 };
 
-// Medians over repetitions, collected instead of printed: the table comes at the end, with ceilings beside it.
+// Collects medians over repetitions; the table is printed at the end, relative to the ceilings.
 class Collector : public benchmark::BenchmarkReporter {
  public:
   bool ReportContext(const Context&) override { return true; }
@@ -70,14 +71,14 @@ void synchronise(const at::Device& device) {
   if (device.is_cuda()) torch::cuda::synchronize();
 }
 
-// A call ready to be timed, the bytes that it must move, and how many of these it writes.
+// A call to be timed, the minimum number of bytes that it moves, and how many of these it writes.
 struct Prepared {
   std::function<void()> call;
   double bytes = 0, written = 0;
 };
 
-// Times what `prepare` makes, which does `flops` operations. Google Benchmark runs a benchmark several times before the
-// next one; what it needs is made once and lives until then: all inputs at once would not fit into memory.
+// Registers the benchmark of a call that does `flops` operations. `prepare` is called once per benchmark, and its
+// result is kept until the next benchmark starts: the inputs of all benchmarks together would not fit in memory.
 void add(const std::string& name, double flops, double seconds, const at::Device& device,
          const std::function<Prepared()>& prepare) {
   const auto rate = benchmark::Counter::kIsIterationInvariantRate;
@@ -107,8 +108,8 @@ void add(const std::string& name, double flops, double seconds, const at::Device
       ->ReportAggregatesOnly();
 }
 
-// What this machine can do at best, measured in the same run: products by both libraries that could do them, memory
-// copied, and memory read, changed and written back, larger than any cache.
+// The machine's ceilings: matrix products with both available libraries, and reading, copying and modifying memory in
+// place, on more data than the caches hold.
 void add_ceilings(double seconds, const at::Device& device) {
   constexpr int64_t kSide = 1024, kFloats = 64 << 20;
   const double flops = 2.0 * kSide * kSide * kSide, bytes = 2.0 * kFloats * sizeof(float);
@@ -153,7 +154,7 @@ void run_backward(const NamedTensors& outputs) {
   torch::autograd::backward(roots, gradients);
 }
 
-// Calls whose states are never in a cache take turns on copies of the inputs that no cache holds.
+// Rotates through copies of the inputs that together exceed the caches, so that states are cold at every call.
 struct Turns {
   std::vector<NamedTensors> inputs;
   size_t next = 0;
@@ -189,7 +190,7 @@ void add_operators(const BenchOptions& options, const at::Device& device) {
       if (device.is_cpu() && !form.on_cpu) continue;
       if (options.backward && !form.differentiable) continue;
       for (const Workload& workload : op.benches) {
-        if (options.backward && workload.cold_states) continue;  // a text is written forwards
+        if (options.backward && workload.cold_states) continue;  // decode has no backward pass
         if (workload.name.find(options.shape) == std::string::npos) continue;
         const std::string implementation = to_string(form.implementation);
         if (!options.implementation.empty() && options.implementation != implementation) continue;
@@ -220,7 +221,7 @@ int bench(const BenchOptions& options, const Globals& globals) {
   fmt::print(stderr, "\r\x1b[K");
   benchmark::Shutdown();
 
-  // What hardly writes is held to the reading stream, the rest to the best that memory does.
+  // Calls that write little are compared with the read bandwidth, others with the highest bandwidth.
   const auto only_reads = [](const Timing& timing) { return timing.written < 0.05 * timing.bytes; };
   double most_flops = 0, most_bytes = 0, most_read = 0;
   for (const Timing& timing : collector.timings) {
@@ -244,8 +245,8 @@ int bench(const BenchOptions& options, const Globals& globals) {
              format_table(columns, rows));
   if (device.is_cpu() && has_cuda_kernels()) {
     fmt::print(
-        "\nThis build has CUDA kernels too. They have not been timed on a GPU yet: experiments/bench/gpu/run does "
-        "that.\n");
+        "\nThis build also has CUDA kernels, which have not been timed on a GPU yet; experiments/bench/gpu/run times "
+        "them.\n");
   }
   if (!globals.out.empty()) write_file(globals.out, CsvTable{comments, columns, rows}.text());
   return 0;
@@ -254,16 +255,16 @@ int bench(const BenchOptions& options, const Globals& globals) {
 }  // namespace
 
 Command bench_command() {
-  return {"bench", "time every operator, beside this machine's ceilings in the same run",
+  return {"bench", "time every operator and this machine's compute and memory ceilings",
           "./klab bench --operator recurrence/channel --threads 2", takes::threads | takes::device | takes::out,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<BenchOptions>();
             app.add_option("--operator", options->filter, "only operators whose name contains this");
-            app.add_option("--implementation", options->implementation, "only this one")
+            app.add_option("--implementation", options->implementation, "only this implementation")
                 .one_of({"automatic", "reference", "composed", "chunk", "cpu", "cuda"});
             app.add_option("--shape", options->shape, "only shapes whose name contains this: T=1024, T=8192, decode");
-            app.add_option("--dtype", options->dtype, "of the inputs").one_of(kDtypeNames).show_default();
-            app.add_option("--seconds", options->seconds, "time spent on each").between(0.01, 600.0);
+            app.add_option("--dtype", options->dtype, "dtype of the inputs").one_of(kDtypeNames).show_default();
+            app.add_option("--seconds", options->seconds, "time per benchmark").between(0.01, 600.0);
             app.add_flag("--backward", options->backward, "forward and backward pass together");
             return [options, &globals] { return bench(*options, globals); };
           }};

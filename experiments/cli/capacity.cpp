@@ -1,4 +1,5 @@
-// klab capacity: how many associations a mixer holds, against the size of its memory.
+// SPDX-License-Identifier: Apache-2.0
+// klab capacity: the number of associations that a mixer stores, over the size of its state.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -20,7 +21,7 @@
 namespace klab {
 namespace {
 
-constexpr double kHeld = 0.99;  // of the tokens right
+constexpr double kHeld = 0.99;  // required token accuracy
 
 struct CapacityOptions {
   std::string mixer;
@@ -32,8 +33,8 @@ struct CapacityOptions {
 
 int64_t memory_of(const RunConfig& config) { return config.model.layers * config.model.heads * config.model.head_dim; }
 
-// MQAR with `pairs` pairs in a sequence four times as long; as many symbols for every number of pairs of a width, so
-// that only the load differs.
+// MQAR in a sequence of four tokens per pair. The vocabulary is the same for all loads of a width, so that only the
+// load differs.
 RunConfig config_of(const CapacityOptions& options, int64_t width, double load, double lr, int64_t seed) {
   std::vector<Assignment> assignments;
   const auto set = [&](const char* key, const Value& value) { assignments.push_back({key, value, "capacity"}); };
@@ -50,7 +51,7 @@ RunConfig config_of(const CapacityOptions& options, int64_t width, double load, 
   set("model.head_dim", width);
   set("train.lr", lr);
   set("train.seed", seed);
-  RunConfig shape;  // for layers and heads, whichever way they were given
+  RunConfig shape;  // to read layers and heads
   assign(shape, with_public_config(assignments));
   const auto pairs_of = [&](double share) {
     return std::max<int64_t>(1, std::llround(share * static_cast<double>(memory_of(shape))));
@@ -73,10 +74,10 @@ std::vector<RunConfig> configs_of(const CapacityOptions& options) {
   return configs;
 }
 
-// How many pairs a memory of one size was found to hold.
+// The number of pairs recalled with a state of one size.
 struct Held {
   int64_t memory = 0, pairs = 0;
-  bool all = true;  // also the largest number of pairs that was tried
+  bool all = true;  // true if the largest load was also recalled
 };
 
 struct Findings {
@@ -103,14 +104,15 @@ Findings analyse(const std::vector<RunSummary>& runs) {
     Held& held = findings.by_width[width];
     held.memory = memory;
     if (tokens >= kHeld) held.pairs = std::max(held.pairs, pairs);
-    held.all = tokens >= kHeld;  // pairs rise: in the end that of the largest number
+    held.all = tokens >= kHeld;  // pairs increase: finally that of the largest load
   }
   return findings;
 }
 
-void write(const Findings& findings, const std::string& mixer, const std::string& out, const Globals& globals) {
+void write(const Findings& findings, const std::string& mixer, int64_t threads, const std::string& out,
+           const Globals& globals) {
   CsvTable tried = findings.tried;
-  tried.comments = provenance(globals.command_line, 1);
+  tried.comments = provenance(globals.command_line, static_cast<int>(threads));
   write_file(out + "/tried.csv", tried.text());
   CsvTable held{tried.comments, {"mixer", "head_dim", "memory", "held", "share"}, {}};
   std::vector<std::vector<std::string>> rows;
@@ -130,13 +132,13 @@ void write(const Findings& findings, const std::string& mixer, const std::string
   picture.title = fmt::format("{}: values recalled", mixer);
   picture.out = out + "/capacity.png";
   plot(picture);
-  fmt::print("{}", format_table({"key width", "layers x heads x key width", "pairs held at 99 %", "share"}, rows));
+  fmt::print("{}", format_table({"key width", "layers x heads x key width", "pairs recalled at 99 %", "share"}, rows));
   fmt::print("{0}/capacity.csv, {0}/tried.csv, {0}/capacity.png\n", out);
 }
 
 int capacity(const CapacityOptions& options, const Globals& globals) {
-  mixers().at(options.mixer);  // refused before anything runs
-  if (globals.seed) refuse("--seed does not go with capacity: say --seeds {}", *globals.seed);
+  mixers().at(options.mixer);  // rejects unknown mixers before anything runs
+  if (globals.seed) refuse("capacity does not accept --seed: use --seeds {}", *globals.seed);
   const std::string out = globals.out.empty() ? "runs/capacity-" + options.mixer : globals.out;
   SweepOptions how;
   how.out = out + "/runs";
@@ -147,36 +149,37 @@ int capacity(const CapacityOptions& options, const Globals& globals) {
   how.budget_hours = options.budget_hours;
   const SweepOutcome outcome = run_sweep(make_sweep("capacity-" + options.mixer, configs_of(options)), how);
   const std::vector<RunSummary> runs = summarise_sweep(SweepFolder(how.out));
-  if (runs.empty()) fail("no run got as far as an evaluation: give it a larger --budget");
-  write(analyse(runs), options.mixer, out, globals);
-  if (outcome.out_of_time) fmt::print("the time was up: the same command continues\n");
+  if (runs.empty()) fail("no run reached an evaluation: use a larger --budget");
+  write(analyse(runs), options.mixer, outcome.plan.threads, out, globals);
+  if (outcome.out_of_time) fmt::print("the time limit was reached: repeat the command to continue\n");
   return outcome.failures() > 0 ? 1 : 0;
 }
 
 }  // namespace
 
 Command capacity_command() {
-  return {"capacity", "how many associations a mixer holds at 99 %, over widths of its memory",
+  return {"capacity", "how many associations a mixer stores at 99 % accuracy, over state widths",
           "./klab capacity kda --widths 8,16,32 --out runs/capacity-kda",
           takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<CapacityOptions>();
-            app.add_option("MIXER", options->mixer, "name of a mixer").required();
+            app.add_option("MIXER", options->mixer, "mixer name").required();
             app.add_option("--widths", options->widths, "key widths").comma_separated().positive().show_default();
             app.add_option("--loads", options->loads, "pairs as shares of layers x heads x key width")
                 .comma_separated()
                 .positive()
                 .show_default();
-            app.add_option("--lrs", options->lrs, "learning rates; the best one counts")
+            app.add_option("--lrs", options->lrs, "learning rates; the best one is used")
                 .comma_separated()
                 .positive()
                 .show_default();
             app.add_renamed("--rates", "--lrs");
-            app.add_option("--seeds", options->seeds, "seeds; their mean counts")
+            app.add_option("--seeds", options->seeds, "seeds; results are averaged")
                 .comma_separated()
                 .not_negative()
                 .show_default();
-            app.add_option("--budget", options->budget_hours, "hours at most; the same command continues").positive();
+            app.add_option("--budget", options->budget_hours, "time limit in hours; repeat the command to continue")
+                .positive();
             add_run_flags(app, options->flags);
             return [options, &globals] { return capacity(*options, globals); };
           }};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // klab chat: a conversation with a public Instruct checkpoint.
 #include <fmt/format.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@ struct ChatOptions {
 
 using Ids = std::vector<int64_t>;
 
-// One line from standard input; false at its end.
+// Reads one line from standard input; false at its end.
 bool read_line(bool terminal, std::string& line) {
   if (terminal) {
     fmt::print(stderr, "> ");
@@ -30,7 +31,7 @@ bool read_line(bool terminal, std::string& line) {
   return static_cast<bool>(std::getline(std::cin, line));
 }
 
-// The state carries the conversation, so that each turn reads its own tokens only.
+// Keeps the model's state between turns, so that each turn processes only its new tokens.
 class Conversation {
  public:
   Conversation(KimiModel& model, const Tokenizer& tokenizer, const ChatOptions& options, GenerationOptions how)
@@ -52,7 +53,7 @@ class Conversation {
     Generated generated = generate(model_.model, {unread_}, how_, past_ ? &*past_ : nullptr);
     fmt::print("{}\n", stream.rest());
     past_ = std::move(generated.state);
-    // The model has not read the last token of its answer yet, and every message ends with the same one.
+    // The state does not include the last token of the answer yet, and every message must end with the end token.
     const Ids& answer = generated.tokens.front();
     unread_ = answer.empty() ? Ids{} : Ids{answer.back()};
     if (answer.empty() || answer.back() != chat_end(tokenizer_)) unread_.push_back(chat_end(tokenizer_));
@@ -72,12 +73,12 @@ class Conversation {
 int chat(const ChatOptions& options, const Globals& globals) {
   require_input(options.model.model);
   const std::optional<Tokenizer> tokenizer = open_tokenizer(options.model.model);
-  if (!tokenizer) refuse("klab chat needs a tokenizer, but '{}' holds no tiktoken.model", options.model.model);
+  if (!tokenizer) refuse("klab chat needs a tokenizer, but '{}' has no tiktoken.model", options.model.model);
   KimiModel loaded = open_public_model(options.model, globals);
   Conversation conversation(loaded, *tokenizer, options,
                             generation_options(options.answer, options.model, loaded.tokens, globals));
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
-  if (terminal) fmt::print(stderr, "A line is a message; an empty line or Ctrl-D ends.\n");
+  if (terminal) fmt::print(stderr, "Each line is a message; an empty line or Ctrl-D ends the conversation.\n");
   std::string line;
   while (read_line(terminal, line) && !trimmed(line).empty()) {
     const Generated generated = conversation.turn(line);
@@ -98,7 +99,7 @@ Command chat_command() {
             options->answer.max_new_tokens = 2048;
             add_public_model_options(app, options->model);
             add_answer_options(app, options->answer);
-            app.add_option("--system", options->system, "what the model is told first; empty: nothing").show_default();
+            app.add_option("--system", options->system, "system message; empty: none").show_default();
             return [options, &globals] { return chat(*options, globals); };
           }};
 }

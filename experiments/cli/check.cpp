@@ -1,4 +1,5 @@
-// klab check: is every operator right, on this machine, in every implementation?
+// SPDX-License-Identifier: Apache-2.0
+// klab check: compares every implementation of every operator with its definition.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -64,7 +65,7 @@ int check(CheckOptions options, const Globals& globals) {
     if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted");
   });
   if (!globals.quiet) fmt::print(stderr, "\r\x1b[K");
-  if (rows.empty()) refuse("no operator matches: try --operator recurrence, or no filter at all");
+  if (rows.empty()) refuse("no operator matches: try --operator recurrence, or no filter");
 
   std::vector<std::vector<std::string>> table;
   int64_t failed = 0;
@@ -83,25 +84,25 @@ int check(CheckOptions options, const Globals& globals) {
     for (const CheckRow& row : rows) csv.rows.push_back(cells(row));
     write_file(globals.out, csv.text());
   }
-  fmt::print("\n{} cells right, {} wrong\n", static_cast<int64_t>(rows.size()) - failed, failed);
+  fmt::print("\n{} cells passed, {} failed\n", static_cast<int64_t>(rows.size()) - failed, failed);
   return failed == 0 ? 0 : 1;
 }
 
 }  // namespace
 
 Command check_command() {
-  return {"check", "every operator x implementation x dtype x shape against its definition", "./klab check --quick",
-          takes::threads | takes::device | takes::out | takes::quiet,
+  return {"check", "compare every operator x implementation x dtype x shape with its definition",
+          "./klab check --quick", takes::threads | takes::device | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<CheckOptions>();
             app.add_option("--operator", options->filter.operators, "only operators whose name contains this");
-            app.add_option("--implementation", options->filter.implementation, "only this one")
+            app.add_option("--implementation", options->filter.implementation, "only this implementation")
                 .one_of({"automatic", "reference", "composed", "chunk", "cpu", "cuda"});
             app.add_option("--dtype", options->dtypes, "only these: float64, float32, bfloat16, float16")
                 .comma_separated()
                 .one_of({"float64", "float32", "bfloat16", "float16"});
-            app.add_flag("--quick", options->filter.quick, "only the small shapes");
-            app.add_flag("--failures", options->failures_only, "print only what is wrong");
+            app.add_flag("--quick", options->filter.quick, "only small shapes");
+            app.add_flag("--failures", options->failures_only, "print only failures");
             return [options, &globals] { return check(*options, globals); };
           }};
 }

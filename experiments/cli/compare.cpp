@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // klab compare: runs and sweeps as one table.
 #include <fmt/format.h>
 
@@ -27,7 +28,7 @@ struct Table {
   std::vector<std::vector<std::string>> rows;
 };
 
-// "0.931 ± 0.024", with as many digits as a share or a loss is read with.
+// "0.931 ± 0.024".
 std::string estimate_text(const Estimate& e, const char* plus_minus) {
   if (e.count == 1) return fmt::format("{:.3f}", e.mean);
   return fmt::format("{:.3f} {} {:.3f}", e.mean, plus_minus, e.half_width);
@@ -76,7 +77,7 @@ std::string markdown(const Table& table) {
   return text;
 }
 
-// Characters that LaTeX takes for commands; what `estimate_text` wrote in mathematics stays.
+// Escapes LaTeX's special characters, except $ and \, which estimate_text uses for math.
 std::string latex_cell(const std::string& text) {
   std::string out;
   for (const char c : text) out += c == '_' || c == '%' || c == '&' || c == '#' ? std::string{'\\', c} : std::string{c};
@@ -104,13 +105,13 @@ std::string written(const Table& table, const std::string& format, const Globals
 
 int compare(const CompareOptions& options, const Globals& globals) {
   const std::vector<std::string> metrics = split(options.metrics, ',');
-  for (const std::string& metric : metrics) metric_of({}, metric);  // refused before anything is read
+  for (const std::string& metric : metrics) metric_of({}, metric);  // rejects unknown metrics before reading anything
   const std::vector<RunSummary> runs = summarise_all(options.folders);
   const std::vector<std::string> keys = differing_keys(runs);
   std::vector<RunGroup> groups = grouped(runs, keys);
   if (!options.best.empty()) {
     if (std::find(keys.begin(), keys.end(), options.best) == keys.end()) {
-      refuse("--best {}: the runs do not differ in it{}. They differ in: {}", options.best,
+      refuse("--best {}: the runs do not differ in this key{}. They differ in: {}", options.best,
              did_you_mean(options.best, keys), join(keys));
     }
     groups = best_over(groups, keys, options.best, metrics.front());
@@ -127,20 +128,20 @@ int compare(const CompareOptions& options, const Globals& globals) {
 }  // namespace
 
 Command compare_command() {
-  return {"compare", "runs and sweeps as one table: means and 95 % intervals over seeds, and what they cost",
-          "./klab compare sweeps/lr --best train.lr --format markdown", takes::out,
-          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
-            auto options = std::make_shared<CompareOptions>();
-            app.add_option("RUN", options->folders, "folders of runs or sweeps").required();
-            app.add_option("--metrics", options->metrics, "columns of results.csv; the first decides what is best")
-                .show_default();
-            app.add_option("--best", options->best,
-                           "a key, such as train.lr: of runs that differ in it alone only the best ones are shown");
-            app.add_option("--format", options->format, "text, markdown, csv or latex")
-                .one_of({"text", "markdown", "csv", "latex"})
-                .show_default();
-            return [options, &globals] { return compare(*options, globals); };
-          }};
+  return {
+      "compare", "runs and sweeps as one table: means and 95 % intervals over seeds, and costs",
+      "./klab compare sweeps/lr --best train.lr --format markdown", takes::out,
+      [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+        auto options = std::make_shared<CompareOptions>();
+        app.add_option("RUN", options->folders, "folders of runs or sweeps").required();
+        app.add_option("--metrics", options->metrics, "columns of results.csv; --best uses the first").show_default();
+        app.add_option("--best", options->best,
+                       "key such as train.lr: show only the best of the runs that differ only in it");
+        app.add_option("--format", options->format, "text, markdown, csv or latex")
+            .one_of({"text", "markdown", "csv", "latex"})
+            .show_default();
+        return [options, &globals] { return compare(*options, globals); };
+      }};
 }
 
 }  // namespace klab

@@ -1,5 +1,5 @@
-// klab demo: a small sweep that compares KDA, Gated DeltaNet and Mamba2 on a recall task that nearly fills their
-// states.
+// SPDX-License-Identifier: Apache-2.0
+// klab demo: a small sweep that compares KDA, Gated DeltaNet and Mamba2 on associative recall.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -42,7 +42,7 @@ void run_all(Sweep sweep, const std::string& folder, int64_t workers, const Glob
   SweepOptions options;
   options.out = folder;
   options.workers = workers;
-  options.threads = 1;  // models this small run faster side by side than on more threads each
+  options.threads = 1;  // for such small models parallel runs are faster than more threads per run
   options.command_line = globals.command_line;
   options.quiet = globals.quiet;
   const SweepOutcome outcome = run_sweep(std::move(sweep), options);
@@ -51,7 +51,7 @@ void run_all(Sweep sweep, const std::string& folder, int64_t workers, const Glob
   }
 }
 
-// The rows of one file that belong to these runs.
+// The rows of a table that belong to these runs.
 CsvTable rows_of(CsvTable table, const std::vector<RunGroup>& runs) {
   std::erase_if(table.rows, [&](const std::vector<std::string>& row) {
     return std::none_of(runs.begin(), runs.end(), [&](const RunGroup& run) {
@@ -77,10 +77,10 @@ std::string demo_table(const std::vector<RunGroup>& runs) {
 
 void print_setting(const RunConfig& setting) {
   fmt::print(
-      "Associative recall (MQAR): read {0} pairs of a key and a value, then say the value of each key that is asked "
-      "for.\n{1} layers x {2} head x key width {3}: a memory of {3} x {3} numbers a layer, for every mixer alike. Each "
-      "mixer runs with\nevery learning rate of the same grid; all else is equal. A run ends when it answers {4} "
-      "held-out sequences without a fault.\n\n",
+      "Associative recall (MQAR): read {0} key-value pairs, then predict the value of each queried key.\n"
+      "{1} layers x {2} head x key width {3}: every mixer has a state of {3} x {3} numbers per layer and runs with\n"
+      "every learning rate of the same grid; all other settings are equal. A run ends when it answers all {4}\n"
+      "held-out sequences correctly.\n\n",
       setting.task.length / 4, setting.model.layers, setting.model.heads, setting.model.head_dim,
       setting.train.eval_examples);
   std::fflush(stdout);
@@ -113,9 +113,10 @@ int demo(int64_t steps, int64_t workers, const Globals& globals) {
   fmt::print("\nBest learning rate of each mixer, on held-out sequences, after {}:\n\n{}\n",
              clock_time(std::chrono::duration<double>(Clock::now() - begin).count()), demo_table(best));
   fmt::print(
-      "Why they differ: Mamba2 only adds to its memory, so every new pair blurs the ones before it, while GDN and KDA\n"
-      "first erase what the key held (the delta rule), so all pairs fit into the same memory. KDA also learns a decay\n"
-      "for every channel where GDN has one for a head: more to learn; what it is for shows nearer to a full memory\n"
+      "Why they differ: Mamba2 only adds to its state, so every new pair interferes with earlier ones. GDN and KDA "
+      "first\n"
+      "erase the value stored under the key (the delta rule), so the same state stores more pairs. KDA learns a decay\n"
+      "per channel, GDN one per head; the report finds an advantage of this near the state's capacity\n"
       "(figure 4 of arXiv 2510.26692).\n\n");
   fmt::print("{0}/demo.csv, {0}/all_runs.csv, {0}/demo.png; the runs are in {0}/runs\n", folder);
   return 0;
@@ -130,7 +131,7 @@ Command demo_command() {
         auto steps = std::make_shared<int64_t>(0);
         app.add_option("--steps", *steps, "stop every run after this many steps").positive();
         auto workers = std::make_shared<int64_t>(0);
-        app.add_option("--workers", *workers, "runs side by side, each on one thread (default: all cores)").positive();
+        app.add_option("--workers", *workers, "parallel runs of one thread each (default: number of cores)").positive();
         return [steps, workers, &globals] { return demo(*steps, *workers, globals); };
       }};
 }

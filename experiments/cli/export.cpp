@@ -1,4 +1,5 @@
-// klab export: a trained run in the public layout.
+// SPDX-License-Identifier: Apache-2.0
+// klab export: writes a trained model in the public layout.
 #include <fmt/format.h>
 #include <torch/nn/module.h>
 
@@ -28,7 +29,7 @@ int export_run(const ExportOptions& options, const Globals& globals) {
   const std::string yaml = (fs::path(options.run) / "config.yaml").string();
   if (!fs::exists(yaml)) refuse("'{}' is not a run folder: it has no config.yaml", options.run);
   if (fs::exists(fs::path(globals.out) / "config.json")) {
-    refuse("'{}' already holds a model; choose another --out", globals.out);
+    refuse("'{}' already contains a model; choose another --out", globals.out);
   }
   const RunConfig config = make_run_config(read_yaml(yaml));
   const RunFolder folder{options.run};
@@ -48,13 +49,14 @@ Command export_command() {
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<ExportOptions>();
             app.add_option("RUNDIR", options->run, "folder of the run").required();
-            app.add_option("--checkpoint", options->checkpoint, "which of the run's checkpoints")
+            app.add_option("--checkpoint", options->checkpoint, "checkpoint of the run")
                 .one_of({"last", "best"})
                 .show_default();
-            app.add_option("--dtype", options->dtype, "of the weights; rates of the decay stay float32")
+            app.add_option("--dtype", options->dtype, "dtype of the weights; decay parameters stay float32")
                 .one_of(kDtypeNames)
                 .show_default();
-            app.add_option("--shard-gigabytes", options->shard_gigabytes, "largest file; more weights make several")
+            app.add_option("--shard-gigabytes", options->shard_gigabytes,
+                           "maximum file size; larger models are split into shards")
                 .positive()
                 .show_default();
             return [options, &globals] { return export_run(*options, globals); };

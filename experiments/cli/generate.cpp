@@ -1,4 +1,5 @@
-// klab generate: answers of a public checkpoint.
+// SPDX-License-Identifier: Apache-2.0
+// klab generate: generates answers with a public checkpoint.
 #include <fmt/ranges.h>
 
 #include <nlohmann/json.hpp>
@@ -33,13 +34,13 @@ std::vector<Ids> prompts_of(const GenerateOptions& options, const std::optional<
   if (options.prompts.empty() == options.tokens.empty()) refuse("give either --prompt or --tokens");
   if (!options.tokens.empty()) return parse_tokens(options.tokens);
   if (!tokenizer) {
-    refuse("--prompt needs a tokenizer, but '{}' holds no tiktoken.model; give token ids with --tokens",
+    refuse("--prompt needs a tokenizer, but '{}' has no tiktoken.model; give token ids with --tokens",
            options.model.model);
   }
   std::vector<Ids> all;
   for (const std::string& prompt : options.prompts) {
     all.push_back(options.chat ? chat_prompt(*tokenizer, options, prompt) : tokenizer->encode(prompt));
-    if (all.back().empty()) refuse("--prompt: '{}' is no token at all", prompt);
+    if (all.back().empty()) refuse("--prompt: '{}' has no tokens", prompt);
   }
   return all;
 }
@@ -113,18 +114,18 @@ int generate(const GenerateOptions& options, const Globals& globals) {
 }  // namespace
 
 Command generate_command() {
-  return {"generate", "answers of a public Kimi Linear checkpoint to prompts",
+  return {"generate", "generate answers to prompts with a public Kimi Linear checkpoint",
           "./klab generate --model Kimi-Linear-48B-A3B-Instruct --chat --prompt \"Is 123 a prime?\"",
           takes::threads | takes::device | takes::seed | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<GenerateOptions>();
             add_public_model_options(app, options->model);
             add_answer_options(app, options->answer);
-            app.add_option("--prompt", options->prompts, "text; several times for a batch").one_each();
+            app.add_option("--prompt", options->prompts, "prompt; may be repeated for a batch").one_each();
             app.add_option("--tokens", options->tokens, "token ids: 5,17,3 or, for a batch, 5,17,3;8,9");
-            app.add_flag("--chat", options->chat, "the prompt is a user's message in the chat template");
+            app.add_flag("--chat", options->chat, "use the prompt as a user message in the chat template");
             app.add_option("--system", options->system, "system message of --chat; empty: none").show_default();
-            app.add_flag("--json", options->json, "tokens, text and speed as one JSON object");
+            app.add_flag("--json", options->json, "print tokens, text and speed as one JSON object");
             return [options, &globals] { return generate(*options, globals); };
           }};
 }

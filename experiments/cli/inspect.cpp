@@ -1,4 +1,5 @@
-// klab inspect: what happens inside a trained run.
+// SPDX-License-Identifier: Apache-2.0
+// klab inspect: analyses a trained run.
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
@@ -16,12 +17,12 @@
 namespace klab {
 namespace {
 
-constexpr int64_t kMostDrawn = 1024;  // tokens of a matrix that is drawn
+constexpr int64_t kMostDrawn = 1024;  // maximum number of tokens of a drawn matrix
 
 int inspect(InspectOptions options, const std::string& tokens, const Globals& globals) {
   if (!tokens.empty()) {
     const std::vector<std::vector<int64_t>> rows = parse_tokens(tokens);
-    if (rows.size() > 1) refuse("--tokens: {} sequences, but one is drawn; write 5,17,3", rows.size());
+    if (rows.size() > 1) refuse("--tokens: {} sequences, but only one can be drawn; write 5,17,3", rows.size());
     options.tokens = rows.front();
   }
   options.seed = globals.seed;
@@ -39,7 +40,7 @@ int inspect(InspectOptions options, const std::string& tokens, const Globals& gl
                found.shown_tokens, all, kMostDrawn);
   }
   const Score& score = found.accuracy.all;
-  fmt::print("acc_seq {:.4f}, acc_tok {:.4f} on {} examples; {} mixers looked into: {}/report.html\n", score.acc_seq(),
+  fmt::print("acc_seq {:.4f}, acc_tok {:.4f} on {} examples; {} mixers analysed: {}/report.html\n", score.acc_seq(),
              score.acc_tok(), score.sequences, found.mixers.size(), folder);
   return 0;
 }
@@ -47,42 +48,41 @@ int inspect(InspectOptions options, const std::string& tokens, const Globals& gl
 }  // namespace
 
 Command inspect_command() {
-  return {
-      "inspect", "look inside a trained run: half-lives, (implicit) attention, ranks of states, accuracy by difficulty",
-      "./klab inspect runs/first --length 64 --index 3",
-      takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
-      [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
-        auto options = std::make_shared<InspectOptions>();
-        auto tokens = std::make_shared<std::string>();
-        app.add_option("RUNDIR", options->run, "folder of the run").required();
-        app.add_option("--checkpoint", options->checkpoint, "which of the run's checkpoints")
-            .one_of({"last", "best"})
-            .show_default();
-        app.add_option("--examples", options->examples,
-                       "that half-lives and accuracy are taken over, rounded up to batches")
-            .between(int64_t{1}, int64_t{1'000'000})
-            .show_default();
-        app.add_option("--index", options->index, "of the example that is drawn").not_negative().show_default();
-        app.add_option("--tokens", *tokens, "token ids to draw instead of an example: 5,17,3");
-        app.add_option("--split", options->split, "whose examples: held out (test) or trained on (train)")
-            .one_of({"test", "train"})
-            .show_default();
-        app.add_option("--most-tokens", options->most_tokens, "of the drawn example that matrices show, the first ones")
-            .between(int64_t{2}, kMostDrawn)
-            .show_default();
-        app.add_function(
-            "--length",
-            [options](const std::string& text) {
-              options->task.push_back({"task.length", text, "--length"});
-            },
-            "the same as --task.length: tokens of a sequence", "Options");
-        add_run_flags(app, options->task, "task.");
-        return [options, tokens, &globals] {
-          if (!tokens->empty() && options->index != 0)
-            refuse("--tokens names what is drawn: --index does not go with it");
-          return inspect(*options, *tokens, globals);
-        };
-      }};
+  return {"inspect", "analyse a trained run: half-lives, (implicit) attention, ranks of states, accuracy by difficulty",
+          "./klab inspect runs/first --length 64 --index 3",
+          takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+            auto options = std::make_shared<InspectOptions>();
+            auto tokens = std::make_shared<std::string>();
+            app.add_option("RUNDIR", options->run, "folder of the run").required();
+            app.add_option("--checkpoint", options->checkpoint, "checkpoint of the run")
+                .one_of({"last", "best"})
+                .show_default();
+            app.add_option("--examples", options->examples,
+                           "number of examples for half-lives and accuracy, rounded up to batches")
+                .between(int64_t{1}, int64_t{1'000'000})
+                .show_default();
+            app.add_option("--index", options->index, "index of the drawn example").not_negative().show_default();
+            app.add_option("--tokens", *tokens, "token ids to draw instead of an example: 5,17,3");
+            app.add_option("--split", options->split, "split of the examples: held out (test) or training (train)")
+                .one_of({"test", "train"})
+                .show_default();
+            app.add_option("--most-tokens", options->most_tokens,
+                           "maximum number of tokens shown in matrices, from the start")
+                .between(int64_t{2}, kMostDrawn)
+                .show_default();
+            app.add_function(
+                "--length",
+                [options](const std::string& text) {
+                  options->task.push_back({"task.length", text, "--length"});
+                },
+                "the same as --task.length: tokens of a sequence", "Options");
+            add_run_flags(app, options->task, "task.");
+            return [options, tokens, &globals] {
+              if (!tokens->empty() && options->index != 0) refuse("--tokens replaces the example: it excludes --index");
+              return inspect(*options, *tokens, globals);
+            };
+          }};
 }
 
 }  // namespace klab

@@ -1,4 +1,5 @@
-// klab logits: what a public checkpoint says at every position.
+// SPDX-License-Identifier: Apache-2.0
+// klab logits: computes the logits of a public checkpoint at every position.
 #include <fmt/format.h>
 #include <torch/nn/module.h>
 
@@ -12,7 +13,7 @@ namespace {
 
 using torch::Tensor;
 
-constexpr int64_t kHeadRows = 256;  // positions whose logits are in memory at once
+constexpr int64_t kHeadRows = 256;  // positions whose logits are in memory at a time
 
 struct LogitsOptions {
   PublicModelOptions model;
@@ -34,7 +35,7 @@ Tensor tokens_of(const LogitsOptions& options) {  // [B, T] int64
   std::vector<Tensor> all;
   for (const std::vector<int64_t>& row : rows) {
     if (row.size() != rows.front().size()) {
-      refuse("--tokens: prompts of {} and of {} tokens; one tensor of logits needs them equally long",
+      refuse("--tokens: prompts of {} and of {} tokens; they must have equal lengths to form one tensor of logits",
              rows.front().size(), row.size());
     }
     all.push_back(torch::tensor(row, torch::kLong));
@@ -51,8 +52,8 @@ void check_vocabulary(const Tensor& tokens, int64_t vocabulary) {
   }
 }
 
-// Sequences go through the model as many at a time as fill a chunk, or one at a time in chunks; the logits go to the
-// file as they come.
+// Processes as many sequences at a time as fit in a chunk, or one sequence in several chunks, and writes logits
+// immediately.
 int logits(const LogitsOptions& options, const Globals& globals) {
   const c10::InferenceMode inference;
   if (globals.out.empty()) refuse("--out is missing: the safetensors file for the logits");

@@ -1,4 +1,5 @@
-// The klab program: picks the subcommand, and turns errors into messages and exit codes.
+// SPDX-License-Identifier: Apache-2.0
+// The klab program: runs a subcommand and converts errors to messages and exit codes.
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
@@ -50,11 +51,11 @@ void add_globals(CLI::App& app, Globals& globals) {
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
   app.add_option("--seed", globals.seed, "seed of parameters and data (train.seed)")->check(CLI::NonNegativeNumber);
-  app.add_option("--out", globals.out, "folder or file for what the command makes");
+  app.add_option("--out", globals.out, "output folder or file");
   app.add_flag("--quiet", globals.quiet, "no progress");
 }
 
-// The help of a command says which of the global options it takes; others are refused.
+// The accepted global options of a command, for its help and for errors.
 std::string names_of(unsigned options) {
   std::vector<std::string> names;
   for (const GlobalOption& one : kGlobalOptions) {
@@ -66,12 +67,11 @@ std::string names_of(unsigned options) {
 void refuse_unused_globals(const CLI::App& app, const Command& command) {
   for (const GlobalOption& one : kGlobalOptions) {
     if (app.count(one.name) == 0 || (command.globals & one.bit)) continue;
-    refuse("{} does not take {}; of the options of all commands it takes: {}", command.name, one.name,
-           names_of(command.globals));
+    refuse("{} does not accept {}; accepted global options: {}", command.name, one.name, names_of(command.globals));
   }
 }
 
-// What is kept in results/ should name a commit that holds the sources it was made with.
+// Files in results/ should name the commit of the sources that produced them.
 void warn_of_changes(const Globals& globals) {
   if (globals.out.empty()) return;
   const std::filesystem::path out = std::filesystem::absolute(globals.out);
@@ -93,8 +93,8 @@ std::vector<std::string> known_options(const CLI::App& app) {
   return known;
 }
 
-// What is wrong with words that nothing took, or "" when there are none. A word behind an unknown option may be its
-// value, so the option is named first.
+// The error for words that were not parsed, or "". A word after an unknown option may be its value, so the option is
+// reported first.
 std::string unknown_words(const CLI::App& app) {
   const std::vector<std::string> words = app.remaining(true);
   if (words.empty()) return "";
@@ -138,8 +138,7 @@ int run(int argc, char** argv) {
   const std::vector<Command> all = commands();
   for (const Command& command : all) {
     CLI::App* sub = app.add_subcommand(command.name, command.summary)->fallthrough();
-    sub->footer(fmt::format("Options of all commands that it takes: {}\nExample:\n  {}", names_of(command.globals),
-                            command.example));
+    sub->footer(fmt::format("Accepted global options: {}\nExample:\n  {}", names_of(command.globals), command.example));
     CommandOptions options(*sub);
     const std::function<int()> body = command.set_up(options, globals);
     sub->callback([&action, &chosen, &command, body] {

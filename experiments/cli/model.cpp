@@ -1,4 +1,5 @@
-// klab model: what a config costs.
+// SPDX-License-Identifier: Apache-2.0
+// klab model: parameters, memory and FLOPs of a config.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -32,7 +33,7 @@ int list_mixers() {
   return 0;
 }
 
-// What the mixers of a pattern's item run on.
+// The kernels of the mixers of a pattern item.
 std::string kernels_of(const std::string& item) {
   std::string all;
   for (const HeadShare& share : parse_heads(item)) all += (all.empty() ? "" : " + ") + mixers().at(share.mixer).kernel;
@@ -80,13 +81,13 @@ void print_tables(const RunConfig& config, const Decoder& model, const Accountin
                     {"  without embedding and head", fmt::format("{}", sum.activated_parameters_without_embeddings)},
                     {fmt::format("state bytes of {} after {} tokens", sequences, length),
                      fmt::format("{}", sum.state_bytes * batch)},
-                    {"cache bytes that a token adds to a sequence", fmt::format("{}", sum.cache_bytes_per_token)},
+                    {"cache bytes per token and sequence", fmt::format("{}", sum.cache_bytes_per_token)},
                     {fmt::format("FLOPs per token, prefill of {}", length),
                      short_count(sum.prefill_flops / static_cast<double>(length))},
                     {"FLOPs per decoded token", short_count(sum.decode_flops)}}));
 }
 
-// A YAML file, a run's folder, or a public config by its file, its folder or its name.
+// Assignments from a YAML file, a run folder, or a public config (file, folder or name).
 std::vector<Assignment> assignments_of(const std::string& config) {
   namespace fs = std::filesystem;
   if (config.empty()) return {};
@@ -99,7 +100,7 @@ std::vector<Assignment> assignments_of(const std::string& config) {
   return read_yaml(fs::is_directory(config) ? config + "/config.yaml" : config);
 }
 
-// The dtype that the weights of a public config have, which its config.json says; "" when it does not.
+// The dtype of the weights in a public config.json, or "".
 std::string public_dtype(const std::string& config) {
   namespace fs = std::filesystem;
   if (!fs::exists(config)) return "bfloat16";  // the built-in one
@@ -120,7 +121,7 @@ std::string dtype_of(const ModelOptions& options, const std::vector<Assignment>&
   }
   if (dtype.empty()) return "float32";
   if (std::find(kDtypeNames.begin(), kDtypeNames.end(), dtype) == kDtypeNames.end()) {
-    refuse("the config says dtype '{}', which cannot be counted in: give --dtype {}", dtype, join(kDtypeNames, ", "));
+    refuse("the config has dtype '{}', which is not supported: give --dtype {}", dtype, join(kDtypeNames, ", "));
   }
   return dtype;
 }
@@ -132,12 +133,12 @@ int show_model(const ModelOptions& options) {
   assignments.insert(assignments.end(), options.flags.begin(), options.flags.end());
   assign(config, with_public_config(assignments));
   if (is_public) {
-    config.model.validate();  // no task belongs to it
+    config.model.validate();  // a public config has no task
   } else {
     config.validate();
   }
   const std::string dtype = dtype_of(options, assignments);
-  const ParameterPlace nowhere(torch::kMeta, dtype_named(dtype));  // counting needs no memory
+  const ParameterPlace nowhere(torch::kMeta, dtype_named(dtype));  // no parameters are allocated
   const Decoder model = make_model(config);
   const int64_t length = options.length > 0 ? options.length : config.task.length;
   const Accounting sum = account(model, length);
@@ -160,12 +161,13 @@ Command model_command() {
                 "CONFIG", options->config,
                 "YAML file, run folder, public config.json or its folder, or kimi-linear-48b; flags override it");
             app.add_flag("--json", options->json, "machine-readable");
-            app.add_flag("--list", options->list, "only the names of all mixers, one a line");
+            app.add_flag("--list", options->list, "print only the names of all mixers, one per line");
             app.add_option("--length", options->length, "tokens of a sequence (default: task.length)").positive();
             app.add_option("--batch", options->batch, "sequences").positive().show_default();
-            app.add_option("--dtype", options->dtype,
-                           "of parameters, activations and caches; recurrent memories are float32 (default: that of a "
-                           "public config, else float32)")
+            app.add_option(
+                   "--dtype", options->dtype,
+                   "dtype of parameters, activations and caches; recurrent states are float32 (default: that of a "
+                   "public config, else float32)")
                 .one_of(kDtypeNames);
             add_run_flags(app, options->flags);
             return [options] { return options->list ? list_mixers() : show_model(*options); };

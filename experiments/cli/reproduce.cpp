@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // klab reproduce: figures and tables of the report.
 #include "experiments/study/reproduction.h"
 
@@ -27,16 +28,16 @@ int list_figures() {
 
 int reproduce(const std::vector<std::string>& names, ReproduceOptions options, const Globals& globals) {
   if (names.empty()) return list_figures();
-  for (const std::string& name : names) {  // refused before anything runs
+  for (const std::string& name : names) {  // check all names and options before anything runs
     const Reproduction& one = reproductions().at(name);
     if (options.scale == "paper" && !one.has_paper_scale) {
-      refuse("{} has no scale `paper`: it extrapolates to the report's sizes from what is measured", name);
+      refuse("{} has no scale `paper`: it extrapolates its measurements to the report's sizes", name);
     }
-    if (globals.seed && !one.has_seeds) refuse("--seed does not go with {}: it trains nothing", name);
+    if (globals.seed && !one.has_seeds) refuse("{} does not accept --seed: it trains nothing", name);
     if (globals.threads > 0 && one.has_seeds)
-      refuse("--threads does not go with {}: each of its runs has one thread", name);
-    if (globals.device != "cpu" && !one.has_device) refuse("--device does not go with {}: it measures the CPU", name);
-    if (options.redraw && !one.has_redraw) refuse("--redraw does not go with {}: it keeps no measured.csv", name);
+      refuse("{} does not accept --threads: each of its runs has one thread", name);
+    if (globals.device != "cpu" && !one.has_device) refuse("{} does not accept --device: it measures the CPU", name);
+    if (options.redraw && !one.has_redraw) refuse("{} does not accept --redraw: it writes no measured.csv", name);
   }
   options.device = globals.device;
   options.seed = globals.seed;
@@ -56,24 +57,24 @@ int reproduce(const std::vector<std::string>& names, ReproduceOptions options, c
 }  // namespace
 
 Command reproduce_command() {
-  return {"reproduce", "measure figures or tables of the report again, files in out/NAME; without a name: list them",
+  return {"reproduce", "reproduce figures or tables of the report, files in out/NAME; without a name: list them",
           "./klab reproduce fig4 --scale small --budget 2",
           takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<ReproduceOptions>();
             auto names = std::make_shared<std::vector<std::string>>();
-            app.add_option("NAME", *names, "what to reproduce");
+            app.add_option("NAME", *names, "figure or table");
             app.add_option("--scale", options->scale,
-                           "paper: the report's setting, for a GPU; small: what two cores can do in about two hours; "
-                           "smoke: that it works, in a minute")
+                           "paper: the report's setting, for a GPU; small: about two hours on two cores; smoke: a "
+                           "one-minute test")
                 .one_of({"smoke", "small", "paper"})
                 .show_default();
             app.add_option("--budget", options->budget_hours,
-                           "hours that each may take; then what is there is shown, and runs can be continued")
+                           "time limit of each in hours; then reports partial results, and runs can be continued")
                 .positive()
                 .show_default();
             app.add_flag("--redraw", options->redraw,
-                         "fig1 and fig7: draw and conclude again from the measured.csv of an earlier call");
+                         "fig1 and fig7: regenerate plots and page from the measured.csv of an earlier call");
             return [options, names, &globals] { return reproduce(*names, *options, globals); };
           }};
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // klab sweep: many runs from one file.
 #include <fmt/format.h>
 
@@ -15,7 +16,7 @@ constexpr size_t kMostRows = 40;
 void introduce(const Plan& plan, const SweepOptions& options) {
   const auto distinct = static_cast<int64_t>(plan.runs.size());
   fmt::print(stderr, "{}: {} runs{}; files in {}\n", plan.name, distinct,
-             plan.asked > distinct ? fmt::format(" ({} asked for, some of them identical)", plan.asked) : "",
+             plan.asked > distinct ? fmt::format(" ({} in the file, some of them identical)", plan.asked) : "",
              options.out);
 }
 
@@ -30,7 +31,7 @@ int conclude(const SweepOutcome& outcome, const SweepOptions& options) {
   const SweepFolder folder(options.out);
   fmt::print("{}, {}\n", folder.results(), folder.curves());
   if (outcome.failures() == 0) return 0;
-  fmt::print(stderr, "klab: {} of {} runs failed; those that did not diverge are tried again by the same command\n",
+  fmt::print(stderr, "klab: {} of {} runs failed; repeat the command to retry those that did not diverge\n",
              outcome.failures(), outcome.records.size());
   return 1;
 }
@@ -43,7 +44,7 @@ int sweep(const std::string& file, SweepOptions options, const Globals& globals)
   options.device = globals.device;
   options.command_line = globals.command_line;
   options.quiet = globals.quiet;
-  if (globals.seed) refuse("--seed does not go with a sweep: say `seeds: [{}]` in {}", *globals.seed, file);
+  if (globals.seed) refuse("a sweep does not accept --seed: write `seeds: [{}]` in {}", *globals.seed, file);
   if (!globals.quiet) introduce(runs.plan, options);
   return conclude(run_sweep(std::move(runs), options), options);
 }
@@ -51,7 +52,7 @@ int sweep(const std::string& file, SweepOptions options, const Globals& globals)
 }  // namespace
 
 Command sweep_command() {
-  return {"sweep", "many runs from one file: a grid or random draws over any config keys",
+  return {"sweep", "many runs from one file: a grid or random search over any config keys",
           "./klab sweep experiments/configs/sweeps/learning_rates.yaml --out sweeps/lr",
           takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
@@ -59,13 +60,13 @@ Command sweep_command() {
             auto file = std::make_shared<std::string>();
             auto slurm = std::make_shared<std::string>();
             app.add_option("FILE", *file, "YAML with base, grid, seeds, random, conditions, halving").required();
-            app.add_option("--launcher", options->launcher, "local: processes of this machine; slurm: a job array")
+            app.add_option("--launcher", options->launcher, "local: processes on this machine; slurm: a job array")
                 .one_of({"local", "slurm"})
                 .show_default();
             app.add_option("--workers", options->workers,
-                           "runs side by side (default: cores over threads per run; Slurm: one task per run)")
+                           "parallel runs (default: cores / threads per run; Slurm: one task per run)")
                 .positive();
-            app.add_option("--slurm", *slurm, "words for sbatch, \"--partition=gpu --gres=gpu:1\"");
+            app.add_option("--slurm", *slurm, "options for sbatch, \"--partition=gpu --gres=gpu:1\"");
             return [options, file, slurm, &globals] {
               for (const std::string& word : split(*slurm, ' ')) {
                 if (!word.empty()) options->slurm.push_back(word);

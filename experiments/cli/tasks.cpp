@@ -1,4 +1,5 @@
-// klab tasks: what a task looks like.
+// SPDX-License-Identifier: Apache-2.0
+// klab tasks: prints examples of a task.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -71,8 +72,9 @@ int list_tasks(bool names_only) {
 }  // namespace
 
 Command tasks_command() {
-  return {"tasks", "print examples of a task, tokens over labels", "./klab tasks palindrome --task.length 17 --count 2",
-          takes::seed, [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+  return {"tasks", "print examples of a task, tokens above labels",
+          "./klab tasks palindrome --task.length 17 --count 2", takes::seed,
+          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             struct Options {
               std::string name, split = "train";
               int64_t count = 3;
@@ -80,10 +82,10 @@ Command tasks_command() {
               std::vector<Assignment> flags;
             };
             auto options = std::make_shared<Options>();
-            app.add_option("NAME", options->name, "task; without one, all are listed");
-            app.add_option("--count", options->count, "examples").positive().show_default();
+            app.add_option("NAME", options->name, "task; without it all tasks are listed");
+            app.add_option("--count", options->count, "number of examples").positive().show_default();
             app.add_option("--split", options->split, "train or test").one_of({"train", "test"});
-            app.add_flag("--list", options->list, "only the names, one a line");
+            app.add_flag("--list", options->list, "print only the names, one per line");
             add_run_flags(app, options->flags);
             return [options, &globals] {
               if (options->list || options->name.empty()) return list_tasks(options->list);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // klab train and klab resume: one run in one folder.
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -108,7 +109,7 @@ int train(const std::string& file, const std::vector<Assignment>& flags, bool te
 
   const RunFolder folder{globals.out.empty() ? "runs/" + config.run_name() : globals.out};
   if (fs::exists(folder.config())) {
-    refuse("'{}' already holds a run: continue it with 'klab resume {}', or choose another --out", folder.path,
+    refuse("'{}' already contains a run: continue it with 'klab resume {}', or choose another --out", folder.path,
            folder.path);
   }
   make_writable_folder(folder.path);
@@ -123,7 +124,7 @@ int resume(const std::string& path, bool tensorboard, const Globals& globals) {
   if (!fs::exists(folder.last())) {
     fmt::print(stderr, "'{}' has no checkpoint yet: starting from the beginning\n", path);
   } else if (globals.threads == 0) {
-    // The same number of threads sums in the same order: that is what makes the bits the same.
+    // Bitwise equal results need the same number of threads, because it determines the order of summation.
     at::set_num_threads(load_checkpoint(folder.last()).json_field<int>("threads"));
   }
   return train_to_the_end(config, folder, globals, {.resume = true, .tensorboard = tensorboard});

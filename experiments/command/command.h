@@ -1,4 +1,5 @@
-// What a subcommand of klab is.
+// SPDX-License-Identifier: Apache-2.0
+// The interface of klab's subcommands.
 #pragma once
 
 #include <functional>
@@ -11,7 +12,7 @@
 
 namespace klab {
 
-/// The global options, as a set of bits: each subcommand says which of them it takes, others are refused.
+/// Bits for the global options: each subcommand declares those that it accepts; others are rejected.
 namespace takes {
 constexpr unsigned threads = 1, device = 2, seed = 4, out = 8, quiet = 16;
 constexpr unsigned nothing = 0;
@@ -19,7 +20,7 @@ constexpr unsigned nothing = 0;
 
 /// The values of the global options.
 struct Globals {
-  int threads = 0;  ///< 0: as many as torch thinks right
+  int threads = 0;  ///< 0: torch's default
   std::string device = "cpu";
   std::optional<int64_t> seed;
   std::string out;
@@ -31,12 +32,12 @@ struct Command {
   std::string name;
   std::string summary;
   std::string example;
-  unsigned globals = takes::nothing;  ///< the global options that it takes
-  /// Adds the command's own options to `app` and returns what runs it; the result is the exit code.
+  unsigned globals = takes::nothing;  ///< accepted global options
+  /// Adds the command's own options to `app` and returns a function that runs the command and returns its exit code.
   std::function<std::function<int()>(CommandOptions& app, const Globals& globals)> set_up;
 };
 
-// Most in a file of experiments/cli/ of the same name, listed in main.cpp.
+// Most are in the file of the same name in experiments/cli/; main.cpp lists them.
 Command bench_command();
 Command capacity_command();
 Command chat_command();
@@ -56,11 +57,11 @@ Command sweep_worker_command();
 Command tasks_command();
 Command train_command();
 
-/// Throws UsageError unless there is a file or folder of that name: a wrong path on the command line is bad usage.
+/// Throws UsageError unless the file or folder exists: a wrong path on the command line is bad usage.
 void require_input(const std::string& path);
 
-/// Adds every key of a run config to `app` as a flag of the same dotted name; what is given on the command line is
-/// appended to `assignments`. The second: only keys that begin with `prefix` ("task.").
+/// Adds every key of a run config to `app` as a flag of the same dotted name; flags on the command line are appended to
+/// `assignments`. With `prefix` ("task.") only keys that begin with it.
 void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments);
 void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments, const std::string& prefix);
 

@@ -1,4 +1,5 @@
-// A subcommand's options: an interface that hides CLI11, whose header is slow to compile.
+// SPDX-License-Identifier: Apache-2.0
+// Options of a subcommand. The interface hides CLI11, whose header is slow to compile.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@ class Option;
 
 namespace klab {
 
-/// An option, to say more about it.
+/// Sets further properties of an option.
 class CommandOption {
  public:
   explicit CommandOption(CLI::Option* option) : option_(option) {}
@@ -23,18 +24,19 @@ class CommandOption {
   CommandOption& not_negative();
   CommandOption& between(double low, double high);
   CommandOption& one_of(const std::vector<std::string>& words);
-  /// A list of which every mention of the option brings one.
+  /// A list option that takes one value per occurrence.
   CommandOption& one_each();
-  /// Several values in one word, "1,2,3".
+  /// Several values separated by commas, "1,2,3".
   CommandOption& comma_separated();
-  /// The help shows the value that the variable has now.
+  /// Shows the variable's current value as the default in the help.
   CommandOption& show_default();
 
  private:
   CLI::Option* option_;
 };
 
-/// Values go to the variables when the command line is read. A name without dashes is a positional argument.
+/// Values are assigned to the variables when the command line is parsed. A name without dashes is a positional
+/// argument.
 class CommandOptions {
  public:
   explicit CommandOptions(CLI::App& app) : app_(app) {}
@@ -47,14 +49,14 @@ class CommandOptions {
   CommandOption add_option(const std::string& name, std::vector<double>& values, const std::string& help);
   void add_flag(const std::string& name, bool& value, const std::string& help);
 
-  /// Calls `take` with the word behind the option. In the help it stands under the heading `group`.
+  /// Calls `take` with the option's value. The help lists the option under the heading `group`.
   void add_function(const std::string& name, const std::function<void(const std::string&)>& take,
                     const std::string& help, const std::string& group);
 
-  /// An option that has another name now: the message says so. It is not in the help.
+  /// The old name of a renamed option: its use is an error that names the new one. Not in the help.
   void add_renamed(const std::string& name, const std::string& now);
 
-  /// Keeps the command out of the list of commands.
+  /// Hides the command in the list of commands.
   void hide();
 
  private:

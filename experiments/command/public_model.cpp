@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/command/public_model.h"
 
 #include <fmt/format.h>
@@ -19,11 +20,11 @@ namespace {
 constexpr double kGigabyte = 1e9;
 constexpr size_t kLongestCharacter = 4;  // bytes in UTF-8
 
-// Bytes that a character begins with but does not complete, at the end of a text; 0 when there are none.
+// The number of bytes of an incomplete UTF-8 character at the end of a text.
 size_t unfinished(const std::string& text) {
   for (size_t back = 1; back <= std::min(kLongestCharacter - 1, text.size()); ++back) {
     const auto byte = static_cast<unsigned char>(text[text.size() - back]);
-    if ((byte & 0xC0) == 0x80) continue;  // within a character
+    if ((byte & 0xC0) == 0x80) continue;  // continuation byte
     const size_t length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
     return length > back ? back : 0;
   }
@@ -33,29 +34,32 @@ size_t unfinished(const std::string& text) {
 }  // namespace
 
 void add_public_model_options(CommandOptions& app, PublicModelOptions& options) {
-  app.add_option("--model", options.model, "folder with config.json, safetensors and perhaps tiktoken.model")
+  app.add_option("--model", options.model, "folder with config.json, safetensors and optionally tiktoken.model")
       .required();
-  app.add_option("--dtype", options.dtype,
-                 "of the matrices: auto (as in the file), float32, bfloat16, float16, or int8 (weights in eight bits "
-                 "with a scale per row)")
+  app.add_option(
+         "--dtype", options.dtype,
+         "dtype of the matrices: auto (as in the file), float32, bfloat16, float16, or int8 (with a scale per row)")
       .one_of({"auto", "float32", "bfloat16", "float16", "int8"})
       .show_default();
-  app.add_flag(
-      "--mmap", options.mmap,
-      "read matrices from the mapped files when they are used, not into memory: for models larger than memory");
+  app.add_flag("--mmap", options.mmap,
+               "read matrices from memory-mapped files on use instead of loading them: for models larger than memory");
   app.add_renamed("--weights", "--mmap (without a value; without it weights are loaded)");
-  app.add_option("--chunk", options.chunk, "tokens of a prompt that are read at once; bounds memory")
+  app.add_option("--chunk", options.chunk, "prompt tokens per prefill chunk; limits memory")
       .between(1, 1 << 20)
       .show_default();
 }
 
 void add_answer_options(CommandOptions& app, AnswerOptions& options) {
-  app.add_option("--max-new-tokens", options.max_new_tokens, "longest answer").not_negative().show_default();
-  app.add_option("--temperature", options.sampling.temperature, "0: always the most probable token").show_default();
-  app.add_option("--top-k", options.sampling.top_k, "draw among so many most probable tokens; 0: all").show_default();
-  app.add_option("--top-p", options.sampling.top_p, "and among the fewest that make up this probability")
+  app.add_option("--max-new-tokens", options.max_new_tokens, "maximum number of tokens of an answer")
+      .not_negative()
       .show_default();
-  app.add_option("--stop", options.stop, "token ids that end an answer, besides the model's own").comma_separated();
+  app.add_option("--temperature", options.sampling.temperature, "0: always the most probable token").show_default();
+  app.add_option("--top-k", options.sampling.top_k, "sample from this many most probable tokens; 0: all")
+      .show_default();
+  app.add_option("--top-p", options.sampling.top_p, "and from the smallest set of tokens with this probability")
+      .show_default();
+  app.add_option("--stop", options.stop, "token ids that end an answer, in addition to the model's own")
+      .comma_separated();
   app.add_flag("--ignore-eos", options.ignore_eos, "the model's own stop tokens do not end an answer");
 }
 
@@ -75,11 +79,11 @@ GenerationOptions generation_options(const AnswerOptions& answer, const PublicMo
 KimiModel open_public_model(const PublicModelOptions& options, const Globals& globals) {
   require_input(options.model);
   if (options.mmap && options.dtype != "auto") {
-    refuse("--mmap reads the files as they are, so --dtype {} cannot be had with it", options.dtype);
+    refuse("--mmap uses the files' dtype and excludes --dtype {}", options.dtype);
   }
   const torch::Device device = open_device(globals.device);
   if (!device.is_cpu() && (options.mmap || options.dtype == "int8")) {
-    refuse("--mmap and --dtype int8 run on the CPU only so far");
+    refuse("--mmap and --dtype int8 are supported only on the CPU");
   }
   LoadOptions load{options.dtype, options.mmap, {}};
   std::optional<Progress> progress;
@@ -98,7 +102,7 @@ KimiModel open_public_model(const PublicModelOptions& options, const Globals& gl
   if (!globals.quiet) {
     fmt::print(stderr, "{}: {} layers, {:.3f} GB of weights ({})", options.model, loaded.config.layers,
                static_cast<double>(loaded.weight_bytes) / kGigabyte, options.mmap ? "mapped" : options.dtype);
-    if (options.dtype == "int8") fmt::print(stderr, ", rounding error {:.2f} %", 100 * loaded.quantisation_error);
+    if (options.dtype == "int8") fmt::print(stderr, ", quantisation error {:.2f} %", 100 * loaded.quantisation_error);
     fmt::print(stderr, "\n");
   }
   return loaded;
@@ -117,7 +121,7 @@ std::vector<std::vector<int64_t>> parse_tokens(const std::string& text) {
       int64_t id = 0;
       const auto [end, status] = std::from_chars(word.data(), word.data() + word.size(), id);
       if (status != std::errc{} || end != word.data() + word.size()) {
-        refuse("--tokens: '{}' is no token id; write 5,17,3 or, for several prompts, 5,17,3;8,9", word);
+        refuse("--tokens: '{}' is not a token id; write 5,17,3 or, for several prompts, 5,17,3;8,9", word);
       }
       ids.push_back(id);
     }

@@ -1,4 +1,5 @@
-// What the commands on public checkpoints share: opening one, tokens on the command line, text as it comes.
+// SPDX-License-Identifier: Apache-2.0
+// Shared by the commands on public checkpoints: loading, token ids on the command line, streamed text.
 #pragma once
 
 #include <optional>
@@ -21,7 +22,7 @@ struct PublicModelOptions {
 
 void add_public_model_options(CommandOptions& app, PublicModelOptions& options);
 
-/// How tokens are drawn, and when an answer ends.
+/// Sampling of answers, and their end.
 struct AnswerOptions {
   Sampling sampling;
   int64_t max_new_tokens = 256;
@@ -31,28 +32,28 @@ struct AnswerOptions {
 
 void add_answer_options(CommandOptions& app, AnswerOptions& options);
 
-/// With the model's own stop tokens, unless they are to be ignored.
+/// Includes the model's own stop tokens, unless ignore_eos.
 GenerationOptions generation_options(const AnswerOptions& answer, const PublicModelOptions& model,
                                      const PublicTokens& tokens, const Globals& globals);
 
-/// Loads it, with progress on standard error, and says there what it holds.
+/// Loads the model, with progress and a summary on standard error.
 KimiModel open_public_model(const PublicModelOptions& options, const Globals& globals);
 
-/// The tokenizer beside the model, if there is one.
+/// The tokenizer in the model's folder, if there is one.
 std::optional<Tokenizer> open_tokenizer(const std::string& folder);
 
-/// "5,17,3" or "5,17,3;8,9". Throws UsageError.
+/// Parses "5,17,3" or "5,17,3;8,9". Throws UsageError.
 std::vector<std::vector<int64_t>> parse_tokens(const std::string& text);
 
-/// Bytes of tokens as they come, in whole characters: what may still become one is held back.
+/// Converts streamed tokens to text in whole characters: incomplete UTF-8 sequences are held back.
 class TextStream {
  public:
   explicit TextStream(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
 
-  /// The text that this token completes, perhaps none.
+  /// The text that this token completes, possibly none.
   std::string push(int64_t token);
 
-  /// What was held back, as far as it is no text as U+FFFD.
+  /// The bytes held back, with U+FFFD for invalid ones.
   std::string rest();
 
  private:
@@ -63,7 +64,7 @@ class TextStream {
 /// "prefill: 37 tokens in 0.12 s (308 tokens/s); decode: 24 tokens at 71.2 tokens/s".
 std::string speed_line(const Generated& generated);
 
-/// Tokens decoded per second, over all sequences; 0 when none was.
+/// Decoded tokens per second over all sequences; 0 if none were decoded.
 double decode_speed(const Generated& generated);
 
 }  // namespace klab

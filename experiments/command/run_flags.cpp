@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,8 +17,8 @@ void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments) {
         if (std::find(builtin.begin(), builtin.end(), text) == builtin.end()) require_input(text);
         assignments.push_back({"model.config", text, "command line"});
       },
-      "a public config.json, a folder with one, or kimi-linear-48b, in the place of the model keys that it says; "
-      "flags behind it override them",
+      "a public config.json, a folder with one, or kimi-linear-48b: sets the model keys that it defines; later flags "
+      "override them",
       "Config: model");
   add_run_flags(app, assignments, "");
 }

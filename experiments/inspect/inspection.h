@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The analysis of a trained run by `klab inspect`, without the output.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The data of the pictures of klab inspect, as CSV.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Draws CSV results as PNG or SVG through gnuplot.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The data of a picture: its rows, and the choice of columns.
 #pragma once
 

@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/plot/plot_heat.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include "core/base/error.h"
@@ -75,7 +77,8 @@ Heat collect(const PlotData& data, const PlotOptions& options) {
   }
   if (heat.panels.size() > kMostPanels) refuse("{} heat maps are too many for one picture", heat.panels.size());
   bool share = true;
-  heat.low = heat.high = heat.panels[0].cells.begin()->second.sum;
+  heat.low = std::numeric_limits<double>::infinity();
+  heat.high = -heat.low;
   for (const Panel& panel : heat.panels) {
     for (const auto& [place, cell] : panel.cells) {
       const double mean = cell.sum / static_cast<double>(cell.count);

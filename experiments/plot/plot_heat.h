@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Heat maps: one column as colour over two others.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The content of a picture, independent of gnuplot: curves or bars, bands, axes and texts.
 #pragma once
 

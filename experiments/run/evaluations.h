@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Evaluation of a trained model on variants of its task, by difficulty.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/run/record.h"
 
 #include <array>
@@ -45,15 +46,15 @@ std::string text_of(const RunRecord& record) {
 }
 
 void write_unsynced(const std::string& path, const std::string& text) {
-  const std::string beside = path + ".tmp";
+  const std::string temporary = path + ".tmp";
   {
-    std::ofstream out(beside, std::ios::trunc);
+    std::ofstream out(temporary, std::ios::trunc);
     out << text;
     out.flush();
-    if (!out) fail("cannot write '{}': {}", beside, std::strerror(errno));
+    if (!out) fail("cannot write '{}': {}", temporary, std::strerror(errno));
   }
   std::error_code error;
-  fs::rename(beside, path, error);
+  fs::rename(temporary, path, error);
   if (error) fail("cannot rename to '{}': {}", path, error.message());
 }
 

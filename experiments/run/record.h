@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The state and results of a run: record.json in its folder.
 #pragma once
 

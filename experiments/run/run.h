@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One training run: from a config to a trained model in a folder.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The config of one run: task, model and training.
 #pragma once
 

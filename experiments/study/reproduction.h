@@ -1,4 +1,5 @@
-// Figures and tables of the Kimi Linear report (arXiv 2510.26692), measured again here.
+// SPDX-License-Identifier: Apache-2.0
+// Reproductions of figures and tables of the Kimi Linear report (arXiv 2510.26692).
 #pragma once
 
 #include <functional>
@@ -10,12 +11,12 @@ namespace klab {
 
 struct ReproduceOptions {
   std::string scale = "small";
-  std::string out;           ///< folder for what a figure makes: CSV, pictures, a page
-  std::string command_line;  ///< quoted, for their headers
+  std::string out;           ///< output folder: CSV files, pictures, page.md
+  std::string command_line;  ///< quoted, for the headers of results
   double budget_hours = 0.5;
   std::string device = "cpu";
-  std::optional<int64_t> seed;  ///< of the search for learning rates; those behind it measure
-  bool redraw = false;          ///< from what was measured before
+  std::optional<int64_t> seed;  ///< seed of the learning rate search; the following ones are for the measurement
+  bool redraw = false;          ///< use the measurements of an earlier call
   bool quiet = false;
 };
 
@@ -25,9 +26,9 @@ struct Reproduction {
   std::string claim;
   std::function<void(const ReproduceOptions&)> run;
   bool has_paper_scale = true;
-  bool has_seeds = false;   ///< it trains models, in sweeps
-  bool has_redraw = false;  ///< it can be drawn again from its measured.csv
-  bool has_device = true;   ///< false: it measures the CPU only
+  bool has_seeds = false;   ///< trains models, in sweeps
+  bool has_redraw = false;  ///< can be redrawn from its measured.csv
+  bool has_device = true;   ///< false: measures only the CPU
 };
 
 // One per figure or table, listed in reproduce.cpp.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/study/statistics.h"
 
 #include <cmath>
@@ -11,7 +12,7 @@ double mean_of(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-// Of the mean, squared.
+// The squared standard error of the mean.
 double squared_error(const std::vector<double>& values) {
   const double mean = mean_of(values);
   double sum = 0;
@@ -20,7 +21,7 @@ double squared_error(const std::vector<double>& values) {
   return sum / (n - 1) / n;
 }
 
-// P(|T| < t): an integral of the density, which is smooth, by Simpson's rule.
+// P(|T| < t), the integral of the density by Simpson's rule.
 double two_sided(double t, double freedom) {
   const double scale =
       std::exp(std::lgamma((freedom + 1) / 2) - std::lgamma(freedom / 2)) / std::sqrt(freedom * std::acos(-1.0));
@@ -57,7 +58,7 @@ Estimate estimate_difference(const std::vector<double>& x, const std::vector<dou
                   static_cast<int64_t>(std::min(x.size(), y.size()))};
   if (x.size() < 2 || y.size() < 2) return result;
   const double a = squared_error(x), b = squared_error(y);
-  if (a + b == 0) {  // all values alike on both sides
+  if (a + b == 0) {  // all values are equal
     result.half_width = 0;
     return result;
   }

@@ -1,4 +1,5 @@
-// Means over seeds, and how sure one can be of them.
+// SPDX-License-Identifier: Apache-2.0
+// Means over seeds and their confidence intervals.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +8,7 @@
 
 namespace klab {
 
-/// A mean and the half-width of its 95 % interval.
+/// A mean and the half-width of its 95 % confidence interval.
 struct Estimate {
   double mean = 0;
   double half_width = 0;  ///< infinite for a single value
@@ -16,13 +17,13 @@ struct Estimate {
   double high() const { return mean + half_width; }
 };
 
-/// Student's interval of the mean of independent values.
+/// Student's t interval for the mean of independent values.
 Estimate estimate(const std::vector<double>& values);
 
-/// Of the mean of x minus the mean of y, which may spread differently (Welch 1947).
+/// The difference mean(x) - mean(y) with Welch's interval (1947), which allows different variances.
 Estimate estimate_difference(const std::vector<double>& x, const std::vector<double>& y);
 
-/// y = factor x^exponent: a straight line in log-log, as scaling laws without an irreducible term are.
+/// y = factor x^exponent: a scaling law without an irreducible term, a straight line in log-log space.
 struct PowerLaw {
   double factor = 0, exponent = 0;
   double half_width = 0;  ///< of the exponent's 95 % interval; infinite for two points
@@ -30,7 +31,7 @@ struct PowerLaw {
   double at(double x) const;
 };
 
-/// Least squares of log y on log x over points (x, y), all positive, with two different x at least.
+/// Least squares fit of log y over log x for positive points (x, y) with at least two different x.
 PowerLaw fit_power_law(const std::vector<std::pair<double, double>>& points);
 
 /// The 97.5 % quantile of Student's t; `freedom` > 0 need not be whole.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/study/study.h"
 
 #include <fmt/format.h>
@@ -21,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr double kSearchShare = 0.6;  // of the time
+constexpr double kSearchShare = 0.6;  // of the budget
 
 bool fits(const RunSummary& run, const std::vector<CellKey>& cell) {
   return std::all_of(cell.begin(), cell.end(), [&](const CellKey& one) { return run.field(one.key) == one.value; });
@@ -42,7 +43,7 @@ SweepOutcome conduct(Sweep sweep, const std::string& folder, double hours, const
   return outcome;
 }
 
-// Of each cell the run with the best metric.
+// The run with the best metric of each cell.
 std::vector<RunSummary> best_of_cells(const std::vector<RunSummary>& runs, const StudyPlan& plan) {
   std::vector<std::string> keys = plan.cells;
   keys.emplace_back("train.lr");
@@ -85,7 +86,7 @@ Study run_study(const StudyPlan& plan, const ReproduceOptions& options) {
   SweepOutcome found =
       conduct(read_builtin_sweep(file, seed), search.path(), kSearchShare * options.budget_hours, options);
   study.search = summarise_sweep(search);
-  if (study.search.empty()) fail("no run of {} got as far as an evaluation: give it a larger --budget", plan.figure);
+  if (study.search.empty()) fail("no run of {} reached an evaluation: use a larger --budget", plan.figure);
   const double hours = std::chrono::duration<double>(Clock::now() - begin).count() / 3600;
   // An unfinished search may still find a better learning rate.
   study.out_of_time = found.out_of_time;

@@ -1,4 +1,5 @@
-// A comparison of trained models: a search for the learning rate of each, then runs with fresh seeds at the best one.
+// SPDX-License-Identifier: Apache-2.0
+// Comparisons of trained models: a learning rate search per model, then runs with new seeds at the best learning rate.
 #pragma once
 
 #include <string>
@@ -10,40 +11,41 @@
 namespace klab {
 
 struct Study {
-  std::vector<RunSummary> search, measured;  ///< one seed at every learning rate; fresh seeds at the best one
-  bool out_of_time = false;                  ///< some runs are missing: the same command continues
+  std::vector<RunSummary> search, measured;  ///< one seed at every learning rate; new seeds at the best one
+  bool out_of_time = false;                  ///< runs are missing; repeating the command continues
 };
 
 struct StudyPlan {
   std::string figure;              ///< the folder under experiments/figures/ with SCALE.yaml
-  std::vector<std::string> cells;  ///< keys: each combination of their values gets its own learning rate
-  std::string metric;              ///< that chooses the learning rate
-  int64_t seeds = 3;               ///< fresh ones
+  std::vector<std::string> cells;  ///< keys; each combination of their values (cell) has its own learning rate
+  std::string metric;              ///< metric for choosing the learning rate
+  int64_t seeds = 3;               ///< number of new seeds
 };
 
-/// Runs experiments/figures/FIGURE/SCALE.yaml, then the best run of each cell again with seeds that the search has not
-/// seen: results on the search's own seed would be biased by the choice. Works in OUT/runs-SCALE/, continues there, and
-/// leaves search.csv, results.csv, curves.csv and evaluations.csv in OUT. Throws Error when a run failed for another
-/// reason than diverging.
+/// Runs experiments/figures/FIGURE/SCALE.yaml, then the best run of each cell with seeds that the search did not use:
+/// results on the search's own seed would be biased by the selection. Runs are in OUT/runs-SCALE/, where a later call
+/// continues; writes search.csv, results.csv, curves.csv and evaluations.csv to OUT. Throws Error when a run fails for
+/// another reason than divergence.
 Study run_study(const StudyPlan& plan, const ReproduceOptions& options);
 
-/// The metric of every run whose config has these values.
+/// The metric of all runs whose config has these values.
 struct CellKey {
   std::string key;
   Value value;
 };
 std::vector<double> metric_of_cell(const std::vector<RunSummary>& runs, const std::vector<CellKey>& cell,
                                    const std::string& metric);
-/// Values of a key among runs, in their order of appearance; numbers rising.
+/// The distinct values of a key among runs; numbers sorted, others in order of appearance.
 std::vector<Value> values_of_key(const std::vector<RunSummary>& runs, const std::string& key);
 
-/// "98.4 ± 1.2" in percent; "-" where there is nothing.
+/// "98.4 ± 1.2" in percent; "-" for no values.
 std::string percent(const std::vector<double>& shares);
 
-/// "held", "reversed" or "not decided": whether x exceeds y, by the 95 % interval of the difference.
+/// Whether x exceeds y, by the 95 % interval of the difference: "held", "reversed", "not decided" (the interval
+/// contains 0) or "not measured" (fewer than two values).
 std::string verdict(const std::vector<double>& x, const std::vector<double>& y);
 
-/// "0.12 [0.03, 0.21]".
+/// The difference in percentage points: "+1.2 [+0.3, +2.1]".
 std::string difference(const std::vector<double>& x, const std::vector<double>& y);
 
 /// Writes page.md.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/study/summary.h"
 
 #include <algorithm>
@@ -96,8 +97,8 @@ std::vector<RunGroup> best_over(const std::vector<RunGroup>& groups, const std::
                                 const std::string& over, const std::string& metric) {
   const auto place = static_cast<size_t>(std::find(keys.begin(), keys.end(), over) - keys.begin());
   if (place == keys.size()) return groups;
-  std::vector<std::pair<std::vector<Value>, RunGroup>> best;                   // by the other keys
-  const std::string tie = metric.starts_with("best_") ? "best_loss" : "loss";  // decides between equals
+  std::vector<std::pair<std::vector<Value>, RunGroup>> best;                   // by the values of the other keys
+  const std::string tie = metric.starts_with("best_") ? "best_loss" : "loss";  // breaks ties
   for (const RunGroup& group : groups) {
     std::vector<Value> rest = group.values;
     rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(place));

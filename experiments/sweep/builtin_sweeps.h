@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The sweep files of the program's own commands, compiled in so that it runs without its source tree.
 #pragma once
 

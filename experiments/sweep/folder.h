@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A sweep on disk: DIR/plan.json, and a folder DIR/<id>/ per run, as written by `klab train`.
 //
 // Launcher, workers and later calls share only this folder, so any of them may be killed at any time. A worker

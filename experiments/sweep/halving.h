@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Successive halving: which runs of a sweep are promoted, by the results of the runs before them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Launchers of a sweep's workers: on this machine, or through Slurm.
 #pragma once
 

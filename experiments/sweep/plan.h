@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The plan of a sweep, which its workers read.
 #pragma once
 

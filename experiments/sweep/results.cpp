@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The results of a sweep as CSV files and as a table.
 #include <fmt/format.h>
 

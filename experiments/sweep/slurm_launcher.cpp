@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -50,7 +51,8 @@ class SlurmLauncher : public Launcher {
                                    "--output=" + options_.folder + "/slurm-%A_%a.out"};
     words.insert(words.end(), options_.slurm.begin(), options_.slurm.end());
     words.push_back(script);
-    const std::string job = split(output_of(words), ';').at(0);
+    const std::string answer = output_of(words);  // "JOB" or "JOB;CLUSTER"
+    const std::string job(trimmed(std::string_view(answer).substr(0, answer.find(';'))));
     if (job.empty() || job.find_first_not_of("0123456789") != std::string::npos) {
       fail("sbatch answered '{}', not the number of a job", job);
     }

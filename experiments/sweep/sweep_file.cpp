@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/sweep/sweep_file.h"
 
 #include <yaml-cpp/yaml.h>

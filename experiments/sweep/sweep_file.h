@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reads a sweep file into a plan and the configs of its runs.
 #pragma once
 

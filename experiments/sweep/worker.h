@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A worker of a sweep: a process that trains runs until none are left.
 #pragma once
 

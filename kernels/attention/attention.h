@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Causal softmax attention with grouped-query heads, cached keys and forget gates.
 #pragma once
 

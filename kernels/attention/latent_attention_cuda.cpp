@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "kernels/attention/latent_attention_cuda.h"
 
 #include <ATen/ATen.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Calls the CUDA kernel of latent attention from latent_attention.cpp.
 #pragma once
 

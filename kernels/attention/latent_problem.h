@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The arguments of the latent attention kernels of all devices.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The arguments of an operator, listed once.
 //
 // Every struct of inputs has one function `each_argument(inputs, visit)`. It calls `visit` for all arguments in the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All non-public PyTorch functions that klab calls, in one file, so that only this file needs checking against a new
 // PyTorch release. Checked with PyTorch 2.11.
 #pragma once

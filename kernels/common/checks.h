@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Argument checks that the operators share. Every message begins with the operator's name.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Finds and loads the CUDA kernel library at the first call with a CUDA tensor.
 #include <dlfcn.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Choice of the implementation, for operators that have hand-written kernels and forms composed of ATen operators.
 #pragma once
 

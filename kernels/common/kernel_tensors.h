@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Conversion of tensors to the arguments of kernels: rows, float arrays, memory for results.
 #pragma once
 

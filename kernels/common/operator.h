@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Registration of an operator with PyTorch's dispatcher, used by both C++ and Python: schema, CPU and CUDA kernels,
 // shape functions for meta tensors (which torch.compile needs for tracing), and autograd.
 //

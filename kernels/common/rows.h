@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Strided rows of numbers in any of the dtypes that the kernels take.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The gate of KDA and Gated DeltaNet: log-decay from a raw projection.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The gate's arguments and its CUDA implementation, which kda_gate.cpp calls.
 #pragma once
 

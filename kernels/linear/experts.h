@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A mixture of SwiGLU experts, for prefill and decode.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "kernels/linear/linear.h"
 
 #include <ATen/ATen.h>

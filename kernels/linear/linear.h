@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The matrix product of all projections, and int8 weights.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Quantisation to int8 in one pass over the rows, without intermediate tensors, because a checkpoint has many weights.
 #include <ATen/ATen.h>
 #include <ATen/Dispatch.h>

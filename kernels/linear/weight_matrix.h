@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Checks and views of weights: floating-point, or int8 with one scale per row.
 #pragma once
 

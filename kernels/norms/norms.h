@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Norms over the last dimension. Statistics are computed in float32 (float64 for float64 inputs), results rounded once.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "kernels/norms/norms_fused.h"
 
 #include <ATen/ATen.h>

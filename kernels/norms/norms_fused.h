@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The interface between norms.cpp and the hand-written kernels (norms_cpu.cpp, norms_cuda.cpp).
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The recurrence family: one operator for KDA, Gated DeltaNet, DeltaNet, GLA, Mamba2, RetNet, linear attention, DPLR.
 #pragma once
 

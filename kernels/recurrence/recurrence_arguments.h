@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The argument list of the recurrence, used by checks, autograd, the dispatcher and the kernels.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The chunk form: within a chunk of C tokens everything is a matrix product, and only the state is passed between
 // chunks.
 //

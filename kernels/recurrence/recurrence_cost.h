@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Operation counts of the recurrence family, for accounting and benchmarks. A multiply-add counts two.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Calls the CPU kernels of the recurrence on tensors.
 #include <ATen/ATen.h>
 

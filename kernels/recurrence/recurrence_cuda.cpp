@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Calls the CUDA kernels of the recurrence on tensors. Nothing here synchronises with the device.
 #include <ATen/ATen.h>
 #include <c10/core/DeviceGuard.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The forms of the recurrence that are composed of ATen operators. Internal to kernels/recurrence/.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "kernels/recurrence/recurrence_fused.h"
 
 #include <ATen/ATen.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The interface between recurrence.cpp and the hand-written kernels (recurrence_cpu.cpp, recurrence_cuda.cpp).
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The options that distinguish the members of the recurrence family.
 #pragma once
 

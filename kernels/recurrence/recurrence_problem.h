@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The arguments of the hand-written CPU and CUDA kernels of the recurrence, as plain pointers and sizes.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "kernels/short_conv/short_conv.h"
 
 #include <ATen/ATen.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Causal depthwise convolution over a few tokens, the first operation of every linear mixer.
 #pragma once
 

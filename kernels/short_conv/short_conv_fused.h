@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The interface between short_conv.cpp and the hand-written kernels (short_conv_cpu.cpp, short_conv_cuda.cpp).
 #pragma once
 

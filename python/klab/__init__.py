@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linear-attention operators with the interface of flash-linear-attention, for CPU and CUDA tensors, differentiable.
 
     o, state = klab.chunk_kda(q, k, v, g, beta, output_final_state=True)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Argument checks that the public functions share. Messages name the argument, its value and the allowed values.
 
 The operators check their arguments too, but these checks run while torch.compile traces, and they raise the exception

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds libklab_kernels.so and loads its operators into torch.ops.klab."""
 
 import os

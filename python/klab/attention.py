@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Multi-query attention over a latent cache: the decode form of multi-head latent attention (MLA)."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The causal depthwise convolution over a few tokens, the first operation of every linear mixer."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exception for wrong arguments, and the check that raises it."""
 
 

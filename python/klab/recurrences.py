@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The recurrence family with the function names and arguments of flash-linear-attention.
 
 Every function computes o_t = S_t^T (scale q_t), read after write, for a state S [K, V] per head that every token decays

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The comparison that all these tests use: relative error, RMS(difference) / RMS(expected)."""
 
 import torch

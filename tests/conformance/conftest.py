@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks python/klab against independent implementations: fla-core's naive recurrences, transformers' Kimi Linear, torch.
 
     pip install -r tests/conformance/requirements.txt

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Creates small Kimi Linear checkpoints with transformers and runs the klab program on them."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reference implementations ("yardsticks") of the C++ mixers and of the mixture of experts: transformers' layer where it
 has one, otherwise projections in plain torch around fla-core's naive recurrences. A new mixer needs one function here:
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reference implementations: the recurrences token by token in float64, and access to fla-core's naive forms (which
 compute in float32)."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A random input for a recurrence, run by an operator of klab and by the references."""
 
 import dataclasses

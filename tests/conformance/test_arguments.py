@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Invalid arguments raise an exception that names the argument; signatures of the public functions."""
 
 import inspect

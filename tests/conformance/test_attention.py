@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Latent attention (one key head shared by all query heads) against torch's attention in float64."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests of compare.py: results that must be rejected are rejected."""
 
 import compare

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The short convolution against torch.nn.functional.conv1d in float64; states against splitting the sequence. Gated norm."""
 
 import klab

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inspects the compiled CUDA kernels: no register spills in the recurrence kernels, matrix products on tensor cores. Uses
 the built library for the architectures in it; for other architectures, kernels are compiled here (one source file by
 default, all with --slow)."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DeltaNet, GLA, simple GLA (Mamba2, RetNet, linear attention) and DPLR over fla-core's public matrix."""
 
 import klab

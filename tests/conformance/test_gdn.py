@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gated DeltaNet over fla-core's public matrix (tests/ops/test_gdn.py there)."""
 
 import klab

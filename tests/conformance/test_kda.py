@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kimi Delta Attention over fla-core's public matrix (tests/ops/test_kda.py there)."""
 
 import klab

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text prompts and conversations, with a random model whose tokens are single bytes."""
 
 import base64

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """config.json as published and as written by transformers 5; invalid fields are rejected with the field's name."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs trained and exported by klab, loaded by transformers and by klab."""
 
 import json
@@ -164,7 +165,7 @@ def test_bad_usage(runs, tmp_path):
     folder = exported(runs("dense"), tmp_path / "model")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     again = kimi.klab("export", runs("dense"), "--out", folder)
-    assert again.returncode == 2 and "already holds a model" in again.stderr
+    assert again.returncode == 2 and "already contains a model" in again.stderr
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
     out = ["--out", tmp_path / "x"]
     for arguments, complaint in (([runs("dense")], "--out"), ([tmp_path, *out], "config.yaml"),

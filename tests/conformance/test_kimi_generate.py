@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """klab generate against transformers' greedy decoding; stop tokens and sampling."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Damaged or mismatched weight files: exit status 1, a message with the file or tensor name, no output file left."""
 
 import json

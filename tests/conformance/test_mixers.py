@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every C++ mixer and the mixture of experts against reference implementations (mixers.py): output, and gradients of the
 input and of every parameter. In float32, the dtype of the C++ kernels; the first case of each reference also in float64,
 which detects slightly different constants."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """torch.ops.klab.* in PyTorch: registration, opcheck, torch.compile, gradcheck, strides, second derivatives."""
 
 import klab

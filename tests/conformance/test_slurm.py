@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """klab sweep on a real Slurm cluster: one controller and one node, started on this machine (Debian: slurm-wlm)."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Event files of `klab train --tensorboard`, read by TensorBoard's reader."""
 
 import csv

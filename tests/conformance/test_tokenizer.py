@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tokenizer against the tiktoken package, with a rank file trained here."""
 
 import base64

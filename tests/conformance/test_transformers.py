@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """transformers' Kimi Linear with and without klab.integrations.transformers: single functions and a tiny model."""
 
 import sys

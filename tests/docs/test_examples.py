@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the examples of README.md, CONTRIBUTING.md and docs/*.md, so that they cannot go out of date.
+"""Runs the examples of README.md, CONTRIBUTING.md and docs/*.md.
 
     KLAB_PROGRAM=build/bin/klab                          # checks options, runs the cheap commands
     KLAB_COMPILE_COMMANDS=build/compile_commands.json    # compiles the C++ examples (-fsyntax-only)
     KLAB_LIBRARY=build/lib/libklab_kernels.so            # runs the first Python example
     python -m pytest tests/docs
 
-What needs an unset variable is skipped; links and paths are checked always.
+Tests that need an unset variable are skipped; links and paths are always checked.
 """
 
 import functools
@@ -53,7 +53,7 @@ class Command(NamedTuple):
 
 @functools.cache
 def parsed(page):
-    """The fenced blocks of a page, and its lines outside of them as (number, text)."""
+    """The fenced blocks of a page, and its other lines as (number, text)."""
     blocks, outside, fence = [], [], None
     for number, line in enumerate(page.read_text().splitlines(), 1):
         if line.lstrip().startswith("```"):
@@ -75,7 +75,7 @@ def blocks(language, *pages):
 
 
 def commands(page):
-    """Every ./klab command of fenced shell blocks and indented lines, in their order."""
+    """Every ./klab command of fenced shell blocks and indented lines, in order."""
     fenced, outside = parsed(page)
     lines = [(block.line + offset, line) for block in fenced if block.language == "sh"
              for offset, line in enumerate(block.text.splitlines(), 1)]
@@ -123,7 +123,7 @@ def help_of(subcommand):
 
 @functools.cache
 def options_of(subcommand):
-    """Long options in a subcommand's help, with those that all subcommands share."""
+    """The long options in a subcommand's help, and the global options."""
     text = help_of(subcommand) + ("" if subcommand in ("", "test") else help_of(""))
     return set(re.findall(r"(?<![\w-])--[a-z](?:[\w.-]*\w)?", text))
 
@@ -168,12 +168,12 @@ def test_readme_lists_every_subcommand_and_task():
     assert not set(output_of(PROGRAM, "tasks", "--list").split()) - code
 
 
-# Few steps of small batches: that a command works, not what a model learns.
+# Few steps of small batches: tests only that a command runs.
 FEW_STEPS = ["--train.steps", "2", "--train.eval_every", "1", "--train.eval_examples", "4", "--train.batch", "2"]
 
 
 def shortened(words, folder):
-    """The command as it is run here; None for those that take long or need what is not there."""
+    """A short version of the command; None for commands that take long or need missing inputs."""
     subcommand, rest = words[0], list(words[1:])
     rest = [str(folder / "public") if word == "DIR" else str(folder / "FILE.yaml") if word == "FILE.yaml" else word
             for word in rest]
@@ -219,7 +219,7 @@ def short_sweep(page):
     """The page's sweep file with few steps and one seed."""
     yaml = pytest.importorskip("yaml")
     (block,) = blocks("yaml", page)
-    sweep = yaml.load(block.text, yaml.BaseLoader)  # every value stays the text that it was
+    sweep = yaml.load(block.text, yaml.BaseLoader)  # keeps all values as text
     sweep["base"]["train"].update(steps="4", eval_every="2", eval_examples="4", batch="2")
     sweep["halving"]["steps"] = ["2"]
     sweep["seeds"] = ["1"]
@@ -240,7 +240,7 @@ def compile_command(library, source):
     """The compiler and its flags for a source of a library, without its output, input and precompiled header."""
     entries = json.loads(COMPILE_COMMANDS.read_text())
     own = [entry for entry in entries if pathlib.Path(entry["file"]) == ROOT / source]
-    # In a unity build the file is compiled as a part of another one of the same library.
+    # In a unity build the file is part of another source of the same library.
     own += [entry for entry in entries if f"/{library}.dir/" in entry["command"] and not entry["file"].endswith("_pch.cxx")]
     assert own, f"{COMPILE_COMMANDS} compiles nothing of {library}"
     words = shlex.split(own[0]["command"])
@@ -296,7 +296,7 @@ def test_every_block_names_its_language(page):
 
 
 def anchors(page):
-    """What the headings of a page are reachable as."""
+    """The anchors of a page's headings."""
     headings = [line.lstrip("#").strip() for _, line in parsed(page)[1] if line.startswith("#")]
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -316,7 +316,7 @@ def test_links_lead_somewhere(page):
 
 
 PATH = re.compile(r"(?<![\w./-])(?:kernels|core|mixers|tasks|experiments|tests|results|docs|python|cmake|\.ci)/[\w./*-]*")
-WRITTEN = ("results/gpu",)  # by commands, and not kept here
+WRITTEN = ("results/gpu",)  # by commands, not in the repository
 PLACEHOLDER = re.compile(r"\bmine\b|\bNAME\b|name_test")
 
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // KDA on random inputs, through the installed library: prints the shape of its output.
 #include <ATen/ATen.h>
 

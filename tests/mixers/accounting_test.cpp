@@ -1,4 +1,5 @@
-// What models cost, against published counts and against what is really computed.
+// SPDX-License-Identifier: Apache-2.0
+// Cost accounting compared with published counts and with the executed operations.
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
 
@@ -45,7 +46,8 @@ TEST(Accounting, GivesTheCountsOfThe48bModelToTheUnit) {
   EXPECT_EQ(parameter_count(*layer(0)->feed_forward()), 63'700'992);
   EXPECT_EQ(parameter_count(*layer(1)->feed_forward()), 1'819'607'296);
 
-  // 49,122,599,168 numbers in bfloat16 and 82,560 in float32, but for the correction bias: wide here, narrow on disk.
+  // 49,122,599,168 elements in bfloat16 and 82,560 in float32, apart from the correction bias: float32 here, bfloat16
+  // on disk.
   int64_t bytes = 0;
   for (const auto& item : model->named_parameters()) {
     const bool on_disk_narrow = item.key().find("correction_bias") != std::string::npos;
@@ -77,7 +79,7 @@ TEST(Accounting, FollowsTheReportsEquations) {
   }
 }
 
-// Recurrences and convolutions are no products of matrices: they are counted by hand here, the rest as it happens.
+// Recurrences and convolutions are not ATen matrix products: their FLOPs are added from formulas, the rest is counted.
 constexpr int64_t kWidth = 64, kHeads = 2, kDim = 32, kLayers = 4, kWords = 50;
 
 double by_hand(int64_t tokens, bool decode) {
@@ -94,7 +96,7 @@ Decoder counted_model() {
                               {"head_dim", std::to_string(kDim), ""},
                               {"pattern", "kda,mla", ""},
                               {"ratio", "3:1", ""},
-                              // As wide as its values: ATen's fused attention fills up what is narrower.
+                              // Keys as wide as values: ATen's fused attention pads narrower ones.
                               {"mla.nope_dim", "20", ""},
                               {"mla.rope_dim", "12", ""},
                               {"moe.experts", "6", ""},
@@ -105,7 +107,7 @@ Decoder counted_model() {
   return model;
 }
 
-// With gradients on: without, products of few rows are kernels of ours, of which the counter knows nothing.
+// With gradients enabled: otherwise products of few rows use klab's kernels, which the counter does not see.
 TEST(Accounting, PrefillFlopsAreThoseThatAreDone) {
   Decoder model = counted_model();
   for (const int64_t T : {1, 33, 200}) {
@@ -121,9 +123,9 @@ TEST(Accounting, DecodeFlopsAreThoseThatAreDone) {
   model->forward(torch::randint(kWords, {1, 70}, torch::kLong), {}, &state);
   const ProductCounter counter;
   model->forward(torch::randint(kWords, {1, 1}, torch::kLong), {}, &state);
-  // With gradients, latent attention expands all 71 rows (128 numbers into keys of 20 and values of 32 for each head)
-  // and attends to what comes out, 32 wide; without, it absorbs the expansion into the one query and its output, and a
-  // row costs a dot product of 140 and a sum of 128.
+  // With gradients, latent attention expands all 71 rows (128 channels into keys of 20 and values of 32 per head)
+  // and attends to them, 32 wide. Without gradients the expansion is absorbed into the query and the output, and a row
+  // costs a dot product of 140 and a sum of 128.
   const double expanded = 70 * 2.0 * 128 * kHeads * (20 + 32) + 2.0 * kHeads * 71 * (32 + 32);
   const double latent = 2.0 * kHeads * 71 * (140 + 128);
   EXPECT_DOUBLE_EQ(counter.flops() + by_hand(1, true) - expanded + latent, account(model, 70).decode_flops);

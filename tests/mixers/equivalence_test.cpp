@@ -1,5 +1,6 @@
-// What every mixer must hold, over the whole registry and over heads of several kinds in one layer: a new mixer gets
-// these tests with its line there. Float32 runs the kernels, float64 the composed forms.
+// SPDX-License-Identifier: Apache-2.0
+// Properties of every mixer, tested over the whole registry and over head-wise hybrids; a new registry entry is
+// included automatically. Float32 runs the kernels, float64 the composed forms.
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
 
@@ -27,7 +28,7 @@ class EveryMixer : public testing::TestWithParam<std::tuple<std::string, torch::
   Tensor run(const Tensor& x, State& state) { return mixer_->forward(x, {}, &state); }
   State start(int64_t sequences) { return mixer_->initial_state(sequences, torch::kCPU); }
 
-  // Two orders of summation of the same numbers.
+  // The same sums in two orders.
   void expect_close(const Tensor& actual, const Tensor& expected, const std::string& what) {
     const double allowed = dtype_ == torch::kDouble ? 1e-10 : 2e-4;
     const Comparison result = compare(actual.clone(), expected, Tolerance{.of_element = allowed, .of_rms = allowed});
@@ -39,8 +40,8 @@ class EveryMixer : public testing::TestWithParam<std::tuple<std::string, torch::
   std::shared_ptr<TokenMixer> mixer_;
 };
 
-class EveryMixerInFloat32 : public EveryMixer {};  // where float64 would show nothing new
-class EveryMixerInFloat64 : public EveryMixer {};  // where float32 has too few digits
+class EveryMixerInFloat32 : public EveryMixer {};  // where float64 would test nothing new
+class EveryMixerInFloat64 : public EveryMixer {};  // where float32 is not precise enough
 
 TEST_P(EveryMixer, GivesTheSameInAnyCuts) {
   const torch::NoGradGuard no_grad;
@@ -59,7 +60,7 @@ TEST_P(EveryMixer, GivesTheSameInAnyCuts) {
   }
 }
 
-// Long enough for what runs in blocks: caches that grow, the past of latent attention, queries under forget gates.
+// Long enough for blocked code: growing caches, latent attention over a cache, queries with forget gates.
 TEST_P(EveryMixerInFloat32, GivesTheSameInLongCuts) {
   const torch::NoGradGuard no_grad;
   const Tensor x = input(1, 700);
@@ -99,7 +100,7 @@ TEST_P(EveryMixer, KeepsPackedSequencesApartForwardAndBackward) {
   }
 }
 
-// Packed prompts of different lengths, then one row each, as a server runs them.
+// Packed prompts of different lengths, then decode with one row each, as in a server.
 TEST_P(EveryMixer, ContinuesPackedSequencesAsRows) {
   const torch::NoGradGuard no_grad;
   const std::vector<int64_t> lengths = {4, 1, 13};
@@ -125,7 +126,7 @@ TEST_P(EveryMixer, RestoresASnapshot) {
   run(x, state);
   State snapshot = state.clone();
   const Tensor first = run(y, state);
-  run(input(1, 4), state);  // goes elsewhere
+  run(input(1, 4), state);  // advances the state
   EXPECT_TRUE(torch::equal(run(y, snapshot), first));
 }
 
@@ -134,7 +135,7 @@ TEST_P(EveryMixer, FollowsReorderedRows) {
   const Tensor x = input(3, 9), y = input(3, 4);
   State state = start(3);
   run(x, state);
-  state.reorder(torch::tensor({2, 0, 2, 1}));  // beams: some die, some split
+  state.reorder(torch::tensor({2, 0, 2, 1}));  // beam search: drops and duplicates
   const Tensor rows = torch::tensor({2, 0, 2, 1});
   const Tensor again = y.index_select(0, torch::tensor({0, 1, 2, 0}));
   const Tensor whole = mixer_->forward(torch::cat({x.index_select(0, rows), again}, 1), {}, nullptr);
@@ -148,7 +149,7 @@ TEST_P(EveryMixer, SavesAndLoadsItsState) {
   run(input(2, 11), state);
   std::map<std::string, Tensor> saved;
   state.put(saved, "state.");
-  for (auto& [name, tensor] : saved) tensor = tensor.clone();  // as a file would
+  for (auto& [name, tensor] : saved) tensor = tensor.clone();  // like a file
   State loaded = start(2);
   loaded.take(saved, "state.");
   const Tensor y = input(2, 3);

@@ -1,4 +1,5 @@
-// The mixture of experts: routing, balance, cost.
+// SPDX-License-Identifier: Apache-2.0
+// Mixture of experts: routing, load balance, cost.
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
 
@@ -41,7 +42,7 @@ Tensor input(int64_t tokens, uint64_t seed = 2) {
   return torch::randn({tokens, kWidth}, at::make_generator<at::CPUGeneratorImpl>(seed)).to(torch::kDouble);
 }
 
-// One token's output, straight from the definition, with the routing of plain loops.
+// One token's output from the definition, with routing in plain loops.
 Tensor written_out(const MixtureOfExperts& moe, const MoeConfig& c, const Tensor& x) {
   auto p = moe.named_parameters();
   const auto swiglu = [&](const std::string& name) {
@@ -109,7 +110,7 @@ TEST(Experts, AreChosenByTheBiasButNotWeighedByIt) {
   moe->named_parameters()["correction_bias"][3] += 100;
   const Routing after = moe->route(x);
   EXPECT_TRUE(torch::equal(after.experts.select(1, 0), torch::full({40}, 3, torch::kLong)));
-  // Whoever had expert 3 before has it with the same weight now.
+  // Tokens that already used expert 3 have the same weight for it.
   const Tensor had = before.experts.eq(3);
   ASSERT_GT(had.sum().item<int64_t>(), 0);
   const Tensor then = before.weights.masked_select(had), now = after.weights.select(1, 0).masked_select(had.any(1));
@@ -152,9 +153,9 @@ TEST(Experts, BiasMovesAgainstTheLoadAfterAStep) {
     EXPECT_DOUBLE_EQ((bias[e] - before[e]).item<double>(), tokens < 16 ? 0.25 : tokens > 16 ? -0.25 : 0.0);
   }
   const Tensor once = bias.clone();
-  moe->after_step();  // nothing new was seen
+  moe->after_step();  // no new tokens
   {
-    const torch::NoGradGuard no_grad;  // as in an evaluation
+    const torch::NoGradGuard no_grad;  // like an evaluation
     moe->forward(x);
   }
   moe->after_step();
@@ -177,12 +178,12 @@ TEST(Experts, BalanceInTheEnd) {
   EXPECT_LT(imbalance(), 1.1);
 }
 
-// The cost of a step must not grow with experts that no token goes to: neither products nor the optimiser see them.
+// Experts without tokens must not add to the cost of a step, neither in products nor in the optimiser.
 TEST(Experts, WithoutTokensCostNothing) {
   const auto run = [](const char* experts) {
     const auto moe = drawn(config_of({{"experts", experts, ""}, {"experts_per_token", "2", ""}}));
     {
-      // The first four are always chosen.
+      // The first four are always selected.
       const torch::NoGradGuard no_grad;
       moe->named_parameters()["correction_bias"].narrow(0, 0, 4).add_(100);
     }

@@ -1,4 +1,5 @@
-// Every mixer against its equations, written out here token by token in float64 from its parameters alone.
+// SPDX-License-Identifier: Apache-2.0
+// Every mixer compared with its equations, evaluated token by token in float64 from its parameters.
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
 
@@ -70,7 +71,7 @@ struct Layer {
 
 Vector head(const Matrix& y, int t, int h) { return y.row(t).segment(h * K, K).transpose(); }
 
-// o(t, h) for every token and head, tokens in order; the state starts from zero in each head.
+// Computes o(t, h) for every token and head, tokens in order; the state of each head starts at zero.
 using Step = std::function<Vector(int t, int h, Matrix& S)>;
 
 Matrix recur(const Step& step) {
@@ -141,7 +142,7 @@ Matrix deltanet(const Layer& l) {
 Matrix longhorn(const Layer& l) {
   const Matrix q = l.convolved("q"), k = l.convolved("k"), v = l.convolved("v"), d = l.project("delta_proj");
   return finish(l, recur([&](int t, int h, Matrix& S) -> Vector {
-                  // The minimum of |S - S_prev|^2 + delta |S^T k - v|^2, by its normal equations.
+                  // Minimises |S - S_prev|^2 + delta |S^T k - v|^2 by the normal equations.
                   const Vector key = head(k, t, h);
                   const double delta = sigmoid(d(t, h));
                   const Matrix system = Matrix::Identity(K, K) + delta * key * key.transpose();
@@ -193,7 +194,7 @@ Matrix linear_attention(const Layer& l) {
     };
     return map("_map1").cwiseProduct(map("_map2"));
   };
-  // As attention without a softmax, so that no state is involved at all.
+  // As attention without a softmax, so that no state is involved.
   Matrix o = Matrix::Zero(T, H * K);
   for (int t = 0; t < T; ++t) {
     for (int h = 0; h < H; ++h) {
@@ -206,7 +207,7 @@ Matrix linear_attention(const Layer& l) {
   return finish(l, o, nullptr, nullptr);
 }
 
-// Pair i and i + n / 2 as a complex number times e^(i position angle).
+// Channels i and i + n / 2 as a complex number, times e^(i position angle).
 Vector rotated(const Vector& x, int position) {
   const int half = static_cast<int>(x.size()) / 2;
   Vector y(x.size());
@@ -417,7 +418,7 @@ TEST_P(Formulation, IsWhatTheMixerComputes) {
       compare(mixer->forward(x, {}, nullptr), wanted, Tolerance{.of_element = 1e-10, .of_rms = 1e-10});
   EXPECT_TRUE(result.pass) << result.message;
 
-  // A yardstick that cannot tell is none: another parameter, another result.
+  // The reference must be sensitive to the parameters.
   layer.parameters.begin()->second(0, 0) += 0.5;
   EXPECT_GT((found->second(layer) - expected).cwiseAbs().maxCoeff(), 1e-6);
 }

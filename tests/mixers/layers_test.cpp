@@ -1,4 +1,5 @@
-// Facts about single mixers: published parameter counts, options, and refusals.
+// SPDX-License-Identifier: Apache-2.0
+// Single mixers: published parameter counts, options and errors.
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
 
@@ -14,7 +15,7 @@ namespace {
 
 using torch::Tensor;
 
-// kimi-linear-facts: per-layer parameters at hidden 256, two heads of 128; the 48B model's KDA layer.
+// Published parameter counts per layer at hidden size 256 with two heads of 128, and of the 48B model's KDA layer.
 TEST(Parameters, AreThePublishedCounts) {
   EXPECT_EQ(parameter_count(*make_mixer("kda", {256, 2, 128})), 397'186);
   EXPECT_EQ(parameter_count(*make_mixer("mamba2", {256, 2, 128})), 265'478);
@@ -87,7 +88,7 @@ TEST(Decoder, DrawsTheSameParametersFromTheSameSeedAlone) {
   const ModelConfig config = model_config({});
   Decoder a(config, 7), b(config, 7), c(config, 7);
   a->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
-  torch::manual_seed(99);  // the global generator has no say
+  torch::manual_seed(99);  // the global generator has no effect
   b->initialise(at::make_generator<at::CPUGeneratorImpl>(1));
   c->initialise(at::make_generator<at::CPUGeneratorImpl>(2));
   const auto pa = a->parameters(), pb = b->parameters(), pc = c->parameters();
@@ -99,7 +100,7 @@ TEST(Decoder, DrawsTheSameParametersFromTheSameSeedAlone) {
   EXPECT_FALSE(all_equal_c);
 }
 
-// The README's table is what users read.
+// The README's table must match the registry.
 TEST(Registry, KernelsAreThoseOfTheReadme) {
   std::ifstream file(std::string(KLAB_SOURCE) + "/README.md");
   ASSERT_TRUE(file.good());

@@ -1,5 +1,6 @@
-// What a probe is shown: over the whole registry, the weights that are read off the kernel's inputs, times the values
-// that went in, must give what came out. A new mixer gets these tests with its line in the registry.
+// SPDX-License-Identifier: Apache-2.0
+// Probes, over the whole registry: the attention weights computed from the kernel's inputs, times the values, must
+// equal the kernel's output. A new registry entry is included automatically.
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
 
@@ -42,7 +43,7 @@ class Probe : public testing::TestWithParam<std::tuple<std::string, torch::Scala
 
   Tensor input(int64_t B, int64_t T) { return torch::randn({B, T, kTestShape.width}, generator_).to(dtype_); }
 
-  // The number of mixers that are watched.
+  // Sets the probe and returns the number of probed mixers.
   size_t watch(const MixerProbe* probe) {
     const auto* mixture = dynamic_cast<const HeadwiseMixer*>(mixer_.get());
     if (mixture == nullptr) {
@@ -63,7 +64,7 @@ class Probe : public testing::TestWithParam<std::tuple<std::string, torch::Scala
     const torch::NoGradGuard no_grad;
     const Tensor x = input(B, T), unwatched = mixer_->forward(x, {}, nullptr);
     const size_t watched = watch(&probe_);
-    EXPECT_TRUE(torch::equal(mixer_->forward(x, {}, nullptr), unwatched)) << "a watched mixer gives something else";
+    EXPECT_TRUE(torch::equal(mixer_->forward(x, {}, nullptr), unwatched)) << "the probe changes the output";
     watch(nullptr);
     mixer_->forward(x, {}, nullptr);
     ASSERT_EQ(shown_.size(), watched);

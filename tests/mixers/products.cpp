@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "mixers/products.h"
 
 #include <ATen/ATen.h>
@@ -15,7 +16,7 @@ double product(const at::Tensor& a, const at::Tensor& b) {  // [.., m, k] and [.
   return 2 * static_cast<double>(a.numel()) * static_cast<double>(b.size(-1));
 }
 
-// FLOPs of an operator of ATen, 0 for those that multiply no matrices.
+// FLOPs of an ATen operator; 0 if it is not a matrix product.
 double flops_of(const at::RecordFunction& function) {
   const std::string name = function.name();
   const auto tensor = [&](size_t i) { return function.inputs()[i].toTensor(); };  // not every event has inputs

@@ -1,4 +1,5 @@
-// Counts the matrix products that are really done.
+// SPDX-License-Identifier: Apache-2.0
+// Counts executed matrix products.
 #pragma once
 
 #include <ATen/record_function.h>
@@ -8,8 +9,8 @@
 
 namespace klab {
 
-/// While one lives, every matrix product and fused attention of a forward pass that ATen runs adds its FLOPs: 2 for
-/// each multiply-add, half of the square for causal attention. Only one at a time.
+/// During its lifetime, sums the FLOPs of all matrix products and fused attention of ATen in forward passes: 2 per
+/// multiply-add, half of the square for causal attention. Only one instance at a time.
 class ProductCounter {
  public:
   ProductCounter();

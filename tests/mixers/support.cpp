@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "mixers/support.h"
 
 #include <torch/nn/module.h>
@@ -17,7 +18,7 @@ std::shared_ptr<TokenMixer> test_mixer(const std::string& item, torch::ScalarTyp
     if (parameter.dim() == 2) parameter.normal_(0, 0.3, generator);
   }
   mixer->initialise(generator);
-  // Nothing at its starting value, where a mistake could hide: ones, zeros, equal matrices.
+  // Initial values such as ones, zeros and equal matrices could hide errors.
   for (const auto& parameter : mixer->parameters()) {
     parameter.add_(0.1 * torch::randn(parameter.sizes(), generator));
   }

@@ -1,4 +1,5 @@
-// Small models with drawn parameters.
+// SPDX-License-Identifier: Apache-2.0
+// Small models with random parameters.
 #pragma once
 
 #include <torch/types.h>
@@ -13,17 +14,17 @@
 
 namespace klab {
 
-/// Odd everywhere.
+/// Sizes that are not powers of two or multiples of the kernels' block sizes.
 constexpr MixerShape kTestShape{24, 3, 10};
 
-/// The mixer of a pattern's item, its parameters drawn, in `dtype`: the same numbers in every dtype.
+/// The mixer of a pattern item with random parameters in `dtype`; the same values in every dtype.
 std::shared_ptr<TokenMixer> test_mixer(const std::string& item, torch::ScalarType dtype);
 
-/// A mixer of the registry with these options, parameters not drawn.
+/// A mixer of the registry with these options; parameters are not initialised.
 std::shared_ptr<TokenMixer> make_mixer(const std::string& name, const MixerShape& shape,
                                        const std::vector<Assignment>& options = {});
 
-/// A checked model config.
+/// A validated model config.
 ModelConfig model_config(const std::vector<Assignment>& assignments);
 
 }  // namespace klab

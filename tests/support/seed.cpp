@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Seeds the global generator before every test, so that a test gets the same random numbers in every run, independently
 // of other tests. --gtest_shuffle --gtest_random_seed=N uses others.
 #include <ATen/Context.h>

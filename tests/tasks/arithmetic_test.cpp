@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,11 +14,11 @@ const std::vector<std::string> kToy = {"task.name=arithmetic", "task.length=64",
 
 bool is_digit(const std::string& word) { return word.size() == 1 && word[0] >= '0' && word[0] <= '9'; }
 
-// One problem as it is written, and where.
+// One problem of a sequence.
 struct Problem {
   std::string left, sign, right;
-  int64_t equals = 0;               // where the = stands
-  std::vector<std::string> answer;  // the <end> included
+  int64_t equals = 0;               // position of the =
+  std::vector<std::string> answer;  // including <end>
 };
 
 std::string read_number(const std::vector<std::string>& words, size_t& at) {
@@ -67,7 +68,7 @@ Expected replay(const std::vector<std::string>& words, bool lowest_first) {
   for (const Problem& problem : read_problems(words)) {
     while (static_cast<int64_t>(expected.labels.size()) < problem.equals) expected.none();
     const std::vector<std::string> answer = work_out(problem, lowest_first);
-    EXPECT_EQ(problem.answer, answer) << "what is fed is the answer";
+    EXPECT_EQ(problem.answer, answer) << "the inputs contain the answer";
     const auto digits = static_cast<int64_t>(std::max(problem.left.size(), problem.right.size()));
     for (const std::string& word : answer) expected.ask(word, digits);
     expected.none();
@@ -94,7 +95,7 @@ TEST(Arithmetic, AsksForTheDigitsOfResults) {
 }
 
 TEST(Arithmetic, FillsTheLengthWithProblems) {
-  // Of two digits the longest is 99+99=198<end>.
+  // The longest problem with two digits is 99+99=198<end>.
   for (const int64_t length : {10, 11, 20, 64}) {
     const auto task = make_task({"task.name=arithmetic", fmt::format("task.length={}", length)});
     for (int64_t index = 0; index < 100; ++index) {
@@ -115,7 +116,7 @@ TEST(Arithmetic, DrawsSignsAndLengthsUniformly) {
   int64_t problems = 0;
   for (int64_t index = 0; index < 600; ++index) {
     const auto all = read_problems(printed_inputs(*task, example(*task, 2, Split::train, index)));
-    // The first ones only: of short problems more fit.
+    // Only the first ones: a sequence has more of the short problems.
     for (size_t i = 0; i < 3; ++i, ++problems) {
       ++signs[all.at(i).sign];
       for (const std::string& operand : {all[i].left, all[i].right}) {

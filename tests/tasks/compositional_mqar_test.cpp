@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include <map>
@@ -10,7 +11,7 @@ namespace {
 
 const std::vector<std::string> kToy = {"task.name=compositional_mqar", "task.length=64", "task.vocab=32"};
 
-// Reads triples, then finds every place where two words in a row are a stored pair.
+// Reads the triples, then finds all positions where two consecutive words are a stored pair.
 Expected replay(const std::vector<std::string>& words, int64_t grid) {
   const int64_t context = 3 * grid * grid;
   struct Entry {
@@ -28,22 +29,22 @@ Expected replay(const std::vector<std::string>& words, int64_t grid) {
     seconds.insert(words[i + 1]);
     values.insert(words[i + 2]);
   }
-  // All of grid x grid pairs over so few symbols: no symbol alone tells a value.
+  // All grid x grid pairs occur: no single symbol determines a value.
   EXPECT_EQ(static_cast<int64_t>(firsts.size()), grid);
   EXPECT_EQ(static_cast<int64_t>(seconds.size()), grid);
   EXPECT_EQ(static_cast<int64_t>(values.size()), grid * grid);
   Expected expected;
   for (int64_t i = 0; i < static_cast<int64_t>(words.size()); ++i) {
-    const auto asked = i > context ? stored.find({words[i - 1], words[i]}) : stored.end();
-    if (asked == stored.end()) {
+    const auto queried = i > context ? stored.find({words[i - 1], words[i]}) : stored.end();
+    if (queried == stored.end()) {
       expected.none();
       continue;
     }
     EXPECT_EQ((i - context) % 3, 1) << "slots are three tokens wide";
-    expected.ask(asked->second.value, i - asked->second.position);
-    stored.erase(asked);
+    expected.ask(queried->second.value, i - queried->second.position);
+    stored.erase(queried);
   }
-  EXPECT_TRUE(stored.empty()) << "not every pair is asked";
+  EXPECT_TRUE(stored.empty()) << "not every pair is queried";
   return expected;
 }
 
@@ -69,8 +70,8 @@ TEST(CompositionalMqar, FillersAreNoKeysOfTheSequence) {
     const auto words = printed_inputs(*task, drawn);
     const std::set<std::string> stored(words.begin(), words.begin() + 12);
     for (int64_t i = 12; i < 64; ++i) {
-      const bool asked = drawn.labels[i] != kNoTarget || (i < 63 && drawn.labels[i + 1] != kNoTarget);
-      if (asked) continue;
+      const bool queried = drawn.labels[i] != kNoTarget || (i < 63 && drawn.labels[i + 1] != kNoTarget);
+      if (queried) continue;
       EXPECT_TRUE(words[i][0] == 'v' || !stored.contains(words[i])) << words[i];
       fillers.insert(words[i]);
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -10,20 +11,20 @@ namespace {
 
 const std::vector<std::string> kToy = {"task.name=compression", "task.length=33", "task.vocab=8"};
 
-// Looks up what p3 asks for: the third word.
+// Looks up the queried word: the third one for p3.
 Expected replay(const std::vector<std::string>& words) {
-  std::set<std::string> asked;
+  std::set<std::string> queried;
   Expected expected;
   for (int64_t i = 0; i < static_cast<int64_t>(words.size()); ++i) {
     if (words[i][0] != 'p') {
       expected.none();
       continue;
     }
-    EXPECT_TRUE(asked.insert(words[i]).second) << words[i] << " is asked twice";
+    EXPECT_TRUE(queried.insert(words[i]).second) << words[i] << " is queried twice";
     const int64_t place = std::stoll(words[i].substr(1)) - 1;
     expected.ask(words[place], i - place);
   }
-  EXPECT_EQ(asked.size(), (words.size() - 1) / 2);
+  EXPECT_EQ(queried.size(), (words.size() - 1) / 2);
   return expected;
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,7 +10,7 @@ namespace {
 
 const std::vector<std::string> kToy = {"task.name=copy", "task.length=33", "task.vocab=8"};
 
-// From <sep> on, the next word of the copy is asked for, until all has been said.
+// From <sep> on, the target is the next word of the copy.
 Expected replay(const std::vector<std::string>& words) {
   const auto separator = std::find(words.begin(), words.end(), "<sep>") - words.begin();
   Expected expected;

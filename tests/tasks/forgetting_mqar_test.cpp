@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include <map>
@@ -10,7 +11,7 @@ namespace {
 
 const std::vector<std::string> kToy = {"task.name=forgetting_mqar", "task.length=64", "task.vocab=32"};
 
-// A dictionary that is written to while pairs are read, and asked from there on.
+// A dictionary that is filled from the pairs and updates, and queried afterwards.
 Expected replay(const std::vector<std::string>& words, int64_t pairs, int64_t updates) {
   struct Entry {
     std::string value;
@@ -42,7 +43,7 @@ Expected replay(const std::vector<std::string>& words, int64_t pairs, int64_t up
       expected.none();
     }
   }
-  EXPECT_TRUE(dictionary.empty()) << "not every key is asked";
+  EXPECT_TRUE(dictionary.empty()) << "not every key is queried";
   return expected;
 }
 

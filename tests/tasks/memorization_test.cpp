@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include <map>
@@ -12,7 +13,7 @@ const std::vector<std::string> kToy = {"task.name=memorization", "task.length=32
 
 using Table = std::map<std::string, std::string>;
 
-// Adds the answers of one sequence to what earlier ones said; they must agree.
+// Adds the key-value pairs of one sequence to the table; they must agree with earlier ones.
 void learn(const Task& task, const Example& drawn, Table& table) {
   const auto words = printed_inputs(task, drawn), labels = printed_labels(task, drawn);
   for (size_t i = 0; i + 1 < words.size(); i += 2) {

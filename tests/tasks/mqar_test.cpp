@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -13,10 +14,10 @@ const std::vector<std::string> kReport = {"task.name=mqar", "task.length=65", "t
 const std::vector<std::string> kZoology = {"task.name=mqar", "task.length=64", "task.vocab=128",
                                            "task.mqar.protocol=zoology", "task.mqar.pairs=4"};
 
-// A dictionary that is filled from the first 2 x pairs words and asked from there on.
+// A dictionary that is filled from the first 2 x pairs words and queried afterwards.
 struct Dictionary {
   std::map<std::string, std::string> value_of;
-  std::map<std::string, int64_t> stored_at;  // where the value stood
+  std::map<std::string, int64_t> stored_at;  // position of the value
 };
 
 Dictionary read_pairs(const std::vector<std::string>& words, int64_t pairs) {
@@ -36,8 +37,8 @@ Expected replay(const std::vector<std::string>& words, int64_t pairs) {
   const Dictionary dictionary = read_pairs(words, pairs);
   Expected expected;
   for (int64_t i = 0; i < static_cast<int64_t>(words.size()); ++i) {
-    const bool asked = i >= 2 * pairs && dictionary.value_of.contains(words[i]);
-    if (asked) {
+    const bool queried = i >= 2 * pairs && dictionary.value_of.contains(words[i]);
+    if (queried) {
       expected.ask(dictionary.value_of.at(words[i]), i - dictionary.stored_at.at(words[i]));
     } else {
       expected.none();
@@ -47,7 +48,7 @@ Expected replay(const std::vector<std::string>& words, int64_t pairs) {
 }
 
 TEST(Mqar, ReportAsksOnlyStoredKeysAfterTheSeparator) {
-  // Length, pairs asked for, pairs.
+  // Length, value of the option `pairs`, number of pairs.
   const int64_t shapes[][3] = {{65, 0, 16}, {64, 0, 16}, {4, 0, 1}, {4, 1, 1}, {65, 31, 31}, {64, 31, 31}, {33, 5, 5}};
   for (const auto& [length, option, pairs] : shapes) {
     const auto task = make_task({"task.name=mqar", fmt::format("task.length={}", length), "task.vocab=64",
@@ -85,13 +86,13 @@ TEST(Mqar, ZoologyAsksEachKeyOnceAtASlot) {
       const auto words = printed_inputs(*task, drawn);
       const Expected expected = replay(words, pairs);
       expect_example(*task, drawn, length, expected);
-      std::set<std::string> asked;
+      std::set<std::string> queried;
       for (int64_t i = 0; i < length; ++i) {
         if (expected.labels[i].empty()) continue;
         EXPECT_EQ(i % 2, 0) << "slots are two tokens wide";
-        EXPECT_TRUE(asked.insert(words[i]).second) << words[i] << " is asked twice";
+        EXPECT_TRUE(queried.insert(words[i]).second) << words[i] << " is queried twice";
       }
-      EXPECT_EQ(static_cast<int64_t>(asked.size()), pairs);
+      EXPECT_EQ(static_cast<int64_t>(queried.size()), pairs);
     }
   }
 }
@@ -105,7 +106,7 @@ TEST(Mqar, ZoologySlotsFollowThePowerLaw) {
     std::vector<int64_t> counts(slots, 0);
     for (int64_t index = 0; index < draws; ++index) {
       const Example drawn = example(*task, 4, Split::train, index);
-      // The slot of the first pair is drawn first, so that it follows the law itself.
+      // The slot of the first pair is drawn first, so it follows the power law exactly.
       for (int64_t i = 8; i < 64; i += 2) counts[(i - 8) / 2] += i - drawn.difficulty[i] == 1;
     }
     double total = 0;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -18,17 +19,17 @@ std::vector<std::string> settings(const std::string& kind, const std::vector<std
   return all;
 }
 
-// One needle as it is read, and the share of the hay before it.
+// A needle as parsed from a sequence, and the number of noise tokens before it.
 struct Found {
   std::string key;
   std::vector<std::string> value;
-  int64_t hay_before;
+  int64_t noise_before;
 };
 
 struct Haystack {
   std::vector<Found> needles;
-  int64_t hay = 0;
-  size_t end = 0;  // where the first query stands
+  int64_t noise = 0;
+  size_t end = 0;  // position of the first query
 };
 
 Haystack read_haystack(const std::vector<std::string>& words, size_t value_tokens) {
@@ -37,12 +38,12 @@ Haystack read_haystack(const std::vector<std::string>& words, size_t value_token
   while (words.at(at) != "<query>") {
     if (words[at] != "<needle>") {
       EXPECT_EQ(words[at][0], 'n');
-      ++haystack.hay;
+      ++haystack.noise;
       ++at;
       continue;
     }
     EXPECT_EQ(words.at(at + 1)[0], 'k');
-    Found found{words[at + 1], {}, haystack.hay};
+    Found found{words[at + 1], {}, haystack.noise};
     for (size_t i = 0; i < value_tokens; ++i) {
       EXPECT_EQ(words.at(at + 2 + i)[0], 'v');
       found.value.push_back(words[at + 2 + i]);
@@ -54,7 +55,7 @@ Haystack read_haystack(const std::vector<std::string>& words, size_t value_token
   return haystack;
 }
 
-// Every query is answered by all needles with its key, in the order in which they stand.
+// The answer to a query is the values of all needles with its key, in haystack order.
 Expected replay(const std::vector<std::string>& words, size_t value_tokens) {
   const Haystack haystack = read_haystack(words, value_tokens);
   Expected expected;
@@ -67,8 +68,8 @@ Expected replay(const std::vector<std::string>& words, size_t value_tokens) {
     for (const Found& found : haystack.needles) {
       if (found.key != words.at(query + 1)) continue;
       for (const std::string& symbol : found.value) {
-        expected.ask(symbol, std::min<int64_t>(9, 10 * found.hay_before / haystack.hay));
-        EXPECT_EQ(words.at(fed++), symbol) << "answers are fed";
+        expected.ask(symbol, std::min<int64_t>(9, 10 * found.noise_before / haystack.noise));
+        EXPECT_EQ(words.at(fed++), symbol) << "answers are inputs";
       }
     }
     expected.none();
@@ -99,38 +100,38 @@ TEST(Needle, HasTheNeedlesAndQueriesOfItsKind) {
     for (int64_t index = 0; index < 50; ++index) {
       const auto words = printed_inputs(*task, example(*task, 1, Split::train, index));
       const Haystack haystack = read_haystack(words, 1);
-      std::set<std::string> keys, asked;
+      std::set<std::string> keys, queried;
       for (const Found& found : haystack.needles) keys.insert(found.key);
       for (size_t i = haystack.end; i < words.size(); ++i) {
         if (words[i] == "<query>") {
-          EXPECT_TRUE(asked.insert(words[i + 1]).second) << words[i + 1] << " is asked twice";
+          EXPECT_TRUE(queried.insert(words[i + 1]).second) << words[i + 1] << " is queried twice";
         }
       }
       EXPECT_EQ(haystack.needles.size(), kind == "single" ? 1u : 5u);
       EXPECT_EQ(keys.size(), kind == "single" || kind == "multi_value" ? 1u : 5u) << kind;
-      EXPECT_EQ(asked.size(), kind == "multi_query" ? 5u : 1u) << kind;
+      EXPECT_EQ(queried.size(), kind == "multi_query" ? 5u : 1u) << kind;
     }
   }
 }
 
 TEST(Needle, OnlyTheHayDependsOnTheLength) {
   for (const std::string& kind : kKinds) {
-    std::set<int64_t> vocabularies, not_hay;
+    std::set<int64_t> vocabularies, not_noise;
     for (const int64_t length : {64, 128, 512}) {
       const auto task = make_task(settings(kind, {fmt::format("task.length={}", length)}));
       const Haystack haystack = read_haystack(printed_inputs(*task, example(*task, 1, Split::train, 0)), 1);
       vocabularies.insert(task->vocabulary());
-      not_hay.insert(length - haystack.hay);
+      not_noise.insert(length - haystack.noise);
     }
     EXPECT_EQ(vocabularies.size(), 1u);
-    EXPECT_EQ(not_hay.size(), 1u);
+    EXPECT_EQ(not_noise.size(), 1u);
   }
 }
 
 TEST(Needle, TheAskedNeedleStandsAtTheDepth) {
   for (const int64_t depth : {0, 10, 50, 85, 90, 100}) {
     for (const std::string& kind : kKinds) {
-      // One tenth of this hay is no whole number of tokens.
+      // A tenth of this haystack is not a whole number of tokens.
       const auto task = make_task(settings(kind, {fmt::format("task.needle.depth={}", depth), "task.length=77"}));
       for (int64_t index = 0; index < 20; ++index) {
         const Example drawn = example(*task, 3, Split::train, index);
@@ -138,9 +139,9 @@ TEST(Needle, TheAskedNeedleStandsAtTheDepth) {
         EXPECT_TRUE(depths.contains(std::min<int64_t>(9, depth / 10))) << kind << " at " << depth;
         EXPECT_LE(depths.size(), kind == "single" || kind == "multi_key" ? 2u : 5u);
         const Haystack haystack = read_haystack(printed_inputs(*task, drawn), 1);
-        const auto hay_before = static_cast<int64_t>(std::ceil(static_cast<double>(depth * haystack.hay) / 100));
+        const auto noise_before = static_cast<int64_t>(std::ceil(static_cast<double>(depth * haystack.noise) / 100));
         EXPECT_TRUE(std::any_of(haystack.needles.begin(), haystack.needles.end(),
-                                [&](const Found& found) { return found.hay_before == hay_before; }));
+                                [&](const Found& found) { return found.noise_before == noise_before; }));
       }
     }
   }
@@ -157,13 +158,13 @@ TEST(Needle, WithoutADepthNeedlesStandAnywhere) {
     }
     double targets = 0;
     for (const int64_t count : counts) targets += static_cast<double>(count);
-    // The last tenth has one place more than the others, of some 25.
+    // The last tenth has one position more than the others, of about 25.
     for (const int64_t count : counts) EXPECT_NEAR(static_cast<double>(count) / targets, 0.1, 0.04) << kind;
   }
 }
 
 TEST(Needle, AsksAnyOfSeveralNeedles) {
-  // So little hay that needles often stand side by side: there too, any of them is the asked one.
+  // So few noise tokens that needles are often adjacent: then too each of them must be queried equally often.
   const auto task = make_task(settings("multi_key", {"task.needle.needles=8", "task.length=37"}));
   std::vector<int64_t> counts(8, 0);
   for (int64_t index = 0; index < 3200; ++index) {

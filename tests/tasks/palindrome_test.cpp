@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,7 +10,7 @@ namespace {
 
 const std::vector<std::string> kToy = {"task.name=palindrome", "task.length=33", "task.vocab=8"};
 
-// Mirrors what stands before <sep>, whatever that is.
+// Mirrors the words before <sep>.
 Expected replay(const std::vector<std::string>& words) {
   const auto separator = std::find(words.begin(), words.end(), "<sep>") - words.begin();
   Expected expected;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -13,15 +14,15 @@ const std::vector<std::string> kInContext = {"task.name=in_context_recall", "tas
 const std::vector<std::string> kFuzzy = {"task.name=fuzzy_recall", "task.length=64", "task.vocab=8"};
 const std::vector<std::string> kNoisy = {"task.name=noisy_recall", "task.length=64", "task.vocab=16"};
 
-// One key with its value as it stands in the sequence, or a stretch of noise, or of padding.
+// A key with its value, or a stretch of noise or padding.
 struct Stretch {
-  std::string key;                 // its symbols, with blanks; "" for noise and padding
-  int64_t last_key_token = 0;      // where the key ends
-  std::vector<std::string> value;  // for noise and padding, what stands there
+  std::string key;                 // its symbols, separated by spaces; "" for noise and padding
+  int64_t last_key_token = 0;      // position of the key's last token
+  std::vector<std::string> value;  // for noise and padding: the tokens
   bool is_pair() const { return !key.empty(); }
 };
 
-// A key is what stands in a row of k's, its value is the row of v's behind it.
+// A key is a run of k's, its value the following run of v's.
 std::vector<Stretch> stretches(const std::vector<std::string>& words) {
   std::vector<Stretch> all;
   size_t at = 0;
@@ -104,7 +105,7 @@ TEST(Recall, EndsWithAPairThatHasComeBefore) {
       int64_t pads = 0;
       for (; all.back().value[0] == "<pad>"; ++pads) all.pop_back();
       EXPECT_EQ(settings == kFuzzy ? 0 : pads, 0);
-      // Of the longest pair one more would fit otherwise.
+      // Otherwise another pair of maximum length would fit.
       EXPECT_LT(pads, 2 * 6);
       EXPECT_NE(drawn.labels[all.back().last_key_token], kNoTarget);
     }
@@ -132,7 +133,7 @@ TEST(Recall, FuzzyKeysAndValuesAreOfEveryLength) {
     for (int64_t index = 0; index < 300; ++index) {
       auto all = stretches(printed_inputs(*task, example(*task, 2, Split::train, index)));
       while (!all.back().is_pair()) all.pop_back();
-      all.pop_back();  // the last pair is drawn among those that came
+      all.pop_back();  // the last pair repeats an earlier key
       for (const Stretch& stretch : all) {
         ++pairs;
         ++value_sizes[stretch.value.size()];
@@ -140,7 +141,7 @@ TEST(Recall, FuzzyKeysAndValuesAreOfEveryLength) {
       }
     }
     const double third = static_cast<double>(pairs) / 3, deviation = std::sqrt(2.0 / 9 * static_cast<double>(pairs));
-    // More pairs fit of the short ones: the allowed deviation covers that at the sequences' ends too.
+    // A sequence has slightly more of the short ones, because more of them fit at its end; the tolerance covers this.
     EXPECT_EQ(value_sizes.size(), 3u);
     for (const auto& [size, count] : value_sizes) EXPECT_NEAR(count, third, 6 * deviation) << size;
     EXPECT_EQ(key_sizes.size(), longest ? 1u : 3u);

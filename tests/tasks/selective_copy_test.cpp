@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,7 +12,7 @@ namespace {
 const std::vector<std::string> kToy = {"task.name=selective_copy", "task.length=32", "task.vocab=8",
                                        "task.selective_copy.items=5"};
 
-// Collects what is no blank before <copy> and hands it out again behind it.
+// Collects the non-blank words before <copy>; they are the targets after it.
 Expected replay(const std::vector<std::string>& words) {
   std::vector<std::pair<std::string, int64_t>> symbols;
   size_t answered = 0;
@@ -19,7 +20,7 @@ Expected replay(const std::vector<std::string>& words) {
   Expected expected;
   for (int64_t i = 0; i < static_cast<int64_t>(words.size()); ++i) {
     if (copying && answered < symbols.size()) {
-      EXPECT_EQ(words[i], "_") << "answers are not fed";
+      EXPECT_EQ(words[i], "_") << "answers are not inputs";
       expected.ask(symbols[answered].first, i - symbols[answered].second);
       ++answered;
       continue;
@@ -82,9 +83,10 @@ TEST(SelectiveCopy, NamesItsTokens) {
 TEST(SelectiveCopy, RefusesWhatDoesNotFit) {
   EXPECT_EQ(refusal({"task.name=selective_copy", "task.length=3"}),
             "task.length = 3 must be at least 4 for selective_copy: a symbol, a blank, <copy>, the answer");
-  EXPECT_EQ(refusal({"task.name=selective_copy", "task.length=32"}),
-            "task.selective_copy.items = 16 must be between 1 and 15, the most that fit twice, with <copy> and a blank, "
-            "into task.length = 32");
+  EXPECT_EQ(
+      refusal({"task.name=selective_copy", "task.length=32"}),
+      "task.selective_copy.items = 16 must be between 1 and 15, the most that fit twice, with <copy> and a blank, "
+      "into task.length = 32");
   EXPECT_NE(refusal({"task.name=selective_copy", "task.selective_copy.items=0"}).find("must be between 1 and"),
             std::string::npos);
   EXPECT_NE(refusal({"task.name=selective_copy", "task.vocab=1"}).find("task.vocab = 1 must be at least 2"),

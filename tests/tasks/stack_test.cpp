@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,14 +12,14 @@ namespace {
 
 const std::vector<std::string> kToy = {"task.name=stack", "task.length=64", "task.vocab=16", "task.stack.stacks=4"};
 
-// Stacks by name, each of (element, where it was pushed).
+// Stacks by name, with (element, position of the push).
 using Machine = std::map<std::string, std::vector<std::pair<std::string, int64_t>>>;
 
 // Counts for the distribution test.
 struct Tally {
-  int64_t choices = 0, pops = 0;  // operations while something could be popped, and the pops among them
-  // Sums over pops of where the popped stack stands among the filled ones, in (0, 1): by name, and by how
-  // long it has been filled.
+  int64_t choices = 0, pops = 0;  // operations while a stack was not empty, and the pops among them
+  // Sums over pops of the popped stack's relative rank among the non-empty ones, in (0, 1): by name, and by the time
+  // since it became non-empty.
   double rank = 0, age_rank = 0;
 };
 
@@ -26,7 +27,7 @@ void replay_pop(const std::vector<std::string>& words, int64_t at, Machine& mach
   auto found = machine.find(words[at + 1]);
   ASSERT_NE(found, machine.end()) << "pop of an empty stack at " << at;
   const auto [element, pushed_at] = found->second.back();
-  EXPECT_EQ(words[at + 2], element) << "the popped element is fed";
+  EXPECT_EQ(words[at + 2], element) << "the popped element is an input";
   ++tally.pops;
   const auto filled = static_cast<double>(machine.size());
   tally.rank += (static_cast<double>(std::distance(machine.begin(), found)) + 0.5) / filled;
@@ -78,7 +79,7 @@ TEST(Stack, AsksAtTheIdOfEachPop) {
           EXPECT_EQ(tally.pops, length / 3 / 2);
         }
         if (pop < 0.1) {
-          EXPECT_EQ(tally.pops, 1) << "only the last operation, which asks something at all";
+          EXPECT_EQ(tally.pops, 1) << "only the last operation, so that there is a target";
         }
       }
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "tasks/state_tracking.h"
 
 #include <gtest/gtest.h>
@@ -17,13 +18,13 @@ std::string group_setting(const std::string& group) { return "task.state_trackin
 
 bool is_permutation_group(const std::string& group) { return group[0] == 's' || group[0] == 'a'; }
 
-// The product of two elements by what their names mean.
+// The product of two elements, computed from their names.
 std::string multiply(const std::string& group, const std::string& left, const std::string& right) {
   if (!is_permutation_group(group)) {
     const int64_t order = group == "parity" ? 2 : 60;
     return std::to_string((std::stoll(left) + std::stoll(right)) % order);
   }
-  // Where does each point go, when it is moved by the left one and then by the right one?
+  // The image of each point under the left permutation, then the right one.
   std::string product;
   for (const char image : left) product += right[static_cast<size_t>(image - '1')];
   return product;
@@ -55,7 +56,7 @@ TEST(Group, AxiomsHold) {
       for (int64_t b = 0; b < group.order(); ++b) {
         row.insert(group.product(a, b));
         column.insert(group.product(b, a));
-        // Every third is enough to find a table that is wrong, and keeps s5 quick.
+        // Every third element is enough to detect a wrong table, and keeps s5 fast.
         for (int64_t c = (a + b) % 3; c < group.order(); c += 3) {
           ASSERT_EQ(group.product(group.product(a, b), c), group.product(a, group.product(b, c))) << name;
         }
@@ -73,7 +74,7 @@ TEST(Group, PermutationGroupsDoNotCommute) {
     for (int64_t a = 0; a < group.order(); ++a) {
       for (int64_t b = 0; b < group.order(); ++b) commuting += group.product(a, b) == group.product(b, a);
     }
-    // As many pairs commute as there are conjugacy classes times elements: 3 of s3, 7 of s5, 5 of a5.
+    // The number of commuting pairs is conjugacy classes times elements: 3 of s3, 7 of s5, 5 of a5.
     const std::map<std::string, int64_t> classes = {{"parity", 2}, {"z60", 60}, {"s3", 3}, {"s5", 7}, {"a5", 5}};
     EXPECT_EQ(commuting, classes.at(name) * group.order()) << name;
   }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "tasks/support.h"
 
 #include <set>
@@ -48,7 +49,7 @@ void expect_example(const Task& task, const Example& example, int64_t length, co
   }
   ASSERT_EQ(printed_labels(task, example), expected.labels);
   ASSERT_EQ(example.difficulty, expected.gaps);
-  ASSERT_GT(std::set<int64_t>(example.labels.begin(), example.labels.end()).size(), 1u) << "nothing is asked";
+  ASSERT_GT(std::set<int64_t>(example.labels.begin(), example.labels.end()).size(), 1u) << "there is no target";
 }
 
 uint64_t golden(const Task& task, int64_t seed) {
@@ -76,7 +77,7 @@ void expect_disjoint_splits(const Task& task) {
     }
   }
   for (const auto& sequences : seen) {
-    ASSERT_LT(sequences.size(), 500u) << "the task is too large for this test to find anything";
+    ASSERT_LT(sequences.size(), 500u) << "the task is too large for this test";
   }
   for (const auto& sequence : seen[1]) {
     EXPECT_FALSE(seen[0].contains(sequence)) << testing::PrintToString(sequence);

@@ -1,4 +1,5 @@
-// What the task tests share. The oracles work on printed tokens: they do not know how a task numbers its ids.
+// SPDX-License-Identifier: Apache-2.0
+// Shared by the task tests. Oracles work on printed tokens, independent of a task's token ids.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -13,30 +14,30 @@
 
 namespace klab {
 
-/// A config as the program has it, with the task under `task.`.
+/// A config with the task under `task.`, as in the program.
 struct RootConfig : Configurable {
   TaskConfig task;
   void visit(Fields& fields) override { fields.group("task", task); }
   void validate() const override { task.validate(); }
 };
 
-/// The config with `settings` ("task.length=64") set and validated, as from a command line.
+/// A validated config with `settings` ("task.length=64"), as from a command line.
 RootConfig configured(const std::vector<std::string>& settings);
 
 /// The task of `configured(settings)`.
 std::unique_ptr<Task> make_task(const std::vector<std::string>& settings);
 
-/// The message with which `settings` are refused; fails the test when they are not.
+/// The error message for `settings`; fails the test if they are accepted.
 std::string refusal(const std::vector<std::string>& settings);
 
-/// The inputs, and the labels ("" where there is none), as people read them.
+/// The printed inputs and labels; "" for no label.
 std::vector<std::string> printed_inputs(const Task& task, const Example& example);
 std::vector<std::string> printed_labels(const Task& task, const Example& example);
 
-/// What an oracle worked out for one sequence.
+/// An oracle's result for one sequence.
 struct Expected {
-  std::vector<std::string> labels;  ///< "" where nothing may be asked
-  std::vector<int64_t> gaps;        ///< -1 where nothing may be asked
+  std::vector<std::string> labels;  ///< "" for positions without a target
+  std::vector<int64_t> gaps;        ///< -1 for positions without a target
   void none() { ask("", -1); }
   void ask(const std::string& label, int64_t gap) {
     labels.push_back(label);
@@ -44,20 +45,21 @@ struct Expected {
   }
 };
 
-/// Three columns of `length` rows, ids in range, labels and gaps as expected, at least one of them.
+/// Checks that the three vectors have `length` entries, ids are in range, labels and gaps are as expected, and there is
+/// a target.
 void expect_example(const Task& task, const Example& example, int64_t length, const Expected& expected);
 
-/// One number for the examples 0 .. 9 of both splits: inputs, labels and difficulty.
+/// A checksum of inputs, labels and difficulties of examples 0 .. 9 of both splits.
 uint64_t golden(const Task& task, int64_t seed);
 
-/// Draws more examples than the task has sequences, from several seeds: train and test share none, although
-/// each of them, within itself, repeats sequences across seeds.
+/// Draws more examples than the task has sequences, from several seeds: train and test share none, although each split
+/// repeats sequences across seeds.
 void expect_disjoint_splits(const Task& task);
 
-/// For tasks that begin with 16 symbols out of 8: each of them is drawn as often as the others.
+/// For tasks whose sequences begin with 16 of 8 symbols: checks that the symbols are drawn uniformly.
 void expect_every_symbol(const Task& task);
 
-/// Every id has a name of its own, and there is none outside the vocabulary.
+/// Checks that all ids have distinct names, and ids outside the vocabulary have none.
 void expect_distinct_names(const Task& task);
 
 }  // namespace klab

@@ -1,4 +1,5 @@
-// What holds for every task: the registry, the config, the numbering of examples and the two splits.
+// SPDX-License-Identifier: Apache-2.0
+// Properties of all tasks: registry, config, numbering of examples, and the two splits.
 #include "tasks/task.h"
 
 #include <gtest/gtest.h>
@@ -16,7 +17,7 @@ TEST(Tasks, BeginWithThoseOfTheReport) {
   for (const TaskEntry& entry : tasks().entries()) EXPECT_FALSE(entry.summary.empty());
 }
 
-// Every task of the registry with its defaults, also one that was added today.
+// Every task of the registry with its defaults; new ones are included automatically.
 class EveryTask : public testing::TestWithParam<std::string> {
  protected:
   const std::unique_ptr<Task> task_ = make_task({"task.name=" + GetParam()});
@@ -104,7 +105,7 @@ TEST(Example, DependsOnSeedSplitAndIndex) {
 }
 
 TEST(Example, SaysWhenATaskIsTooSmallForTwoSplits) {
-  // Four sequences; that one in eight of them is a test sequence need not be so, and here it is not.
+  // The task has only four sequences, and the hash assigns none of them to the test split.
   const auto task = make_task({"task.name=palindrome", "task.length=5", "task.vocab=2"});
   try {
     example(*task, 0, Split::test, 0);
@@ -115,7 +116,7 @@ TEST(Example, SaysWhenATaskIsTooSmallForTwoSplits) {
 }
 
 TEST(Example, OneSequenceInEightIsForTheTest) {
-  // The hash must be even over sequences that differ in little: see which draws are kept.
+  // The hash must be uniform over similar sequences: counts how often the first draw is kept.
   const auto task = make_task({"task.name=palindrome", "task.length=13", "task.vocab=64"});
   int64_t first_draw_fits = 0;
   for (uint64_t index = 0; index < 8000; ++index) {

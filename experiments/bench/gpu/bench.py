@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times the CUDA kernels, this device's ceilings and, if it can be imported, flash-linear-attention's Triton kernels.
 
     PYTHONPATH=python python experiments/bench/gpu/bench.py --out FILE [--seconds 240] [--only PART]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The check matrix on the first CUDA device, as CSV: gpu_check [--quick] [--operator PART] [--dtype NAME]
 //
 // The same as `klab check --device cuda`, for GPU machines that have only torch and CUDA.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The implementations that peers.py compares: klab's operators and the alternatives on a CPU."""
 
 import importlib.util

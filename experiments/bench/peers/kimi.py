@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times a Kimi-shaped model of 0.8 B parameters in bfloat16 with klab and transformers, and the memory bandwidth.
 
     python experiments/bench/peers/kimi.py [--threads N] [--rounds N] [--keep DIR] [--out FILE]
@@ -98,7 +99,7 @@ def main():
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--keep", help="folder for the checkpoint, which is then not deleted")
-    parser.add_argument("--out", default=str(ROOT / "results" / "bench" / "kimi_model.csv"))
+    parser.add_argument("--out", default=str(ROOT / "out" / "bench" / "kimi_model.csv"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     folder = options.keep or tempfile.mkdtemp(prefix="klab-kimi-")

@@ -1,11 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times klab's operators against the alternatives on a CPU, and against this machine's ceilings.
 
-    PYTHONPATH=python python experiments/bench/peers/peers.py [--quick] [--threads 1,2] [--peers DIR] [--out FILE]
+    PYTHONPATH=python python experiments/bench/peers/peers.py --peers DIR [--quick] [--threads 1,2] [--out FILE]
 
 All implementations are first checked against each other, then timed alternately after a warm-up; times are medians. Prints a
 table and writes CSV. Takes about fifteen minutes on two cores, --quick (only T = 1024) about four. Needs the packages of
-tests/conformance/requirements.txt, and the plain PyTorch peers (kda_torch.py, train_torch.py) in the folder --peers, by
-default ../shared/peers relative to the repository.
+tests/conformance/requirements.txt, and the plain PyTorch peers (kda_torch.py, train_torch.py) in the folder --peers.
 
 ratio is peer_ms / ours_ms: above 1 klab is faster. gflops counts 6 T K^2 + 3 T C K + T C^2 per head with C = 16 for a
 forward pass and three times that with the backward pass; share_of_sgemm is relative to SGEMM [4096,128]x[128,128].
@@ -217,11 +217,11 @@ def load_peers(folder):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", type=pathlib.Path, default=ROOT.parent / "shared" / "peers")
+    parser.add_argument("--peers", type=pathlib.Path, required=True, help="folder of kda_torch.py and train_torch.py")
     parser.add_argument("--quick", action="store_true", help="only T = 1024")
     parser.add_argument("--threads", default="1,2", help="comma-separated")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "results" / "bench" / "peers.csv")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "out" / "bench" / "peers.csv")
     return parser.parse_args()
 
 

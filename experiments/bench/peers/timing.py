@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times functions alternately, so that slow phases of the machine affect all of them, and reports medians."""
 
 import gc

@@ -1,4 +1,5 @@
-// Equations 13 and 14: operations of KDA and of attention over the length, and the times that they stand for here.
+// SPDX-License-Identifier: Apache-2.0
+// Equations 13 and 14: FLOPs of KDA and attention over the length, and measured times.
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
@@ -27,13 +28,13 @@ double kda_flops(double tokens, double width) {
 // Equation 14, per head: 2 T^2 d.
 double attention_flops(double tokens, double width) { return 2 * tokens * tokens * width; }
 
-// Where the second overtakes the first.
+// The length at which attention's FLOPs exceed KDA's.
 double crossing(double width) { return kda_flops(1, width) / (2 * width); }
 
 struct Setting {
   int64_t shortest, longest, heads, width;
   at::ScalarType dtype;
-  double seconds = 0.5;  // for each time
+  double seconds = 0.5;  // per measurement
 };
 
 Setting setting_of(const std::string& scale) {
@@ -70,7 +71,7 @@ std::vector<Point> measure(const ReproduceOptions& options, const Setting& s) {
   return points;
 }
 
-// Between the two measured lengths where the order changes, on a line in logarithms; 0 when it never does.
+// The length at which the order changes, log-linearly interpolated between measured lengths; 0 if it never does.
 double measured_crossing(const std::vector<Point>& points) {
   for (size_t i = 1; i < points.size(); ++i) {
     const double before = std::log(points[i - 1].attention / points[i - 1].kda),
@@ -115,14 +116,14 @@ void write(const std::vector<Point>& points, const Setting& s, const ReproduceOp
 std::string conclusion(const std::vector<Point>& points, double width) {
   if (points.front().attention >= points.front().kda) {
     return fmt::format(
-        "Attention takes longer than KDA from {} tokens on, the shortest length tried: per operation it is "
-        "the slower of the two here.",
+        "Attention takes longer than KDA from {} tokens on, the shortest measured length: it has the lower FLOP "
+        "rate here.",
         points.front().tokens);
   }
   const double crossed = measured_crossing(points);
-  if (crossed == 0) return "Attention's time does not overtake KDA's within these lengths.";
+  if (crossed == 0) return "Attention's time does not exceed KDA's at these lengths.";
   return fmt::format(
-      "Attention's time overtakes KDA's at about {:.0f} tokens, {:.1f} times the length at which its "
+      "Attention's time exceeds KDA's from about {:.0f} tokens on, {:.1f} times the length at which its "
       "operations do.",
       crossed, crossed / crossing(width));
 }
@@ -131,7 +132,7 @@ std::vector<std::string> page_of(const std::vector<Point>& points, const Setting
   const auto width = static_cast<double>(s.width);
   const std::string claim =
       "Claim: KDA takes 126,976 operations per token and head (width 128, chunks of 64) at any length; attention "
-      "overtakes it at 496 tokens.";
+      "needs more from 496 tokens on.";
   std::vector<std::string> lines = {
       "# Complexity: equations 13 and 14",
       "",
@@ -169,7 +170,7 @@ void run(const ReproduceOptions& options) {
 }  // namespace
 
 Reproduction complexity_reproduction() {
-  return {"complexity", "KDA's operations per token do not grow; attention's overtake them at 496 tokens", run};
+  return {"complexity", "KDA's operations per token do not grow; attention needs more from 496 tokens on", run};
 }
 
 }  // namespace klab

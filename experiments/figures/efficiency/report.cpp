@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/figures/efficiency/report.h"
 
 #include <ATen/Parallel.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/figures/efficiency/stack.h"
 
 #include <fmt/format.h>
@@ -22,11 +23,11 @@ using torch::Tensor;
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kShortest = 4096, kVocabulary = 1024, kPoolNumbers = int64_t{1} << 22;
-constexpr double kEnough = 3;  // seconds spent on one length of decoding
+constexpr double kEnough = 3;  // seconds per length of decode
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Weights that are no numbers of a trained model, but as large and as random.
+// Fills the weights with random values of a realistic scale.
 void fill(const Decoder& model) {
   const Tensor pool = 0.02 * torch::randn({kPoolNumbers});
   int64_t at = 0;
@@ -52,7 +53,7 @@ Decoder without_memory(const ModelConfig& config) {
   return Decoder(config, kVocabulary);
 }
 
-// Bytes of the weights that `tokens` tokens use, each expert with the probability that one of them goes there.
+// Expected bytes of the weights that `tokens` tokens use, with the probability that an expert is used by any of them.
 double weight_bytes(const ModelConfig& config, const Decoder& model, int64_t tokens) {
   double bytes = 0;
   for (const DecoderLayer& layer : model->layers()) {
@@ -106,7 +107,7 @@ Work prefill_work(const ModelConfig& config, int64_t chunk, int64_t tokens) {
     work.product_flops += layer->mixer()->flops(tokens) + layer->feed_forward()->flops() * static_cast<double>(tokens);
   }
   work.product_flops -= work.attention_flops;
-  // Every chunk expands the whole past again: two products of the latent for each head's keys and values.
+  // Every chunk expands the whole cache again: two products with the latent for each head's keys and values.
   const double expand =
       2.0 * static_cast<double>(4 * config.head_dim) * heads * static_cast<double>(2 * config.head_dim);
   for (int64_t past = chunk; past < tokens; past += chunk)
@@ -148,7 +149,7 @@ double Rates::seconds(const Work& work) const {
 Rates fit_rates(const std::vector<Measured>& measured, FitTerms terms) {
   if (measured.empty()) fail("nothing was measured");
   Eigen::MatrixXd all(measured.size(), 3);
-  for (size_t i = 0; i < measured.size(); ++i) {  // relative errors: every row over its time
+  for (size_t i = 0; i < measured.size(); ++i) {  // relative errors: divides every row by its time
     const Work& work = measured[i].work;
     all.row(static_cast<Eigen::Index>(i)) =
         Eigen::RowVector3d(work.weight_bytes, work.product_flops, work.attention_flops) / measured[i].seconds;
@@ -159,7 +160,7 @@ Rates fit_rates(const std::vector<Measured>& measured, FitTerms terms) {
   const Eigen::VectorXd ones = Eigen::VectorXd::Ones(all.rows());
   Rates best;
   double least = std::numeric_limits<double>::infinity();
-  for (int kept = 1; kept < 8; ++kept) {  // no negative rate: the best of all choices of what costs anything
+  for (int kept = 1; kept < 8; ++kept) {  // positive rates only: tries all subsets of the terms
     std::vector<int> columns;
     for (int j = 0; j < 3; ++j) {
       if ((kept >> j & 1) != 0 && scale[j] > 0) columns.push_back(j);
@@ -198,13 +199,13 @@ std::vector<Measured> StackTimer::prefill(double seconds_left) {
   const c10::InferenceMode inference;
   std::vector<Measured> all;
   State state = model_->initial_state(1, torch::kCPU);
-  model_->hidden(torch::zeros({1, scale_.chunk}, torch::kLong), {}, &state);  // a warm-up
+  model_->hidden(torch::zeros({1, scale_.chunk}, torch::kLong), {}, &state);  // warm-up
   state = model_->initial_state(1, torch::kCPU);
   const int64_t shortest = std::min(kShortest, scale_.longest_prefill / 4);
   double spent = 0, last = 0;
   int64_t done = 0;
   for (int64_t tokens = shortest; tokens <= scale_.longest_prefill; tokens *= 2) {
-    if (spent + 3 * last > seconds_left) break;  // the next part takes two to four times the last one
+    if (spent + 3 * last > seconds_left) break;  // the next length takes two to four times as long
     const Clock::time_point start = Clock::now();
     for (; done < tokens; done += scale_.chunk) {
       model_->hidden(torch::randint(kVocabulary, {1, scale_.chunk}, torch::kLong), {}, &state);
@@ -230,7 +231,7 @@ Measured StackTimer::timed_decode(int64_t tokens, int64_t batch) {
     std::fill(part.lengths.begin(), part.lengths.end(), tokens);
   }
   const Tensor next = torch::randint(kVocabulary, {batch, 1}, torch::kLong);
-  model_->hidden(next, {}, &state);  // a warm-up
+  model_->hidden(next, {}, &state);  // warm-up
   std::vector<double> times;
   const Clock::time_point begin = Clock::now();
   while (times.size() < 3 || (times.size() < 20 && seconds_since(begin) < kEnough)) {

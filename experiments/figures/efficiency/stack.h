@@ -1,4 +1,5 @@
-// Layers of the 48B shape, few of them, timed; and the model of FLOPs and bytes that explains their times.
+// SPDX-License-Identifier: Apache-2.0
+// Timing of a few layers of the 48B shape, and a cost model of FLOPs and bytes that is fitted to the times.
 #pragma once
 
 #include <string>
@@ -8,14 +9,14 @@
 
 namespace klab {
 
-/// What the report compares.
+/// A model that the report compares.
 struct StackKind {
   std::string name;                  ///< "MLA", "GDN hybrid", "KDA hybrid"
-  std::vector<std::string> pattern;  ///< of the four layers that are measured, and of the whole model
+  std::vector<std::string> pattern;  ///< of the four measured layers, and of the whole model
 };
 const std::vector<StackKind>& stack_kinds();
 
-/// How large the measured layers are, and how far they are measured.
+/// Sizes of the measured layers, and maximum lengths.
 struct StackScale {
   int64_t layers, width, heads, head_dim, experts, expert_width, chunk;
   int64_t longest_prefill, longest_decode;
@@ -25,20 +26,20 @@ StackScale stack_scale(const std::string& name);
 /// The config of `layers` layers of a kind; the last one is MLA.
 ModelConfig stack_config(const StackKind& kind, const StackScale& scale, int64_t layers, int64_t experts);
 
-/// Work of a forward pass: what its time is made of.
+/// The work of a forward pass in the cost model.
 struct Work {
-  double weight_bytes = 0;     ///< that are read
-  double product_flops = 0;    ///< of all but attention
-  double attention_flops = 0;  ///< of queries against the cache
+  double weight_bytes = 0;     ///< bytes of weights that are read
+  double product_flops = 0;    ///< FLOPs of everything except attention
+  double attention_flops = 0;  ///< FLOPs of queries against the cache
 };
 
-/// Reading `tokens` tokens in chunks, without the head.
+/// Prefill of `tokens` tokens in chunks, without the head.
 Work prefill_work(const ModelConfig& config, int64_t chunk, int64_t tokens);
 
-/// One more token of each of `batch` sequences behind `tokens` tokens, without the head.
+/// Decode of one token for each of `batch` sequences after `tokens` tokens, without the head.
 Work decode_work(const ModelConfig& config, int64_t batch, int64_t tokens);
 
-/// Bytes of one sequence's states and caches after `tokens` tokens, in bfloat16 and float32 as the model holds them.
+/// Bytes of one sequence's states and caches after `tokens` tokens, in the model's dtypes (bfloat16 and float32).
 double sequence_bytes(const ModelConfig& config, int64_t tokens);
 
 struct Measured {
@@ -48,23 +49,22 @@ struct Measured {
   Work work;
 };
 
-/// Rates at which work is done, fitted to times: seconds = weight_bytes / a + product_flops / b + attention_flops / c,
-/// with the smallest sum of squared relative errors and no negative rate. A rate of 0: that work costs nothing.
+/// Rates of work, fitted to times: seconds = weight_bytes / a + product_flops / b + attention_flops / c,
+/// with the smallest sum of squared relative errors and no negative rate. A rate of 0 means that the work is free.
 struct Rates {
   double bytes = 0, products = 0, attention = 0;  ///< per second
-  double worst_error = 0;                         ///< largest relative error among what was fitted
+  double worst_error = 0;                         ///< largest relative error of the fit
   double seconds(const Work& work) const;
 };
-///
-/// Not all of them can be told apart: reading a prompt is bound by arithmetic, and the weights that its chunks read
-/// grow with it just as the products do; a single sequence's token is bound by reading, and its products are always as
-/// many.
+
+/// Which rates to fit, because not all can be separated: prefill is compute-bound, and the weights that its chunks read
+/// grow in proportion to the products; decode of one sequence is bandwidth-bound, and its products are constant.
 enum class FitTerms { products_attention, bytes_attention, all };
 Rates fit_rates(const std::vector<Measured>& measured, FitTerms terms);
 
-/// Times a stack of random weights in bfloat16: prefill at doubling lengths, decoding at doubling lengths over caches
-/// of one number (the time does not depend on it), alone and as the largest batch whose states and caches take no
-/// more than `cache_budget` bytes. Stops early when `seconds_left` runs out.
+/// Times a stack of random weights in bfloat16: prefill and decode at doubling lengths. Caches for decode are filled
+/// with a constant, which does not affect the time. decode() uses one sequence, decode_batches() the largest batch
+/// whose states and caches fit in `cache_budget` bytes. Stops early after `seconds_left`.
 class StackTimer {
  public:
   StackTimer(const StackKind& kind, const StackScale& scale, bool quiet);

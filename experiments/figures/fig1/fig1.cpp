@@ -1,4 +1,5 @@
-// Figure 1b: the time of a token in the largest batch whose caches fit the memory.
+// SPDX-License-Identifier: Apache-2.0
+// Figure 1b: time per token with the largest batch whose caches fit in memory.
 #include <fmt/format.h>
 
 #include "experiments/figures/efficiency/report.h"
@@ -10,7 +11,7 @@ using Style = EfficiencyCurve::Style;
 
 constexpr double kHour = 3600, kShare = 0.4;
 
-// Just as much as one sequence of the longest length needs where all layers are latent attention.
+// The memory for one sequence of the longest length if all layers are latent attention.
 double cache_budget(const StackScale& scale, int64_t layers) {
   return sequence_bytes(stack_config(stack_kinds().front(), scale, layers, scale.experts), scale.longest_decode);
 }
@@ -20,7 +21,7 @@ struct Batched {
   double seconds;  // per token
 };
 
-// The whole model, by the rates measured here.
+// The whole model, extrapolated with the fitted rates.
 Batched whole(const StackKind& kind, int64_t tokens, const Rates& rates) {
   const StackScale scale = stack_scale("small");
   const double bytes = sequence_bytes(stack_config(kind, scale, 27, 256), tokens);
@@ -62,17 +63,18 @@ std::vector<std::string> page_of(const ReproduceOptions& options, const Efficien
   std::vector<std::string> lines = {
       "# Figure 1b: time per token in the largest batch that fits",
       "",
-      std::string("Claim: with as many sequences as the memory holds, the KDA hybrid takes 6.3x less time per token "
+      std::string("Claim: with as many sequences as fit in memory, the KDA hybrid takes 6.3x less time per token "
                   "than latent ") +
           "attention at 1M tokens, and its cache is up to 75 % smaller.",
       "",
       fmt::format("Command: `{}`", results.command),
       "",
-      fmt::format("Measured: 4 layers ({} scale) in bfloat16 on this CPU; the memory holds one sequence of the longest "
-                  "length of latent attention. Columns: batch and milliseconds per token.",
-                  options.scale),
+      fmt::format(
+          "Measured: 4 layers ({} scale) in bfloat16 on this CPU; the memory limit is that of one sequence of the "
+          "longest length with latent attention. Columns: batch and milliseconds per token.",
+          options.scale),
       "",
-      "| tokens | MLA, 4 layers | KDA hybrid, 4 layers | ratio | ratio reported | ratio of 27 layers, extrapolated |",
+      "| tokens | MLA, 4 layers | KDA hybrid, 4 layers | ratio | ratio reported | ratio for 27 layers, extrapolated |",
       "|---|---|---|---|---|---|"};
   const std::vector<int64_t> lengths = report_lengths();
   for (size_t i = 0; i < lengths.size(); ++i) {
@@ -93,11 +95,9 @@ std::vector<std::string> page_of(const ReproduceOptions& options, const Efficien
   lines.push_back("");
   lines.push_back(fmt::format("Model: {}.", describe(results.decode)));
   lines.push_back(
-      "The claim does not hold on a CPU: the order does, and the cache is as much smaller, but attention over the "
-      "latent "
-      "cache is bound by arithmetic here, of which a batch shares nothing. The ratio ends at 27 / 7 = 3.86 (4 layers: "
-      "4), "
-      "the ratio of latent attention layers, where a GPU gains again from larger batches.");
+      "The claim does not hold on a CPU. The ranking and the smaller cache do, but attention over the latent cache is "
+      "compute-bound here, and its cost is not shared within a batch. The ratio is limited to 27 / 7 = 3.86 (4 layers: "
+      "4), the ratio of the numbers of latent attention layers; a GPU also gains from larger batches.");
   return lines;
 }
 
@@ -123,7 +123,7 @@ void run(const ReproduceOptions& options) {
   }
   results.page = page_of(options, results);
   write_results(options, results);
-  draw_curves(options.out + "/tpot.png", "Time per token, the largest batch that fits", "milliseconds per token",
+  draw_curves(options.out + "/tpot.png", "Time per token, largest batch that fits", "milliseconds per token",
               curves_of(results));
   fmt::print("{}: {}/page.md\n", "fig1", options.out);
 }

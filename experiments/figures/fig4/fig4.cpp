@@ -1,4 +1,6 @@
-// Figure 4: KDA, Gated DeltaNet and Mamba2 on palindrome, MQAR and stack, at lengths around what their states can hold.
+// SPDX-License-Identifier: Apache-2.0
+// Figure 4: KDA, Gated DeltaNet and Mamba2 on palindrome, MQAR and stack, at lengths around
+// the capacity of their states.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,7 +15,7 @@ namespace {
 constexpr int64_t kReportedCapacity = int64_t{2} * 2 * 128;  // layers x heads x key width
 const std::vector<std::string> kMixers = {"kda", "gdn", "mamba2"};
 
-// Percent of sequences right at 256, 512, 1024 and 2048 tokens, read off the report's figure.
+// Percent of correct sequences at 256, 512, 1024 and 2048 tokens, read off the report's figure.
 const std::map<std::string, std::map<std::string, std::vector<double>>>& reported() {
   static const std::map<std::string, std::map<std::string, std::vector<double>>> all = {
       {"palindrome", {{"kda", {100, 100, 100, 42.2}}, {"gdn", {100, 100, 97.0, 37.1}}, {"mamba2", {100, 0, 0, 0}}}},
@@ -22,17 +24,17 @@ const std::map<std::string, std::map<std::string, std::vector<double>>>& reporte
   return all;
 }
 
-std::string reported_cell(const std::string& task, const std::string& mixer, int64_t stands_for) {
+std::string reported_cell(const std::string& task, const std::string& mixer, int64_t equivalent_length) {
   size_t place = 0;
   for (const int64_t length : {256, 512, 1024, 2048}) {
-    if (length == stands_for) return fmt::format("{}", reported().at(task).at(mixer)[place]);
+    if (length == equivalent_length) return fmt::format("{}", reported().at(task).at(mixer)[place]);
     ++place;
   }
   return "-";
 }
 
-// The report's length at which items fill its capacity as they fill ours here.
-int64_t stands_for(const RunSummary& run) {
+// The length in the report with the same ratio of items to capacity.
+int64_t equivalent_length(const RunSummary& run) {
   const auto number = [&](const char* key) { return run.field(key).get<int64_t>(); };
   const int64_t capacity = number("model.layers") * number("model.heads") * number("model.head_dim");
   return number("task.length") * kReportedCapacity / capacity;
@@ -58,15 +60,13 @@ struct Counts {
 
 std::vector<std::string> page_of(const Study& study, const ReproduceOptions& options) {
   const std::string claim =
-      "Claim: KDA holds at least as much as Gated DeltaNet, and both far more than Mamba2, as lengths approach what "
-      "layers x heads x key width can hold.";
+      "Claim: KDA recalls at least as much as Gated DeltaNet, and both far more than Mamba2, as lengths approach the "
+      "capacity of layers x heads x key width.";
   const std::string how =
-      "Percent of held-out sequences with every target right, the best evaluation of a run; mean and 95 % interval "
-      "over "
-      "fresh seeds at the learning rate that one other seed chose. In brackets what the report shows at the length "
-      "that "
-      "fills its memory as much.";
-  std::vector<std::string> lines = {"# Figure 4: synthetic tasks at the edge of memory",
+      "Percent of held-out sequences with every target correct, best evaluation of each run; mean and 95 % interval "
+      "over new seeds, at the learning rate selected with one other seed. In brackets the report's value at the "
+      "length with the same ratio to capacity.";
+  std::vector<std::string> lines = {"# Figure 4: synthetic tasks near the state's capacity",
                                     "",
                                     claim,
                                     "",
@@ -74,7 +74,7 @@ std::vector<std::string> page_of(const Study& study, const ReproduceOptions& opt
                                     "",
                                     how,
                                     "",
-                                    "| task | length (stands for) | KDA | GDN | Mamba2 | KDA - GDN | GDN - Mamba2 |",
+                                    "| task | length (equivalent) | KDA | GDN | Mamba2 | KDA - GDN | GDN - Mamba2 |",
                                     "|---|---|---|---|---|---|---|"};
   Counts first, second;
   for (const std::string task : values_of_key(study.search, "task.name")) {
@@ -83,7 +83,7 @@ std::vector<std::string> page_of(const Study& study, const ReproduceOptions& opt
         return run.field("task.name") == task && run.field("task.length") == length;
       });
       if (any == study.search.end()) continue;
-      const int64_t paper = stands_for(*any);
+      const int64_t paper = equivalent_length(*any);
       std::string line = fmt::format("| {} | {} ({}) |", task, length, paper);
       for (const std::string& mixer : kMixers) {
         line += fmt::format(" {} ({}) |", percent(cell(study, task, length, mixer)), reported_cell(task, mixer, paper));
@@ -96,7 +96,7 @@ std::vector<std::string> page_of(const Study& study, const ReproduceOptions& opt
     }
   }
   lines.insert(lines.end(), {"", fmt::format("KDA above GDN: {}. GDN above Mamba2: {}.", first.text(), second.text())});
-  if (study.out_of_time) lines.push_back("**Not complete**: the time was up; the same command continues.");
+  if (study.out_of_time) lines.push_back("**Incomplete**: the time limit was reached; repeat the command to continue.");
   return lines;
 }
 
@@ -109,14 +109,14 @@ void draw(const Study& study, const ReproduceOptions& options) {
     bars.y = "best_acc_seq";
     bars.group_by = "model.pattern";
     bars.bars = true;
-    bars.title = fmt::format("{}: sequences fully right", task);
+    bars.title = fmt::format("{}: sequences with all targets correct", task);
     bars.out = fmt::format("{}/{}.png", options.out, task);
     plot(bars);
     PlotOptions curves = bars;
     curves.files = {options.out + "/curves.csv"};
-    // The length that stands for the report's 1024, at which it shows how fast each converges.
+    // The length equivalent to the report's 1024, for which the report shows convergence.
     for (const RunSummary& run : study.measured) {
-      if (run.field("task.name") == task && stands_for(run) == 1024) {
+      if (run.field("task.name") == task && equivalent_length(run) == 1024) {
         const std::string length = text_of(run.field("task.length"));
         curves.where.push_back("task.length=" + length);
         curves.bars = false;
@@ -143,7 +143,7 @@ void run(const ReproduceOptions& options) {
 }  // namespace
 
 Reproduction fig4_reproduction() {
-  return {"fig4", "KDA holds as much as GDN or more, both far more than Mamba2, near a full memory", run,
+  return {"fig4", "KDA recalls at least as much as GDN, both far more than Mamba2, near the state's capacity", run,
           /*has_paper_scale=*/true, /*has_seeds=*/true};
 }
 

@@ -1,4 +1,5 @@
-// Figure 7: the time of a prompt, and of a token of one sequence behind it, over the length.
+// SPDX-License-Identifier: Apache-2.0
+// Figure 7: prefill time, and decode time per token of one sequence, over the length.
 #include <fmt/format.h>
 
 #include "experiments/figures/efficiency/report.h"
@@ -10,7 +11,7 @@ using Style = EfficiencyCurve::Style;
 
 constexpr double kHour = 3600;
 
-// The shares of the whole budget that one stack's measurements may take: latent attention alone takes the longest.
+// Shares of the budget for one stack's measurements; latent attention alone takes the longest.
 constexpr double kPrefillShare = 0.25, kDecodeShare = 0.07;
 
 const char* label(int64_t tokens) { return tokens == 1 << 20 ? "1M" : "the longest length"; }
@@ -51,7 +52,7 @@ double whole(const char* stack, const std::string& phase, int64_t tokens, const 
   return 0;
 }
 
-// Latent attention over the KDA hybrid: measured on four layers, drawn on for the whole model, and reported.
+// The time ratio of MLA to the KDA hybrid: measured on four layers, extrapolated to the whole model, and reported.
 std::vector<EfficiencyCurve> ratio_curves(const EfficiencyResults& results, const std::string& phase,
                                           const ReportedCurves& reported, int colour) {
   EfficiencyCurve measured{phase + ": 4 layers, measured", {}, Style::measured, colour};
@@ -80,7 +81,7 @@ std::vector<std::string> page_of(const ReproduceOptions& options, const Efficien
   const auto ratio = [&](const char* phase) {
     return whole("MLA", phase, last, results.of(phase)) / whole("KDA hybrid", phase, last, results.of(phase));
   };
-  const auto gdn = [&](const std::string& phase) {  // measured, at the longest length that both have
+  const auto gdn = [&](const std::string& phase) {  // measured, at the longest common length
     std::string cell = "not measured";
     for (const Measured& kda : results.measured) {
       for (const Measured& other : results.measured) {
@@ -92,17 +93,17 @@ std::vector<std::string> page_of(const ReproduceOptions& options, const Efficien
     }
     return cell;
   };
-  return {"# Figure 7: prefill and decoding of one sequence over the length",
+  return {"# Figure 7: prefill and decode of one sequence over the length",
           "",
-          std::string("Claim: behind 1M tokens the KDA hybrid reads a prompt 2.9x as fast as latent attention alone "
+          std::string("Claim: at 1M tokens the KDA hybrid prefills 2.9x as fast as latent attention alone "
                       "and decodes one ") +
-              "sequence 2.2x as fast; the GDN hybrid is as fast as it.",
+              "sequence 2.2x as fast; the GDN hybrid is equally fast.",
           "",
           fmt::format("Command: `{}`", results.command),
           "",
           fmt::format("Measured: 4 layers of the 48B's widths ({} scale) in bfloat16 on this CPU: `measured.csv`.",
                       options.scale),
-          fmt::format("Model of the prompt: {}. Of a token: {}. What they say of 27 layers is an extrapolation: "
+          fmt::format("Cost model of prefill: {}. Of decode: {}. Values for 27 layers are extrapolated: "
                       "`extrapolated.csv`.",
                       describe(results.prefill), describe(results.decode)),
           "",
@@ -113,9 +114,9 @@ std::vector<std::string> page_of(const ReproduceOptions& options, const Efficien
           fmt::format("| prefill, KDA over GDN hybrid | 1.01 | {} |", gdn("prefill")),
           fmt::format("| time per token, KDA over GDN hybrid | 1.01 | {} |", gdn("decode")),
           "",
-          fmt::format("The order {} hold: latent attention alone costs more at {} in both. The ratio of decoding is "
-                      "larger here than on a GPU, where some 5 ms per token hide what the cache costs; the limit for "
-                      "both is 27 / 7 = 3.86.",
+          fmt::format("The ranking {} hold: latent attention alone takes longer at {} in both. The decode ratio is "
+                      "larger here than on a GPU, where about 5 ms per token hide the cost of the cache; the limit "
+                      "of both is 27 / 7 = 3.86.",
                       ratio("prefill") > 1 && ratio("decode") > 1 ? "does" : "does not", label(last))};
 }
 
@@ -155,8 +156,8 @@ void run(const ReproduceOptions& options) {
   }
   results.page = page_of(options, results);
   write_results(options, results);
-  draw_curves(options.out + "/prefill.png", "Reading a prompt (CPU)", "seconds", curves_of(results, "prefill", 1));
-  draw_curves(options.out + "/decode.png", "One token of one sequence (CPU)", "milliseconds",
+  draw_curves(options.out + "/prefill.png", "Prefill (CPU)", "seconds", curves_of(results, "prefill", 1));
+  draw_curves(options.out + "/decode.png", "Decode, one sequence (CPU)", "milliseconds",
               curves_of(results, "decode", 1000));
   std::vector<EfficiencyCurve> ratios = ratio_curves(results, "prefill", reported_prefill_seconds(), 1);
   for (const EfficiencyCurve& curve : ratio_curves(results, "decode", reported_tpot_ms(), 2)) ratios.push_back(curve);
@@ -168,7 +169,7 @@ void run(const ReproduceOptions& options) {
 
 Reproduction fig7_reproduction() {
   return {"fig7",
-          "prefill 2.9x and decoding 2.2x as fast as latent attention at 1M tokens, one sequence",
+          "prefill 2.9x and decode 2.2x as fast as latent attention at 1M tokens, one sequence",
           run,
           /*has_paper_scale=*/false,
           /*has_seeds=*/false,

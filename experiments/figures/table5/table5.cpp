@@ -1,5 +1,6 @@
-// Table 5: positions. Hybrids whose attention has no positions or rotary ones, and attention alone, on needles at
-// lengths that they were not trained at.
+// SPDX-License-Identifier: Apache-2.0
+// Table 5: position encoding. Hybrids without or with rotary positions in attention, and attention alone, on needle
+// retrieval beyond the trained length.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -30,7 +31,7 @@ struct Results {
   std::map<std::pair<std::string, int64_t>, std::vector<double>> shares;  // pattern and length: one per seed
 };
 
-// Tokens right of each run at each length, over all depths.
+// acc_seq of each run at each length, over all depths.
 Results read_results(const std::string& file) {
   Results results;
   const CsvTable table = read_csv(file);
@@ -50,18 +51,17 @@ Results read_results(const std::string& file) {
 
 std::vector<std::string> page_of(const Results& results, const Study& study, const ReproduceOptions& options) {
   const std::string claim =
-      "Claim: a KDA hybrid whose attention has no positions carries to longer sequences than one with rotary "
-      "positions, "
-      "than attention alone, and than a GDN hybrid.";
+      "Claim: a KDA hybrid without position encoding in its attention generalises to longer sequences than one with "
+      "rotary positions, attention alone, and a GDN hybrid.";
   std::vector<std::string> lines = {
-      "# Table 5: positions",
+      "# Table 5: position encoding",
       "",
       claim,
       "",
       fmt::format("Command: `{}`", options.command_line),
       "",
-      fmt::format("Percent of needle questions answered fully, trained at {} tokens; mean and 95 % interval over fresh "
-                  "seeds. The report's averages over long-context suites (and RULER alone) stand beside.",
+      fmt::format("Percent of needle queries answered correctly, trained at {} tokens; mean and 95 % interval over new "
+                  "seeds. The last column has the report's averages over long-context suites (and RULER alone).",
                   results.lengths.empty() ? 0 : results.lengths.front()),
       ""};
   std::string head = "| model |", rule = "|---|";
@@ -81,7 +81,7 @@ std::vector<std::string> page_of(const Results& results, const Study& study, con
   lines.emplace_back("");
   for (size_t i = 1; i < contestants().size() && results.lengths.size() > 1; ++i) {
     std::string line =
-        fmt::format("No positions in the KDA hybrid against {}, at lengths beyond training:", contestants()[i].name);
+        fmt::format("KDA hybrid without positions minus {}, beyond the trained length:", contestants()[i].name);
     for (size_t l = 1; l < results.lengths.size(); ++l) {
       const auto mine = results.shares.find({contestants()[0].pattern, results.lengths[l]}),
                  other = results.shares.find({contestants()[i].pattern, results.lengths[l]});
@@ -91,7 +91,7 @@ std::vector<std::string> page_of(const Results& results, const Study& study, con
     }
     lines.push_back(line);
   }
-  if (study.out_of_time) lines.push_back("**Not complete**: the time was up; the same command continues.");
+  if (study.out_of_time) lines.push_back("**Incomplete**: the time limit was reached; repeat the command to continue.");
   return lines;
 }
 
@@ -108,7 +108,7 @@ void run(const ReproduceOptions& options) {
     heat.heat = "acc_tok";
     heat.x = "length";
     heat.y = "difficulty";
-    heat.y_label = "depth (tenths of the hay)";
+    heat.y_label = "depth (tenths of the haystack)";
     heat.group_by = "model.pattern";
     heat.title = "Needles found, by length and depth";
     heat.out = options.out + "/depth.png";
@@ -120,7 +120,7 @@ void run(const ReproduceOptions& options) {
 }  // namespace
 
 Reproduction table5_reproduction() {
-  return {"table5", "hybrids without positions in their attention carry furthest beyond the trained length", run,
+  return {"table5", "hybrids without position encoding generalise furthest beyond the trained length", run,
           /*has_paper_scale=*/true, /*has_seeds=*/true};
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Latent attention on the CPU with one pass over the cache for all heads (online softmax). A task has a group of query
 // rows (token and head) and a part of the cache. It processes the part in blocks of tokens, which stay in the L2 cache
 // while every head uses them twice: as keys, a few tokens at a time, and as values, a strip of columns at a time. These

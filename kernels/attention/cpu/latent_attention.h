@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernel of latent_attention(), see kernels/attention/latent_attention.h.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Split-K flash decoding. Every block handles 16 of a batch row's queries (pairs of token and head: all read the same
 // cache) and one split of its keys, in double-buffered stages; a second kernel combines the splits.
 //

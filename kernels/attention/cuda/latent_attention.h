@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernel of latent_attention(), see kernels/attention/latent_attention.h. Takes plain pointers to device memory,
 // without ATen. Neither synchronises nor allocates.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether this build has the CPU kernels. They need Highway, which a CUDA-only build may not have.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Stubs of the CPU kernels for a build without them (KLAB_CPU_KERNELS=off).
 #include <c10/util/Exception.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Float32 vectors: loads and stores of rows in any dtype, elementary functions, horizontal sums.
 //
 // Included once per instruction set (Highway's foreach_target.h), hence the toggled guard.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The instruction sets that the kernels are compiled for, one of which is chosen at run time: AVX-512, AVX2 or NEON, or
 // SSSE3, the baseline on x86 (kernels/CMakeLists.txt). Must be included before Highway headers.
 #pragma once

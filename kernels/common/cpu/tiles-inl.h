@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The products with the state in the recurrence, all on one register tile.
 //
 // A state [K, V] is stored in panels of kPanel (two vectors of) columns, [V / kPanel][K][kPanel]: a panel fits the L1

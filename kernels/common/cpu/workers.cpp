@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "kernels/common/cpu/workers.h"
 
 #include <ATen/Parallel.h>

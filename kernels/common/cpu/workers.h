@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Threads, scratch memory and floating-point mode for the kernels.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The library's only entry point: it returns the table of kernels.
 #include "kernels/common/cuda/backend.h"
 

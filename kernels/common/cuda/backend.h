@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The CUDA kernels as a table of functions. They are a separate library, loaded at the first call with a CUDA tensor.
 // So the rest of kernels/ is the same with and without CUDA, and tests can run the kernels in an emulation.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Error check for CUDA API calls.
 #pragma once
 

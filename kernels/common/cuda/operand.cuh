@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tensor core products, as one policy class per operand format.
 //
 // A policy has: Element, the type in shared memory; Left and Right, fragments of a 16 x 16 left and a 16 x 8 right

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The CUDA features that the kernels use: threads, memory, and PTX instructions wrapped in functions.
 //
 // The kernels use PTX only through this header, so that another header of the same name (tests/support/cuda_emulation)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Loads and stores of four adjacent elements of a row, for memory-bound kernels.
 //
 // A load returns the raw bits, which are converted to float later. So all loads can be in flight before the first value

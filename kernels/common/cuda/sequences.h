@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The positions of sequences in a batch [B, T].
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A block sums 32 columns. Each warp sums a subset of the parts, then the first warp sums the results of all warps.
 #include "kernels/common/cuda/sum.h"
 

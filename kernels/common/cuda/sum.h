@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The last step of gradients that are summed over all rows: the sum of partial sums.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The wgmma instruction for accumulators of 16 to 128 columns: inline assembly has to list every register. Right
 // operands of 16 and 32 columns are K-major, those of 64 and 128 columns MN-major ("across").
 #pragma once

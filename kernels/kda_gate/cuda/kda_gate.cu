@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Each thread handles four channels, keeps their parameters in registers and loops over tokens.
 #include "kernels/kda_gate/cuda/kda_gate.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The gate of kernels/kda_gate/kda_gate.h on CUDA. Takes plain pointers to device memory, without ATen. Neither
 // synchronises nor allocates.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Two parallel passes over the chosen experts: hidden activations from gate and up, then down. The tasks of the first
 // pass split the hidden width of each expert. Those of the second split the width of the model and sum all experts of
 // their columns, so that neither pass needs a reduction between tasks.

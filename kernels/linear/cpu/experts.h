@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernel of experts() for few tokens, see kernels/linear/experts.h.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Dot products of a few float32 rows with the rows of a weight of any type. The weight is read once.
 //
 // Every dot product accumulates along K into one vector and then reduces its lanes in a fixed order, in every tile

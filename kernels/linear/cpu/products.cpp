@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A task multiplies a range of the weight's rows with all rows of x, in groups of kGroup rows.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/linear/cpu/products.cpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernel for the product of a few rows with a weight (decode), bound by the memory bandwidth of reading the weight.
 #pragma once
 

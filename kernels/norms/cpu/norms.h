@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernels of gated RMSNorm, forward and backward.
 #pragma once
 

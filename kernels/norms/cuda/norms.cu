@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One warp per row for rows up to 256 wide (as heads are), else one block per row: x is read once and kept in registers
 // between the sum and the scaling, so forward and backward run at memory bandwidth. Rows that do not fit the registers
 // of a block are split into panels, one per block, and each block reads the whole row for the sums.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels for norms over the last dimension: RMSNorm, with a gate or without, and the L2 norm. They take plain
 // pointers to device memory, without ATen, and neither synchronise nor allocate.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Backward pass through a chunk's decays: from the gradients of its decayed rows, columns and pairs to those of q, k,
 // a, b and the log-decay. The running products of chunk-inl.h are traversed in reverse, so here too no two cumulative
 // sums are subtracted: the gradient of g_t is the sum over exactly those (row, column) products whose decay includes

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A chunk of tokens of one head: its inputs, and the quantities that do not depend on the state.
 //
 // With e_t = exp(g_t), token j contributes to a later token i with the decay prod of e over (j, i]. These products are

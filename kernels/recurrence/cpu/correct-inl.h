@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The triangular part of a chunk: forward substitution for every token's correction, and the output.
 #if defined(KLAB_KERNELS_CPU_CORRECT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef KLAB_KERNELS_CPU_CORRECT_INL_H_

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernels of the recurrence family: fused, vectorised, threaded.
 //
 // Plain pointers and sizes, so that the files that are compiled once per instruction set do not include ATen.

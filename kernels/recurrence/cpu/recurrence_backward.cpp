@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The backward pass, segment by segment from the last to the first. It recomputes the states before a segment's chunks
 // from the state that the forward pass kept, then processes the chunks in reverse with the gradient of the state.
 #undef HWY_TARGET_INCLUDE

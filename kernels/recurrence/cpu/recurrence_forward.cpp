@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The forward pass, chunk by chunk (section 3.1 of arXiv 2510.26692, but without W and U: the triangular system is
 // solved directly for the corrections).
 #undef HWY_TARGET_INCLUDE

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The recurrence token by token, for a few tokens per sequence (decode), with two passes over the state per token. The
 // first computes the correction of the delta rule or DPLR; the second decays, writes and reads: o = S^T q with the new
 // S. Memory-bound: the first pass loads the state into the cache, where the second finds it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Producer warps: from a chunk's inputs to the operand tiles of its matrix products.
 //
 // Rows read the state: `solve` rows (k of the delta rule, a of DPLR) to correct the value that is written, `query` rows

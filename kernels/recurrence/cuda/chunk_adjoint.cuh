@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Backward pass through a chunk's decays: from the gradients of its rows, ends and pairs (chunk.cuh) to those of its
 // inputs.
 //

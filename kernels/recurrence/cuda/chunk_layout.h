@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The shared memory layout of the chunk kernels. Everything here is constexpr and tested on the host.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The shared memory layout of the gradient kernel. Offsets in bytes.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Shared by the kernels that process the chunks of a sequence in order (forward and reverse): the assignment of work to
 // blocks, and the pipeline from producer warps, which prepare chunks into stages in shared memory, to consumer warps,
 // which process the stages in order.

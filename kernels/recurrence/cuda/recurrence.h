@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of the recurrence family. They take plain pointers, without ATen.
 //
 // They neither synchronise nor allocate, so they can be captured in a CUDA graph.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The backward pass: recomputes the state before each chunk, then computes the gradient of the state after each chunk
 // in reverse order, then the gradients of the inputs.
 #include "kernels/recurrence/cuda/recurrence_backward.cuh"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The kernels of the backward pass by operand dtype; each is instantiated in its own file.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Launch configuration of the forward pass, and the combination of the parts of a long sequence.
 #include "kernels/recurrence/cuda/recurrence_forward.cuh"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The forward pass in one kernel. Groups of producer warps prepare chunks (chunk.cuh) into stages in shared memory; the
 // consumer warps process them in order, each with the state of 16 columns of V in its registers, as accumulator tiles.
 // Columns of V are independent of each other, so consumers share their inputs and nothing else.

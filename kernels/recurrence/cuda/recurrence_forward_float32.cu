@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "kernels/recurrence/cuda/recurrence_forward.cuh"
 
 namespace klab::kernels::cuda {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The last step of the backward pass: the gradients of the inputs, independently for every chunk, from the state before
 // the chunk and the gradient of the state after it (recurrence_forward.cuh, recurrence_reverse.cuh).
 //

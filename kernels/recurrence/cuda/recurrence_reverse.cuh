@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The backward pass over the state: from the last chunk to the first, the gradient of the state after each chunk. It
 // mirrors the forward kernel: the same stages, the same slices of V, the gradient held transposed in registers.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The recurrence token by token, for a few tokens per sequence (decode), with the state in registers. Memory-bound: the
 // states are read and written once, for any number of tokens.
 //

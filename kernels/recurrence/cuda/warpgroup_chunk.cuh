@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A chunk of the forward pass with wgmma (sm_90a): four consumer warps form a warpgroup with 64 columns of V. Registers
 // are used as in Forward::chunk(): a warp's state is its 16 rows of the warpgroup's left operand. wgmma reads rows,
 // ends and pairs from shared memory, as core matrices.

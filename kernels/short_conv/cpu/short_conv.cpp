@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One task is a sequence and a block of channels. It keeps a ring buffer (window) of the last W rows. Positions include
 // the state: 0 .. W - 2 are the rows of the initial state, W - 1 + t is token t. A position's slot in the window is the
 // position modulo W.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernels of the causal depthwise convolution, fused with its activation and vectorised over channels.
 #pragma once
 

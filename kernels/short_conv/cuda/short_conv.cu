@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Each thread handles four channels along a run of tokens, with a sliding window of inputs in registers. Every element
 // is read once, except the few tokens before a run and, in the backward pass, after it. Runs split the rows of the
 // batch independently of sequence boundaries: a thread looks these up and restarts its window at every sequence.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of the causal depthwise convolution of kernels/short_conv/short_conv.h, fused with its activation. They
 // take plain pointers to device memory, without ATen, and neither synchronise nor allocate.
 #pragma once

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes transformers' own Kimi Linear model use klab's operators on the CPU.
 
     from klab.integrations import transformers

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs one mixer, or one mixture of experts, on the tensors of a file, so that the Python tests can compare it with
 // public code:
 //     run_module IN.safetensors OUT.safetensors

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tokenizes the texts of a file, so that the Python tests can compare the tokenizer with the package tiktoken:
 //     run_tokenizer FOLDER TEXTS plain|special
 // FOLDER contains tiktoken.model; TEXTS is a sequence of texts, each as its length in decimal, a newline, its bytes.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/base/config.h"
 
 #include <gtest/gtest.h>
@@ -23,14 +24,14 @@ struct Train : Configurable {
   }
 };
 
-// The options depend on the name, as a task's do.
+// The options depend on the name, like those of a task.
 struct Task : Configurable {
   std::string name = "palindrome";
   int64_t length = 10, pairs = 4;
   std::string known_for = name;
   void visit(Fields& fields) override {
     fields.choice("name", name, {"palindrome", "mqar", "stack"}, "Which task.");
-    if (known_for != name) length = name == "mqar" ? 64 : 10;  // a new task begins with its own defaults
+    if (known_for != name) length = name == "mqar" ? 64 : 10;  // another task starts with its own defaults
     known_for = name;
     fields("length", length, {1, 1 << 20}, "Tokens in a sequence.");
     if (name == "mqar") fields("pairs", pairs, {1, 1 << 20}, "Key-value pairs.");
@@ -44,7 +45,7 @@ struct Job : Configurable {
   Task task;
   Train train;
   void visit(Fields& fields) override {
-    fields("label", label, "A name for people.");
+    fields("label", label, "A readable name.");
     fields("pattern", pattern, "Mixers, repeated over the layers.");
     fields.maps("also", also, "Variants.");
     fields.group("task", task);
@@ -72,7 +73,7 @@ std::string yaml_refusal(const std::string& yaml) {
   return message_of<UsageError>([&] { parse(yaml); });
 }
 
-// What comes back from the YAML text of a config.
+// Parses the YAML text of a config into a new one.
 Job reread(Job& run) {
   Job copy;
   assign(copy, parse(to_yaml(run)));
@@ -178,7 +179,7 @@ TEST(DynamicFields, MayStandBeforeTheName) {
   Job run;
   assign(run, {{"task.pairs", "8", "a"}, {"task.length", "128", "a"}, {"task.name", "mqar", "a"}});
   EXPECT_EQ(run.task.pairs, 8);
-  EXPECT_EQ(run.task.length, 128) << "lost when the name brought its own defaults";
+  EXPECT_EQ(run.task.length, 128) << "lost when the name reset the options";
 }
 
 TEST(DynamicFields, AKeyThatALaterNameTakesAwayIsRefusedNotDropped) {
@@ -326,7 +327,7 @@ TEST(Yaml, HostileListItemsSurviveExactly) {
   }
 }
 
-// Other readers of YAML take these words for truth values or nothing, so they stand in quotes.
+// Other YAML parsers read these words as booleans or null, so they must be quoted.
 TEST(Yaml, WordsThatYamlReadsOtherwiseAreQuoted) {
   for (const char* word : {"yes", "no", "on", "off", "null", "true", "False", "Y"}) {
     Job run;

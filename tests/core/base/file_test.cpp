@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/base/file.h"
 
 #include <fcntl.h>
@@ -50,7 +51,7 @@ size_t open_descriptors() {
 
 TEST(File, AFailedWriteLeavesNoDescriptorOpen) {
   const size_t before = open_descriptors();
-  // Writing to /dev/full fails; the temporary name beside the file is made to lead there.
+  // Writing to /dev/full fails; the temporary file is a link to it.
   const Folder folder;
   const std::string temporary = (folder / "a") + ".tmp." + std::to_string(::getpid());
   std::filesystem::create_symlink("/dev/full", temporary);
@@ -86,7 +87,7 @@ TEST(File, ReadingAnEndlessChainOfLinksIsAFailure) {
 }
 
 TEST(File, AReadErrorIsNoEmptyFile) {
-  // The first page of a process is never mapped: reading it is an error, whoever asks.
+  // The first page of a process is never mapped, so reading it always fails.
   EXPECT_CONTAINS(failure_of([] { read_file("/proc/self/mem"); }), "/proc/self/mem");
 }
 
@@ -102,7 +103,7 @@ TEST(MakeWritableFolder, AFileInTheWayIsAFailure) {
   write_file(folder / "file", "x");
   EXPECT_CONTAINS(failure_of([&] { make_writable_folder(folder / "file"); }), folder / "file");
   EXPECT_CONTAINS(failure_of([&] { make_writable_folder(folder / "file/a"); }), folder / "file/a");
-  // An executable file passes a check of the permission bits.
+  // An executable file would pass a check of the permission bits.
   ::chmod((folder / "file").c_str(), 0755);
   EXPECT_CONTAINS(failure_of([&] { make_writable_folder(folder / "file"); }), folder / "file");
 }

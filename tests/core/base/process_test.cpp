@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/base/process.h"
 
 #include <gtest/gtest.h>
@@ -19,10 +20,10 @@ using Lines = std::vector<std::string>;
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kPatience{30};
 
-// A command of the shell, which is a program like any other here.
+// Runs a shell command.
 Lines shell(const std::string& command) { return {"sh", "-c", command}; }
 
-// Everything that a program writes until it ends; a failure of the test when it does not end.
+// All output of a program until it ends; fails the test if it does not end.
 Lines lines_until_end(Process& process) {
   Lines all;
   const Clock::time_point begin = Clock::now();
@@ -48,7 +49,7 @@ TEST(Process, OutputOfBothStreamsComesInLines) {
   Process process(shell("echo out; echo err >&2; echo; printf 'no newline'"));
   EXPECT_EQ(lines_until_end(process), (Lines{"out", "err", "", "no newline"}));
   EXPECT_EQ(process.outcome(), 0);
-  EXPECT_EQ(process.lines(), Lines{}) << "nothing comes twice";
+  EXPECT_EQ(process.lines(), Lines{}) << "no line is returned twice";
 }
 
 TEST(Process, TheOutcomeIsTheExitCodeOrMinusTheSignal) {
@@ -64,7 +65,7 @@ TEST(Process, IsReachedBySignals) {
   process.signal(SIGTERM);
   lines_until_end(process);
   EXPECT_EQ(process.outcome(), -SIGTERM);
-  process.signal(SIGTERM);  // to nobody: the number may belong to another process by now
+  process.signal(SIGTERM);  // must not be sent: the id may already belong to another process
   EXPECT_EQ(process.outcome(), -SIGTERM);
 }
 
@@ -116,7 +117,7 @@ TEST(Process, WordsReachTheProgramAsTheyAre) {
 }
 
 TEST(Process, ManyMegabytesComeThroughThePipe) {
-  constexpr size_t kBytes = 3'000'000;  // far more than a pipe holds
+  constexpr size_t kBytes = 3'000'000;  // far more than the capacity of a pipe
   const std::string all = output_of(shell("head -c 3000000 /dev/zero | tr '\\0' x"));
   EXPECT_EQ(all.size(), kBytes);
   EXPECT_EQ(all.find_first_not_of('x'), std::string::npos);
@@ -151,7 +152,7 @@ TEST(Process, KnowsWhichProgramsThereAre) {
   const std::string before = std::getenv("PATH");
   ::setenv("PATH", folder.path().c_str(), 1);
   EXPECT_FALSE(has_program("sh"));
-  EXPECT_FALSE(has_program("plain")) << "a file that may not be executed";
+  EXPECT_FALSE(has_program("plain")) << "a file without execute permission";
   std::filesystem::permissions(folder / "plain", std::filesystem::perms::owner_all);
   EXPECT_TRUE(has_program("plain"));
   ::unsetenv("PATH");

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/base/progress.h"
 
 #include <gtest/gtest.h>
@@ -9,7 +10,7 @@
 namespace klab {
 namespace {
 
-// Under capture standard error is a file, so these see the plain mode.
+// Captured standard error is a file, so these tests see the plain mode.
 std::string printed(const std::function<void()>& action) {
   testing::internal::CaptureStderr();
   action();

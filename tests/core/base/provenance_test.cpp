@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/base/provenance.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +14,7 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-// The words that bash makes of a line.
+// The words that bash parses from a line.
 Words read_by_bash(const std::string& line) {
   const Folder folder;
   std::ofstream(folder / "script") << "printf '%s\\0' " << line << "\n";

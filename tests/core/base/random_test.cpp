@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/base/random.h"
 
 #include <gtest/gtest.h>
@@ -10,8 +11,8 @@
 namespace klab {
 namespace {
 
-// Runs must be repeatable by later versions on other machines: these values, computed apart from this code
-// with arbitrary-precision integers, never change.
+// Runs must be reproducible by later versions on other machines: these values, computed independently with
+// arbitrary-precision integers, never change.
 TEST(Random, GoldenValues) {
   Random random({1, 2, 3});
   EXPECT_EQ(random.next(), 0x60a6874564614787u);
@@ -64,14 +65,14 @@ TEST(Random, BelowIsUniformOnSmallRanges) {
       ASSERT_LT(value, n);
       ++counts[value];
     }
-    // Mean n - 1, deviation sqrt(2 (n - 1)); six of them are never met by chance.
+    // Mean n - 1, standard deviation sqrt(2 (n - 1)); the bound is six of them.
     const double freedom = static_cast<double>(n - 1);
     EXPECT_LT(chi_square(counts), freedom + 6 * std::sqrt(2 * freedom)) << "n = " << n;
   }
 }
 
 TEST(Random, BelowIsUniformWhereTheRangeDoesNotDivideTheWord) {
-  // With n = 3/4 of 2^64, a plain multiply or remainder hits one third of the range twice as often.
+  // With n = 3/4 of 2^64, a plain multiply or remainder returns one third of the range twice as often.
   const uint64_t n = uint64_t{3} << 62;
   Random random({12});
   std::vector<int64_t> residues(3), thirds(3);

@@ -1,4 +1,5 @@
-// What several tests of this room need: a folder of one's own, and what an error says.
+// SPDX-License-Identifier: Apache-2.0
+// Shared by tests: temporary folders and error messages.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,12 +13,12 @@
 
 namespace klab {
 
-/// A new empty folder that is gone at the end of the test.
+/// A new empty folder that is removed at the end of the test.
 class Folder {
  public:
   Folder() {
     std::string name = (std::filesystem::temp_directory_path() / "klab-test-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw Error("cannot make a folder for the test");
+    if (::mkdtemp(name.data()) == nullptr) throw Error("cannot create a folder for the test");
     path_ = name;
   }
   ~Folder() { std::filesystem::remove_all(path_); }
@@ -32,7 +33,7 @@ class Folder {
   std::filesystem::path path_;
 };
 
-/// The message of the Problem that `action` throws; a failure of the test, and "", when it throws none.
+/// The message of the Problem that `action` throws; fails the test and returns "" if it throws none.
 template <class Problem>
 std::string message_of(const std::function<void()>& action) {
   try {
@@ -44,14 +45,13 @@ std::string message_of(const std::function<void()>& action) {
   return "";
 }
 
-/// Like message_of, for a failure that is no misuse: UsageError, which exits with another code, does not
-/// pass.
+/// Like message_of<Error>, but a UsageError, which has another exit code, fails the test.
 inline std::string failure_of(const std::function<void()>& action) {
   return message_of<Error>([&] {
     try {
       action();
     } catch (const UsageError& error) {
-      ADD_FAILURE() << "thrown as misuse: " << error.what();
+      ADD_FAILURE() << "thrown as UsageError: " << error.what();
       throw;
     }
   });

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Half-lives against decays that are known.
 #include "core/inspect/decay.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Implicit attention against closed formulas, states against the kernel's own all_states, ranks of known matrices.
 #include "core/inspect/recurrence_view.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/io/checkpoint.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tensors where they lie in their file, and files written piece by piece.
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>

@@ -1,4 +1,5 @@
-// Checkpoints in the public layout: written, read, damaged.
+// SPDX-License-Identifier: Apache-2.0
+// Writing, reading and damaging checkpoints in the public layout.
 #include "core/public/checkpoint.h"
 
 #include <gtest/gtest.h>
@@ -46,8 +47,8 @@ Tensor logits_of(Decoder model) {
   return model->forward(torch::arange(12).view({1, 12})).to(torch::kFloat);
 }
 
-// Of the middle token, relative to the RMS of all: where rounding changes a token's experts, that token's logits are
-// simply others.
+// The median error over tokens, relative to the RMS of all logits: if rounding changes a token's experts, its logits
+// are unrelated.
 double error_of(const Tensor& logits, const Tensor& exact) {
   const Tensor per_token = (logits - exact).square().mean(-1).sqrt();
   return (per_token.median() / exact.square().mean().sqrt()).item<double>();
@@ -118,7 +119,7 @@ TEST(KimiCheckpoint, EightBitsErrLittleAndSaySo) {
   EXPECT_LT(error_of(logits_of(loaded.model), logits_of(model)), 0.05);
 }
 
-// Other spellings of the same checkpoint.
+// Equivalent shapes of the same tensors.
 TEST(KimiCheckpoint, OtherShapesOfTheSameNumbersAreTaken) {
   const Folder folder;
   const Decoder model = drawn(small_config());
@@ -147,7 +148,7 @@ TEST(KimiCheckpoint, NamesTheTensorThatIsWrong) {
     EXPECT_CONTAINS(message, words);
   };
   refused("has no tensor '" + norm, [&](auto& tensors) { tensors.erase(norm); });
-  refused("'extra' has no place", [&](auto& tensors) { tensors["extra"] = torch::ones({1}); });
+  refused("'extra' does not belong", [&](auto& tensors) { tensors["extra"] = torch::ones({1}); });
   refused("'" + norm + "' has shape [25]", [&](auto& tensors) { tensors[norm] = torch::ones({25}); });
   refused("'" + norm + "' has dtype", [&](auto& tensors) { tensors[norm] = torch::ones({24}, torch::kInt); });
   save(folder.path(), model);
@@ -207,7 +208,7 @@ TEST(Generation, ABatchAnswersAsItsPromptsAlone) {
   for (size_t i = 0; i < prompts.size(); ++i) {
     EXPECT_EQ(together.tokens[i], generate(handle, {prompts[i]}, options).tokens[0]) << i;
   }
-  // An answer ends with a stop token, and the others go on.
+  // One answer ends with a stop token, the others continue.
   options.stop = {together.tokens[1][2]};
   const Generated stopped = generate(handle, prompts, options);
   for (size_t i = 0; i < prompts.size(); ++i) {
@@ -217,7 +218,7 @@ TEST(Generation, ABatchAnswersAsItsPromptsAlone) {
   }
 }
 
-// A conversation reads its own new tokens only, and goes on as if it had read all at once.
+// Continuing from a state with only the new tokens equals a prefill of all tokens.
 TEST(Generation, GoesOnFromAState) {
   Decoder model = drawn(small_config());
   GenerationOptions options;

@@ -1,4 +1,5 @@
-// Public configs, both ways.
+// SPDX-License-Identifier: Apache-2.0
+// Reading and writing public configs.
 #include "core/public/kimi_config.h"
 
 #include <gtest/gtest.h>
@@ -16,7 +17,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// A small config in the published names; `change` may spoil it.
+// A small config in the published names; `change` may damage it.
 std::string config_text(const std::function<void(Json&)>& change = [](Json&) {}) {
   Json json = {{"model_type", "kimi_linear"},
                {"hidden_size", 48},
@@ -151,7 +152,7 @@ TEST(PublicConfig, RefusesByName) {
   expect("moe_layer_freq", [](Json& json) { json["moe_layer_freq"] = 2; });
   expect("layer 3 is listed twice", [](Json& json) { json["linear_attn_config"]["kda_layers"] = {1, 2, 3, 4}; });
   expect("layer 4 is in neither", [](Json& json) { json["linear_attn_config"]["kda_layers"] = {1, 2}; });
-  expect("0 is no layer", [](Json& json) { json["linear_attn_config"]["kda_layers"] = {0, 1, 2, 4}; });
+  expect("0 is not a layer", [](Json& json) { json["linear_attn_config"]["kda_layers"] = {0, 1, 2, 4}; });
   expect("lower_bound", [](Json& json) { json["linear_attn_config"]["lower_bound"] = -5; });
   expect("layer_types", [](Json& json) { json["layer_types"] = std::vector<std::string>(5, "full_attention"); });
   expect("mlp_layer_types", [](Json& json) { json["mlp_layer_types"] = std::vector<std::string>(5, "sparse"); });

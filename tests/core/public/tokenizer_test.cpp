@@ -1,5 +1,5 @@
-// What the tokenizer does with its files and with text that is none; tests/conformance compares its ids with
-// tiktoken's.
+// SPDX-License-Identifier: Apache-2.0
+// The tokenizer's files, and invalid UTF-8; tests/conformance compares token ids with tiktoken's.
 #include "core/public/tokenizer.h"
 
 #include <gtest/gtest.h>
@@ -32,7 +32,7 @@ class TokenizerTest : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
-  // All bytes, then these pairs.
+  // All single bytes, then these merges.
   std::string model(const std::vector<std::string>& merged) const {
     std::string text;
     for (int byte = 0; byte < 256; ++byte)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/train/adamw.h"
 
 #include <gtest/gtest.h>
@@ -14,7 +15,7 @@ struct Pair : torch::nn::Module {
   torch::Tensor matrix, vector;
 };
 
-// The update as Loshchilov and Hutter write it, in float64.
+// The update of Loshchilov and Hutter in float64.
 void reference_step(torch::Tensor& x, torch::Tensor& m, torch::Tensor& v, const torch::Tensor& g, int step, double lr,
                     double decay, const AdamWOptions& o) {
   x = x * (1 - lr * decay);
@@ -26,7 +27,7 @@ void reference_step(torch::Tensor& x, torch::Tensor& m, torch::Tensor& v, const 
 
 TEST(AdamW, FollowsThePaperAndDecaysMatricesOnly) {
   Pair module;
-  const AdamWOptions options{.weight_decay = 0.5};  // large, so that a wrong group shows
+  const AdamWOptions options{.weight_decay = 0.5};  // large, so that a wrong group is detected
   AdamW adamw(module, options);
   torch::Tensor matrix = module.matrix.detach().to(torch::kDouble), vector = module.vector.detach().to(torch::kDouble);
   torch::Tensor mm = torch::zeros_like(matrix), mv = mm.clone(), vm = torch::zeros_like(vector), vv = vm.clone();

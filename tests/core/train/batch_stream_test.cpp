@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/train/batch_stream.h"
 
 #include <gtest/gtest.h>
@@ -26,7 +27,7 @@ TEST(BatchStream, WorksAheadButNotWithoutBound) {
       0, /*ahead=*/3);
   for (int wait = 0; wait < 500 && made < 4; ++wait) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  EXPECT_EQ(made, 4);  // three ready, one in hand
+  EXPECT_EQ(made, 4);  // three ready, one in progress
 }
 
 TEST(BatchStream, MeasuresWaiting) {

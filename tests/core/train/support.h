@@ -1,4 +1,5 @@
-// A model that trains in milliseconds, and a task for it: the token before.
+// SPDX-License-Identifier: Apache-2.0
+// A model that trains in milliseconds, and a task for it: predict the preceding token.
 #pragma once
 
 #include <torch/types.h>
@@ -10,11 +11,11 @@ namespace klab {
 
 constexpr int64_t kTinyVocabulary = 6;
 
-/// One layer, whose mixer is a matrix of the token before. Its parameters are zeros; Trainer draws them.
+/// One layer, whose mixer is a linear map of the preceding token. Parameters are zero until Trainer initialises them.
 Decoder tiny_model(int64_t width = 8);
 
-/// Batches of random tokens, a pure function of seed and index. The target of every token but the first is the one
-/// before it plus `shift`, modulo the vocabulary.
+/// Batches of random tokens, a pure function of seed and index. The target of every token except the first is
+/// the preceding token plus `shift`, modulo the vocabulary.
 BatchSource previous_token_task(uint64_t seed, int64_t shift = 0, int64_t batch = 8, int64_t length = 6);
 
 }  // namespace klab

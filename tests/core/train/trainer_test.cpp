@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/train/trainer.h"
 
 #include <gtest/gtest.h>
@@ -15,7 +16,7 @@ namespace {
 
 using torch::Tensor;
 
-// A run of the tiny model; the members may be changed before `trainer` makes it.
+// A run of the tiny model; members may be changed before trainer() builds it.
 struct TinyRun {
   TinyRun() {
     config.steps = 20;
@@ -52,7 +53,7 @@ void expect_same_bits(const std::map<std::string, Tensor>& a, const std::map<std
   for (const auto& [name, tensor] : a) EXPECT_TRUE(torch::equal(tensor, b.at(name))) << name;
 }
 
-// The rows of metrics.csv in the columns that do not tell the time.
+// The rows of metrics.csv without the columns that depend on time.
 std::vector<std::string> timeless_rows(const RunFolder& folder) {
   const CsvTable table = read_csv(folder.metrics());
   std::vector<std::string> rows;
@@ -88,7 +89,7 @@ TEST(Trainer, LearnsTheTask) {
 TEST(Trainer, EvaluatesWhenItIsDueAndAtTheEnd) {
   TinyRun run;
   run.config.steps = 12;
-  run.config.eval_examples = 17;  // batches of 8: three of them
+  run.config.eval_examples = 17;  // three batches of 8
   run.config.warmup_ratio = 0;
   Trainer trainer = run.trainer("");
   std::vector<int64_t> evaluated, seen;
@@ -97,7 +98,7 @@ TEST(Trainer, EvaluatesWhenItIsDueAndAtTheEnd) {
     if (!evaluation) return Next::step;
     evaluated.push_back(status.step);
     EXPECT_EQ(status.test.sequences, 24);
-    EXPECT_EQ(status.train.sequences, status.step == 12 ? 16 : 40) << "since the evaluation before";
+    EXPECT_EQ(status.train.sequences, status.step == 12 ? 16 : 40) << "since the previous evaluation";
     return Next::step;
   };
   trainer.run(watch);
@@ -121,7 +122,7 @@ TEST(Trainer, StopsWhenTheTaskIsLearnt) {
   EXPECT_EQ(step_of(RunFolder{folder.path()}.last()), step);
   Trainer again = run.trainer(folder.path(), /*resume=*/true);
   const auto never = [](const TrainStatus&, bool) {
-    ADD_FAILURE() << "a run that is over takes no step";
+    ADD_FAILURE() << "a finished run takes no step";
     return Next::stop;
   };
   EXPECT_EQ(again.run(never), Outcome::success);
@@ -133,11 +134,13 @@ TEST(Trainer, ResumesToTheSameBits) {
   Trainer straight = run.trainer(straight_folder.path());
   EXPECT_EQ(straight.run(go_on), Outcome::steps_done);
 
-  // Between two evaluations, so that the sums since the last one have to be restored, too.
-  EXPECT_EQ(run.trainer(cut_folder.path()).run(stop_after(7)), Outcome::stopped);
+  // Between two evaluations, so that the sums since the last one must be restored too.
+  Trainer cut = run.trainer(cut_folder.path());
+  EXPECT_EQ(cut.run(stop_after(7)), Outcome::stopped);
   EXPECT_EQ(step_of(RunFolder{cut_folder.path()}.last()), 7);
   Trainer resumed = run.trainer(cut_folder.path(), /*resume=*/true);
   EXPECT_EQ(resumed.status().step, 7);
+  EXPECT_EQ(resumed.status().best.loss_sum, cut.status().best.loss_sum);
   int64_t steps = 0;
   EXPECT_EQ(resumed.run([&](const TrainStatus&, bool) { return ++steps, Next::step; }), Outcome::steps_done);
   EXPECT_EQ(steps, 13);
@@ -146,7 +149,7 @@ TEST(Trainer, ResumesToTheSameBits) {
   EXPECT_EQ(straight.status().best.loss_sum, resumed.status().best.loss_sum);
 }
 
-// Without a chance to write a checkpoint: the rows of steps that are taken again are written again, not twice.
+// Without a final checkpoint: rows of repeated steps are replaced, not duplicated.
 TEST(Trainer, ResumesFromTheLastCheckpointAfterASuddenEnd) {
   TinyRun run;
   run.config.checkpoint_every = 4;
@@ -165,7 +168,7 @@ TEST(Trainer, ResumesFromTheLastCheckpointAfterASuddenEnd) {
                  SuddenEnd);
   }
   EXPECT_EQ(read_csv(cut.metrics()).rows.back()[0], "10");
-  std::ofstream(cut.metrics(), std::ios::app) << "15,train,0.1";  // half a row
+  std::ofstream(cut.metrics(), std::ios::app) << "15,train,0.1";  // an incomplete row
   Trainer resumed = run.trainer(cut.path, /*resume=*/true);
   EXPECT_EQ(resumed.status().step, 8);
   resumed.run(go_on);
@@ -182,7 +185,7 @@ TEST(Trainer, StartsAnewUnlessItResumes) {
   EXPECT_EQ(anew.status().step, 0);
   EXPECT_EQ(read_csv(RunFolder{folder.path()}.metrics()).rows.size(), 0u);
   Trainer other = run.trainer("");
-  expect_same_bits(parameters_of(anew), parameters_of(other));  // parameters are drawn by the seed alone
+  expect_same_bits(parameters_of(anew), parameters_of(other));  // initial parameters depend only on the seed
 }
 
 TEST(Trainer, RefusesTheCheckpointOfAnotherModel) {
@@ -196,7 +199,7 @@ TEST(Trainer, RefusesTheCheckpointOfAnotherModel) {
                   "has another shape or dtype");
 }
 
-// In the first half of the steps the task is that of the held-out data, in the second another.
+// In the first half of the steps the task is that of the held-out data, then another one.
 TEST(Trainer, KeepsTheBestCheckpointBesideTheLast) {
   TinyRun run;
   run.config.steps = 120;
@@ -221,7 +224,7 @@ TEST(Trainer, KeepsTheBestCheckpointBesideTheLast) {
   EXPECT_EQ(step_of(files.last()), 120);
   EXPECT_EQ(trainer.status().best.loss_sum, evaluations[best].loss_sum);
 
-  // The parameters in the file are those of that step.
+  // The file has the parameters of that step.
   const Checkpoint kept = load_checkpoint(files.best());
   {
     const torch::NoGradGuard no_grad;
@@ -256,7 +259,7 @@ TEST(Trainer, AnInfiniteGradientDivergesBeforeItDoesHarm) {
 TEST(Trainer, DivergingLeavesTheLastCheckpointAsItWas) {
   TinyRun run;
   run.config.checkpoint_every = 1;
-  // Training never sees the token 5, so only the held-out loss shows what stands there.
+  // Training never sees token 5, so only the held-out loss depends on its embedding.
   run.train = [train = run.train](int64_t index) {
     Batch batch = train(index);
     batch.inputs.clamp_max_(4);

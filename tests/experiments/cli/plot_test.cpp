@@ -1,4 +1,5 @@
-// klab plot on real files: what lands in the picture, and what it says of files that cannot be drawn.
+// SPDX-License-Identifier: Apache-2.0
+// klab plot on files: the content of plots, and errors.
 #include "core/base/file.h"
 #include "core/base/text.h"
 #include "experiments/cli/support.h"
@@ -10,7 +11,7 @@ namespace fs = std::filesystem;
 
 class Plot : public ProgramTest {
  protected:
-  // Writes the CSV and draws it, with `more` flags; returns the SVG's text.
+  // Writes the CSV and plots it with the flags `more`; returns the text of the SVG.
   std::string draw(const std::string& csv, const std::vector<std::string>& more = {}) {
     write_file(path("a.csv"), csv);
     return draw_files({path("a.csv")}, more);
@@ -25,7 +26,7 @@ class Plot : public ProgramTest {
     return run.status == 0 ? read_file(path("a.svg")) : "";
   }
 
-  // The message must hold `words`, and no picture may appear.
+  // The message must contain `words`, and no plot may be written.
   void expect_refused(const std::string& csv, int status, const std::string& words,
                       const std::vector<std::string>& more = {}) {
     write_file(path("bad.csv"), csv);
@@ -40,7 +41,7 @@ class Plot : public ProgramTest {
 
 bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
-// Bands are the only shapes that let light through.
+// Bands are the only transparent shapes.
 bool has_band(const std::string& svg) { return holds(svg, "fill-opacity = '0.160000'"); }
 
 TEST_F(Plot, BadTables) {
@@ -104,7 +105,7 @@ TEST_F(Plot, RunsAreNamedByTheirFolders) {
   const std::string svg = draw_files({path("first"), path("second/metrics.csv")});
   EXPECT_TRUE(holds(svg, ">first<"));
   EXPECT_TRUE(holds(svg, ">second<"));
-  EXPECT_FALSE(has_band(svg));  // two runs are no repeats of one
+  EXPECT_FALSE(has_band(svg));  // two runs are not replicates of one
 }
 
 TEST_F(Plot, TextsAlongXAreBars) {
@@ -121,7 +122,7 @@ TEST_F(Plot, RunsThatEndedStayAtTheirLastValue) {
   EXPECT_FALSE(holds(all, "runs that ended"));
 }
 
-// The points of the report's figure 5, to whose fits it gives 2.3092 C^-0.0536 and 2.2879 C^-0.0527.
+// The points of the report's figure 5, whose fits in the report are 2.3092 C^-0.0536 and 2.2879 C^-0.0527.
 TEST_F(Plot, PowerLawsThroughTheReportsPoints) {
   const std::string csv =
       "model,compute,loss\nMLA,1.70,2.250\nMLA,3.50,2.152\nMLA,6.45,2.088\nMLA,9.39,2.051\nMLA,14.6,2.002\n"
@@ -143,12 +144,11 @@ TEST_F(Plot, PowerLawsNeedPoints) {
                  {"--x", "n", "--y", "loss", "--fit", "power", "--bars"});
 }
 
-// Names are text to gnuplot, never commands, markup or formats.
 TEST_F(Plot, NumbersAlongXMakeBarsWhenAsked) {
   const std::string csv = "length,mixer,acc_seq\n64,kda,1\n64,gdn,0.5\n32,kda,1\n32,gdn,1\n";
   const std::string bars = draw(csv, {"--x", "length", "--bars"}), lines = draw(csv, {"--x", "length"});
   EXPECT_NE(bars, lines);
-  EXPECT_LT(bars.find(">32<"), bars.find(">64<")) << "bars stand in the order of their numbers";
+  EXPECT_LT(bars.find(">32<"), bars.find(">64<")) << "bars are in numeric order";
 }
 
 TEST_F(Plot, WhereKeepsRows) {
@@ -163,11 +163,12 @@ TEST_F(Plot, HeatMaps) {
       "length,depth,model,acc\n32,0,x,0.25\n32,0,x,0.75\n64,0,x,1\n32,1,y,0\n64,1,y,0.125\n64,all,y,0.3\n";
   const std::string svg =
       draw(csv, {"--heat", "acc", "--x", "length", "--y", "depth", "--group-by", "model", "--where", "depth=0"});
-  EXPECT_TRUE(holds(svg, "0.5")) << "rows that share a place are averaged";
+  EXPECT_TRUE(holds(svg, "0.5")) << "rows with equal x and y are averaged";
   EXPECT_TRUE(holds(draw(csv, {"--heat", "acc", "--x", "length", "--y", "depth", "--group-by", "model"}), "0.12"));
   expect_refused(csv, 2, "heat = acc: say --x and --y too", {"--heat", "acc"});
 }
 
+// Names are text for gnuplot, never commands, markup or formats.
 TEST_F(Plot, HostileNames) {
   const std::string touch = "touch " + path("pwned");
   for (const std::string& title : std::vector<std::string>{
@@ -177,7 +178,7 @@ TEST_F(Plot, HostileNames) {
     EXPECT_TRUE(holds(svg, "<text>" + title + "</text>")) << title;
   }
   const std::string command = "`" + touch + "`";
-  for (const char* x : {"step", "note"}) {  // as curves in the legend, as tics under bars
+  for (const char* x : {"step", "note"}) {  // names in the legend, and as tic labels of bars
     const std::string svg = draw("step,note,loss\n1,\"" + command + "\",1\n1,@a_{b} 50%\\n,2\n2,'',3\n", {"--x", x});
     for (const std::string& name : {command, std::string("@a_{b} 50%\\n"), std::string("''")}) {
       EXPECT_TRUE(holds(svg, "<text>" + name + "</text>")) << name;

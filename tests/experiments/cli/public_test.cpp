@@ -1,4 +1,5 @@
-// Checkpoints in the public layout, from training to an answer, as a user does it.
+// SPDX-License-Identifier: Apache-2.0
+// Checkpoints in the public layout, from training to an answer.
 #include <nlohmann/json.hpp>
 
 #include "core/base/file.h"
@@ -59,18 +60,18 @@ TEST_F(PublicModel, WrongUseIsRefused) {
   };
   refused({"generate", "--model", model, "--prompt", "hello"}, 2, "no tiktoken.model");
   refused({"generate", "--model", model}, 2, "either --prompt or --tokens");
-  refused({"generate", "--model", model, "--tokens", "1,x"}, 2, "'x' is no token id");
+  refused({"generate", "--model", model, "--tokens", "1,x"}, 2, "'x' is not a token id");
   refused({"generate", "--model", model, "--tokens", "100000"}, 2, "not in the vocabulary");
   refused({"generate", "--model", model, "--tokens", "1", "--top-p", "0"}, 2, "--top-p");
   refused({"generate", "--model", path("nowhere"), "--tokens", "1"}, 2, "nowhere");
-  refused({"logits", "--model", model, "--tokens", "1,2;3", "--out", path("o")}, 2, "equally long");
+  refused({"logits", "--model", model, "--tokens", "1,2;3", "--out", path("o")}, 2, "equal lengths");
   refused({"logits", "--model", model, "--tokens", "1,2"}, 2, "--out");
   refused({"generate", "--model", model, "--tokens", "1", "--mmap", "--dtype", "int8"}, 2, "--mmap");
   refused({"generate", "--model", model, "--tokens", "1", "--weights", "map"}, 2, "--weights is now --mmap");
   refused({"generate", "--model", model, "--tokens", "1", "--top_k", "5"}, 2,
           "unknown option '--top_k'; did you mean '--top-k'?");
   refused({"chat", "--model", model}, 2, "tiktoken.model");
-  refused({"export", path("run"), "--out", model}, 2, "already holds a model");
+  refused({"export", path("run"), "--out", model}, 2, "already contains a model");
   refused({"train", "--model.config", path("nowhere.json")}, 2, "nowhere.json");
 }
 

@@ -1,4 +1,5 @@
-// klab reproduce and klab capacity at the smallest scale: that the machinery runs and its page says what was measured.
+// SPDX-License-Identifier: Apache-2.0
+// klab reproduce and klab capacity at the smallest scale: studies run and write their pages.
 #include "core/base/csv.h"
 #include "core/base/file.h"
 #include "experiments/cli/support.h"
@@ -36,14 +37,14 @@ TEST_F(ReproduceProgram, Figures1And7MakeTheirPagesCurvesAndNumbers) {
 TEST_F(ReproduceProgram, Figure4ComparesMixersOnFreshSeeds) {
   const std::string page = reproduce("fig4");
   EXPECT_TRUE(holds(page, "| palindrome | 16 (512) |")) << page;
-  EXPECT_TRUE(holds(page, "(100)")) << "the report's number stands beside";
+  EXPECT_TRUE(holds(page, "(100)")) << "the report's value is included";
   const CsvTable search = read_csv(path("out/fig4/search.csv")), results = read_csv(path("out/fig4/results.csv"));
   EXPECT_EQ(search.rows.size(), 2u * 3 * 2);
-  EXPECT_EQ(results.rows.size(), 2u * 3 * 2) << "two fresh seeds of each mixer on each task";
+  EXPECT_EQ(results.rows.size(), 2u * 3 * 2) << "two new seeds of each mixer on each task";
   for (const auto& row : results.rows) EXPECT_NE(row[results.column("train.seed")], "1") << "the search's seed";
   EXPECT_TRUE(fs::exists(path("out/fig4/palindrome.png")));
   EXPECT_TRUE(fs::exists(path("out/fig4/mqar.png")));
-  // What is there is not computed again.
+  // Existing results are not computed again.
   const auto before = fs::last_write_time(path("out/fig4/runs-smoke/seeds/plan.json"));
   EXPECT_EQ(reproduce("fig4"), page);
   EXPECT_EQ(fs::last_write_time(path("out/fig4/runs-smoke/seeds/plan.json")), before);
@@ -58,14 +59,14 @@ TEST_F(ReproduceProgram, OtherSeedsOnRequest) {
   }
   const Finished refused = klab({"reproduce", "fig2", "--seed", "10", "--out", path("other")});
   EXPECT_EQ(refused.status, 2);
-  EXPECT_TRUE(holds(refused.err, "--seed does not go with fig2")) << refused.err;
+  EXPECT_TRUE(holds(refused.err, "fig2 does not accept --seed")) << refused.err;
 }
 
 TEST_F(ReproduceProgram, WhenTheTimeIsUpThePageSaysSo) {
   const Finished run =
       klab({"reproduce", "fig4", "--scale", "small", "--budget", "0.002", "--out", path("out"), "--quiet"});
   if (run.status == 0) {
-    EXPECT_TRUE(holds(read_file(path("out/fig4/page.md")), "Not complete"));
+    EXPECT_TRUE(holds(read_file(path("out/fig4/page.md")), "**Incomplete**"));
   } else {
     EXPECT_TRUE(holds(run.err, "larger --budget")) << run.err;
   }
@@ -113,9 +114,9 @@ TEST_F(ReproduceProgram, OptionsThatDoNotGoWithAFigure) {
     EXPECT_EQ(run.status, 2);
     EXPECT_TRUE(holds(run.err, words)) << run.err;
   };
-  refused({"reproduce", "fig2", "--redraw"}, "--redraw does not go with fig2: ");
-  refused({"reproduce", "fig1", "--device", "cuda"}, "--device does not go with fig1: ");
-  refused({"reproduce", "fig4", "--threads", "2"}, "--threads does not go with fig4: ");
+  refused({"reproduce", "fig2", "--redraw"}, "fig2 does not accept --redraw: ");
+  refused({"reproduce", "fig1", "--device", "cuda"}, "fig1 does not accept --device: ");
+  refused({"reproduce", "fig4", "--threads", "2"}, "fig4 does not accept --threads: ");
   refused({"reproduce", "fig1", "--redraw"}, "none/fig1/measured.csv");
   refused({"capacity", "gdn", "--rates", "1e-2"}, "--rates is now --lrs");
   EXPECT_FALSE(fs::exists(path("none")));

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/cli/support.h"
 
 #include <fcntl.h>
@@ -45,7 +46,7 @@ Finished klab(const std::vector<std::string>& arguments, int signal, double seco
 
 ProgramTest::ProgramTest() {
   std::string name = (fs::temp_directory_path() / "klab-program-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) throw Error("cannot make a folder for the test");
+  if (::mkdtemp(name.data()) == nullptr) throw Error("cannot create a folder for the test");
   folder_ = name;
 }
 

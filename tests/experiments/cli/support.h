@@ -1,4 +1,5 @@
-// Runs the klab program as a user does.
+// SPDX-License-Identifier: Apache-2.0
+// Runs the klab program.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -17,7 +18,7 @@ struct Finished {
 /// Runs `klab arguments...` to its end, or sends it `signal` after `seconds`.
 Finished klab(const std::vector<std::string>& arguments, int signal = 0, double seconds = 0);
 
-/// A test with an empty folder of its own.
+/// A test with its own empty folder.
 class ProgramTest : public testing::Test {
  protected:
   ProgramTest();
@@ -27,10 +28,10 @@ class ProgramTest : public testing::Test {
   std::filesystem::path folder_;
 };
 
-/// Flags of a run that takes about a second; `more` are pairs of flag and value that come on top or instead.
+/// Flags of a run that takes about a second; `more` are further pairs of flag and value, which may override them.
 std::vector<std::string> tiny_run(const std::string& out, const std::vector<std::string>& more = {});
 
-/// The rows of a metrics.csv without the columns that tell the time.
+/// The rows of a metrics.csv without the columns that depend on time.
 std::vector<std::string> timeless_rows(const std::string& path);
 
 }  // namespace klab

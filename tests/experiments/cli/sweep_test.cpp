@@ -1,4 +1,5 @@
-// klab sweep: from the file to results, through kills and failures.
+// SPDX-License-Identifier: Apache-2.0
+// klab sweep: from the file to results, with kills and failures.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -49,7 +50,7 @@ TEST_F(SweepTest, EveryCombinationOnceInTheFilesOrder) {
       file("grid:\n  model.pattern: [kda, gdn, [kda]]\n  train.lr: [1e-3, 0.001]\nseeds: [1, 2]\n");
   const Finished done = klab({"sweep", sweep, "--out", path("out"), "--threads", "1"});
   ASSERT_EQ(done.status, 0) << done.err;
-  EXPECT_NE(done.err.find("4 runs (12 asked for"), std::string::npos) << done.err;
+  EXPECT_NE(done.err.find("4 runs (12 in the file"), std::string::npos) << done.err;
   EXPECT_EQ(
       results(path("out"), {"model.pattern", "train.seed", "state"}),
       (std::vector<std::string>{"[kda] 1 finished ", "[kda] 2 finished ", "[gdn] 1 finished ", "[gdn] 2 finished "}));
@@ -112,7 +113,7 @@ TEST_F(SweepTest, KilledTimeAndAgainItEndsWithTheSameBits) {
   ASSERT_EQ(last.status, 0) << last.err;
   EXPECT_EQ(scores(path("killed")), scores(path("whole")));
   const auto states = results(path("whole"), {"state"});
-  EXPECT_GT(std::count(states.begin(), states.end(), "stopped "), 0) << "halving stopped nobody";
+  EXPECT_GT(std::count(states.begin(), states.end(), "stopped "), 0) << "halving stopped no run";
 }
 
 TEST_F(SweepTest, AFailedRunIsListedAndStopsNoOther) {
@@ -126,7 +127,7 @@ TEST_F(SweepTest, AFailedRunIsListedAndStopsNoOther) {
 }
 
 TEST_F(SweepTest, ADeadWorkerCostsItsRunAlone) {
-  // A worker is killed while it works, which is what a system without memory does.
+  // A worker is killed during a run, as by an out-of-memory killer.
   const std::string sweep = file("seeds: [1, 2, 3]\n", 1500), out = path("out");
   const std::string command = fmt::format(
       "{} sweep {} --out {} --threads 1 --workers 1 2> {} & sweep=$!; for i in $(seq 100); do sleep 0.1; "
@@ -139,7 +140,7 @@ TEST_F(SweepTest, ADeadWorkerCostsItsRunAlone) {
   EXPECT_EQ(std::count(states.begin(), states.end(), "failed "), 1);
   EXPECT_EQ(std::count(states.begin(), states.end(), "finished "), 2);
   EXPECT_NE(read_file(path("err")).find("signal 9"), std::string::npos) << read_file(path("err"));
-  ASSERT_EQ(klab({"sweep", sweep, "--out", out, "--threads", "1"}).status, 0) << "it is tried again";
+  ASSERT_EQ(klab({"sweep", sweep, "--out", out, "--threads", "1"}).status, 0) << "the run is repeated";
 }
 
 TEST_F(SweepTest, VariantsAreTrainedAndTested) {
@@ -167,9 +168,9 @@ TEST_F(SweepTest, MistakesInTheFileAreNamedWithTheirLine) {
   expect("grid:\n  train.lrr: [1]\n", "sweep.yaml, line 6: unknown key 'train.lrr'");
   expect("grid:\n  train.lr: 1\n", "'train.lr' must be a list");
   expect("grid:\n  train.lr: [-1]\n", "train.lr = -1 must be above 0");
-  expect("halving: {steps: [15]}\n", "no multiple of train.eval_every = 10");
+  expect("halving: {steps: [15]}\n", "not a multiple of train.eval_every = 10");
   expect("halving: {steps: [10], within: [train.seeed]}\n", "did you mean 'train.seed'?");
-  expect("random:\n  runs: 2\n  train.lr: {uniform: [2, 1]}\n", "two numbers of which the first is smaller");
+  expect("random:\n  runs: 2\n  train.lr: {uniform: [2, 1]}\n", "two numbers with low < high");
   expect("conditions:\n  - when: {model.pattern: gdn}\n    skip: true\n", "skip every run");
 }
 
@@ -178,7 +179,7 @@ TEST_F(SweepTest, AnotherNumberOfThreadsIsRefused) {
   ASSERT_EQ(klab({"sweep", sweep, "--out", path("out"), "--threads", "1"}).status, 0);
   const Finished done = klab({"sweep", sweep, "--out", path("out"), "--threads", "2"});
   EXPECT_EQ(done.status, 2);
-  EXPECT_NE(done.err.find("Give --threads 1"), std::string::npos) << done.err;
+  EXPECT_NE(done.err.find("Use --threads 1"), std::string::npos) << done.err;
 }
 
 // --- compare ---
@@ -212,7 +213,7 @@ TEST_F(SweepTest, CompareShowsMeansIntervalsAndCosts) {
   EXPECT_NE(klab({"compare", path("out"), "--format", "markdown"}).out.find("|---|"), std::string::npos);
   const Finished wrong = klab({"compare", path("out"), "--metrics", "acc"});
   EXPECT_EQ(wrong.status, 2);
-  EXPECT_NE(wrong.err.find("'acc' is no metric"), std::string::npos) << wrong.err;
+  EXPECT_NE(wrong.err.find("'acc' is not a metric"), std::string::npos) << wrong.err;
 }
 
 }  // namespace

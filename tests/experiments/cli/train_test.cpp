@@ -1,4 +1,5 @@
-// klab train and klab resume, from outside.
+// SPDX-License-Identifier: Apache-2.0
+// klab train and klab resume as programs.
 #include <signal.h>
 
 #include <random>
@@ -61,14 +62,14 @@ TEST_F(TrainProgram, ResumesAfterSigkillToTheSameBits) {
     return tiny_run(out, {"--train.steps", "200", "--train.stop_at", "2"});
   };
   ASSERT_EQ(klab(flags(path("whole"))).status, 0);
-  // Killed again and again at random moments, until it gets to its end.
+  // Killed repeatedly at random times until it finishes.
   std::mt19937 random(testing::UnitTest::GetInstance()->random_seed());
   std::uniform_real_distribution<double> moment(0.3, 1.5);
   Finished run = klab(flags(path("killed")), SIGKILL, moment(random));
   int kills = 0;
   for (; run.status != 0 && kills < 50; ++kills) {
     ASSERT_EQ(run.status, 128 + SIGKILL) << run.err;
-    if (!fs::exists(path("killed/config.yaml"))) {  // killed before the run began
+    if (!fs::exists(path("killed/config.yaml"))) {  // killed before the run started
       run = klab(flags(path("killed")));
       continue;
     }
@@ -80,7 +81,7 @@ TEST_F(TrainProgram, ResumesAfterSigkillToTheSameBits) {
   EXPECT_EQ(timeless_rows(path("whole/metrics.csv")), timeless_rows(path("killed/metrics.csv")));
 }
 
-// Experts without tokens, correction biases that no gradient moves, heads of two kinds: all of it is in the checkpoint.
+// Experts without tokens, correction biases without gradients, head-wise hybrids: all are in the checkpoint.
 TEST_F(TrainProgram, ResumesAHybridWithExpertsToTheSameBits) {
   const auto flags = [](const std::string& out) {
     return tiny_run(out, {"--model.pattern", "kda:1+attention:1,mla", "--model.heads", "2", "--model.layers", "3",

@@ -1,4 +1,5 @@
-// Bad input of every kind: the message names what was wrong and what would be right, the status is 2 (or 1).
+// SPDX-License-Identifier: Apache-2.0
+// Bad input of every kind: the message names the error and the allowed values, the exit status is 2 (or 1).
 #include "core/base/file.h"
 #include "core/base/text.h"
 #include "experiments/cli/support.h"
@@ -30,11 +31,11 @@ TEST_F(Usage, BadFlags) {
            {{"tran", "--task.name", "mqar"}, 2, "unknown command 'tran'; did you mean 'train'?"},
            {{"generate", "--modle", "x"}, 2, "unknown option '--modle'; did you mean '--model'?"},
            {{"tasks", "--cuont", "5"}, 2, "unknown option '--cuont'; did you mean '--count'?"},
-           {{"demo", "--device", "cpu"}, 2, "demo does not take --device"},
-           {{"demo", "--threads", "2"}, 2, "demo does not take --threads"},
-           {{"model", "--seed", "1"}, 2, "model does not take --seed"},
-           {{"--quiet", "plot", path("none.csv")}, 2, "plot does not take --quiet"},
-           {{"resume", path("none"), "--out", path("x")}, 2, "resume does not take --out"},
+           {{"demo", "--device", "cpu"}, 2, "demo does not accept --device"},
+           {{"demo", "--threads", "2"}, 2, "demo does not accept --threads"},
+           {{"model", "--seed", "1"}, 2, "model does not accept --seed"},
+           {{"--quiet", "plot", path("none.csv")}, 2, "plot does not accept --quiet"},
+           {{"resume", path("none"), "--out", path("x")}, 2, "resume does not accept --out"},
            {{"train", "--task.nam", "mqar"}, 2, "did you mean '--task.name'?"},
            {{"train", "--train.steps", "many"}, 2, "train.steps = many must be an integer"},
            {{"train", "--train.steps", "0"}, 2, "train.steps = 0 must be between 1 and"},
@@ -86,7 +87,7 @@ TEST_F(Usage, BadConfigFiles) {
 TEST_F(Usage, UnwritableFolders) {
   write_file(path("file"), "");
   expect_refused({tiny_run(path("file/run")), 1, "file/run"});
-  if (::geteuid() == 0) GTEST_SKIP() << "permission bits do not bind root";
+  if (::geteuid() == 0) GTEST_SKIP() << "permission bits do not apply to root";
   std::filesystem::create_directory(path("locked"));
   std::filesystem::permissions(path("locked"), std::filesystem::perms::owner_read);
   expect_refused({tiny_run(path("locked/run")), 1, "locked/run"});
@@ -131,7 +132,7 @@ TEST_F(Usage, TasksPrintTokensOverLabels) {
 TEST_F(Usage, CheckFindsTheOperatorsRight) {
   const Finished run = klab({"check", "--quick", "--quiet", "--operator", "norm", "--out", path("check.csv")});
   EXPECT_EQ(run.status, 0) << run.out;
-  EXPECT_NE(run.out.find(" 0 wrong"), std::string::npos);
+  EXPECT_NE(run.out.find(" 0 failed"), std::string::npos);
   EXPECT_NE(read_file(path("check.csv")).find("verdict"), std::string::npos);
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/command/command_options.h"
 
 #include <gtest/gtest.h>
@@ -12,9 +13,9 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-// A command line of one command; false when CLI11 refuses it.
+// Parses the command line of one command; false if CLI11 rejects it.
 bool takes(CLI::App& app, Words words) {
-  std::reverse(words.begin(), words.end());  // as CLI11 wants them
+  std::reverse(words.begin(), words.end());  // CLI11 expects reverse order
   try {
     app.parse(words);
     return true;
@@ -23,7 +24,7 @@ bool takes(CLI::App& app, Words words) {
   }
 }
 
-// Whether an option of that type, to which `say` adds, takes a value.
+// Whether an option of that type, modified by `say`, accepts a value.
 template <class T>
 bool takes_value(const std::function<void(CommandOption&)>& say, const std::string& value) {
   CLI::App app;
@@ -48,7 +49,7 @@ TEST(CommandOptions, ValuesGoToTheirVariables) {
   options.add_flag("--on", on, "");
   options.add_flag("--off", off, "");
   ASSERT_TRUE(takes(app, {"--rate", "1e-3", "-n", "9000000000", "a b.csv", "--on"}));
-  EXPECT_EQ(text, "before") << "what is not given stays";
+  EXPECT_EQ(text, "before") << "unset values are unchanged";
   EXPECT_EQ(file, "a b.csv");
   EXPECT_EQ(count, 9000000000);
   EXPECT_EQ(rate, 1e-3);

@@ -1,4 +1,5 @@
-// What the commands on public checkpoints decide without a model.
+// SPDX-License-Identifier: Apache-2.0
+// Functions of the commands on public checkpoints that need no model.
 #include "experiments/command/public_model.h"
 
 #include <gtest/gtest.h>
@@ -18,7 +19,7 @@ Tokenizer byte_tokenizer() {
   return {ranks, {}};
 }
 
-// What comes with each byte, and what is left at the end.
+// The text after each byte, and the rest at the end.
 std::vector<std::string> streamed(const std::string& bytes) {
   const Tokenizer tokenizer = byte_tokenizer();
   TextStream stream(tokenizer);
@@ -67,7 +68,7 @@ TEST(Speed, IsTokensOverSeconds) {
   EXPECT_EQ(speed_line(generated), "prefill: 37 tokens in 0.12 s (296.0 tokens/s); decode: 24 tokens at 48.0 tokens/s");
   generated.decode_seconds = 0;
   generated.decoded_tokens = 0;
-  EXPECT_EQ(decode_speed(generated), 0) << "an answer of one token is not decoded";
+  EXPECT_EQ(decode_speed(generated), 0) << "an answer of one token has no decode step";
 }
 
 TEST(GenerationOptions, TheModelsOwnStopTokensCountUnlessTheyAreIgnored) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/inspect/pictures.h"
 
 #include <gtest/gtest.h>
@@ -40,6 +41,10 @@ TEST(DrawHalfLives, DrawsAMapOfChannelsOrABarPerHead) {
   EXPECT_EQ(bars.file, map.file);
   EXPECT_CONTAINS(bars.alt, "4 heads with 1 channels");
   EXPECT_NE(read_file(folder / map.file), before);
+  const int64_t height = png_height(folder / bars.file);
+  view.decays.half_life = view.decays.half_life.repeat({2, 1});
+  draw_half_lives(view, folder.path());
+  EXPECT_EQ(png_height(folder / bars.file), height) << "a map would have more rows";
 }
 
 TEST(DrawHalfLives, DrawsNothingWhereNothingFades) {

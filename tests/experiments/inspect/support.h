@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An inspection as `inspect` would return it, without a model.
 #pragma once
 

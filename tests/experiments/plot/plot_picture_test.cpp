@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/plot/plot_picture.h"
 
 #include <gtest/gtest.h>
@@ -69,7 +70,7 @@ TEST(ComposePicture, RowsThatShareAPlaceBecomeTheirMeanInABand) {
 
 TEST(ComposePicture, RepeatsWithoutSeedsAreRows) {
   EXPECT_CONTAINS(picture_of("step,loss\n1,2\n1,4\n").caption, "mean of 2 rows");
-  const Picture single = picture_of("step,seed,loss\n1,1,2\n2,2,4\n");
+  const Picture single = picture_of("step,seed,loss\n1,1,2\n2,1,4\n");
   EXPECT_FALSE(single.bands);
   EXPECT_EQ(single.caption, "");
 }
@@ -117,6 +118,7 @@ TEST(ComposePicture, ValuesThatGrowByFactorsStandOnALogarithmicAxis) {
   EXPECT_EQ(tics_of(lengths.x), (Texts{"64", "128", "256", "512"}));
   EXPECT_EQ(tics_of(picture_of(along_x({"1e-5", "1e-4", "1e-3"})).x), (Texts{"1e-5", "0.0001", "0.001"}));
   EXPECT_FALSE(picture_of(along_x({"1", "2", "3", "4"})).x.log) << "equal steps";
+  EXPECT_FALSE(picture_of(along_x({"10", "12", "100"})).x.log) << "a factor of less than 1.5";
   EXPECT_FALSE(picture_of(along_x({"1", "2", "4"})).x.log) << "a range of less than 8";
   EXPECT_FALSE(picture_of(along_x({"0", "10", "100"})).x.log) << "zero has no logarithm";
   PlotOptions options;

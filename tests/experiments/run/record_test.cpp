@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/run/record.h"
 
 #include <gtest/gtest.h>
@@ -51,7 +52,7 @@ TEST(Record, IsReadBackExactly) {
 TEST(Record, NoFileMeansThatTheRunHasNotBegun) {
   const Folder folder;
   EXPECT_EQ(read_record({folder.path()}).state, RunState::waiting);
-  write_file(folder / "record.json", "");  // a power cut took its content
+  write_file(folder / "record.json", "");  // the content was lost in a power failure
   EXPECT_EQ(read_record({folder.path()}).state, RunState::waiting);
 }
 
@@ -114,7 +115,7 @@ TEST(Metric, IsFoundByItsColumn) {
   EXPECT_EQ(metric_of(record, "step"), 6);
   EXPECT_EQ(metric_of(record, "parameters"), 123456789012);
   const std::string message = message_of<UsageError>([&] { metric_of(record, "best_acc_sec"); });
-  EXPECT_CONTAINS(message, "'best_acc_sec' is no metric of a run; did you mean 'best_acc_seq'?");
+  EXPECT_CONTAINS(message, "'best_acc_sec' is not a metric of a run; did you mean 'best_acc_seq'?");
   EXPECT_THROW(metric_of(record, "reason"), UsageError);
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/run/run_config.h"
 
 #include <gtest/gtest.h>
@@ -87,7 +88,7 @@ TEST(Memory, AModelThatDoesNotFitIsRefusedByName) {
   EXPECT_CONTAINS(message, "B of memory");
 }
 
-// Counting layer by layer must give what the model has.
+// The count per layer must equal the model's.
 TEST(Memory, CountsEveryLayer) {
   const RunConfig config = made({{"model.width", 4096, ""}, {"model.layers", 100, ""}, {"model.head_dim", 64, ""}});
   std::string message;
@@ -100,7 +101,7 @@ TEST(Memory, CountsEveryLayer) {
   if (!message.empty()) {
     EXPECT_CONTAINS(message, "13.");
   } else {
-    GTEST_SKIP() << "this machine has the memory";
+    GTEST_SKIP() << "this machine has enough memory";
   }
 }
 

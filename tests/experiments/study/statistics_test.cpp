@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/study/statistics.h"
 
 #include <gtest/gtest.h>
@@ -10,8 +11,8 @@ namespace {
 
 constexpr double kPi = std::numbers::pi;
 
-// P(|T| < t) by the substitution x = sqrt(freedom) tan(angle), which leaves powers of a cosine over a bounded interval,
-// and the midpoint rule.
+// P(|T| < t) by the substitution x = sqrt(freedom) tan(angle), which gives powers of a cosine on a bounded
+// interval, and the midpoint rule.
 double coverage(double t, double freedom) {
   const double scale = std::exp(std::lgamma((freedom + 1) / 2) - std::lgamma(freedom / 2)) / std::sqrt(kPi);
   const double end = std::atan(t / std::sqrt(freedom));
@@ -65,7 +66,7 @@ TEST(Estimate, OfEqualValuesHasNoWidth) {
   EXPECT_DOUBLE_EQ(e.half_width, 0);
 }
 
-// With as many values of the same variance on both sides, Welch's degrees of freedom are those of Student's test.
+// With equal numbers of values and equal variances, Welch's degrees of freedom equal Student's.
 TEST(EstimateDifference, OfEqualSpreadsIsStudentsTest) {
   const Estimate e = estimate_difference({1, 2, 3}, {11, 13, 12});
   EXPECT_DOUBLE_EQ(e.mean, -10);
@@ -73,8 +74,8 @@ TEST(EstimateDifference, OfEqualSpreadsIsStudentsTest) {
   EXPECT_EQ(e.count, 3);
 }
 
-// Squared standard errors of 1 on both sides: (1 + 1)^2 / (1 / 1 + 1 / 3) = 3 degrees of freedom, where a test with a
-// common variance would have 4.
+// Squared standard errors of 1 on both sides: (1 + 1)^2 / (1 / 1 + 1 / 3) = 3 degrees of freedom; a test with a common
+// variance would have 4.
 TEST(EstimateDifference, OfUnequalSpreadsIsWelchsTest) {
   const double s = std::sqrt(3.0);
   const Estimate e = estimate_difference({9, 11}, {-s, -s, s, s});

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/study/study.h"
 
 #include <gtest/gtest.h>
@@ -12,7 +13,7 @@ using Values = std::vector<double>;
 
 TEST(Verdict, HoldsWhereTheWholeIntervalIsAboveZero) {
   EXPECT_EQ(verdict({0.9, 0.91, 0.92}, {0.5, 0.51, 0.52}), "held");
-  EXPECT_EQ(verdict({1, 1}, {0, 0}), "held") << "without any spread the difference is certain";
+  EXPECT_EQ(verdict({1, 1}, {0, 0}), "held") << "with zero variance the difference is certain";
 }
 
 TEST(Verdict, IsReversedWhereTheWholeIntervalIsBelowZero) {
@@ -23,7 +24,7 @@ TEST(Verdict, IsReversedWhereTheWholeIntervalIsBelowZero) {
 TEST(Verdict, IsNotDecidedWhereTheIntervalHoldsZero) {
   EXPECT_EQ(verdict({0.1, 0.9, 0.5}, {0.2, 0.4, 0.6}), "not decided");
   EXPECT_EQ(verdict({0.2, 0.4, 0.6}, {0.1, 0.9, 0.5}), "not decided");
-  EXPECT_EQ(verdict({1, 1, 1}, {1, 1, 1}), "not decided") << "equal without any spread";
+  EXPECT_EQ(verdict({1, 1, 1}, {1, 1, 1}), "not decided") << "equal values with zero variance";
 }
 
 // Two groups of variance 1 have an interval of 2.7764 sqrt(2/3) = 2.26696 on either side of the difference.

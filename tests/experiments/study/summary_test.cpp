@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/study/summary.h"
 
 #include <gtest/gtest.h>
@@ -11,7 +12,7 @@
 namespace klab {
 namespace {
 
-// Folders of finished runs with results that the test chooses.
+// Folders of finished runs with given results.
 class Summary : public testing::Test {
  protected:
   void add(const std::string& mixer, double lr, int64_t seed, double acc_seq, double loss = 1) {
@@ -73,9 +74,9 @@ TEST_F(Summary, TheBestGroupHasTheBestMeanAndThenTheSmallestLoss) {
   const std::vector<RunGroup> best = best_over(grouped(runs, kKeys), kKeys, "train.lr", "best_acc_seq");
   ASSERT_EQ(best.size(), 2u);
   EXPECT_EQ(best[0].values[1], 1e-2);
-  EXPECT_EQ(best[1].values[1], 1e-2) << "of equal accuracy the smaller loss";
+  EXPECT_EQ(best[1].values[1], 1e-2) << "the smaller loss for equal accuracy";
   const std::vector<RunGroup> by_loss = best_over(grouped(runs, kKeys), kKeys, "train.lr", "loss");
-  EXPECT_EQ(by_loss[1].values[1], 1e-2) << "a loss is better when it is smaller";
+  EXPECT_EQ(by_loss[1].values[1], 1e-2) << "a smaller loss is better";
 }
 
 TEST_F(Summary, WhatHasNoResultIsRefused) {

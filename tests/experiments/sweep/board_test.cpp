@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/sweep/board.h"
 
 #include <gtest/gtest.h>
@@ -22,7 +23,7 @@ std::vector<RunRecord> records_of(const std::vector<RunState>& states) {
   return records;
 }
 
-// Under capture standard error is a file, so the board prints lines, no table.
+// Captured standard error is a file, so the board prints lines instead of a table.
 std::string printed(const Plan& plan, const std::vector<std::vector<RunRecord>>& looks, bool quiet = false) {
   testing::internal::CaptureStderr();
   {
@@ -50,7 +51,7 @@ TEST(SweepBoard, SaysWhyARunDidNotSucceed) {
   }
   const std::string text = printed(sample_plan(), {before, ended});
   EXPECT_CONTAINS(text, "diverged at step 0  because\n");
-  EXPECT_CONTAINS(text, "lr=0.1: failed at step 1  because\n");  // a key that the run does not have is left out
+  EXPECT_CONTAINS(text, "lr=0.1: failed at step 1  because\n");  // keys that the run does not have are omitted
   EXPECT_CONTAINS(text, "lr=1 pattern=gdn: stopped at step 2\n");
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/sweep/folder.h"
 
 #include <gtest/gtest.h>
@@ -25,7 +26,7 @@ TEST(Lock, MovesWithItsObject) {
     std::optional<Lock> first = Lock::take(folder / "lock");
     second.emplace(std::move(*first));
   }
-  EXPECT_FALSE(Lock::take(folder / "lock")) << "the end of the empty one releases nothing";
+  EXPECT_FALSE(Lock::take(folder / "lock")) << "destroying the moved-from lock releases nothing";
   second.reset();
   EXPECT_TRUE(Lock::take(folder / "lock"));
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/sweep/halving.h"
 
 #include <gtest/gtest.h>
@@ -32,17 +33,18 @@ TEST(Halving, TheFirstRunGoesOnWhateverItReports) {
 TEST(Halving, OneOfThreeGoesOnRoundedUp) {
   const Plan plan = plan_with("aaaaaaa");
   const auto reports = reports_of({{0.5}, {0.4}, {0.45}, {0.49}, {0.48}, {0.47}, {0.485}});
-  EXPECT_EQ(judge(plan, reports, 1, 0), Verdict::stop);   // the second of two, of which one goes on
-  EXPECT_EQ(judge(plan, reports, 2, 0), Verdict::stop);   // the second of three, of which one goes on
-  EXPECT_EQ(judge(plan, reports, 3, 0), Verdict::go_on);  // the second of four, of which two go on
-  EXPECT_EQ(judge(plan, reports, 4, 0), Verdict::stop);   // the third of five, of which two go on
-  EXPECT_EQ(judge(plan, reports, 5, 0), Verdict::stop);   // the fourth of six, of which two go on
-  EXPECT_EQ(judge(plan, reports, 6, 0), Verdict::go_on);  // the third of seven, of which three go on
+  EXPECT_EQ(judge(plan, reports, 1, 0), Verdict::stop);   // the second of two, one is promoted
+  EXPECT_EQ(judge(plan, reports, 2, 0), Verdict::stop);   // the second of three, one is promoted
+  EXPECT_EQ(judge(plan, reports, 3, 0), Verdict::go_on);  // the second of four, two are promoted
+  EXPECT_EQ(judge(plan, reports, 4, 0), Verdict::stop);   // the third of five, two are promoted
+  EXPECT_EQ(judge(plan, reports, 5, 0), Verdict::stop);   // the fourth of six, two are promoted
+  EXPECT_EQ(judge(plan, reports, 6, 0), Verdict::go_on);  // the third of seven, three are promoted
 }
 
 TEST(Halving, AnotherFactorKeepsAnotherShare) {
   const auto reports = reports_of({{0.5}, {0.4}, {0.45}});
-  EXPECT_EQ(judge(plan_with("aaa", "acc_seq", 2), reports, 2, 0), Verdict::go_on);  // the second of three, two go on
+  EXPECT_EQ(judge(plan_with("aaa", "acc_seq", 2), reports, 2, 0),
+            Verdict::go_on);  // the second of three, two are promoted
   EXPECT_EQ(judge(plan_with("aaa", "acc_seq", 3), reports, 2, 0), Verdict::stop);
 }
 
@@ -62,7 +64,7 @@ TEST(Halving, OfALossTheSmallerIsAhead) {
 TEST(Halving, RunsBehindInThePlanDoNotCount) {
   const Plan plan = plan_with("aaa");
   EXPECT_EQ(judge(plan, reports_of({{0.1}, {0.9}, {0.9}}), 0, 0), Verdict::go_on);
-  EXPECT_EQ(judge(plan, reports_of({{0.1}, {0.2}, {}}), 1, 0), Verdict::go_on) << "nor are they waited for";
+  EXPECT_EQ(judge(plan, reports_of({{0.1}, {0.2}, {}}), 1, 0), Verdict::go_on) << "nor does it wait for them";
 }
 
 TEST(Halving, WaitsForEarlierRunsThatMayStillReport) {
@@ -84,21 +86,21 @@ TEST(Halving, ARunThatEndedWithoutAReportDoesNotCount) {
 TEST(Halving, GroupsAreJudgedApart) {
   const Plan plan = plan_with("abab");
   auto reports = reports_of({{0.9}, {}, {0.95}, {0.1}});
-  EXPECT_EQ(judge(plan, reports, 2, 0), Verdict::go_on) << "a run of another group is not waited for";
+  EXPECT_EQ(judge(plan, reports, 2, 0), Verdict::go_on) << "does not wait for a run of another group";
   reports[1].values = {0.05};
-  EXPECT_EQ(judge(plan, reports, 3, 0), Verdict::go_on) << "nor ahead";
+  EXPECT_EQ(judge(plan, reports, 3, 0), Verdict::go_on) << "nor is that run ahead";
 }
 
 TEST(Halving, LaterStepsCountOnlyRunsThatGotThere) {
   const Plan plan = plan_with("aaaa");
   auto reports = reports_of({{0.9, 0.2}, {0.1}, {0.95, 0.8}, {0.92, 0.7}});
-  EXPECT_EQ(judge(plan, reports, 2, 1), Verdict::wait) << "run 1 is not known to have been stopped";
+  EXPECT_EQ(judge(plan, reports, 2, 1), Verdict::wait) << "run 1 may still report";
   reports[1].over = true;
   EXPECT_EQ(judge(plan, reports, 2, 1), Verdict::go_on);
   EXPECT_EQ(judge(plan, reports, 3, 1), Verdict::stop) << "the second of three";
 }
 
-// Any number of workers, any speed: each step of a run takes a random time, and a run is judged as soon as it may be.
+// For any number and speed of workers: each step of a run takes a random time, and a run is judged as soon as possible.
 TEST(Halving, TheOutcomeDoesNotDependOnTheOrderOfCompletion) {
   constexpr size_t kRuns = 30, kRungs = 2;
   std::mt19937 random(1);

@@ -1,4 +1,5 @@
-// What is asked of Slurm, against programs that stand in for it; tests/conformance runs sweeps through Slurm itself.
+// SPDX-License-Identifier: Apache-2.0
+// The calls to Slurm, with fake Slurm programs; tests/conformance runs sweeps through a real Slurm.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -18,8 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 
-// sbatch answers what stands in the file `answer` and keeps its words; squeue prints the file `queue`; scancel keeps
-// its words and empties the queue.
+// The fake sbatch prints the file `answer` and records its arguments; squeue prints the file `queue`; scancel records
+// its arguments and empties the queue.
 class SlurmLauncherTest : public testing::Test {
  protected:
   SlurmLauncherTest() : before_(std::getenv("PATH")) {
@@ -43,10 +44,10 @@ class SlurmLauncherTest : public testing::Test {
     write_file(path, "#!/bin/sh\n" + commands + "\n");
     fs::permissions(path, fs::perms::owner_all);
   }
-  // The words that a program was called with.
+  // The arguments of a program's last call.
   Words called(const std::string& name) const { return split(trimmed(read_file(folder_ / name)), '\n'); }
 
-  // The launcher asks Slurm again when this time has passed.
+  // Waits until the launcher queries Slurm again.
   static void wait_until_it_asks() { std::this_thread::sleep_for(std::chrono::milliseconds(2100)); }
 
   const Folder folder_;
@@ -58,7 +59,7 @@ TEST_F(SlurmLauncherTest, StartsAnArrayOfWorkers) {
   const auto launcher = slurm_launcher(options_);
   EXPECT_EQ(launcher->alive(), 0);
   launcher->start(4);
-  EXPECT_EQ(launcher->alive(), 4) << "on their way, though the queue does not show them yet";
+  EXPECT_EQ(launcher->alive(), 4) << "pending, although the queue does not list them yet";
   const Words words = called("sbatch");
   for (const char* word : {"--parsable", "--array=0-3", "--cpus-per-task=3", "--partition=gpu", "--comment=a b"}) {
     EXPECT_EQ(std::count(words.begin(), words.end(), word), 1) << word;
@@ -66,7 +67,7 @@ TEST_F(SlurmLauncherTest, StartsAnArrayOfWorkers) {
   const std::string script = options_.folder + "/slurm.sh";
   EXPECT_EQ(words.back(), script);
 
-  // What the script would run, word by word.
+  // The words of the script's command.
   std::string text = read_file(script);
   const size_t exec = text.find("exec ");
   ASSERT_NE(exec, std::string::npos);
@@ -89,7 +90,7 @@ TEST_F(SlurmLauncherTest, CountsTheTasksOfItsOwnJobsAndCancelsThem) {
   launcher->start(4);
   write_file(folder_ / "answer", "15\n");
   launcher->start(2);
-  write_file(folder_ / "queue", "12\n12\n112\n15\n120\n");  // two and one, and jobs of others
+  write_file(folder_ / "queue", "12\n12\n112\n15\n120\n");  // three tasks of its own jobs, and other jobs
   wait_until_it_asks();
   EXPECT_EQ(launcher->alive(), 3);
   launcher->stop();
@@ -105,8 +106,8 @@ TEST_F(SlurmLauncherTest, HandsOnWhatSbatchSays) {
   EXPECT_CONTAINS(failure_of([&] { launcher->start(1); }), "invalid partition");
 }
 
-// With a job id in an empty answer there would be nothing to split.
-TEST_F(SlurmLauncherTest, DISABLED_AnEmptyAnswerIsAnError) {
+// An empty answer has no job id.
+TEST_F(SlurmLauncherTest, AnEmptyAnswerIsAnError) {
   const auto launcher = slurm_launcher(options_);
   write_file(folder_ / "answer", "");
   EXPECT_CONTAINS(failure_of([&] { launcher->start(1); }), "sbatch");

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "experiments/sweep/sweep_file.h"
 
 #include <gtest/gtest.h>
@@ -82,7 +83,7 @@ TEST(SweepFile, RandomDrawsLieInTheirRangesAndAreShortToWrite) {
     small += config.train.lr < std::sqrt(1e-4 * 1e-1);
   }
   EXPECT_EQ(widths, (std::set<int64_t>{4, 5, 6}));
-  EXPECT_NEAR(small, 20, 15) << "uniform in the logarithm";
+  EXPECT_NEAR(small, 20, 15) << "log-uniform";
   const Sweep again = sweep_of(more);
   EXPECT_EQ(values_of_runs(again), values_of_runs(sweep));
 }

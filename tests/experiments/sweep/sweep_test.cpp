@@ -1,4 +1,5 @@
-// What is decided about the outcome of a sweep; tests/experiments/cli runs whole sweeps.
+// SPDX-License-Identifier: Apache-2.0
+// Outcomes and tables of sweeps; tests/experiments/cli runs whole sweeps.
 #include "experiments/sweep/sweep.h"
 
 #include <gtest/gtest.h>
@@ -9,7 +10,7 @@
 namespace klab {
 namespace {
 
-// Runs with these best shares of sequences, -1: not evaluated. The plan starts them in the reverse of the file's order.
+// Runs with these best values of acc_seq; -1: not evaluated. The plan has them in reverse file order.
 SweepOutcome outcome_of(const std::vector<double>& best) {
   SweepOutcome outcome;
   outcome.plan.keys = {"train.lr"};
@@ -19,12 +20,12 @@ SweepOutcome outcome_of(const std::vector<double>& best) {
     run.values = {"value-" + std::to_string(run.place)};
     RunRecord& record = outcome.records.emplace_back();
     record.evaluated = best[i] >= 0;
-    record.best.acc_seq = best[i];
+    if (record.evaluated) record.best = {2.0, 0, best[i]};
   }
   return outcome;
 }
 
-// The values of `lr` in the rows of a table, in their order.
+// The values of `lr` in the rows of a table, in order.
 std::vector<std::string> places_of(const std::string& table) {
   std::vector<std::string> places;
   for (const std::string& line : split(table, '\n')) {
@@ -55,7 +56,7 @@ TEST(SweepTable, HasTheFilesOrder) {
 
 TEST(SweepTable, ShowsTheBestWhereThereAreMoreRunsThanRows) {
   EXPECT_EQ(places_of(table_of(outcome_of({0.1, 0.9, -1, 0.5}), 2)), (Places{"2", "0"}));
-  EXPECT_EQ(places_of(table_of(outcome_of({0.1, 0.9, -1, 0.5}), 3)), (Places{"2", "0", "3"}));
+  EXPECT_EQ(places_of(table_of(outcome_of({0.0, 0.9, -1, 0.5}), 3)), (Places{"2", "0", "3"}));
 }
 
 TEST(ReadOutcome, RefusesAFolderThatHoldsNoSweep) {

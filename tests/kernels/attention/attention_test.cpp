@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Softmax attention and latent attention against plain loops, and further guarantees of the latent attention CPU
 // kernel.
 #include "kernels/attention/attention.h"

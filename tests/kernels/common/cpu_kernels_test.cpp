@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Further guarantees of the hand-written CPU kernels: results are bitwise the same on any number of threads, and within
 // the tolerance with every instruction set.
 #include <ATen/Parallel.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The mixture of experts against its definition in float64.
 #include "kernels/linear/experts.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The kernel for few rows: results, and the guarantees that rows are independent of each other, that results are
 // bitwise the same on any number of threads and with weights at any address, and that it reads nothing outside its
 // operands.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Independent implementations of the operators as scalar loops in float64, without ATen's arithmetic. Each can contain
 // one of several likely mistakes, to test that the checks detect it.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every wrong argument raises an error that names it.
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>

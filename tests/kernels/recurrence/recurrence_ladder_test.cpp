@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Each implementation against a simpler one, forward and backward: plain loops, the reference in float64, the reference
 // in float32, the chunk form.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Properties of the recurrence that every implementation must have.
 #include "kernels/recurrence/recurrence.h"
 

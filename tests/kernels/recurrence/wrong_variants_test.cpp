@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The checks must be able to fail: operators with one mistake must fail the cells that the correct operators pass.
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An emulation of the part of CUDA's execution model that this project's kernels use. It also detects errors that a GPU
 // often hides.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The CUDA kernels of latent attention, emulated on the host.
 #include "kernels/attention/latent_attention.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs cells of the check matrix with CUDA kernels in the emulation.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The CUDA kernel of the gate, emulated on the host.
 #include "kernels/kda_gate/kda_gate.h"
 

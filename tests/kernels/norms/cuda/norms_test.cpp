@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The CUDA kernels of the norms, emulated on the host.
 #include "kernels/norms/norms.h"
 

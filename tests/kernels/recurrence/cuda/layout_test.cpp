@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The shared memory layout of a chunk, and the level of every pair of tokens.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The CUDA kernels of the recurrence, emulated on the host: the check matrix with several schedules, and the detection
 // of missing barriers.
 #include <gtest/gtest.h>

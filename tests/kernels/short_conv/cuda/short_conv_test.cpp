@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The CUDA kernels of the short convolution, emulated on the host.
 #include "kernels/short_conv/short_conv.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Replaces kernels/common/cuda/platform.cuh on the include path of the emulated build: the same functions on the host.
 // Matrix products accumulate in float, as the tensor cores do, and read exactly the elements that the instructions
 // read.
