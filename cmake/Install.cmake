@@ -32,6 +32,6 @@ install(FILES "${CMAKE_BINARY_DIR}/klabConfig.cmake" "${CMAKE_BINARY_DIR}/klabCo
 
 # The program; experiments/CMakeLists.txt defines it.
 function(klab_install_program target)
-  set_target_properties(${target} PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}" INSTALL_RPATH_USE_LINK_PATH ON)
+  set_target_properties(${target} PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR};${KLAB_TORCH_DIR}/lib")
   install(TARGETS ${target} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
 endfunction()

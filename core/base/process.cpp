@@ -118,7 +118,9 @@ std::string output_of(const std::vector<std::string>& words, const Redirection& 
 bool has_program(const std::string& name) {
   const char* path = std::getenv("PATH");
   for (const std::string& folder : split(path == nullptr ? "" : path, ':')) {
-    if (::access((std::filesystem::path(folder) / name).c_str(), X_OK) == 0) return true;
+    const std::filesystem::path file = std::filesystem::path(folder) / name;
+    std::error_code ignored;
+    if (std::filesystem::is_regular_file(file, ignored) && ::access(file.c_str(), X_OK) == 0) return true;
   }
   return false;
 }

@@ -117,12 +117,12 @@ void Trainer::save(const std::string& path) const {
   save_checkpoint(path, checkpoint());
 }
 
-void Trainer::check_finite(double value, const char* what) const {
+void Trainer::check_finite(double value, const char* what, int64_t step) const {
   if (std::isfinite(value)) return;
   const bool kept = !folder_.path.empty() && std::filesystem::exists(folder_.last());
   throw Diverged(fmt::format(
       "the {} became {} at step {}: the run diverged (learning rate {:.2g}). {} Try a smaller train.lr.", what, value,
-      status_.step + 1, status_.lr,
+      step, status_.lr,
       kept ? fmt::format("The last good checkpoint is kept in '{}'.", folder_.last()) : "There is no checkpoint yet."));
 }
 
@@ -131,10 +131,10 @@ void Trainer::train_step(const Batch& batch) {
   adamw_.zero_grad();
   Tensor loss;
   const Score score = score_batch(model_, on(device_, batch), &loss);
-  check_finite(score.loss_sum, "loss");
+  check_finite(score.loss_sum, "loss", status_.step + 1);
   loss.backward();
   status_.grad_norm = adamw_.clip_grad_norm(config_.max_grad_norm);
-  check_finite(status_.grad_norm, "norm of the gradients");
+  check_finite(status_.grad_norm, "norm of the gradients", status_.step + 1);
   adamw_.step(status_.lr);
   model_->after_step();
   status_.train += score;
@@ -183,7 +183,7 @@ Outcome Trainer::run(const std::function<Next(const TrainStatus&, bool)>& watch)
     if (evaluated) {
       const Clock::time_point evaluation = Clock::now();
       status_.test = evaluate();
-      check_finite(status_.test.loss_sum, "held-out loss");
+      check_finite(status_.test.loss_sum, "held-out loss", status_.step);
       evaluating += seconds_since(evaluation);
       write_rows();
       next = watch(status_, true);

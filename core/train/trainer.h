@@ -47,7 +47,7 @@ class Trainer {
  private:
   void train_step(const Batch& batch);
   void write_rows();
-  void check_finite(double value, const char* what) const;
+  void check_finite(double value, const char* what, int64_t step) const;
   Checkpoint checkpoint() const;
   void restore(const Checkpoint& checkpoint);
   void open_metrics(const std::vector<std::string>& provenance, bool resume);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cmath>
 #include <limits>
 #include <map>
 
@@ -59,6 +60,10 @@ Heat collect(const PlotData& data, const PlotOptions& options) {
   Heat heat{places(data, x), places(data, y), {}};
   for (size_t row = 0; row < data.sources.size(); ++row) {
     const auto value = parse_number(data.cell(row, z));
+    if (value && !std::isfinite(*value)) {
+      const PlotData::Source& source = data.sources[row];
+      fail("{}, row {}: {} = '{}' is not a finite number", source.file, source.row, options.heat, data.cell(row, z));
+    }
     const size_t at_x = place_of(heat.xs, data.cell(row, x)), at_y = place_of(heat.ys, data.cell(row, y));
     if (!value || at_x == heat.xs.size() || at_y == heat.ys.size()) continue;
     std::vector<std::string> names;

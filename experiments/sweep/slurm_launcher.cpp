@@ -57,7 +57,7 @@ class SlurmLauncher : public Launcher {
       fail("sbatch answered '{}', not the number of a job", job);
     }
     jobs_.push_back(job);
-    alive_ = count;
+    alive_ += count;
     queried_ = Clock::now();
   }
 

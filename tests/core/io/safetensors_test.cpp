@@ -54,7 +54,7 @@ TEST(Safetensors, RefusesHostileFilesByName) {
           12),
       "overlap");
   expect(file(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12), "hole");
-  expect(file(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 12), "behind");
+  expect(file(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 12), "4 bytes after the last tensor");
   expect(
       file(
           R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})",

@@ -68,6 +68,13 @@ TEST(HeatScript, AWordAmongNumbersHasNoPlace) {
                   "set ytics (\"low\" 0, \"high\" 1)\n");
 }
 
+TEST(HeatScript, ACellThatIsNotFiniteIsNamed) {
+  for (const char* value : {"nan", "inf"}) {
+    const std::string csv = std::string("length,depth,loss\n1,1,2\n2,1,") + value + "\n";
+    EXPECT_CONTAINS(failure_of([&] { script_of(csv, heat_of("loss")); }), std::string("loss = '") + value + "'");
+  }
+}
+
 TEST(HeatScript, WritesNumbersWhereThereIsRoom) {
   std::string few = "length,depth,acc\n", many = few;
   for (int i = 0; i < 150; ++i) few += std::to_string(i) + ",0,0.5\n";
