@@ -155,7 +155,11 @@ Value parse_yaml_list(const std::string& text) {
       refuse("must be a list without empty items");
     }
   }
-  return field_value(node, text, "command line");
+  try {
+    return field_value(node, text, "command line");
+  } catch (const UsageError& error) {
+    refuse("must be a list such as [a, b] or [{{length: 256}}], with a space after the colon: {}", error.what());
+  }
 }
 
 std::string yaml_flow(const Value& value) {

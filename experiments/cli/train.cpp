@@ -64,7 +64,7 @@ void print_summary(const RunConfig& config, const RunRecord& record, double wait
   fmt::print("{} after {} steps: held-out acc_seq {:.4f}, acc_tok {:.4f}, loss {:.4f}; best acc_seq {:.4f}\n",
              last.acc_seq >= config.train.stop_at ? "success" : "done", record.step, last.acc_seq, last.acc_tok,
              last.loss, best.acc_seq);
-  fmt::print("{} tokens/s; {:.2f} % of the time spent waiting for data; {} s; files in {}\n",
+  fmt::print("{} tokens/s; {:.2f} % of the time spent waiting for data; time {}; files in {}\n",
              short_count(record.tokens_per_second), 100 * wait_share, clock_time(record.seconds), folder);
 }
 
