@@ -150,7 +150,7 @@ std::vector<CheckRow> run_matrix(const MatrixFilter& filter, const std::function
     for (const Form& form : operator_case.forms) {
       const std::string implementation = kernels::to_string(form.implementation);
       if (!filter.implementation.empty() && filter.implementation != implementation) continue;
-      if (filter.device.is_cpu() && !form.on_cpu) continue;
+      if (filter.device.is_cpu() && !form.on_cpu && !filter.emulated_cuda) continue;
       for (const CheckedDtype& checked : kCheckedDtypes) {
         const at::ScalarType dtype = checked.type;
         if (!is_selected(dtype)) continue;

@@ -29,6 +29,7 @@ struct MatrixFilter {
   std::vector<at::ScalarType> dtypes{};  ///< of float64, float32, bfloat16, float16
   bool quick = false;                    ///< only the workloads of the quick subset
   at::Device device = at::kCPU;          ///< where the implementations run; the definition runs on the CPU
+  bool emulated_cuda = false;            ///< CUDA kernels run on CPU tensors, see kernels::cuda::use_backend()
 };
 
 /// The result of one cell, for the output or gradient ("d_k") with the largest ratio of error to allowed error.

@@ -1,39 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times the CUDA kernels, this device's ceilings and, if it can be imported, flash-linear-attention's Triton kernels.
 
-    PYTHONPATH=python python experiments/bench/gpu/bench.py --out FILE [--seconds 240] [--only PART]
+    PYTHONPATH=python python experiments/bench/gpu/bench.py --group GROUP --out FILE [--seconds 60] [--emulate]
 
-Times are medians of CUDA graph replays if a call can be captured, else of CUDA events around calls. Every case has new
-random inputs. Columns: what, the operator and direction; B, T, H, D; ms; tokens_per_second; bytes, each input read and each
-output written once; share, the fraction of the measured copy bandwidth that moving these bytes in this time takes; peer and
-peer_ms, the Triton kernel in the same run; ratio, peer_ms / ms; error, the relative RMS difference of the two results.
-Cases run in order of importance; those that do not fit in the time limit are not in the file.
+Groups: ceilings; headline, KDA forward at T = 8192 in every launch configuration; peers, the headline cases of both sides;
+backward; long, few heads and long sequences; decode; figure2, the shapes of figure 2 of arXiv 2510.26692. One call of this
+program times one group, so that a fault on the device ends that group only; every row is written and flushed when known.
+
+Times are medians, both by replay of a CUDA graph (graph_ms; empty if the call cannot be captured) and by events around
+eager calls (eager_ms), for klab and for the peer alike. Every call reads other inputs, whose copies together exceed the L2
+cache. Columns: group; what, the operator and direction; plan, what klab launched; B, T, H, D; the times; tokens_per_second;
+bytes, each input read and each output written once; share, the fraction of the measured copy bandwidth that moving these
+bytes in graph_ms takes; ratio, the peer's time over klab's, of graphs if both have them; error, the relative RMS difference
+of the two results; failure, the exception that ended the case. --emulate is a dry run on the CPU with small shapes: its
+times mean nothing.
 """
 
 import argparse
 import csv
+import ctypes
 import dataclasses
 import os
+import pathlib
 import statistics
+import sys
 import time
 
 import torch
 
 import klab
 
-COLUMNS = ["what", "B", "T", "H", "D", "ms", "tokens_per_second", "bytes", "share", "peer", "peer_ms", "ratio", "error"]
-DEVICE, DTYPE = "cuda", torch.bfloat16
+COLUMNS = ["group", "what", "plan", "B", "T", "H", "D", "graph_ms", "eager_ms", "tokens_per_second", "bytes", "share", "peer",
+           "peer_graph_ms", "peer_eager_ms", "ratio", "error", "failure"]
+EMULATED = "--emulate" in sys.argv
+DEVICE, DTYPE = "cpu" if EMULATED else "cuda", torch.bfloat16
+CACHE_BYTES = 128 << 20  # more than twice the L2 cache of an H100 or H200
 
 
 # --- Timing -----------------------------------------------------------------------------------------------------------
 
 
-def milliseconds(call, repeats=15):
+def eager_milliseconds(calls, repeats=15):
     """Median time of single calls, by CUDA events, after a warm-up."""
-    for _ in range(3):
+    for call in calls[:3]:
         call()
     times = []
-    for _ in range(repeats):
+    for n in range(repeats):
+        call = calls[n % len(calls)]
+        if EMULATED:
+            begin = time.perf_counter()
+            call()
+            times.append(1e3 * (time.perf_counter() - begin))
+            continue
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
         call()
@@ -43,18 +61,41 @@ def milliseconds(call, repeats=15):
     return statistics.median(times)
 
 
-def replayed(call):
-    """The same for replays of a CUDA graph, without the host time between launches."""
+def graph_milliseconds(calls):
+    """Time per call in replays of a CUDA graph of all calls, without the host time between launches."""
+    if EMULATED:
+        return eager_milliseconds(calls, 3)
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        for _ in range(2):
+        for call in calls:
             call()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        call()
-    return milliseconds(graph.replay)
+        for call in calls:
+            call()
+    return eager_milliseconds([graph.replay]) / len(calls)
+
+
+def both_times(calls):
+    """(graph, eager); the graph's is None if the calls cannot be captured."""
+    try:
+        graph = graph_milliseconds(calls)
+    except RuntimeError as error:
+        print(f"not captured in a graph: {error}", flush=True)
+        graph = None
+    return graph, eager_milliseconds(calls)
+
+
+def last_plan():
+    """What klab launched last; "" if the library of CUDA kernels is not loaded."""
+    library = os.environ.get("KLAB_CUDA_LIBRARY") or pathlib.Path(os.environ.get("KLAB_LIBRARY", "")).with_name("libklab_cuda.so")
+    if EMULATED or not pathlib.Path(library).is_file():
+        return ""
+    plan = ctypes.CDLL(str(library)).klab_cuda_last_plan
+    plan.restype = ctypes.c_char_p
+    return plan().decode()
 
 
 # --- Cases ------------------------------------------------------------------------------------------------------------
@@ -69,42 +110,75 @@ class Case:
     H: int
     D: int = 128
     packed: int = 1  # number of packed sequences in T tokens
-    tier: str = "portable"  # KLAB_CUDA_TIER
+    request: dict = dataclasses.field(default_factory=dict)  # TIER, CONSUMERS, PARTS of KLAB_CUDA_*
+    peer: bool = False
 
     @property
     def what(self):
         packed = f", {self.packed} packed" if self.packed > 1 else ""
-        return f"{self.operator} {self.direction}{packed}" + (", hopper" if self.tier == "hopper" else "")
+        return f"{self.operator} {self.direction}{packed}"
 
 
-def cases():
-    """Every case; forward passes in both tiers if the device supports them."""
-    for case in portable_cases():
-        yield case
-        if case.direction == "forward" and torch.cuda.get_device_capability() == (9, 0):
-            yield dataclasses.replace(case, tier="hopper")
+def hopper():
+    return not EMULATED and torch.cuda.get_device_capability() == (9, 0)
 
 
-def portable_cases():
-    for T in (8192, 1024, 2048, 4096, 16384, 32768, 65536):
-        yield Case("kda", "forward", 1, T, 64)
-    yield Case("kda", "forward", 1, 65536, 8)
-    yield Case("gdn", "forward", 1, 8192, 64)
-    yield Case("kda", "both", 1, 8192, 64)
-    yield Case("gdn", "both", 1, 8192, 64)
-    for batch in (256, 32, 1):
-        yield Case("kda", "decode", batch, 1, 32)
-    for operator in ("kda", "gdn", "dplr"):  # figure 2 of arXiv 2510.26692: 16 heads of 128
-        for T in (2048, 4096, 8192, 16384, 32768, 65536):
-            yield Case(operator, "forward", 1, T, 16)
+def in_tiers(case):
+    yield case
+    if hopper():
+        yield dataclasses.replace(case, request={"TIER": "hopper"})
+
+
+def headline():
+    case = Case("kda", "forward", 1, 8192, 64)
+    yield from in_tiers(case)
+    for consumers in ("4", "2", "1"):
+        yield dataclasses.replace(case, request={"TIER": "portable", "CONSUMERS": consumers})
+    for T in (1024, 2048, 4096, 16384, 32768, 65536):
+        yield from in_tiers(Case("kda", "forward", 1, T, 64))
     for H in (32, 96):
-        for T in (2048, 8192, 32768):
-            yield Case("kda", "forward", 1, T, H)
-        yield Case("kda", "both", 1, 8192, H)
+        yield from in_tiers(Case("kda", "forward", 1, 8192, H))
+    yield from in_tiers(Case("kda", "forward", 1, 8192, 64, D=64))
+
+
+def peers():
+    for case in (Case("kda", "forward", 1, 8192, 64), Case("gdn", "forward", 1, 8192, 64), Case("kda", "both", 1, 8192, 64),
+                 Case("gdn", "both", 1, 8192, 64), Case("kda", "forward", 1, 65536, 8), Case("kda", "decode", 32, 1, 32)):
+        yield dataclasses.replace(case, peer=True)
+
+
+def backward():
+    for operator, H in (("kda", 64), ("gdn", 64), ("kda", 32), ("kda", 96), ("dplr", 16)):
+        yield Case(operator, "both", 1, 8192, H)
+
+
+def long():
+    for T, H in ((65536, 8), (65536, 32), (32768, 32), (8192, 32)):
+        for case in in_tiers(Case("kda", "forward", 1, T, H)):
+            yield case
+            for parts in ("1", "4", "8"):
+                yield dataclasses.replace(case, request={**case.request, "PARTS": parts})
     yield Case("kda", "forward", 1, 8192, 32, packed=16)
     yield Case("kda", "forward", 8, 1024, 32)
-    yield Case("kda", "forward", 1, 8192, 64, D=64)
-    yield Case("dplr", "both", 1, 8192, 16)
+
+
+def decode():
+    for batch in (1, 8, 32, 64, 256):
+        yield Case("kda", "decode", batch, 1, 32)
+
+
+def figure2():
+    for operator in ("kda", "gdn", "dplr"):
+        for T in (2048, 4096, 8192, 16384, 32768, 65536):
+            yield Case(operator, "forward", 1, T, 16)
+
+
+GROUPS = {"headline": headline, "peers": peers, "backward": backward, "long": long, "decode": decode, "figure2": figure2}
+
+
+def small(case):
+    """The shape of a dry run."""
+    return dataclasses.replace(case, B=min(case.B, 2), T=min(case.T, 64), H=min(case.H, 2), D=16, packed=min(case.packed, 2))
 
 
 def unit(*shape):
@@ -187,77 +261,94 @@ class Report:
         self.writer.writeheader()
 
     def add(self, **row):
-        row = {name: f"{x:.4g}" if isinstance(x, float) else x for name, x in row.items()}
+        row = {name: f"{x:.4g}" if isinstance(x, float) else x for name, x in row.items() if x is not None}
         self.writer.writerow(row)
         self.file.flush()
+        os.fsync(self.file.fileno())
         print("  ".join(f"{name} {row[name]}" for name in COLUMNS if row.get(name) not in (None, "")), flush=True)
 
 
-def ceilings(report):
-    """GB/s of a copy (read plus write), TFLOP/s of a bfloat16 matrix product."""
-    x = torch.empty(1 << 30, device=DEVICE, dtype=torch.uint8).random_()
+def copy_bandwidth():
+    """GB/s of a copy, read plus write."""
+    x = torch.empty((1 << 20) if EMULATED else (1 << 30), device=DEVICE, dtype=torch.uint8).random_()
     y = torch.empty_like(x)
-    ms = milliseconds(lambda: y.copy_(x))
-    bandwidth = 2 * x.numel() / ms / 1e6
-    report.add(what="ceiling: copy, GB/s", ms=ms, bytes=2 * x.numel(), tokens_per_second=bandwidth)
-    del x, y
-    a, b = (torch.randn(8192, 8192, device=DEVICE, dtype=DTYPE) for _ in range(2))
-    ms = milliseconds(lambda: a @ b)
-    report.add(what="ceiling: bfloat16 product, TFLOP/s", T=8192, ms=ms, tokens_per_second=2 * 8192**3 / ms / 1e9)
-    return bandwidth
+    return 2 * x.numel() / eager_milliseconds([lambda: y.copy_(x)]) / 1e6
+
+
+def ceilings(report):
+    report.add(group="ceilings", what="copy, GB/s", tokens_per_second=copy_bandwidth())
+    size = 64 if EMULATED else 8192
+    a, b = (torch.randn(size, size, device=DEVICE, dtype=DTYPE) for _ in range(2))
+    ms = eager_milliseconds([lambda: a @ b])
+    report.add(group="ceilings", what="bfloat16 product, TFLOP/s", T=size, eager_ms=ms, tokens_per_second=2 * size**3 / ms / 1e9)
 
 
 def relative_rms(x, y):
     return ((x.double() - y.double()).norm() / y.double().norm()).item()
 
 
-def measure(case, bandwidth, report):
+def measure(case, bandwidth):
+    """The row of a case."""
+    for name in ("TIER", "CONSUMERS", "PARTS"):
+        os.environ[f"KLAB_CUDA_{name}"] = case.request.get(name, "")
     torch.manual_seed(1)
-    os.environ["KLAB_CUDA_TIER"] = case.tier
-    x = inputs(case)
-    call = runner(ours(case), case, x)
-    result = call()
-    try:
-        ms = milliseconds(call) if case.direction == "both" else replayed(call)
-    except RuntimeError as error:
-        print(f"{case.what}: not captured in a graph, timed by single calls: {error}", flush=True)
-        ms = milliseconds(call)
-    moved = least_bytes(case, x)
-    row = dict(what=case.what, B=case.B, T=case.T, H=case.H, D=case.D, ms=ms,
-               tokens_per_second=case.B * case.T / ms * 1e3, bytes=moved, share=moved / bandwidth / 1e6 / ms)
-    if case.tier == "portable" and (peer := theirs(case)) is not None:
+    first = inputs(case)
+    moved = least_bytes(case, first)
+    copies = max(1, min(16, -(-CACHE_BYTES // moved)))
+    sets = [first] + [inputs(case) for _ in range(copies - 1)]
+    calls = [runner(ours(case), case, x) for x in sets]
+    result = calls[0]()
+    plan = last_plan()
+    graph, eager = both_times(calls)
+    ms = graph or eager
+    row = dict(plan=plan, graph_ms=graph, eager_ms=eager, tokens_per_second=case.B * case.T / ms * 1e3, bytes=moved,
+               share=moved / bandwidth / 1e6 / ms)
+    if case.peer and (peer := theirs(case)) is None:
+        row["peer"] = "fla: not installed"
+    elif case.peer:
         try:
-            peer_call = runner(peer, case, x)
-            row["error"] = relative_rms(result, peer_call())
-            row |= {"peer": "fla Triton", "peer_ms": milliseconds(peer_call)}
-            row["ratio"] = row["peer_ms"] / ms
+            calls = [runner(peer, case, x) for x in sets]
+            row["error"] = relative_rms(result, calls[0]())
+            row["peer"] = "fla Triton"
+            row["peer_graph_ms"], row["peer_eager_ms"] = both_times(calls)
+            row["ratio"] = row["peer_graph_ms"] / graph if graph and row["peer_graph_ms"] else row["peer_eager_ms"] / eager
         except Exception as error:  # keep klab's time if the peer cannot run
-            row["peer"] = f"fla Triton: {type(error).__name__}"
-    report.add(**row)
+            row["peer"] = f"fla Triton: {type(error).__name__}: {error}"[:200]
+    return row
+
+
+def run_group(group, report, end):
+    bandwidth = copy_bandwidth()
+    failures = 0
+    for case in GROUPS[group]():
+        case = small(case) if EMULATED else case
+        shape = dict(group=group, what=case.what, B=case.B, T=case.T, H=case.H, D=case.D)
+        if time.monotonic() > end:
+            report.add(**shape, failure="out of time")
+            continue
+        try:
+            report.add(**shape, **measure(case, bandwidth))
+        except Exception as error:
+            failures += 1
+            report.add(**shape, failure=f"{type(error).__name__}: {error}".replace("\n", " ")[:300])
+        if not EMULATED:
+            torch.cuda.empty_cache()
+    return failures
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--group", required=True, choices=["ceilings", *GROUPS])
     parser.add_argument("--out", required=True)
     parser.add_argument("--origin", default="experiments/bench/gpu/bench.py")
-    parser.add_argument("--seconds", type=float, default=240)
-    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--seconds", type=float, default=60, help="no new case after this time")
+    parser.add_argument("--emulate", action="store_true", help="a dry run on the CPU")
     args = parser.parse_args()
-    end = time.monotonic() + args.seconds
     report = Report(args.out, args.origin)
-    bandwidth = ceilings(report)
-    for case in cases():
-        if args.only not in case.what:
-            continue
-        if time.monotonic() > end:
-            print(f"out of time before {case.what}, T = {case.T}, H = {case.H}")
-            break
-        try:
-            measure(case, bandwidth, report)
-        except torch.OutOfMemoryError as error:
-            print(f"{case.what}, T = {case.T}, H = {case.H}: {error}")
-        torch.cuda.empty_cache()
+    if args.group == "ceilings":
+        return ceilings(report)
+    return 1 if run_group(args.group, report, time.monotonic() + args.seconds) else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

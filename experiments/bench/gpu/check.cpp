@@ -1,35 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0
-// The check matrix on the first CUDA device, as CSV: gpu_check [--quick] [--operator PART] [--dtype NAME]
+// Checks the kernels on the first CUDA device against their float64 definition, and prints CSV:
 //
-// The same as `klab check --device cuda`, for GPU machines that have only torch and CUDA.
+//     gpu_check [--quick] [--operator PART] [--dtype NAME]     the check matrix, as `klab check --device cuda`
+//     gpu_check --plans TIERS [--heads N] [...]                the forward kernels of the recurrence in every launch
+//                                                              configuration of these tiers (portable,hopper)
+//
+// Needs only torch and CUDA. Compiled with KLAB_EMULATED it runs on the emulation of a device. Every line is flushed;
+// the column `plan` says what was launched last, and a configuration other than the requested one fails.
 #include <ATen/ATen.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 
 #include "core/check/matrix.h"
+#include "kernels/common/cuda/backend.h"
+#ifdef KLAB_EMULATED
+#include "backend.h"
+#endif
 
 namespace klab {
 namespace {
 
+struct Options {
+  MatrixFilter filter;
+  std::string tiers;  // empty: the check matrix
+  int64_t heads = 64;
+};
+
 int usage() {
-  std::fprintf(stderr, "usage: gpu_check [--quick] [--operator PART] [--dtype float32|bfloat16|float16]\n");
+  std::fprintf(
+      stderr,
+      "usage: gpu_check [--quick] [--operator PART] [--dtype float32|bfloat16|float16] [--plans portable,hopper] "
+      "[--heads N]\n");
   return 2;
 }
 
-bool parse(int argc, char** argv, MatrixFilter& filter) {
+bool parse_dtype(const std::string& name, MatrixFilter& filter) {
+  for (const CheckedDtype& known : kCheckedDtypes) {
+    if (name == known.name) filter.dtypes.push_back(known.type);
+  }
+  return !filter.dtypes.empty();
+}
+
+bool parse(int argc, char** argv, Options& options) {
   for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i], value = i + 1 < argc ? argv[i + 1] : "";
+    const std::string word = argv[i];
     if (word == "--quick") {
-      filter.quick = true;
-    } else if (word == "--operator" && !value.empty()) {
-      filter.operators = argv[++i];
-    } else if (word == "--dtype" && !value.empty()) {
-      for (const CheckedDtype& known : kCheckedDtypes) {
-        if (value == known.name) filter.dtypes.push_back(known.type);
-      }
-      if (filter.dtypes.empty()) return false;
-      ++i;
+      options.filter.quick = true;
+      continue;
+    }
+    if (i + 1 == argc) return false;
+    const std::string value = argv[++i];
+    if (word == "--operator") {
+      options.filter.operators = value;
+    } else if (word == "--dtype") {
+      if (!parse_dtype(value, options.filter)) return false;
+    } else if (word == "--plans") {
+      options.tiers = value;
+    } else if (word == "--heads") {
+      options.heads = std::atoll(value.c_str());
+      if (options.heads < 1) return false;
     } else {
       return false;
     }
@@ -37,28 +68,108 @@ bool parse(int argc, char** argv, MatrixFilter& filter) {
   return true;
 }
 
+const char* last_plan() {
+  const auto last = kernels::cuda::backend().recurrence_last_plan;
+  return last == nullptr ? "none" : last();
+}
+
+class Report {
+ public:
+  Report() { std::printf("operator,dtype,workload,plan,tensor,error,allowed,ratio,relative_rms,verdict\n"); }
+
+  void add(const CheckRow& row, const std::string& plan, bool right_plan = true) {
+    const bool pass = row.pass && right_plan;
+    std::printf("%s,%s,\"%s\",\"%s\",%s,%.3e,%.3e,%.3f,%.3e,%s\n", row.operator_name.c_str(), row.dtype.c_str(),
+                row.workload.c_str(), plan.c_str(), row.tensor.c_str(), row.error, row.allowed, row.ratio,
+                row.relative_rms, pass ? "ok" : "FAIL");
+    std::fflush(stdout);
+    if (!row.pass) std::fprintf(stderr, "%s\n", row.message.c_str());
+    if (!right_plan) std::fprintf(stderr, "the requested launch configuration did not run\n");
+    ++(pass ? passed_ : failed_);
+  }
+
+  int finish() const {
+    std::fprintf(stderr, "%ld cells right, %ld wrong\n", static_cast<long>(passed_), static_cast<long>(failed_));
+    return failed_ > 0 || passed_ == 0 ? 1 : 0;
+  }
+
+ private:
+  int64_t passed_ = 0, failed_ = 0;
+};
+
+struct PlanOfCheck {
+  std::string tier;
+  int consumers, parts;
+
+  std::string text() const {
+    return tier + ", " + std::to_string(consumers) + (consumers == 1 ? " consumer, " : " consumers, ") +
+           std::to_string(parts) + (parts == 1 ? " part" : " parts");
+  }
+  // Parts are whole chunks, so short sequences have few.
+  bool fits(int64_t T) const {
+    const int64_t chunk = kernels::cuda::kChunk, part = ((T + parts - 1) / parts + chunk - 1) / chunk * chunk;
+    return parts == 1 || (parts - 1) * part < T;
+  }
+  void request() const {
+    ::setenv("KLAB_CUDA_TIER", tier.c_str(), 1);
+    ::setenv("KLAB_CUDA_CONSUMERS", std::to_string(consumers).c_str(), 1);
+    ::setenv("KLAB_CUDA_PARTS", std::to_string(parts).c_str(), 1);
+  }
+};
+
+std::vector<PlanOfCheck> plans_of(const std::string& tiers) {
+  std::vector<PlanOfCheck> plans;
+  for (const int parts : {1, 2, 3}) {
+    for (const int consumers : {4, 2, 1}) {
+      if (tiers.find("portable") != std::string::npos) plans.push_back({"portable", consumers, parts});
+      if (tiers.find("hopper") != std::string::npos && consumers == 4) plans.push_back({"hopper", 4, parts});
+    }
+  }
+  return plans;
+}
+
+void check_plans(const Options& options, Report& report) {
+  const std::string name = options.filter.operators.empty() ? "recurrence/channel/delta" : options.filter.operators;
+  const at::ScalarType dtype = options.filter.dtypes.empty() ? at::kBFloat16 : options.filter.dtypes.front();
+  for (const OperatorCase& op : operator_cases()) {
+    if (!op.name.starts_with("recurrence/") || op.name.find(name) == std::string::npos) continue;
+    for (const Form& form : op.forms) {
+      if (form.implementation != kernels::Implementation::cuda) continue;
+      for (const PlanOfCheck& plan : plans_of(options.tiers)) {
+        plan.request();
+        for (const int64_t T : {16, 17, 48, 80}) {
+          if (!plan.fits(T)) continue;
+          Workload workload{"T=" + std::to_string(T), 1, T, options.heads, options.heads, 128, 128};
+          workload.initial_state = true;
+          const CheckRow row = check_cell(op, form, dtype, workload, options.filter.device);
+          report.add(row, last_plan(), plan.text() == last_plan());
+        }
+      }
+    }
+  }
+}
+
 int check(int argc, char** argv) {
-  MatrixFilter filter;
-  if (!parse(argc, argv, filter)) return usage();
+  Options options;
+  if (!parse(argc, argv, options)) return usage();
+#ifdef KLAB_EMULATED
+  kernels::cuda::use_backend(&emulation::emulated_backend());
+  options.filter.emulated_cuda = true;
+#else
   if (!at::globalContext().hasCUDA()) {
     std::fprintf(stderr, "gpu_check: no CUDA device is usable on this machine\n");
     return 1;
   }
-  filter.device = at::Device(at::kCUDA, 0);
-  filter.implementation = "cuda";
-  int64_t wrong = 0;
-  std::printf("operator,dtype,workload,tensor,error,allowed,ratio,relative_rms,verdict\n");
-  const auto rows = run_matrix(filter, [&](const CheckRow& row) {
-    std::printf("%s,%s,\"%s\",%s,%.3e,%.3e,%.3f,%.3e,%s\n", row.operator_name.c_str(), row.dtype.c_str(),
-                row.workload.c_str(), row.tensor.c_str(), row.error, row.allowed, row.ratio, row.relative_rms,
-                row.pass ? "ok" : "FAIL");
-    if (!row.pass) std::fprintf(stderr, "%s\n", row.message.c_str());
-    std::fflush(stdout);
-    wrong += row.pass ? 0 : 1;
-  });
-  std::fprintf(stderr, "%zu cells right, %ld wrong\n", rows.size() - static_cast<size_t>(wrong),
-               static_cast<long>(wrong));
-  return rows.empty() || wrong > 0 ? 1 : 0;
+  options.filter.device = at::Device(at::kCUDA, 0);
+#endif
+  options.filter.implementation = "cuda";
+  Report report;
+  if (options.tiers.empty()) {
+    run_matrix(options.filter, [&](const CheckRow& row) { report.add(row, last_plan()); });
+  } else {
+    check_plans(options, report);
+  }
+  return report.finish();
 }
 
 }  // namespace

@@ -31,6 +31,11 @@ const Backend built{.unsupported_reason = unsupported_reason, .stream = stream, 
 }  // namespace
 }  // namespace klab::kernels::cuda
 
+/// recurrence_last_plan(), for benchmarks in Python.
+extern "C" __attribute__((visibility("default"))) const char* klab_cuda_last_plan() {
+  return klab::kernels::cuda::recurrence_last_plan();
+}
+
 /// The table, or null if the caller was built for another version of it.
 extern "C" __attribute__((visibility("default"))) const klab::kernels::cuda::Backend* klab_cuda_backend(int version) {
   return version == klab::kernels::cuda::kBackendVersion ? &klab::kernels::cuda::built : nullptr;

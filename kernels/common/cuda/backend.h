@@ -19,6 +19,7 @@ namespace klab::kernels::cuda {
 #define KLAB_CUDA_KERNELS(X)       \
   X(recurrence_forward)            \
   X(recurrence_forward_workspace)  \
+  X(recurrence_last_plan)          \
   X(recurrence_step)               \
   X(recurrence_backward)           \
   X(recurrence_backward_workspace) \
@@ -46,7 +47,7 @@ struct Backend {
 };
 
 /// The version that the loaded library must have. Change it with the table or the signatures of its functions.
-constexpr int kBackendVersion = 2;
+constexpr int kBackendVersion = 3;
 
 /// The table in use. Its functions are null until `unsupported_reason` of a CUDA device returned "".
 const Backend& backend();

@@ -5,17 +5,9 @@
 #pragma once
 
 #include "kernels/recurrence/cuda/chunk.cuh"
+#include "kernels/recurrence/cuda/forward_plan.h"
 
 namespace klab::kernels::cuda {
-
-constexpr int kSlice = 16;         ///< columns of V per consumer warp
-constexpr int kMostConsumers = 4;  ///< consumer warps per block
-
-/// A sequence may be split into parts that run in parallel, once the state before each part is known.
-struct Parts {
-  int count = 1;       // per sequence
-  int64_t tokens = 0;  // per part, a multiple of kChunk; all tokens if count is 1
-};
 
 /// A walk: one pass in token order over all sequences, heads and slices of V.
 struct Walk {

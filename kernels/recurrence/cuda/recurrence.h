@@ -43,6 +43,9 @@ void recurrence_forward(const Problem& problem, const MutableRows& o, float* fin
                         void* stream);
 size_t recurrence_forward_workspace(const Problem& problem);
 
+/// What the last forward pass of this thread launched: "portable, 4 consumers, 1 part", "hopper, ...", "step", "none".
+const char* recurrence_last_plan();
+
 /// As recurrence_forward(), token by token, for a few tokens per sequence (decode), bound by reading and writing the
 /// states. `all_states` [N, T, HV, K, V] (or null) gets the state after every token, for speculative decoding.
 void recurrence_step(const Problem& problem, const MutableRows& o, float* final_state, float* all_states, void* stream);

@@ -2,16 +2,9 @@
 // Launch configuration of the forward pass, and the combination of the parts of a long sequence.
 #include "kernels/recurrence/cuda/recurrence_forward.cuh"
 
-#include <c10/util/Exception.h>
-
-#include <algorithm>
-#include <cstdlib>
-#include <cstring>
-
 namespace klab::kernels::cuda {
 namespace {
 
-constexpr int64_t kFewestTokensOfPart = 512;
 constexpr int kColumns = 16;  // columns of V per block of join_kernel()
 
 // Computes the state before each part by applying the affine map of the preceding part to the state before that part.
@@ -48,50 +41,12 @@ __global__ void __launch_bounds__(kMaxHeadDim)
   }
 }
 
-// Consumer warps that run concurrently at full speed: one per SM sub-partition.
-int64_t capacity() { return int64_t{4} * multiprocessors(); }
-
-// Splitting into parts costs three times the work, so it pays only if less than a third of the device would be busy.
-Parts choose_parts(const Problem& p) {
-  const int64_t warps = p.sequences.count * p.HV * slices_of(p.V), T = p.sequences.tokens;
-  const int64_t most = T / kFewestTokensOfPart / (p.sequences.offsets == nullptr ? 1 : p.sequences.count);
-  if (warps * 3 > capacity() || most < 4) return {1, T};
-  const int64_t count = std::min(most, capacity() / warps);
-  const int64_t tokens = (T + count - 1) / count;
-  return {static_cast<int>(count), (tokens + kChunk - 1) / kChunk * kChunk};
-}
-
-}  // namespace
-
-// As many consumer warps per block as still fill the device: they share the work of the block's producers.
-int choose_consumers(const Problem& p, const Parts& parts, int64_t slices) {
-  int consumers = kMostConsumers;
-  while (consumers > 1 && p.sequences.count * parts.count * p.HV * ((slices + consumers - 1) / consumers) * 4 <
-                              3 * static_cast<int64_t>(multiprocessors())) {
-    consumers /= 2;
-  }
-  return consumers;
-}
-
-namespace {
-
-// KLAB_CUDA_TIER: 'portable' (mma.sync, the default) or 'hopper' (wgmma, for the problems that have such a kernel).
-bool wants_warpgroups() {
-  const char* tier = std::getenv("KLAB_CUDA_TIER");
-  if (tier == nullptr || std::strcmp(tier, "portable") == 0) return false;
-  TORCH_CHECK_VALUE(std::strcmp(tier, "hopper") == 0, "KLAB_CUDA_TIER=", tier, " is neither 'portable' nor 'hopper'");
-  TORCH_CHECK_VALUE(has_warpgroups(), "KLAB_CUDA_TIER=hopper needs a device of compute capability 9.0");
-  return true;
-}
-
-bool has_warpgroup_kernel(const ForwardTask& task) {
-  return task.p.v.dtype != Dtype::float32 && task.p.K <= 128 && task.consumers == kMostConsumers;
-}
-
 void launch_forward(ForwardTask& task, Stream stream) {
   task.slices = static_cast<int>(slices_of(task.p.V) + (task.part_map == nullptr ? 0 : slices_of(task.p.K)));
   task.consumers = choose_consumers(task.p, task.parts, task.slices);
-  if (wants_warpgroups() && has_warpgroup_kernel(task)) return launch_forward_warpgroups(task, stream);
+  const bool hopper = choose_hopper(task.p, task.consumers);
+  record_plan(hopper, task.consumers, task.parts.count);
+  if (hopper) return launch_forward_warpgroups(task, stream);
   switch (task.p.v.dtype) {
     case Dtype::bfloat16: launch_forward_bfloat16(task, stream); break;
     case Dtype::float16: launch_forward_float16(task, stream); break;

@@ -150,9 +150,4 @@ void launch_forward_float32(const ForwardTask& task, Stream stream);
 void run_forward(const Problem& problem, const MutableRows& o, float* final_state, void* chunk_states, void* workspace,
                  Stream stream);
 
-/// Consumer warps per block of a walk over `slices` slices: fewer if the blocks would otherwise not fill the device.
-int choose_consumers(const Problem& problem, const Parts& parts, int64_t slices);
-
-constexpr int64_t slices_of(int64_t width) { return (width + kSlice - 1) / kSlice; }
-
 }  // namespace klab::kernels::cuda

@@ -5,6 +5,7 @@
 // A block holds all K rows of 32 columns of one state: thread (r, c) of 16 x 8 holds rows r, r + 16, .. of four
 // columns.
 #include "kernels/recurrence/cuda/chunk.cuh"
+#include "kernels/recurrence/cuda/forward_plan.h"
 
 namespace klab::kernels::cuda {
 namespace {
@@ -222,6 +223,7 @@ __global__ void __launch_bounds__(kStepThreads, kWidth <= 128 ? 4 : 2) step_kern
 }  // namespace
 
 void recurrence_step(const Problem& p, const MutableRows& o, float* final_state, float* all_states, void* stream) {
+  record_step_plan();
   const StepTask task{p, o, final_state, all_states};
   const int64_t blocks = p.sequences.count * p.HV * ((p.V + kStepColumns - 1) / kStepColumns);
   const auto kernel = p.K <= 64 ? step_kernel<64> : p.K <= 128 ? step_kernel<128> : step_kernel<256>;

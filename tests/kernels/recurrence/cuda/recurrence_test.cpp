@@ -10,6 +10,7 @@
 
 #include "core/check/evaluate.h"
 #include "core/check/matrix.h"
+#include "kernels/common/cuda/backend.h"
 #include "kernels/common/cuda/cells.h"
 #include "kernels/recurrence/recurrence.h"
 
@@ -174,11 +175,28 @@ TEST_F(Recurrence, WideFloat32HasNoBackwardPassAndSaysSo) {
 
 // --- Tiers --------------------------------------------------------------------------------------------------------
 
-class Tier {
+// Sets an environment variable that requests a launch configuration.
+class Request {
  public:
-  explicit Tier(const char* name) { ::setenv("KLAB_CUDA_TIER", name, 1); }
-  ~Tier() { ::unsetenv("KLAB_CUDA_TIER"); }
+  Request(const char* name, const std::string& value) : name_(name) { ::setenv(name, value.c_str(), 1); }
+  ~Request() { ::unsetenv(name_); }
+  Request(const Request&) = delete;
+  Request& operator=(const Request&) = delete;
+
+ private:
+  const char* name_;
 };
+
+struct Tier : Request {
+  explicit Tier(const char* name) : Request("KLAB_CUDA_TIER", name) {}
+};
+
+std::string last_plan() { return kernels::cuda::backend().recurrence_last_plan(); }
+
+std::string plan_text(const std::string& tier, int consumers, int parts) {
+  return tier + ", " + std::to_string(consumers) + (consumers == 1 ? " consumer, " : " consumers, ") +
+         std::to_string(parts) + (parts == 1 ? " part" : " parts");
+}
 
 // Enough heads for blocks of whole warpgroups; V is not a multiple of a warpgroup's columns.
 TEST_P(RecurrenceOnCuda, HopperTierGivesWhatThePortableOneDoes) {
@@ -224,11 +242,54 @@ TEST_F(Recurrence, AMissingWaitForBulkCopiesIsNoticed) {
   EXPECT_FALSE(at::equal(kernels::recurrence(in, Implementation::cuda).o, expected.o));
 }
 
-TEST_F(Recurrence, UnknownTiersAreRefused) {
+// Every tier, number of consumers and number of parts, forward and backward, against the same definition.
+TEST_P(RecurrenceOnCuda, EveryLaunchConfigurationIsRight) {
+  Workload workload{"", 1, 70, 1, 2, 64, 40};
+  workload.initial_state = true;
+  const auto cuda = std::find_if(GetParam()->forms.begin(), GetParam()->forms.end(),
+                                 [](const Form& form) { return form.implementation == Implementation::cuda; });
+  ASSERT_NE(cuda, GetParam()->forms.end());
+  for (const std::string tier : {"portable", "hopper"}) {
+    for (const int consumers : {1, 2, 4}) {
+      if (tier == "hopper" && consumers != 4) continue;
+      for (const int parts : {1, 2, 3, 5}) {
+        if (consumers != 4 && parts % 2 == 0) continue;
+        const Request a("KLAB_CUDA_TIER", tier), b("KLAB_CUDA_CONSUMERS", std::to_string(consumers)),
+            c("KLAB_CUDA_PARTS", std::to_string(parts));
+        const CheckRow row = check_cell(*GetParam(), *cuda, at::kBFloat16, workload);
+        EXPECT_TRUE(row.pass) << tier << " " << consumers << " " << parts << "\n" << row.message;
+        // The last launch of several parts is the one that writes o.
+        EXPECT_EQ(last_plan(), plan_text(tier, consumers, parts));
+      }
+    }
+  }
+}
+
+TEST_F(Recurrence, RequestsThatCannotBeMetAreErrors) {
   const at::NoGradGuard no_grad;
-  const auto in = as_inputs(kda_inputs({}, at::kBFloat16));
-  const Tier tier("volta");
-  EXPECT_THROW(kernels::recurrence(in, Implementation::cuda), c10::ValueError);
+  const auto run = [](const NamedTensors& inputs) { kernels::recurrence(as_inputs(inputs), Implementation::cuda); };
+  const NamedTensors narrow = kda_inputs({}, at::kBFloat16);
+  for (const auto& [name, value] : {std::pair{"KLAB_CUDA_TIER", "volta"},
+                                    {"KLAB_CUDA_CONSUMERS", "3"},
+                                    {"KLAB_CUDA_CONSUMERS", "8"},
+                                    {"KLAB_CUDA_CONSUMERS", "2x"},
+                                    {"KLAB_CUDA_PARTS", "0"},
+                                    {"KLAB_CUDA_PARTS", "1000"}}) {
+    const Request request(name, value);
+    EXPECT_THROW(run(narrow), c10::ValueError) << name << "=" << value;
+  }
+  const Tier hopper("hopper");
+  EXPECT_NO_THROW(run(narrow));
+  EXPECT_THROW(run(kda_inputs({}, at::kFloat)), c10::NotImplementedError);
+  EXPECT_THROW(run(kda_inputs({.K = 200}, at::kBFloat16)), c10::NotImplementedError);
+  const Request consumers("KLAB_CUDA_CONSUMERS", "2");
+  EXPECT_THROW(run(narrow), c10::NotImplementedError);
+}
+
+TEST_F(Recurrence, StepsSayThatTheyAreSteps) {
+  const at::NoGradGuard no_grad;
+  kernels::recurrence(as_inputs(kda_inputs({.T = 1}, at::kBFloat16)), Implementation::cuda);
+  EXPECT_EQ(last_plan(), "step");
 }
 
 // --- Barriers ---

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/recurrence/cuda/forward_plan.h"
+
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "kernels/common/cuda/platform.cuh"
+
+namespace klab::kernels::cuda {
+namespace {
+
+constexpr int64_t kFewestTokensOfPart = 512;
+constexpr int kMostParts = 4096;
+
+thread_local std::string last_plan = "none";
+
+// Consumer warps that run concurrently at full speed: one per SM sub-partition.
+int64_t capacity() { return int64_t{4} * multiprocessors(); }
+
+int requested_number(const char* name, int least, int most) {
+  const char* text = std::getenv(name);
+  if (text == nullptr || *text == '\0') return -1;
+  char* end = nullptr;
+  const int64_t value = std::strtoll(text, &end, 10);
+  TORCH_CHECK_VALUE(*end == '\0' && value >= least && value <= most, name, "=", text, " must be an integer between ",
+                    least, " and ", most);
+  return static_cast<int>(value);
+}
+
+int requested_tier() {
+  const char* tier = std::getenv("KLAB_CUDA_TIER");
+  if (tier == nullptr || *tier == '\0') return -1;
+  if (std::strcmp(tier, "portable") == 0) return 0;
+  TORCH_CHECK_VALUE(std::strcmp(tier, "hopper") == 0, "KLAB_CUDA_TIER=", tier, " is neither 'portable' nor 'hopper'");
+  return 1;
+}
+
+Parts split(int64_t tokens, int64_t count) {
+  if (count == 1) return {1, tokens};
+  const int64_t part = (tokens + count - 1) / count;
+  return {static_cast<int>(count), (part + kChunk - 1) / kChunk * kChunk};
+}
+
+}  // namespace
+
+PlanRequest plan_request() {
+  const PlanRequest request{requested_tier(), requested_number("KLAB_CUDA_CONSUMERS", 1, kMostConsumers),
+                            requested_number("KLAB_CUDA_PARTS", 1, kMostParts)};
+  TORCH_CHECK_VALUE(request.consumers != 3, "KLAB_CUDA_CONSUMERS=3 must be 1, 2 or 4");
+  return request;
+}
+
+// Splitting into parts costs three times the work, so it pays only if less than a third of the device would be busy.
+Parts choose_parts(const Problem& p) {
+  const int64_t T = p.sequences.tokens;
+  if (const int requested = plan_request().parts; requested > 0) {
+    const Parts parts = split(T, requested);
+    TORCH_CHECK_VALUE((parts.count - 1) * parts.tokens < T, "KLAB_CUDA_PARTS=", requested, " is too many for ", T,
+                      " tokens in chunks of ", kChunk);
+    return parts;
+  }
+  const int64_t warps = p.sequences.count * p.HV * slices_of(p.V);
+  const int64_t most = T / kFewestTokensOfPart / (p.sequences.offsets == nullptr ? 1 : p.sequences.count);
+  if (warps * 3 > capacity() || most < 4) return {1, T};
+  return split(T, std::min(most, capacity() / warps));
+}
+
+// As many consumer warps per block as still fill the device: they share the work of the block's producers. The Hopper
+// tier has only kernels for whole warpgroups.
+int choose_consumers(const Problem& p, const Parts& parts, int64_t slices) {
+  const PlanRequest request = plan_request();
+  if (request.consumers > 0) return request.consumers;
+  int consumers = kMostConsumers;
+  while (request.hopper != 1 && consumers > 1 &&
+         p.sequences.count * parts.count * p.HV * ((slices + consumers - 1) / consumers) * 4 <
+             3 * static_cast<int64_t>(multiprocessors())) {
+    consumers /= 2;
+  }
+  return consumers;
+}
+
+bool choose_hopper(const Problem& p, int consumers) {
+  if (plan_request().hopper != 1) return false;
+  TORCH_CHECK_VALUE(has_warpgroups(), "KLAB_CUDA_TIER=hopper needs a device of compute capability 9.0");
+  TORCH_CHECK_NOT_IMPLEMENTED(p.v.dtype != Dtype::float32 && p.K <= 128 && consumers == kMostConsumers,
+                              "KLAB_CUDA_TIER=hopper has kernels for 16-bit inputs, K <= 128 and ", kMostConsumers,
+                              " consumer warps; this call has ", p.v.dtype == Dtype::float32 ? "float32" : "16-bit",
+                              " inputs, K = ", p.K, " and ", consumers, " consumer warps");
+  return true;
+}
+
+void record_plan(bool hopper, int consumers, int parts) {
+  last_plan = std::string(hopper ? "hopper" : "portable") + ", " + std::to_string(consumers) +
+              (consumers == 1 ? " consumer, " : " consumers, ") + std::to_string(parts) +
+              (parts == 1 ? " part" : " parts");
+}
+
+void record_step_plan() { last_plan = "step"; }
+
+const char* recurrence_last_plan() { return last_plan.c_str(); }
+
+}  // namespace klab::kernels::cuda

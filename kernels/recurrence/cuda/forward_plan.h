@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The launch configuration of the forward pass: chosen for the problem and the device, or requested by environment
+// variables, so that checks and benchmarks can run every variant.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/recurrence/cuda/recurrence.h"
+
+namespace klab::kernels::cuda {
+
+constexpr int kSlice = 16;         ///< columns of V per consumer warp
+constexpr int kMostConsumers = 4;  ///< consumer warps per block
+
+constexpr int64_t slices_of(int64_t width) { return (width + kSlice - 1) / kSlice; }
+
+/// A sequence may be split into parts that run in parallel, once the state before each part is known.
+struct Parts {
+  int count = 1;       ///< per sequence
+  int64_t tokens = 0;  ///< per part, a multiple of kChunk; all tokens if count is 1
+};
+
+/// KLAB_CUDA_TIER, KLAB_CUDA_CONSUMERS and KLAB_CUDA_PARTS; -1 for those that are not set.
+struct PlanRequest {
+  int hopper = -1;     ///< 0: mma.sync ("portable"), 1: wgmma and bulk copies ("hopper")
+  int consumers = -1;  ///< consumer warps per block: 1, 2 or 4
+  int parts = -1;      ///< parts per sequence
+};
+
+/// Reads the request. Throws c10::ValueError for a value that is none of the above.
+PlanRequest plan_request();
+
+/// The parts of a forward pass. Throws c10::ValueError for a requested number with which a part would have no chunk.
+Parts choose_parts(const Problem& problem);
+
+/// Consumer warps per block, for the forward pass and the reverse pass of the gradients.
+int choose_consumers(const Problem& problem, const Parts& parts, int64_t slices);
+
+/// Whether the Hopper tier runs. Throws c10::NotImplementedError if it is requested and has no kernel for the problem.
+bool choose_hopper(const Problem& problem, int consumers);
+
+/// Keeps a description of what was launched, for recurrence_last_plan().
+void record_plan(bool hopper, int consumers, int parts);
+void record_step_plan();
+
+}  // namespace klab::kernels::cuda
