@@ -37,6 +37,25 @@ cuda::Problem problem(const RecurrenceInputs& in) {
   return p;
 }
 
+// Whether the forward pass goes token by token.
+bool takes_steps(const RecurrenceInputs& in) {
+  const int64_t T = in.q.size(1), tokens = in.cu_seqlens.defined() ? T / (in.cu_seqlens.size(0) - 1) : T;
+  return tokens <= kMostSteps || in.output_all_states;
+}
+
+// Smaller devices have less shared memory than the chunk kernels need (8.6 and 8.9: 99 KiB).
+std::string missing_shared_memory(const RecurrenceInputs& in, bool with_backward) {
+  if (takes_steps(in) && !with_backward) return "";
+  const c10::OptionalDeviceGuard guard(in.v.device());
+  const at::ScalarType type = in.v.scalar_type();
+  const Dtype dtype = type == at::kFloat ? Dtype::float32 : type == at::kBFloat16 ? Dtype::bfloat16 : Dtype::float16;
+  const size_t needed = cuda::backend().recurrence_shared_memory(dtype, in.update(), in.q.size(3), with_backward);
+  const size_t offered = cuda::backend().recurrence_shared_memory_limit();
+  if (needed <= offered) return "";
+  return "its kernels for these inputs need " + std::to_string((needed + 1023) / 1024) +
+         " KiB of shared memory per block and the device has " + std::to_string(offered / 1024);
+}
+
 Tensor empty(at::IntArrayRef shape, const at::TensorOptions& options) { return at::empty(shape, options); }
 
 RecurrenceOutputs forward(const RecurrenceInputs& inputs, RecurrenceKept*) {
@@ -49,10 +68,9 @@ RecurrenceOutputs forward(const RecurrenceInputs& inputs, RecurrenceKept*) {
       at::empty(in.v.sizes(), in.v.options()),
       in.overwrite_state ? inputs.initial_state : at::empty({p.sequences.count, p.HV, p.K, p.V}, float32)};
   void* const stream = cuda.stream(in.v.device());
-  const int64_t tokens = p.sequences.offsets == nullptr ? p.sequences.tokens : p.sequences.tokens / p.sequences.count;
   if (in.output_all_states)
     out.all_states = at::empty({p.sequences.count, p.sequences.tokens, p.HV, p.K, p.V}, float32);
-  if (tokens <= kMostSteps || in.output_all_states) {
+  if (takes_steps(in)) {
     cuda.recurrence_step(p, mutable_rows_of(out.o), floats(out.final_state), floats(out.all_states), stream);
   } else {
     const Tensor space = workspace(cuda.recurrence_forward_workspace(p), in.v);
@@ -83,7 +101,8 @@ std::string recurrence_cuda_unsupported_reason(const RecurrenceInputs& in, bool 
   if (with_backward && in.v.scalar_type() == at::kFloat && in.q.size(3) > cuda::kWidestFloat32) {
     return "its backward pass takes keys of at most " + std::to_string(cuda::kWidestFloat32) + " channels in float32";
   }
-  return cuda::backend().unsupported_reason(in.v.device());
+  const std::string reason = cuda::backend().unsupported_reason(in.v.device());
+  return reason.empty() ? missing_shared_memory(in, with_backward) : reason;
 }
 
 const FusedRecurrence cuda_recurrence{forward, backward};

@@ -16,23 +16,25 @@
 namespace klab::kernels::cuda {
 
 /// Every kernel's entry point: declared in kernels/<op>/cuda/<op>.h, defined in the .cu files.
-#define KLAB_CUDA_KERNELS(X)       \
-  X(recurrence_forward)            \
-  X(recurrence_forward_workspace)  \
-  X(recurrence_last_plan)          \
-  X(recurrence_step)               \
-  X(recurrence_backward)           \
-  X(recurrence_backward_workspace) \
-  X(norm_forward)                  \
-  X(norm_backward)                 \
-  X(norm_backward_workspace)       \
-  X(kda_gate_forward)              \
-  X(kda_gate_backward)             \
-  X(kda_gate_backward_workspace)   \
-  X(short_conv_forward)            \
-  X(short_conv_backward)           \
-  X(short_conv_backward_workspace) \
-  X(latent_attention)              \
+#define KLAB_CUDA_KERNELS(X)        \
+  X(recurrence_forward)             \
+  X(recurrence_forward_workspace)   \
+  X(recurrence_last_plan)           \
+  X(recurrence_shared_memory)       \
+  X(recurrence_shared_memory_limit) \
+  X(recurrence_step)                \
+  X(recurrence_backward)            \
+  X(recurrence_backward_workspace)  \
+  X(norm_forward)                   \
+  X(norm_backward)                  \
+  X(norm_backward_workspace)        \
+  X(kda_gate_forward)               \
+  X(kda_gate_backward)              \
+  X(kda_gate_backward_workspace)    \
+  X(short_conv_forward)             \
+  X(short_conv_backward)            \
+  X(short_conv_backward_workspace)  \
+  X(latent_attention)               \
   X(latent_attention_workspace)
 
 struct Backend {

@@ -262,6 +262,14 @@ inline bool has_warpgroups() {
   return major == 9 && minor == 0;
 }
 
+/// Bytes of shared memory that a block of the current device can have.
+inline size_t shared_memory_limit() {
+  int device = 0, bytes = 0;
+  KLAB_CUDA_CHECK(cudaGetDevice(&device));
+  KLAB_CUDA_CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  return static_cast<size_t>(bytes);
+}
+
 /// Streaming multiprocessors of the current device.
 inline int multiprocessors() {
   int device = 0, count = 0;

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "kernels/common/cuda/platform.cuh"
+#include "kernels/recurrence/cuda/gradient_layout.h"
 
 namespace klab::kernels::cuda {
 namespace {
@@ -100,6 +101,34 @@ void record_plan(bool hopper, int consumers, int parts) {
 }
 
 void record_step_plan() { last_plan = "step"; }
+
+namespace {
+
+template <size_t kElement, int kColumnKinds>
+size_t shared_memory_of(int64_t K, bool with_backward) {
+  const auto of = [&]<int kWidth>() {
+    const size_t walk = ChunkLayout<kElement, kColumnKinds, kWidth>::kTotal;
+    return with_backward ? std::max(walk, GradientLayout<kElement, kColumnKinds, kWidth>::kTotal) : walk;
+  };
+  if (K <= 64) return of.template operator()<64>();
+  if (K <= 128) return of.template operator()<128>();
+  if constexpr (kElement == sizeof(float)) {
+    return 0;  // token by token
+  } else {
+    return of.template operator()<256>();
+  }
+}
+
+}  // namespace
+
+size_t recurrence_shared_memory(Dtype dtype, Update update, int64_t K, bool with_backward) {
+  const bool dplr = update == Update::dplr;
+  if (dtype == Dtype::float32)
+    return dplr ? shared_memory_of<4, 2>(K, with_backward) : shared_memory_of<4, 1>(K, with_backward);
+  return dplr ? shared_memory_of<2, 2>(K, with_backward) : shared_memory_of<2, 1>(K, with_backward);
+}
+
+size_t recurrence_shared_memory_limit() { return shared_memory_limit(); }
 
 const char* recurrence_last_plan() { return last_plan.c_str(); }
 

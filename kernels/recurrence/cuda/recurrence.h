@@ -43,6 +43,10 @@ void recurrence_forward(const Problem& problem, const MutableRows& o, float* fin
                         void* stream);
 size_t recurrence_forward_workspace(const Problem& problem);
 
+/// Bytes of shared memory per block that the chunk kernels need for such a problem, and that the current device has.
+size_t recurrence_shared_memory(Dtype dtype, Update update, int64_t K, bool with_backward);
+size_t recurrence_shared_memory_limit();
+
 /// What the last forward pass of this thread launched: "portable, 4 consumers, 1 part", "hopper, ...", "step", "none".
 const char* recurrence_last_plan();
 

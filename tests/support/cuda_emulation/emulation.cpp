@@ -277,7 +277,15 @@ int64_t bulk_copies() { return machine.bulk_copies; }
 
 bool ignores_warp_barriers() { return machine.ignored_barrier == kWarpBarrier; }
 
+namespace {
+size_t shared_limit = 227 * 1024;
+}
+
+void set_shared_memory_limit(size_t bytes) { shared_limit = bytes; }
+size_t shared_memory_limit() { return shared_limit; }
+
 void run_grid(Index grid, unsigned threads, size_t shared_bytes, const std::function<void()>& body) {
+  if (shared_bytes > shared_limit) throw std::runtime_error("a block wants more shared memory than the device has");
   if (threads == 0 || threads > kMostThreads) throw std::runtime_error("a block has 1 to 1024 threads");
   ++machine.grids;
   machine.grid = grid;

@@ -38,6 +38,10 @@ bool ignores_warp_barriers();
 /// block and what its threads wait for. Propagates exceptions of `body`.
 void run_grid(Index grid, unsigned threads, size_t shared_bytes, const std::function<void()>& body);
 
+/// Bytes of shared memory that a block can have: at first those of compute capability 9.0. run_grid() throws for more.
+void set_shared_memory_limit(size_t bytes);
+size_t shared_memory_limit();
+
 /// Counters since the start of the program: grids, and warpgroup products (summed over threads).
 int64_t grids_run();
 int64_t warpgroup_products();

@@ -286,6 +286,60 @@ TEST_F(Recurrence, RequestsThatCannotBeMetAreErrors) {
   EXPECT_THROW(run(narrow), c10::NotImplementedError);
 }
 
+// A device of compute capability 8.6 has 99 KiB, one of 8.0 has 163.
+class SharedMemory : public Recurrence {
+ protected:
+  ~SharedMemory() override { emulation::set_shared_memory_limit(227 * 1024); }
+
+  static std::string refusal(const NamedTensors& inputs) {
+    try {
+      kernels::recurrence(as_inputs(inputs), Implementation::cuda);
+    } catch (const c10::NotImplementedError& error) {
+      return error.what_without_backtrace();
+    }
+    return "";
+  }
+};
+
+TEST_F(SharedMemory, KernelsThatDoNotFitAreNotLaunched) {
+  const at::NoGradGuard no_grad;
+  emulation::set_shared_memory_limit(99 * 1024);
+  EXPECT_NE(refusal(kda_inputs({.K = 128}, at::kBFloat16)).find("KiB of shared memory per block and the device has 99"),
+            std::string::npos);
+  EXPECT_EQ(refusal(kda_inputs({.T = 1, .K = 128}, at::kBFloat16)), "") << "steps need little shared memory";
+  emulation::set_shared_memory_limit(163 * 1024);
+  for (const OperatorCase* op : family()) {
+    for (const int64_t K : {64, 128, 256}) {
+      Workload workload{"", 1, 20, 1, 1, K, 16};
+      EXPECT_EQ(refusal(copy_as(*op, op->inputs(workload, 5), at::kBFloat16, at::kCPU)), "") << op->name << " " << K;
+    }
+  }
+}
+
+// The emulation refuses blocks that are larger than the limit, so this checks that no kernel needs more than it says.
+TEST_F(SharedMemory, TheStatedNeedSuffices) {
+  for (const OperatorCase* op : family()) {
+    for (const int64_t K : {40, 100, 200}) {
+      Workload workload{"", 1, 20, 1, 1, K, 16};
+      const auto update = as_inputs(op->inputs(workload, 5)).update();
+      for (const bool backward : {false, true}) {
+        const size_t needed =
+            kernels::cuda::backend().recurrence_shared_memory(kernels::Dtype::bfloat16, update, K, backward);
+        emulation::set_shared_memory_limit(needed);
+        NamedTensors x = copy_as(*op, op->inputs(workload, 5), at::kBFloat16, at::kCPU);
+        at::AutoGradMode mode(backward);
+        if (backward) x[0].tensor.requires_grad_();
+        const auto out = kernels::recurrence(as_inputs(x), Implementation::cuda);
+        if (backward) {
+          EXPECT_NO_THROW(torch::autograd::grad({out.o.sum()}, {x[0].tensor})) << op->name;
+        }
+        emulation::set_shared_memory_limit(needed - 1);
+        EXPECT_THROW(kernels::recurrence(as_inputs(x), Implementation::cuda), c10::NotImplementedError) << op->name;
+      }
+    }
+  }
+}
+
 TEST_F(Recurrence, StepsSayThatTheyAreSteps) {
   const at::NoGradGuard no_grad;
   kernels::recurrence(as_inputs(kda_inputs({.T = 1}, at::kBFloat16)), Implementation::cuda);

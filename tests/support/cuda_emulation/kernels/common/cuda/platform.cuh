@@ -307,6 +307,8 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared
 
 inline bool has_warpgroups() { return true; }
 
+inline size_t shared_memory_limit() { return emulation::shared_memory_limit(); }
+
 /// Few, so that small problems are split into parts like large ones on a GPU.
 inline int multiprocessors() { return 4; }
 
