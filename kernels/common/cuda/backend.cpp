@@ -2,24 +2,39 @@
 // The library's only entry point: it returns the table of kernels.
 #include "kernels/common/cuda/backend.h"
 
+#include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
+
+#include <array>
+#include <atomic>
+
+#include "kernels/common/cuda/sum.h"
 
 namespace klab::kernels::cuda {
 namespace {
 
-constexpr int kOldest = 8, kNewest = 9;  // major compute capabilities that the kernels are compiled for
+constexpr int kMostDevices = 64;
+enum class Code : uint8_t { unknown, present, absent };
+
+// Asked once per device, because every call of an operator asks.
+bool has_code(int device) {
+  static std::array<std::atomic<Code>, kMostDevices> known{};
+  std::atomic<Code>& code = known.at(static_cast<size_t>(device));
+  if (code == Code::unknown) code = kernels_have_code() ? Code::present : Code::absent;
+  return code == Code::present;
+}
 
 std::string unsupported_reason(at::Device device) {
   if (!device.is_cuda()) return "the tensors are not on a CUDA device";
+  const c10::cuda::OptionalCUDAGuard guard(device);
   int major = 0, minor = 0;
   const cudaError_t status = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index());
   if (status != cudaSuccess) return std::string("CUDA: ") + cudaGetErrorString(status);
+  if (has_code(device.index())) return "";
   cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device.index());
-  const bool built = (major == kOldest) || (major == kNewest && minor == 0);
-  if (built) return "";
-  return "this build has kernels for compute capability 8.x and 9.0, and the device has " + std::to_string(major) +
-         "." + std::to_string(minor) + "; add it to KLAB_CUDA_ARCHITECTURES and rebuild";
+  return "this build has no kernels for compute capability " + std::to_string(major) + "." + std::to_string(minor) +
+         "; add it to KLAB_CUDA_ARCHITECTURES and rebuild";
 }
 
 void* stream(at::Device device) { return c10::cuda::getCurrentCUDAStream(device.index()).stream(); }

@@ -253,6 +253,15 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared
   KLAB_CUDA_CHECK(cudaGetLastError());
 }
 
+/// Whether this build has code for `kernel` that runs on the current device: machine code, or PTX of an older one.
+template <class... Parameters>
+bool has_code(void (*kernel)(Parameters...)) {
+  cudaFuncAttributes attributes{};
+  const bool found = cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel)) == cudaSuccess;
+  if (!found) cudaGetLastError();  // clears it
+  return found;
+}
+
 /// Whether the current device supports wgmma: only compute capability 9.0 does.
 inline bool has_warpgroups() {
   int device = 0, major = 0, minor = 0;

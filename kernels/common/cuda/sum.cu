@@ -35,4 +35,6 @@ void sum_parts(const float* parts, int64_t count, int64_t width, float* sum, voi
          parts, count, width, sum);
 }
 
+bool kernels_have_code() { return has_code(sum_kernel); }
+
 }  // namespace klab::kernels::cuda

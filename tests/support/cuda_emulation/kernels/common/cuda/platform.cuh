@@ -305,6 +305,11 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared
                       [&] { kernel(Parameters(arguments)...); });
 }
 
+template <class... Parameters>
+bool has_code(void (*)(Parameters...)) {
+  return true;
+}
+
 inline bool has_warpgroups() { return true; }
 
 inline size_t shared_memory_limit() { return emulation::shared_memory_limit(); }
