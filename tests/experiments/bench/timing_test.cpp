@@ -12,7 +12,7 @@ namespace {
 
 void sleep(int milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); }
 
-TEST(MedianSeconds, IsNotMovedByOneSlowCall) {
+TEST(MedianSeconds, IsNotMovedByOneLongCall) {
   int calls = 0;
   const double seconds = median_seconds([&] { sleep(++calls == 2 ? 100 : 5); }, at::zeros(1), /*budget=*/0);
   EXPECT_EQ(calls, 4) << "one to warm up, and three";

@@ -35,7 +35,7 @@ Rows values_of_runs(const Sweep& sweep) {
   return rows;
 }
 
-TEST(SweepFile, AGridIsEveryCombinationTheFirstAxisSlowest) {
+TEST(SweepFile, AGridIsEveryCombinationTheLastAxisFastest) {
   const Sweep sweep = sweep_of("grid:\n  model.pattern: [kda, gdn]\n  train: {lr: [1e-3, 0.01]}\nseeds: [1, 2]\n");
   EXPECT_EQ(sweep.plan.name, "mine");
   EXPECT_EQ(sweep.plan.keys, (std::vector<std::string>{"model.pattern", "train.lr", "train.seed"}));
