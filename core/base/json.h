@@ -27,4 +27,17 @@ void from_object(const nlohmann::ordered_json& object, Record& record) {
   Record::each_field(record, [&](const char* name, auto& member) { object.at(name).get_to(member); });
 }
 
+/// A value of any type that JSON has, or of a type with each_field(). Throws nlohmann::json::exception for another
+/// type.
+template <class T>
+T value_from(const nlohmann::ordered_json& json) {
+  if constexpr (requires(T & record) { T::each_field(record, [](const char*, auto&) {}); }) {
+    T record;
+    from_object(json, record);
+    return record;
+  } else {
+    return json.get<T>();
+  }
+}
+
 }  // namespace klab

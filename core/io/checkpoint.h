@@ -23,7 +23,7 @@ struct Checkpoint {
   T json_field(const std::string& name) const {
     const nlohmann::ordered_json value = parse_json(field(name), "the checkpoint's field '" + name + "'");
     try {
-      return value.get<T>();
+      return value_from<T>(value);
     } catch (const nlohmann::json::exception& error) {
       fail("the checkpoint's field '{}' is malformed: {}", name, error.what());
     }

@@ -11,7 +11,6 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/interrupt.h"
-#include "core/base/text.h"
 
 namespace klab {
 namespace {
@@ -27,16 +26,6 @@ double seconds_since(Clock::time_point begin) { return std::chrono::duration<dou
 template <class T>
 std::string to_json(const T& value) {
   return nlohmann::ordered_json(value).dump();
-}
-
-Score score_of(const Checkpoint& checkpoint, const std::string& field) {
-  Score score;
-  try {
-    from_object(checkpoint.json_field<nlohmann::ordered_json>(field), score);
-  } catch (const nlohmann::json::exception& error) {
-    fail("the checkpoint's field '{}' is malformed: {}", field, error.what());
-  }
-  return score;
 }
 
 Batch on(const torch::Device& device, const Batch& batch) {
@@ -106,9 +95,9 @@ void Trainer::restore(const Checkpoint& from) {
   generator_.set_state(from.tensor("generator"));
   status_.step = from.json_field<int64_t>("step");
   status_.seconds = from.json_field<double>("seconds");
-  status_.train = score_of(from, "train");
-  status_.test = score_of(from, "test");
-  status_.best = score_of(from, "best");
+  status_.train = from.json_field<Score>("train");
+  status_.test = from.json_field<Score>("test");
+  status_.best = from.json_field<Score>("best");
 }
 
 void Trainer::save(const std::string& path) const {

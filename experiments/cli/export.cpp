@@ -6,7 +6,6 @@
 #include <filesystem>
 
 #include "core/base/error.h"
-#include "core/base/yaml.h"
 #include "core/public/checkpoint.h"
 #include "experiments/command/command.h"
 #include "experiments/run/dtype.h"
@@ -26,13 +25,11 @@ struct ExportOptions {
 
 int export_run(const ExportOptions& options, const Globals& globals) {
   if (globals.out.empty()) refuse("--out is missing: the folder for config.json and the weights");
-  const std::string yaml = (fs::path(options.run) / "config.yaml").string();
-  if (!fs::exists(yaml)) refuse("'{}' is not a run folder: it has no config.yaml", options.run);
+  const RunFolder folder{options.run};
+  const RunConfig config = read_run_config(folder);
   if (fs::exists(fs::path(globals.out) / "config.json")) {
     refuse("'{}' already contains a model; choose another --out", globals.out);
   }
-  const RunConfig config = make_run_config(read_yaml(yaml));
-  const RunFolder folder{options.run};
   const Decoder model = make_model(config);
   load_parameters(options.checkpoint == "best" ? folder.best() : folder.last(), model);
   const auto shard_bytes = static_cast<uint64_t>(options.shard_gigabytes * static_cast<double>(kGigabyte));

@@ -97,7 +97,7 @@ std::vector<Assignment> assignments_of(const std::string& config) {
     return {{"model.config", config, "command line"}};
   }
   require_input(config);
-  return read_yaml(fs::is_directory(config) ? config + "/config.yaml" : config);
+  return read_yaml(fs::is_directory(config) ? RunFolder{config}.config() : config);
 }
 
 // The dtype of the weights in a public config.json, or "".

@@ -119,8 +119,7 @@ int train(const std::string& file, const std::vector<Assignment>& flags, bool te
 
 int resume(const std::string& path, bool tensorboard, const Globals& globals) {
   const RunFolder folder{path};
-  if (!fs::exists(folder.config())) refuse("'{}' is not a run folder: it has no config.yaml", path);
-  const RunConfig config = make_run_config(read_yaml(folder.config()));
+  const RunConfig config = read_run_config(folder);
   if (!fs::exists(folder.last())) {
     fmt::print(stderr, "'{}' has no checkpoint yet: starting from the beginning\n", path);
   } else if (globals.threads == 0) {

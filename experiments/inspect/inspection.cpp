@@ -9,7 +9,6 @@
 
 #include "core/base/error.h"
 #include "core/base/interrupt.h"
-#include "core/base/yaml.h"
 #include "core/inspect/recurrence_view.h"
 #include "core/model/headwise.h"
 #include "core/model/mixer_probe.h"
@@ -27,12 +26,6 @@ constexpr int64_t kRankExamples = 8;  // sequences for the rank curves
 
 void stop_when_asked() {
   if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted while inspecting the model");
-}
-
-RunConfig run_config(const InspectOptions& options) {
-  const fs::path yaml = fs::path(options.run) / "config.yaml";
-  if (!fs::exists(yaml)) refuse("'{}' is not a run folder: it has no config.yaml", options.run);
-  return make_run_config(read_yaml(yaml.string()));
 }
 
 std::string checkpoint_path(const InspectOptions& options) {
@@ -257,7 +250,7 @@ Inspection inspect(const InspectOptions& options) {
   const torch::NoGradGuard no_grad;
   Inspection found;
   found.options = options;
-  found.config = run_config(options);
+  found.config = read_run_config({options.run});
   const std::string checkpoint = checkpoint_path(options);
   Decoder model = make_model(found.config);
   found.step = load_parameters(checkpoint, model);

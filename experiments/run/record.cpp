@@ -21,27 +21,9 @@ constexpr std::array<const char*, 7> kStates = {"waiting", "running",  "parked",
                                                 "stopped", "diverged", "failed"};
 
 // Visits every member except the state, with its name in the file.
-template <class Record, class Visit>
-void each_member(Record& record, const Visit& visit) {
-  visit("reason", record.reason);
-  visit("step", record.step);
-  visit("evaluated", record.evaluated);
-  visit("loss", record.last.loss);
-  visit("acc_tok", record.last.acc_tok);
-  visit("acc_seq", record.last.acc_seq);
-  visit("best_loss", record.best.loss);
-  visit("best_acc_tok", record.best.acc_tok);
-  visit("best_acc_seq", record.best.acc_seq);
-  visit("parameters", record.parameters);
-  visit("state_bytes", record.state_bytes);
-  visit("tokens_per_second", record.tokens_per_second);
-  visit("seconds", record.seconds);
-  visit("provenance", record.provenance);
-}
-
 std::string text_of(const RunRecord& record) {
   nlohmann::ordered_json json{{"state", to_string(record.state)}};
-  each_member(record, [&](const char* name, const auto& member) { json[name] = member; });
+  json.update(to_object(record));
   return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
@@ -88,7 +70,7 @@ RunRecord read_record(const RunFolder& folder) {
   const auto json = parse_json(text, path);
   try {
     record.state = run_state_of(json.at("state").get<std::string>());
-    each_member(record, [&](const char* name, auto& member) { json.at(name).get_to(member); });
+    from_object(json, record);
   } catch (const nlohmann::json::exception& error) {
     fail("{}: not the record of a run: {}", path, error.what());
   }
@@ -107,7 +89,7 @@ double metric_of(const RunRecord& record, const std::string& name) {
   std::vector<std::string> names;
   double found = 0;
   bool known = false;
-  each_member(record, [&](const char* member_name, const auto& member) {
+  RunRecord::each_field(record, [&](const char* member_name, const auto& member) {
     using Member = std::decay_t<decltype(member)>;
     if constexpr (std::is_same_v<Member, double> || std::is_same_v<Member, int64_t>) {
       names.emplace_back(member_name);

@@ -34,6 +34,24 @@ struct RunRecord {
   std::vector<std::string> provenance;  ///< command, version, commit, machine
 
   void set(const TrainStatus& status);
+
+  template <class Self, class Visit>  // except the state, which is stored as a word
+  static void each_field(Self& self, const Visit& visit) {
+    visit("reason", self.reason);
+    visit("step", self.step);
+    visit("evaluated", self.evaluated);
+    visit("loss", self.last.loss);
+    visit("acc_tok", self.last.acc_tok);
+    visit("acc_seq", self.last.acc_seq);
+    visit("best_loss", self.best.loss);
+    visit("best_acc_tok", self.best.acc_tok);
+    visit("best_acc_seq", self.best.acc_seq);
+    visit("parameters", self.parameters);
+    visit("state_bytes", self.state_bytes);
+    visit("tokens_per_second", self.tokens_per_second);
+    visit("seconds", self.seconds);
+    visit("provenance", self.provenance);
+  }
 };
 
 /// Reads the record in a run's folder; without record.json the state is `waiting`. Throws Error for an invalid file.

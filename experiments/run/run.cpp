@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 
 #include "core/base/error.h"
 #include "core/base/interrupt.h"
@@ -28,6 +29,13 @@ Batch as_batch(const ExampleBatch& examples) {
 }
 
 }  // namespace
+
+RunConfig read_run_config(const RunFolder& folder) {
+  if (!std::filesystem::exists(folder.config())) {
+    refuse("'{}' is not a run folder: it has no config.yaml", folder.path);
+  }
+  return make_run_config(read_yaml(folder.config()));
+}
 
 BatchSource batch_source(const TaskConfig& config, int64_t seed, int64_t count, Split split) {
   const std::shared_ptr<const Task> task = config.make();
@@ -92,7 +100,7 @@ constexpr std::chrono::milliseconds kRecordEvery{500};
 
 void train_and_evaluate(const RunFolder& folder, const RunOptions& options, const WatchRun& watch, RunRecord& record) {
   using Clock = std::chrono::steady_clock;
-  const RunConfig config = make_run_config(read_yaml(folder.config()));
+  const RunConfig config = read_run_config(folder);
   Trainer trainer = make_trainer(config, folder, options.provenance, options.resume, open_device(options.device));
   const Accounting cost = account(trainer.model(), config.task.length);
   record.parameters = cost.parameters;

@@ -12,6 +12,9 @@
 
 namespace klab {
 
+/// The config of the run in a folder. Throws UsageError when the folder holds no run.
+RunConfig read_run_config(const RunFolder& folder);
+
 /// A source whose batch i contains the examples [i * count, (i + 1) * count) of a split of the task.
 BatchSource batch_source(const TaskConfig& task, int64_t seed, int64_t count, Split split);
 

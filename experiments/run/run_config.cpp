@@ -126,20 +126,16 @@ RunConfig make_run_config(const std::vector<Assignment>& assignments) {
 
 void require_memory(const RunConfig& config) {
   const ParameterPlace nowhere(torch::kMeta, torch::kFloat);
-  std::map<std::pair<std::string, bool>, double> sizes;  // by layer type, because layers repeat
-  const auto size_of = [](const torch::nn::Module& module) {
-    double size = 0;
-    for (const auto& parameter : module.parameters()) size += static_cast<double>(parameter.numel());
-    return size;
-  };
+  std::map<std::pair<std::string, bool>, int64_t> sizes;  // by layer type, because layers repeat
   double parameters = 2.0 * static_cast<double>(config.vocabulary()) * static_cast<double>(config.model.width);
   const std::vector<std::string> items = config.model.layer_mixers();
   for (int64_t layer = 0; layer < config.model.layers; ++layer) {
     const std::pair key(items[static_cast<size_t>(layer)], layer < config.model.first_dense);
     if (!sizes.contains(key)) {
-      sizes[key] = size_of(*config.model.make_mixer(key.first)) + size_of(*config.model.make_feed_forward(layer));
+      sizes[key] = parameter_count(*config.model.make_mixer(key.first)) +
+                   parameter_count(*config.model.make_feed_forward(layer));
     }
-    parameters += sizes[key];
+    parameters += static_cast<double>(sizes[key]);
   }
   const double bytes = parameters * 4 * sizeof(float), memory = static_cast<double>(machine_memory());
   if (bytes <= memory) return;

@@ -15,6 +15,7 @@
 
 #include "core/check/matrix.h"
 #include "kernels/common/cuda/backend.h"
+#include "kernels/recurrence/cuda/forward_plan.h"
 #ifdef KLAB_EMULATED
 #include "backend.h"
 #endif
@@ -101,15 +102,8 @@ struct PlanOfCheck {
   std::string tier;
   int consumers, parts;
 
-  std::string text() const {
-    return tier + ", " + std::to_string(consumers) + (consumers == 1 ? " consumer, " : " consumers, ") +
-           std::to_string(parts) + (parts == 1 ? " part" : " parts");
-  }
-  // Parts are whole chunks, so short sequences have few.
-  bool fits(int64_t T) const {
-    const int64_t chunk = kernels::cuda::kChunk, part = ((T + parts - 1) / parts + chunk - 1) / chunk * chunk;
-    return parts == 1 || (parts - 1) * part < T;
-  }
+  std::string text() const { return kernels::cuda::plan_text(tier == "hopper", consumers, parts); }
+  bool fits(int64_t T) const { return kernels::cuda::fills_parts(kernels::cuda::split_into_parts(T, parts), T); }
   void request() const {
     ::setenv("KLAB_CUDA_TIER", tier.c_str(), 1);
     ::setenv("KLAB_CUDA_CONSUMERS", std::to_string(consumers).c_str(), 1);

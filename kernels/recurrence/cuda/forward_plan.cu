@@ -17,7 +17,13 @@ namespace {
 constexpr int64_t kFewestTokensOfPart = 512;
 constexpr int kMostParts = 4096;
 
-thread_local std::string last_plan = "none";
+// Formatted only when asked for: a launch records three numbers.
+struct LastPlan {
+  static constexpr int kNone = 0, kStep = -1;  // instead of a number of consumers
+  bool hopper = false;
+  int consumers = kNone, parts = 0;
+};
+thread_local LastPlan last_plan;
 
 // Consumer warps that run concurrently at full speed: one per SM sub-partition.
 int64_t capacity() { return int64_t{4} * multiprocessors(); }
@@ -40,12 +46,6 @@ int requested_tier() {
   return 1;
 }
 
-Parts split(int64_t tokens, int64_t count) {
-  if (count == 1) return {1, tokens};
-  const int64_t part = (tokens + count - 1) / count;
-  return {static_cast<int>(count), (part + kChunk - 1) / kChunk * kChunk};
-}
-
 }  // namespace
 
 PlanRequest plan_request() {
@@ -59,15 +59,15 @@ PlanRequest plan_request() {
 Parts choose_parts(const Problem& p) {
   const int64_t T = p.sequences.tokens;
   if (const int requested = plan_request().parts; requested > 0) {
-    const Parts parts = split(T, requested);
-    TORCH_CHECK_VALUE((parts.count - 1) * parts.tokens < T, "KLAB_CUDA_PARTS=", requested, " is too many for ", T,
+    const Parts parts = split_into_parts(T, requested);
+    TORCH_CHECK_VALUE(fills_parts(parts, T), "KLAB_CUDA_PARTS=", requested, " is too many for ", T,
                       " tokens in chunks of ", kChunk);
     return parts;
   }
   const int64_t warps = p.sequences.count * p.HV * slices_of(p.V);
   const int64_t most = T / kFewestTokensOfPart / (p.sequences.offsets == nullptr ? 1 : p.sequences.count);
   if (warps * 3 > capacity() || most < 4) return {1, T};
-  return split(T, std::min(most, capacity() / warps));
+  return split_into_parts(T, std::min(most, capacity() / warps));
 }
 
 // As many consumer warps per block as still fill the device: they share the work of the block's producers. The Hopper
@@ -94,13 +94,9 @@ bool choose_hopper(const Problem& p, int consumers) {
   return true;
 }
 
-void record_plan(bool hopper, int consumers, int parts) {
-  last_plan = std::string(hopper ? "hopper" : "portable") + ", " + std::to_string(consumers) +
-              (consumers == 1 ? " consumer, " : " consumers, ") + std::to_string(parts) +
-              (parts == 1 ? " part" : " parts");
-}
+void record_plan(bool hopper, int consumers, int parts) { last_plan = {hopper, consumers, parts}; }
 
-void record_step_plan() { last_plan = "step"; }
+void record_step_plan() { last_plan = {.consumers = LastPlan::kStep}; }
 
 namespace {
 
@@ -130,6 +126,12 @@ size_t recurrence_shared_memory(Dtype dtype, Update update, int64_t K, bool with
 
 size_t recurrence_shared_memory_limit() { return shared_memory_limit(); }
 
-const char* recurrence_last_plan() { return last_plan.c_str(); }
+const char* recurrence_last_plan() {
+  if (last_plan.consumers == LastPlan::kNone) return "none";
+  if (last_plan.consumers == LastPlan::kStep) return "step";
+  thread_local std::string text;
+  text = plan_text(last_plan.hopper, last_plan.consumers, last_plan.parts);
+  return text.c_str();
+}
 
 }  // namespace klab::kernels::cuda

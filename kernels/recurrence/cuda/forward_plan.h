@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "kernels/recurrence/cuda/recurrence.h"
 
@@ -19,6 +20,21 @@ struct Parts {
   int count = 1;       ///< per sequence
   int64_t tokens = 0;  ///< per part, a multiple of kChunk; all tokens if count is 1
 };
+
+/// `count` parts of a sequence, each of whole chunks.
+constexpr Parts split_into_parts(int64_t tokens, int64_t count) {
+  if (count == 1) return {1, tokens};
+  const int64_t part = (tokens + count - 1) / count;
+  return {static_cast<int>(count), (part + kChunk - 1) / kChunk * kChunk};
+}
+/// Whether no part is empty.
+constexpr bool fills_parts(const Parts& parts, int64_t tokens) { return (parts.count - 1) * parts.tokens < tokens; }
+
+/// "hopper, 4 consumers, 1 part", as recurrence_last_plan() says it.
+inline std::string plan_text(bool hopper, int consumers, int parts) {
+  return std::string(hopper ? "hopper, " : "portable, ") + std::to_string(consumers) +
+         (consumers == 1 ? " consumer, " : " consumers, ") + std::to_string(parts) + (parts == 1 ? " part" : " parts");
+}
 
 /// KLAB_CUDA_TIER, KLAB_CUDA_CONSUMERS and KLAB_CUDA_PARTS; -1 for those that are not set.
 struct PlanRequest {
@@ -39,7 +55,7 @@ int choose_consumers(const Problem& problem, const Parts& parts, int64_t slices)
 /// Whether the Hopper tier runs. Throws c10::NotImplementedError if it is requested and has no kernel for the problem.
 bool choose_hopper(const Problem& problem, int consumers);
 
-/// Keeps a description of what was launched, for recurrence_last_plan().
+/// Keeps what was launched, for recurrence_last_plan().
 void record_plan(bool hopper, int consumers, int parts);
 void record_step_plan();
 
