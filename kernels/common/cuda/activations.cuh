@@ -7,14 +7,21 @@
 
 namespace klab::kernels::cuda {
 
-__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-__device__ __forceinline__ float softplus(float x) { return (x > 0.0f ? x : 0.0f) + log1pf(expf(x > 0.0f ? -x : x)); }
-
-/// Sigmoid as accurate as the dtype of the result needs: for 16-bit dtypes with a third of the instructions.
-template <Dtype kDtype>
-__device__ __forceinline__ float sigmoid_in(float x) {
-  if constexpr (kDtype == Dtype::float32) return sigmoid(x);
-  return __fdividef(1.0f, 1.0f + __expf(-x));
+/// In all functions, `kAccurate` is for float32 results; without it they are as accurate as 16-bit results need, with a
+/// third of the instructions.
+template <bool kAccurate = true>
+__device__ __forceinline__ float exponential(float x) {
+  constexpr float kLog2OfE = 1.4426950408889634f;
+  return kAccurate ? expf(x) : approximate_exp2(x * kLog2OfE);
+}
+template <bool kAccurate = true>
+__device__ __forceinline__ float sigmoid(float x) {
+  return kAccurate ? 1.0f / (1.0f + expf(-x)) : __fdividef(1.0f, 1.0f + exponential<false>(-x));
+}
+template <bool kAccurate = true>
+__device__ __forceinline__ float softplus(float x) {
+  const float positive = x > 0.0f ? x : 0.0f, negative = x > 0.0f ? -x : x;
+  return positive + (kAccurate ? log1pf(expf(negative)) : __logf(1.0f + exponential<false>(negative)));
 }
 
 /// `s` is the sigmoid of x.

@@ -22,12 +22,28 @@ struct Tile {
   float c[4];
 };
 
-__device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x) % kWarp; }
+__device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x % kWarp); }
 
 /// Two adjacent elements.
 struct alignas(8) Two {
   float x, y;
 };
+
+struct alignas(16) Four {
+  float x[4];
+};
+
+/// Reads adjacent floats, 16 bytes at a time; `from` must be aligned to 16 bytes.
+template <int kCount>
+__device__ __forceinline__ void load_floats(const float* from, float (&to)[kCount]) {
+  static_assert(kCount % 4 == 0);
+#pragma unroll
+  for (int n = 0; n < kCount; n += 4) {
+    const Four four = *reinterpret_cast<const Four*>(from + n);
+#pragma unroll
+    for (int m = 0; m < 4; ++m) to[n + m] = four.x[m];
+  }
+}
 
 // --- 16 bits --------------------------------------------------------------------------------------------------------
 
@@ -219,6 +235,16 @@ __device__ __forceinline__ float load_number(const void* data, Dtype dtype, int6
     case Dtype::bfloat16: return as_float(static_cast<uint32_t>(static_cast<const uint16_t*>(data)[at]) << 16);
     default: return float16_to_float(static_cast<const uint16_t*>(data)[at]);
   }
+}
+
+/// A number's bits, for number_of(): a load that nothing has to wait for yet.
+__device__ __forceinline__ uint32_t load_bits(const void* data, Dtype dtype, int64_t at) {
+  if (dtype == Dtype::float32) return static_cast<const uint32_t*>(data)[at];
+  return static_cast<const uint16_t*>(data)[at];
+}
+__device__ __forceinline__ float number_of(uint32_t bits, Dtype dtype) {
+  if (dtype == Dtype::float32) return as_float(bits);
+  return dtype == Dtype::bfloat16 ? as_float(bits << 16) : float16_to_float(static_cast<uint16_t>(bits));
 }
 
 __device__ __forceinline__ void store_number(void* data, Dtype dtype, int64_t at, float x) {

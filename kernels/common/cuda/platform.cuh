@@ -29,13 +29,20 @@ __device__ __forceinline__ void barrier_wait(int number, int threads) {
 
 /// Arrives at the barrier without waiting; the writes of this thread become visible to the waiting threads.
 __device__ __forceinline__ void barrier_arrive(int number, int threads) {
-  __threadfence_block();
+  asm volatile("fence.acq_rel.cta;" ::: "memory");
   __syncwarp();
   asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
 __device__ __forceinline__ float shuffle_xor(float x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
 __device__ __forceinline__ float shuffle(float x, int lane) { return __shfl_sync(0xffffffffu, x, lane); }
+
+/// x, as a value that the compiler knows nothing about: what follows from it is computed where it is used, not once
+/// before a loop and kept in registers.
+__device__ __forceinline__ int opaque(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
 
 /// The block's dynamic shared memory, aligned to 128 bytes.
 __device__ __forceinline__ unsigned char* shared_memory() {
@@ -63,6 +70,12 @@ __device__ __forceinline__ float float16_to_float(uint16_t bits) {
 }
 __device__ __forceinline__ float as_float(uint32_t bits) { return __uint_as_float(bits); }
 __device__ __forceinline__ uint32_t as_bits(float x) { return __float_as_uint(x); }
+/// 2^x with a relative error of 2^-22; results below 2^-126 are zero.
+__device__ __forceinline__ float approximate_exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 /// Rounded to TF32 (ten mantissa bits).
 __device__ __forceinline__ float round_to_tf32(float x) {
   uint32_t bits;

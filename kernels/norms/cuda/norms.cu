@@ -79,7 +79,7 @@ struct Activated {
 template <Dtype kDtype>
 __device__ Activated activate(GateActivation activation, float gate) {
   if (activation == GateActivation::none) return {1.0f, 0.0f};
-  const float s = sigmoid_in<kDtype>(gate);
+  const float s = sigmoid<kDtype == Dtype::float32>(gate);
   if (activation == GateActivation::sigmoid) return {s, s * (1.0f - s)};
   return {gate * s, silu_derivative(gate, s)};
 }

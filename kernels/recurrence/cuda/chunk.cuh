@@ -50,20 +50,21 @@ __device__ __forceinline__ GateParameters gate_parameters(const RecurrenceProble
   return gate;
 }
 
+template <bool kAccurate>
 __device__ __forceinline__ float log_decay(const RecurrenceProblem& p, float rate, float x) {
-  return p.gate == Gate::softplus ? -rate * softplus(x) : p.lower_bound * sigmoid(rate * x);
+  return p.gate == Gate::softplus ? -rate * softplus<kAccurate>(x) : p.lower_bound * sigmoid<kAccurate>(rate * x);
 }
 
 // exp(g) from g or from the gate's raw input.
+template <bool kAccurate>
 __device__ __forceinline__ Two decay_of(const RecurrenceProblem& p, const GateParameters& gate, Two g) {
   if (p.gate != Gate::log_decay) {
-    g = {log_decay(p, gate.rate, g.x + gate.bias.x), log_decay(p, gate.rate, g.y + gate.bias.y)};
+    g = {log_decay<kAccurate>(p, gate.rate, g.x + gate.bias.x), log_decay<kAccurate>(p, gate.rate, g.y + gate.bias.y)};
   }
-  return {expf(g.x), expf(g.y)};
+  return {exponential<kAccurate>(g.x), exponential<kAccurate>(g.y)};
 }
 
-__device__ __forceinline__ float load_beta(const RecurrenceProblem& p, int64_t row, int64_t token, int head) {
-  const float x = load_number(p.beta.data, p.beta.dtype, p.beta.offset(row, token, head));
+__device__ __forceinline__ float beta_of(const RecurrenceProblem& p, float x) {
   return p.beta_sigmoid ? p.beta_factor * sigmoid(x) : x;
 }
 
@@ -101,144 +102,122 @@ struct Scratch {
     return reinterpret_cast<Element*>(base + Layout::kInputs + kind * Layout::kInput);
   }
   __device__ void* gates() const { return base + Layout::kGates; }
-  __device__ float* decays() const { return reinterpret_cast<float*>(base + Layout::kDecays); }
   __device__ Element* level(int slot) const {
     return reinterpret_cast<Element*>(base + Layout::kLevels0 + slot * Layout::kLevel);
   }
-  // Raw products of row i of a kind (0 solve, 1 query) with column j, [kind][column][i][j].
-  __device__ float& pair(int kind, int column, int i, int j) const {
-    return reinterpret_cast<float*>(base +
-                                    Layout::kPairSums)[((kind * kColumns + column) * kChunk + i) * kPairStride + j];
+  // Row i of the raw products of a kind (0 solve, 1 query) with column j, [kind][column][i][j].
+  __device__ float* pairs(int kind, int column, int i) const {
+    return reinterpret_cast<float*>(base + Layout::kPairSums) +
+           ((kind * kColumns + column) * kChunk + i) * kPairStride;
   }
-  __device__ float* numbers() const { return reinterpret_cast<float*>(base + Layout::kNumbers); }
-  __device__ float* sums(int warp) const { return numbers() + warp * 64; }
-  __device__ float* q_factor() const { return numbers() + Layout::kGroupWarps * 64; }  // scale, or scale / |q|
-  __device__ float* k_factor() const { return q_factor() + kChunk; }                   // 1, or 1 / |k|
+  __device__ float& pair(int kind, int column, int i, int j) const { return pairs(kind, column, i)[j]; }
+  // Per token. The factors are squares of norms until finish_token().
+  __device__ float* q_factor() const { return reinterpret_cast<float*>(base + Layout::kNumbers); }  // scale, or / |q|
+  __device__ float* k_factor() const { return q_factor() + kChunk; }                                // 1, or 1 / |k|
   __device__ float* beta() const { return k_factor() + kChunk; }
-  __device__ Transfers* transfers() const { return reinterpret_cast<Transfers*>(base + Layout::kTransfers); }
+  __device__ float* head_decay() const { return beta() + kChunk; }  // exp(g), if g has no channels
 };
 
 // --- Loading ---
 
-// Copies rows [count][width] of a chunk from global memory to shared rows of `padded` elements, zero-padded; complete
-// after copies_wait() and a barrier. Copies 16 bytes at a time if the rows are aligned.
-__device__ inline void fetch_rows(const Rows& rows, const Place& at, int head, int width, int padded, void* to,
-                                  int thread, int threads) {
-  const int element = rows.dtype == Dtype::float32 ? 4 : 2, step = 16 / element;
-  const unsigned char* from =
-      static_cast<const unsigned char*>(rows.data) + rows.offset(at.row, at.token, head) * element;
-  unsigned char* shared = static_cast<unsigned char*>(to);
-  const int64_t stride = rows.token * element;
-  if (reinterpret_cast<uintptr_t>(from) % 16 == 0 && stride % 16 == 0 && width % step == 0) {
-    const int per_row = padded / step;
-#pragma unroll 1
-    for (int n = thread; n < kChunk * per_row; n += threads) {
-      const int i = n / per_row, d = n % per_row * step;
-      const bool inside = i < at.count && d < width;
-      copy_async(shared + static_cast<size_t>(n) * 16, inside ? from + i * stride + d * element : from, inside);
-    }
-    return;
+// Whether all rows of a tensor can be copied 16 bytes at a time, with offsets of 32 bits inside a chunk.
+__device__ __forceinline__ bool has_aligned_rows(const Rows& rows, int64_t width) {
+  const int64_t element = rows.dtype == Dtype::float32 ? 4 : 2;
+  if (rows.token > INT32_MAX / 4 / kChunk) return false;
+  const int64_t all = static_cast<int64_t>(reinterpret_cast<uintptr_t>(rows.data)) | rows.token * element |
+                      rows.head * element | rows.batch * element | width * element;
+  return all % 16 == 0;
+}
+
+// Where a thread copies from: for aligned rows its own first 16 bytes of token 0 of the sequence, else the first row.
+struct Source {
+  const unsigned char* data;
+  int stride;   // bytes
+  bool inside;  // whether the thread's bytes are inside the rows
+};
+
+// Copies of rows of `width` elements of kElement bytes, as rows of kPadded elements, zero-padded and kStride apart, by
+// kThreads threads.
+template <int kElement, int kPadded, int kStride, int kThreads>
+struct RowCopies {
+  static constexpr int kPerRow = kPadded * kElement / 16, kRowStep = kThreads / kPerRow;
+  static_assert(kThreads % kPerRow == 0 && kChunk % kRowStep == 0);
+
+  static __device__ __forceinline__ Source source(const Rows& rows, int64_t row, int64_t start, int head, int64_t width,
+                                                  bool aligned, int thread) {
+    const int stride = static_cast<int>(rows.token * kElement), byte = thread % kPerRow * 16;
+    const auto* data = static_cast<const unsigned char*>(rows.data) + rows.offset(row, start, head) * kElement;
+    if (aligned) data += thread / kPerRow * stride + byte;
+    return {data, stride, byte < width * kElement};
   }
-#pragma unroll 1
-  for (int n = thread; n < kChunk * padded; n += threads) {
-    const int i = n / padded, d = n % padded;
-    const bool inside = i < at.count && d < width;
-    if (element == 4) {
-      reinterpret_cast<float*>(shared)[n] = inside ? reinterpret_cast<const float*>(from + i * stride)[d] : 0.0f;
+
+  // Rows of `count` tokens from `token`, aligned; complete after copies_wait() and a barrier.
+  static __device__ __forceinline__ void start(const Source& from, int64_t token, int count, void* to, int thread) {
+    const int first = thread / kPerRow;
+    unsigned char* shared = static_cast<unsigned char*>(to) + first * kStride * kElement + thread % kPerRow * 16;
+    const unsigned char* at = from.data + token * from.stride;
+    if (count == kChunk) {
+#pragma unroll
+      for (int i = 0; i < kChunk; i += kRowStep) {
+        copy_async(shared + i * kStride * kElement, at + i * from.stride, from.inside);
+      }
     } else {
-      reinterpret_cast<uint16_t*>(shared)[n] =
-          inside ? reinterpret_cast<const uint16_t*>(from + i * stride)[d] : static_cast<uint16_t>(0);
+#pragma unroll 1
+      for (int i = 0; i < kChunk; i += kRowStep) {
+        const bool inside = from.inside && first + i < count;
+        copy_async(shared + i * kStride * kElement, inside ? at + i * from.stride : from.data, inside);
+      }
     }
   }
-}
 
-// Whether rows of `width` elements can be bulk-copied: no padding in shared memory, and aligned to 16 bytes.
-__device__ __forceinline__ bool fits_bulk(const Rows& rows, const Place& at, int head, int width, int padded) {
-  const int element = rows.dtype == Dtype::float32 ? 4 : 2;
-  const auto from = reinterpret_cast<uintptr_t>(rows.data) + rows.offset(at.row, at.token, head) * element;
-  return width == padded && from % 16 == 0 && rows.token * element % 16 == 0;
-}
-
-// Bulk copies of whole chunks, one thread per row. Saves the address computations of 16-byte copies.
-template <class Operand, bool kDplr, int kWidth>
-struct Bulk {
-  using ScratchOf = Scratch<Operand, kDplr, kWidth>;
-
-  // The same for all chunks of a block.
-  static __device__ bool possible(const RecurrenceProblem& p, const Place& at) {
-    const int K = static_cast<int>(p.K), key_head = at.head / static_cast<int>(p.HV / p.H);
-    bool fits = fits_bulk(p.q, at, key_head, K, kWidth) && fits_bulk(p.k, at, key_head, K, kWidth);
-    if (kDplr) fits = fits && fits_bulk(p.a, at, at.head, K, kWidth) && fits_bulk(p.b, at, at.head, K, kWidth);
-    if (p.decay == Decay::channel) fits = fits && fits_bulk(p.g, at, at.head, K, kWidth);
-    return fits;
-  }
-
-  static __device__ void fetch(const RecurrenceProblem& p, const Place& at, int thread, const ScratchOf& scratch) {
-    const int key_head = at.head / static_cast<int>(p.HV / p.H);
-    const auto fetch = [&](const Rows& rows, int head, void* to) {
-      if (thread >= kChunk) return;
-      const int element = rows.dtype == Dtype::float32 ? 4 : 2;
-      copy_bulk(static_cast<unsigned char*>(to) + thread * kWidth * element,
-                static_cast<const unsigned char*>(rows.data) +
-                    (rows.offset(at.row, at.token, head) + thread * rows.token) * element,
-                kWidth * element, scratch.transfers());
-    };
-    if (thread == 0) {
-      int bytes = ScratchOf::Layout::kKinds * kWidth * static_cast<int>(sizeof(typename Operand::Element));
-      if (p.decay == Decay::channel) bytes += kWidth * (p.g.dtype == Dtype::float32 ? 4 : 2);
-      transfers_expect(scratch.transfers(), kChunk * bytes);
+  // The same for rows of any alignment, at once.
+  static __device__ void copy(const Rows& rows, const Source& from, int64_t token, int count, int width, void* to,
+                              int thread) {
+    const unsigned char* at = from.data + token * rows.token * kElement;
+#pragma unroll 1
+    for (int n = thread; n < kChunk * kPadded; n += kThreads) {
+      const int i = n / kPadded, d = n % kPadded;
+      const bool inside = i < count && d < width;
+      const unsigned char* row = at + i * rows.token * kElement;
+      if (kElement == 4) {
+        static_cast<float*>(to)[i * kStride + d] = inside ? reinterpret_cast<const float*>(row)[d] : 0.0f;
+      } else {
+        static_cast<uint16_t*>(to)[i * kStride + d] =
+            inside ? reinterpret_cast<const uint16_t*>(row)[d] : static_cast<uint16_t>(0);
+      }
     }
-    fetch(p.q, key_head, scratch.input(0));
-    fetch(p.k, key_head, scratch.input(1));
-    if (kDplr) fetch(p.a, at.head, scratch.input(2));
-    if (kDplr) fetch(p.b, at.head, scratch.input(3));
-    if (p.decay == Decay::channel) fetch(p.g, at.head, scratch.gates());
   }
 };
 
-template <class Operand, bool kDplr, int kWidth>
-__device__ void fetch_chunk(const RecurrenceProblem& p, const Place& at, int thread,
-                            const Scratch<Operand, kDplr, kWidth>& scratch) {
-  constexpr int kThreads = Scratch<Operand, kDplr, kWidth>::Layout::kGroupThreads;
-  const int K = static_cast<int>(p.K), key_head = at.head / static_cast<int>(p.HV / p.H);
-  const auto fetch = [&](const Rows& rows, int head, int kind) {
-    fetch_rows(rows, at, head, K, kWidth, scratch.input(kind), thread, kThreads);
+// The inputs that threads 0 .. 15 load, one token each: a chunk ahead, so as bits that nothing has to wait for.
+struct TokenBits {
+  uint32_t beta, gate;
+};
+
+// exp(g) of this thread's channels, from the inputs g or the gate's raw inputs in shared memory. Rows from `count` on
+// are zero: with a gate they still need a decay of 1.
+template <class Operand, Dtype kDtype, int kWidth>
+__device__ __forceinline__ void load_decays(const RecurrenceProblem& p, const GateParameters& gate, const void* gates,
+                                            int channel, int count, Two (&e)[kChunk]) {
+  constexpr bool kAccurate = Operand::kDtype == Dtype::float32;
+  const auto for_each = [&](const auto& decay) {
+#pragma unroll
+    for (int i = 0; i < kChunk; ++i) e[i] = decay(load_two(gates, kDtype, i * kWidth + channel), i);
   };
-  fetch(p.q, key_head, 0);
-  fetch(p.k, key_head, 1);
-  if (kDplr) fetch(p.a, at.head, 2);
-  if (kDplr) fetch(p.b, at.head, 3);
-  if (p.decay == Decay::channel) fetch_rows(p.g, at, at.head, K, kWidth, scratch.gates(), thread, kThreads);
-  copies_commit();
-}
-
-// The input g (or the gate's raw input) of token i, for this thread's channels.
-template <class Operand, bool kDplr, int kWidth>
-__device__ __forceinline__ Two gate_input(const RecurrenceProblem& p, const Place& at, int i, int channel,
-                                          const Scratch<Operand, kDplr, kWidth>& scratch) {
-  if (p.decay == Decay::channel) return load_two(scratch.gates(), p.g.dtype, i * kWidth + channel);
-  const float x = load_number(p.g.data, p.g.dtype, p.g.offset(at.row, at.token + i, at.head));
-  return {x, x};
-}
-
-// exp(g) of this thread's channels.
-template <class Operand, bool kDplr, int kWidth>
-__device__ void make_decays(const RecurrenceProblem& p, const Place& at, int channel,
-                            const Scratch<Operand, kDplr, kWidth>& scratch) {
-  const GateParameters gate = gate_parameters(p, at.head, channel);
-#pragma unroll 1
-  for (int i = 0; i < kChunk; ++i) {
-    Two e{1.0f, 1.0f};
-    if (p.decay != Decay::none && i < at.count) e = decay_of(p, gate, gate_input(p, at, i, channel, scratch));
-    *reinterpret_cast<Two*>(scratch.decays() + i * kWidth + channel) = e;
+  if (p.gate == Gate::log_decay) {
+    for_each([](Two g, int) { return Two{exponential<kAccurate>(g.x), exponential<kAccurate>(g.y)}; });
+  } else {
+    for_each([&](Two g, int i) { return i < count ? decay_of<kAccurate>(p, gate, g) : Two{1.0f, 1.0f}; });
   }
 }
 
 template <class Operand, bool kDplr, int kWidth>
-__device__ __forceinline__ void load_channels(int channel, const Scratch<Operand, kDplr, kWidth>& scratch,
+__device__ __forceinline__ void load_channels(const RecurrenceProblem& p, const GateParameters& gate, int count,
+                                              int channel, const Scratch<Operand, kDplr, kWidth>& scratch,
                                               Channels<Operand, kDplr>& c) {
+  constexpr int kStride = Scratch<Operand, kDplr, kWidth>::Layout::kStride;
   const auto packed = [&](int kind, int i) {
-    return *reinterpret_cast<const typename Operand::Packed*>(scratch.input(kind) + i * kWidth + channel);
+    return *reinterpret_cast<const typename Operand::Packed*>(scratch.input(kind) + i * kStride + channel);
   };
 #pragma unroll
   for (int i = 0; i < kChunk; ++i) {
@@ -246,7 +225,14 @@ __device__ __forceinline__ void load_channels(int channel, const Scratch<Operand
     c.k[i] = packed(1, i);
     if (kDplr) c.a[kDplr ? i : 0] = packed(2, i);
     if (kDplr) c.b[kDplr ? i : 0] = packed(3, i);
-    c.e[i] = *reinterpret_cast<const Two*>(scratch.decays() + i * kWidth + channel);
+  }
+  if (p.decay != Decay::channel) {
+#pragma unroll
+    for (int i = 0; i < kChunk; ++i) c.e[i] = {scratch.head_decay()[i], scratch.head_decay()[i]};
+  } else if (p.g.dtype == Dtype::float32) {
+    load_decays<Operand, Dtype::float32, kWidth>(p, gate, scratch.gates(), channel, count, c.e);
+  } else if constexpr (Operand::kDtype != Dtype::float32) {
+    load_decays<Operand, Operand::kDtype, kWidth>(p, gate, scratch.gates(), channel, count, c.e);
   }
 }
 
@@ -266,45 +252,54 @@ __device__ __forceinline__ float sum_each_of_32(float (&x)[32]) {
   }
 }
 
-// Sums over this warp's channels for every token: |q|^2 and |k|^2 (if `norms`), q . k and q . b.
+// Work of one warp: the products of every token's q with its own k and b, and the squares |q|^2 and |k|^2, from the raw
+// inputs: the diagonals of matrix products.
 template <class Operand, bool kDplr, int kWidth>
-__device__ void sum_channels(const Channels<Operand, kDplr>& c, bool norms, int warp,
-                             const Scratch<Operand, kDplr, kWidth>& scratch) {
-  float x[32];
-  if (norms) {
+__device__ __forceinline__ void multiply_own(const Scratch<Operand, kDplr, kWidth>& scratch) {
+  using Left = typename Operand::Left;
+  using Right = typename Operand::Right;
+  constexpr int kStride = Scratch<Operand, kDplr, kWidth>::Layout::kStride;
+  Tile q_q[2] = {}, k_k[2] = {}, q_k[2] = {}, q_b[2] = {};  // columns 0..7 and 8..15
+  const auto multiply = [](Tile (&to)[2], const Left& rows, const Right (&columns)[2]) {
+    Operand::multiply(to[0], rows, columns[0]);
+    Operand::multiply(to[1], rows, columns[1]);
+  };
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) {
-      const Two q = Operand::unpack(c.q[i]), k = Operand::unpack(c.k[i]);
-      x[i] = q.x * q.x + q.y * q.y;
-      x[kChunk + i] = k.x * k.x + k.y * k.y;
-    }
-    scratch.sums(warp)[lane()] = sum_each_of_32(x);
+  for (int d = 0; d < kWidth; d += 16) {
+    const Left q = Operand::load_left(scratch.input(0) + d, kStride),
+               k = Operand::load_left(scratch.input(1) + d, kStride);
+    Right with[2];
+    Operand::load_right(with, scratch.input(0) + d, kStride);
+    multiply(q_q, q, with);
+    Operand::load_right(with, scratch.input(1) + d, kStride);
+    multiply(k_k, k, with);
+    multiply(q_k, q, with);
+    if (!kDplr) continue;
+    Operand::load_right(with, scratch.input(kDplr ? 3 : 0) + d, kStride);
+    multiply(q_b, q, with);
   }
+  const int g = lane() / 4;
+  if (lane() % 4 != g / 2) return;  // lanes with elements (g, g) of the first tile, (g + 8, g) of the second
 #pragma unroll
-  for (int i = 0; i < kChunk; ++i) {
-    const Two q = Operand::unpack(c.q[i]), k = Operand::unpack(c.k[i]);
-    const Two b = kDplr ? Operand::unpack(c.b[kDplr ? i : 0]) : Two{0.0f, 0.0f};
-    x[i] = q.x * k.x + q.y * k.y;
-    x[kChunk + i] = q.x * b.x + q.y * b.y;
+  for (int half = 0; half < 2; ++half) {
+    const int i = half * 8 + g;
+    const auto own = [&](const Tile (&tiles)[2]) {
+      return g % 2 == 0 ? tiles[half].c[2 * half] : tiles[half].c[2 * half + 1];
+    };
+    scratch.q_factor()[i] = own(q_q);
+    scratch.k_factor()[i] = own(k_k);
+    scratch.pair(1, 0, i, i) = own(q_k);
+    if (kDplr) scratch.pair(1, kDplr ? 1 : 0, i, i) = own(q_b);
   }
-  scratch.sums(warp)[32 + lane()] = sum_each_of_32(x);
 }
 
-// The per-token scalars of token `i`: factors of q and k, q . k, q . b and beta.
+// From squares of norms to factors, for token `i`.
 template <class Operand, bool kDplr, int kWidth>
-__device__ void finish_token(const RecurrenceProblem& p, const Place& at, int i,
-                             const Scratch<Operand, kDplr, kWidth>& scratch) {
-  float sums[4] = {};
-  for (int warp = 0; warp < Scratch<Operand, kDplr, kWidth>::Layout::kGroupWarps; ++warp) {
-#pragma unroll
-    for (int n = 0; n < 4; ++n) sums[n] += scratch.sums(warp)[n * kChunk + i];
-  }
-  scratch.q_factor()[i] = p.l2norm ? p.scale / sqrtf(sums[0] + kL2Eps) : p.scale;
-  scratch.k_factor()[i] = p.l2norm ? 1.0f / sqrtf(sums[1] + kL2Eps) : 1.0f;
-  scratch.pair(1, 0, i, i) = sums[2];
-  if (kDplr) scratch.pair(1, 1, i, i) = sums[3];
-  const bool has_beta = p.update == Update::delta && i < at.count;
-  scratch.beta()[i] = has_beta ? load_beta(p, at.row, at.token + i, at.head) : 0.0f;
+__device__ __forceinline__ void finish_token(const RecurrenceProblem& p, int i,
+                                             const Scratch<Operand, kDplr, kWidth>& scratch) {
+  float &q = scratch.q_factor()[i], &k = scratch.k_factor()[i];
+  q = p.l2norm ? p.scale * rsqrtf(q + kL2Eps) : p.scale;
+  k = p.l2norm ? rsqrtf(k + kL2Eps) : 1.0f;
 }
 
 // --- Levels ---
@@ -315,8 +310,8 @@ __device__ __forceinline__ void write_level(const Channels<Operand, kDplr>& c, i
                                             typename Operand::Element* level) {
   constexpr int kStride = Scratch<Operand, kDplr, kWidth>::Layout::kStride;
   using Packed = typename Operand::Packed;
-  const auto put = [&](int row, Two x) {
-    *reinterpret_cast<Packed*>(level + row * kStride + channel) = pack<Operand>(x);
+  const auto put_decayed = [&](int row, Packed x, Two f, bool is_one) {
+    *reinterpret_cast<Packed*>(level + row * kStride + channel) = is_one ? x : pack<Operand>(Operand::unpack(x) * f);
   };
 #pragma unroll
   for (int index = 0; index < kChunk / 2; index += kHalf) {
@@ -324,18 +319,18 @@ __device__ __forceinline__ void write_level(const Channels<Operand, kDplr>& c, i
 #pragma unroll
     for (int n = kHalf - 1; n >= 0; --n) {
       const int j = lower_token(kHalf, index + n);
-      put(kChunk + index + n, Operand::unpack(c.k[j]) * f);
-      if (kDplr) put(kChunk + kChunk / 2 + index + n, Operand::unpack(c.b[kDplr ? j : 0]) * f);
+      put_decayed(kChunk + index + n, c.k[j], f, n == kHalf - 1);
+      if (kDplr) put_decayed(kChunk + kChunk / 2 + index + n, c.b[kDplr ? j : 0], f, n == kHalf - 1);
       f = f * c.e[j];
     }
     f = {1.0f, 1.0f};
 #pragma unroll
     for (int n = 0; n < kHalf; ++n) {
       const int i = upper_token(kHalf, index + n);
-      if (kDplr) put(index + n, Operand::unpack(c.a[kDplr ? i : 0]) * f);  // reads the state before its own decay
-      f = f * c.e[i];
-      if (!kDplr) put(index + n, Operand::unpack(c.k[i]) * f);
-      put(kChunk / 2 + index + n, Operand::unpack(c.q[i]) * f);
+      if (kDplr) put_decayed(index + n, c.a[kDplr ? i : 0], f, n == 0);  // reads the state before its own decay
+      f = n == 0 ? c.e[i] : f * c.e[i];
+      if (!kDplr) put_decayed(index + n, c.k[i], f, false);
+      put_decayed(kChunk / 2 + index + n, c.q[i], f, false);
     }
   }
 }
@@ -352,9 +347,9 @@ __device__ __forceinline__ void write_level(int half, const Channels<Operand, kD
 }
 
 // Work of one warp: the products of a level's rows with its columns.
-template <class Operand, bool kDplr, int kWidth>
-__device__ void multiply_level(int half, const typename Operand::Element* level,
-                               const Scratch<Operand, kDplr, kWidth>& scratch) {
+template <int kHalf, class Operand, bool kDplr, int kWidth>
+__device__ __forceinline__ void multiply_level(const typename Operand::Element* level,
+                                               const Scratch<Operand, kDplr, kWidth>& scratch) {
   constexpr int kStride = Scratch<Operand, kDplr, kWidth>::Layout::kStride;
   constexpr int kColumns = kDplr ? 2 : 1;
   const typename Operand::Element* columns = level + kChunk * kStride;
@@ -371,15 +366,26 @@ __device__ void multiply_level(int half, const typename Operand::Element* level,
       Operand::multiply(sums[n], rows[1], column[1]);
     }
   }
-  const int g = lane() / 4, t = lane() % 4;
+  const int l = opaque(lane()) & 31, g = l / 4, t = l % 4;
 #pragma unroll
   for (int n = 0; n < kColumns; ++n) {
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
       const int index = 2 * t + r % 2;
-      if (same_block(half, g, index))
-        scratch.pair(r / 2, n, upper_token(half, g), lower_token(half, index)) = sums[n].c[r];
+      if (same_block(kHalf, g, index))
+        scratch.pair(r / 2, n, upper_token(kHalf, g), lower_token(kHalf, index)) = sums[n].c[r];
     }
+  }
+}
+
+template <class Operand, bool kDplr, int kWidth>
+__device__ __forceinline__ void multiply_level(int half, const typename Operand::Element* level,
+                                               const Scratch<Operand, kDplr, kWidth>& scratch) {
+  switch (half) {
+    case 8: multiply_level<8>(level, scratch); break;
+    case 4: multiply_level<4>(level, scratch); break;
+    case 2: multiply_level<2>(level, scratch); break;
+    default: multiply_level<1>(level, scratch);
   }
 }
 
@@ -397,74 +403,94 @@ struct Stage {
   __device__ Element* inverse() const { return at(Layout::kInverse); }
   __device__ Element* query_pairs(int column) const { return at(Layout::kPairs + column * Layout::kSmall); }
   __device__ Element* solve_pairs(int column) const {
-    return at(Layout::kPairs + (Layout::kColumns + column) * Layout::kSmall);
+    return at(Layout::kSolvePairs + column * Layout::kSmall);
   }
   __device__ float* decay() const { return reinterpret_cast<float*>(base + Layout::kDecay); }
 };
 
 // Rows decayed from the chunk's start, columns decayed to its end, and the decay of the whole chunk.
 template <class Operand, bool kDplr, int kWidth>
-__device__ void write_rows(const Channels<Operand, kDplr>& c, int channel,
-                           const Scratch<Operand, kDplr, kWidth>& scratch, const Stage<Operand, kDplr, kWidth>& stage) {
+__device__ __forceinline__ void write_rows(const Channels<Operand, kDplr>& c, int channel,
+                                           const Scratch<Operand, kDplr, kWidth>& scratch,
+                                           const Stage<Operand, kDplr, kWidth>& stage) {
   using Tiles = typename Stage<Operand, kDplr, kWidth>::Layout::Tiles;
   const auto put = [&](typename Operand::Element* rows, int i, Two x) {
     *reinterpret_cast<typename Operand::Packed*>(rows + Tiles::offset(i, channel)) = pack<Operand>(x);
   };
-  Two f{1.0f, 1.0f};
+  float q_factor[kChunk], k_factor[kChunk];  // read first: a load cannot pass the stores below
+  load_floats(scratch.q_factor(), q_factor);
+  load_floats(scratch.k_factor(), k_factor);
+  Two k[kChunk], f{1.0f, 1.0f};
 #pragma unroll
   for (int i = 0; i < kChunk; ++i) {
+    k[i] = Operand::unpack(c.k[i]) * k_factor[i];
     if (kDplr) put(stage.rows(0), i, Operand::unpack(c.a[kDplr ? i : 0]) * f);
-    f = f * c.e[i];
-    if (!kDplr) put(stage.rows(0), i, Operand::unpack(c.k[i]) * f * scratch.k_factor()[i]);
-    put(stage.rows(1), i, Operand::unpack(c.q[i]) * f * scratch.q_factor()[i]);
+    f = i == 0 ? c.e[i] : f * c.e[i];
+    if (!kDplr) put(stage.rows(0), i, k[i] * f);
+    put(stage.rows(1), i, Operand::unpack(c.q[i]) * q_factor[i] * f);
   }
   f = {1.0f, 1.0f};
 #pragma unroll
   for (int i = kChunk - 1; i >= 0; --i) {
-    put(stage.ends(0), i, Operand::unpack(c.k[i]) * f * scratch.k_factor()[i]);
+    put(stage.ends(0), i, k[i] * f);
     if (kDplr) put(stage.ends(kDplr ? 1 : 0), i, Operand::unpack(c.b[kDplr ? i : 0]) * f);
     f = f * c.e[i];
   }
-  stage.decay()[channel] = f.x;
-  stage.decay()[channel + 1] = f.y;
+  *reinterpret_cast<Two*>(stage.decay() + channel) = f;
 }
 
-// Writes the 16 x 16 matrices of pairs; called by threads 0 .. `threads` - 1.
-template <class Operand, bool kDplr, int kWidth>
-__device__ void write_pairs(int thread, int threads, const Scratch<Operand, kDplr, kWidth>& scratch,
-                            const Stage<Operand, kDplr, kWidth>& stage) {
+// Work of one warp: writes the 16 x 16 matrices of pairs; the solve pairs only if they are wanted. A lane has eight
+// columns of a row.
+template <bool kSolvePairs, class Operand, bool kDplr, int kWidth>
+__device__ __forceinline__ void write_pairs(const Scratch<Operand, kDplr, kWidth>& scratch,
+                                            const Stage<Operand, kDplr, kWidth>& stage) {
   using Tiles = typename Stage<Operand, kDplr, kWidth>::Layout::Tiles;
-  for (int n = thread; n < kChunk * kChunk; n += threads) {
-    const int i = n / kChunk, j = n % kChunk, at = Tiles::small_offset(i, j);
-    const float q = scratch.q_factor()[i], k = scratch.k_factor()[j];
-    const float solve = kDplr ? 1.0f : scratch.k_factor()[i];
-    stage.query_pairs(0)[at] = Operand::round(j <= i ? scratch.pair(1, 0, i, j) * q * k : 0.0f);
-    stage.solve_pairs(0)[at] = Operand::round(j < i ? scratch.pair(0, 0, i, j) * solve * k : 0.0f);
-    if (kDplr) {
-      stage.query_pairs(1)[at] = Operand::round(j <= i ? scratch.pair(1, kDplr ? 1 : 0, i, j) * q : 0.0f);
-      stage.solve_pairs(1)[at] = Operand::round(j < i ? scratch.pair(0, kDplr ? 1 : 0, i, j) : 0.0f);
+  const int i = lane() / 2, first = lane() % 2 * 8;
+  const auto put = [&](int kind, int column, float factor, const float (&factors)[8], typename Operand::Element* to) {
+    float x[8];
+    load_floats(scratch.pairs(kind, column, i) + first, x);
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      const bool inside = kind == 1 ? first + n <= i : first + n < i;
+      x[n] = inside ? x[n] * factor * factors[n] : 0.0f;
     }
-  }
+    auto* packed = reinterpret_cast<typename Operand::Packed*>(to + Tiles::small_offset(i, first));
+#pragma unroll
+    for (int n = 0; n < 4; ++n) packed[n] = Operand::pack(x[2 * n], x[2 * n + 1]);
+  };
+  const float q = scratch.q_factor()[i], ones[8] = {1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f};
+  float k[8];
+  load_floats(scratch.k_factor() + first, k);
+  put(1, 0, q, k, stage.query_pairs(0));
+  if (kDplr) put(1, kDplr ? 1 : 0, q, ones, stage.query_pairs(kDplr ? 1 : 0));
+  if (!kSolvePairs) return;
+  put(0, 0, kDplr ? 1.0f : scratch.k_factor()[i], k, stage.solve_pairs(0));
+  if (kDplr) put(0, kDplr ? 1 : 0, 1.0f, ones, stage.solve_pairs(kDplr ? 1 : 0));
 }
 
 // Column `j` of the inverse of the chunk's triangular system: (1 + diag(beta) A)^-1 diag(beta) for the delta rule and
 // (1 - A)^-1 for DPLR, where A are the strictly lower triangular products of the solve rows with k or b. By forward
 // substitution in float32: near-collinear keys make the entries of the inverse grow, but not its error.
 template <class Operand, bool kDplr, int kWidth>
-__device__ void write_inverse_column(int j, const Scratch<Operand, kDplr, kWidth>& scratch,
-                                     const Stage<Operand, kDplr, kWidth>& stage) {
+__device__ __forceinline__ void write_inverse_column(int j, const Scratch<Operand, kDplr, kWidth>& scratch,
+                                                     const Stage<Operand, kDplr, kWidth>& stage) {
   using Tiles = typename Stage<Operand, kDplr, kWidth>::Layout::Tiles;
-  float x[kChunk];  // the column; for the delta rule times k_factor
+  float k_factor[kChunk], beta[kChunk];
+  if (!kDplr) load_floats(scratch.k_factor(), k_factor);
+  if (!kDplr) load_floats(scratch.beta(), beta);
+  float x[kChunk], column[kChunk];  // for the delta rule, x is the column times k_factor
 #pragma unroll
   for (int i = 0; i < kChunk; ++i) {
-    float sum = 0.0f;
+    float row[kChunk], sums[2] = {0.0f, 0.0f};
+    load_floats(scratch.pairs(0, kDplr ? 1 : 0, i), row);
 #pragma unroll
-    for (int m = 0; m < i; ++m) sum += scratch.pair(0, kDplr ? 1 : 0, i, m) * x[m];
-    const float own = i == j ? 1.0f : 0.0f;
-    const float value = kDplr ? own + sum : scratch.beta()[i] * (own - scratch.k_factor()[i] * sum);
-    stage.inverse()[Tiles::small_offset(i, j)] = Operand::round(value);
-    x[i] = kDplr ? value : value * scratch.k_factor()[i];
+    for (int m = 0; m < i; ++m) sums[m % 2] += row[m] * x[m];
+    const float own = i == j ? 1.0f : 0.0f, sum = sums[0] + sums[1];
+    column[i] = kDplr ? own + sum : beta[i] * (own - k_factor[i] * sum);
+    x[i] = kDplr ? column[i] : column[i] * k_factor[i];
   }
+#pragma unroll
+  for (int i = 0; i < kChunk; ++i) stage.inverse()[Tiles::small_offset(i, j)] = Operand::round(column[i]);
 }
 
 // --- A group's work on a chunk ---
@@ -475,26 +501,78 @@ struct Group {
   int thread;   // in the group
   int barrier;  // number of the group's named barrier
   Scratch<Operand, kDplr, kWidth> scratch;
-  bool bulk = false;  // whether complete chunks use bulk copies; incomplete ones never do
-  int loaded = 0;     // number of chunks loaded by bulk copies
+  bool aligned = false;  // whether the inputs' rows are copied 16 bytes at a time
+  Source sources[Layout::kKinds], gates{};
+  GateParameters gate{};
+  TokenBits bits{};  // of the chunk that was fetched last
 
-  // Before the first fetch; `at` is any chunk of this block.
-  __device__ void begin(const RecurrenceProblem& p, const Place& at) {
-    if (!Operand::kCoreMatrices) return;
-    if (thread == 0) transfers_begin(scratch.transfers());
-    bulk = Bulk<Operand, kDplr, kWidth>::possible(p, at);
-    synchronise();
+  static constexpr int kElement = sizeof(typename Operand::Element), kThreads = Layout::kGroupThreads;
+  using InputCopies = RowCopies<kElement, kWidth, Layout::kStride, kThreads>;
+  template <int kGateElement>
+  using GateCopies = RowCopies<kGateElement, kWidth, kWidth, kThreads>;
+
+  static __device__ __forceinline__ const Rows& input(const RecurrenceProblem& p, int kind) {
+    return kind == 0 ? p.q : kind == 1 ? p.k : kind == 2 ? p.a : p.b;
   }
 
-  __device__ void fetch(const RecurrenceProblem& p, const Place& at) const {
-    if (bulk && at.count == kChunk) {
-      Bulk<Operand, kDplr, kWidth>::fetch(p, at, thread, scratch);
+  // Before the first fetch, with the first token of the chunks that will be fetched.
+  __device__ __forceinline__ void begin(const RecurrenceProblem& p, int64_t row, int64_t start, int head) {
+    const int key_head = head / static_cast<int>(p.HV / p.H);
+    aligned = true;
+#pragma unroll
+    for (int kind = 0; kind < Layout::kKinds; ++kind) aligned = aligned && has_aligned_rows(input(p, kind), p.K);
+    if (p.decay == Decay::channel) aligned = aligned && has_aligned_rows(p.g, p.K);
+#pragma unroll
+    for (int kind = 0; kind < Layout::kKinds; ++kind) {
+      sources[kind] =
+          InputCopies::source(input(p, kind), row, start, kind < 2 ? key_head : head, p.K, aligned, thread);
+    }
+    if (p.decay == Decay::channel) {
+      gates = p.g.dtype == Dtype::float32 ? GateCopies<4>::source(p.g, row, start, head, p.K, aligned, thread)
+                                          : GateCopies<2>::source(p.g, row, start, head, p.K, aligned, thread);
+    }
+    if (p.decay != Decay::none) gate = gate_parameters(p, head, 2 * thread);
+  }
+
+  // Starts to load a chunk's inputs, from token `first` of the sequence.
+  __device__ __forceinline__ void fetch(const RecurrenceProblem& p, const Place& at, int first) {
+    const bool wide_gates = p.g.dtype == Dtype::float32;
+    if (aligned) {
+#pragma unroll
+      for (int kind = 0; kind < Layout::kKinds; ++kind) {
+        InputCopies::start(sources[kind], first, at.count, scratch.input(kind), thread);
+      }
+      if (p.decay == Decay::channel && wide_gates) {
+        GateCopies<4>::start(gates, first, at.count, scratch.gates(), thread);
+      } else if (p.decay == Decay::channel) {
+        GateCopies<2>::start(gates, first, at.count, scratch.gates(), thread);
+      }
+      copies_commit();
     } else {
-      fetch_chunk(p, at, thread, scratch);
+      copy_rows(p, at.count, first, wide_gates);
+    }
+    if (thread >= at.count || thread >= kChunk) return;
+    const int64_t token = at.token + thread;
+    if (p.update == Update::delta)
+      bits.beta = load_bits(p.beta.data, p.beta.dtype, p.beta.offset(at.row, token, at.head));
+    if (p.decay == Decay::scalar) bits.gate = load_bits(p.g.data, p.g.dtype, p.g.offset(at.row, token, at.head));
+  }
+
+  __device__ void copy_rows(const RecurrenceProblem& p, int count, int first, bool wide_gates) const {
+    const int K = static_cast<int>(p.K);
+#pragma unroll
+    for (int kind = 0; kind < Layout::kKinds; ++kind) {
+      InputCopies::copy(input(p, kind), sources[kind], first, count, K, scratch.input(kind), thread);
+    }
+    if (p.decay != Decay::channel) return;
+    if (wide_gates) {
+      GateCopies<4>::copy(p.g, gates, first, count, K, scratch.gates(), thread);
+    } else {
+      GateCopies<2>::copy(p.g, gates, first, count, K, scratch.gates(), thread);
     }
   }
 
-  __device__ void synchronise() const {
+  __device__ __forceinline__ void synchronise() const {
     if (Layout::kGroupWarps == 1) {
       warp_barrier();
     } else {
@@ -502,47 +580,69 @@ struct Group {
     }
   }
 
-  // Waits for the chunk that was fetched last and starts fetching the next one, unless next.count is 0.
-  __device__ void load(const RecurrenceProblem& p, const Place& at, const Place& next, Channels<Operand, kDplr>& c) {
-    if (bulk && at.count == kChunk) {
-      transfers_wait(scratch.transfers(), loaded++);
-    } else {
-      copies_wait<0>();
-    }
+  // Waits for the chunk that was fetched last.
+  __device__ __forceinline__ void load(const RecurrenceProblem& p, const Place& at, Channels<Operand, kDplr>& c) {
+    copies_wait<0>();
+    if (thread < kChunk) write_numbers(p, at);
     synchronise();
-    make_decays(p, at, 2 * thread, scratch);
-    load_channels(2 * thread, scratch, c);
-    synchronise();
-    if (next.count > 0) fetch(p, next);
+    load_channels(p, gate, at.count, 2 * thread, scratch, c);
   }
 
-  // Computes what the threads have to exchange for a chunk: sums over channels and the pairs, `kAtOnce` levels at a
-  // time.
+  // beta, and the decay if it has no channels, of token `thread`.
+  __device__ __forceinline__ void write_numbers(const RecurrenceProblem& p, const Place& at) const {
+    constexpr bool kAccurate = Operand::kDtype == Dtype::float32;
+    const bool inside = thread < at.count;
+    const bool has_beta = p.update == Update::delta && inside;
+    scratch.beta()[thread] = has_beta ? beta_of(p, number_of(bits.beta, p.beta.dtype)) : 0.0f;
+    if (p.decay == Decay::channel) return;
+    const float g = p.decay == Decay::scalar && inside ? number_of(bits.gate, p.g.dtype) : 0.0f;
+    scratch.head_decay()[thread] =
+        p.decay == Decay::scalar && inside ? decay_of<kAccurate>(p, gate, {g, g}).x : 1.0f;
+  }
+
+  // Computes what the threads have to exchange for a chunk: the sums over channels, kAtOnce levels at a time. Starts to
+  // load the next chunk as soon as the inputs have been read, unless next.count is 0.
   template <int kAtOnce>
-  __device__ void relate(const RecurrenceProblem& p, const Place& at, const Channels<Operand, kDplr>& c) const {
-    const int warp = thread / kWarp, channel = 2 * thread;
-    sum_channels(c, p.l2norm, warp, scratch);
+  __device__ __forceinline__ void relate(const RecurrenceProblem& p, const Channels<Operand, kDplr>& c,
+                                         const Place& next, int next_first) {
+    static_assert(kAtOnce < kLevels);
+    const int warp = thread / kWarp;
 #pragma unroll
     for (int first = 0; first < kLevels; first += kAtOnce) {
       if (first > 0) synchronise();
-#pragma unroll
-      for (int n = 0; n < kAtOnce; ++n) {
-        write_level<Operand, kDplr, kWidth>(8 >> (first + n), c, channel, scratch.level(n));
-      }
+      if (first == kAtOnce && next.count > 0) fetch(p, next, next_first);
+      if (first == kAtOnce && thread < kChunk) finish_token(p, thread, scratch);
+      write_levels<kAtOnce>(first, c);
       synchronise();
-      if (first == 0 && thread < kChunk) finish_token(p, at, thread, scratch);
-      for (int n = warp; n < kAtOnce; n += Layout::kGroupWarps) {
-        multiply_level(8 >> (first + n), scratch.level(n), scratch);
-      }
+      multiply_levels<kAtOnce>(first, warp);
+      if (first == 0 && warp == Layout::kGroupWarps - 1) multiply_own(scratch);
     }
     synchronise();
   }
 
-  __device__ void write(const Channels<Operand, kDplr>& c, const Stage<Operand, kDplr, kWidth>& stage,
-                        bool solves) const {
-    if (solves && thread < kChunk) write_inverse_column(thread, scratch, stage);
+  template <int kAtOnce>
+  __device__ __forceinline__ void write_levels(int first, const Channels<Operand, kDplr>& c) const {
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n) {
+      write_level<Operand, kDplr, kWidth>(8 >> (first + n), c, 2 * thread, scratch.level(n));
+    }
+  }
+
+  // A warp per level.
+  template <int kAtOnce>
+  __device__ __forceinline__ void multiply_levels(int first, int warp) const {
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n) {
+      if (warp == (first + n) % Layout::kGroupWarps) multiply_level(8 >> (first + n), scratch.level(n), scratch);
+    }
+  }
+
+  template <bool kSolvePairs = kDplr>
+  __device__ __forceinline__ void write(const Channels<Operand, kDplr>& c, const Stage<Operand, kDplr, kWidth>& stage,
+                                        bool solves) const {
     write_rows(c, 2 * thread, scratch, stage);
-    write_pairs(thread, Layout::kGroupThreads, scratch, stage);
+    if (solves && thread < kChunk) write_inverse_column(thread, scratch, stage);
+    if (thread / kWarp == Layout::kGroupWarps - 1) write_pairs<kSolvePairs>(scratch, stage);
   }
 };
 

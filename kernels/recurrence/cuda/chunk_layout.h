@@ -11,11 +11,10 @@ namespace klab::kernels::cuda {
 
 constexpr int kRowPaddingOf16 = 8;
 constexpr int kSmallStride = kChunk + 8;  ///< row stride of the 16 x 16 operand matrices, in elements
-constexpr int kPairStride = kChunk + 1;   ///< row stride of the 16 x 16 float matrices
+constexpr int kPairStride = kChunk + 4;   ///< row stride of the 16 x 16 float matrices: rows of 16-byte blocks
 constexpr int kLevels = 4;                ///< 16 tokens are halved four times
 constexpr int kMostGroups = 4;            ///< producer groups, limited by the number of named barriers
-constexpr size_t kSharedOfAmpere = 160 * 1024,
-                 kSharedOfHopper = 227 * 1024;  ///< budget per block; sm_80 has 163 KiB, sm_90 has 227
+constexpr size_t kSharedOfAmpere = 163 * 1024, kSharedOfHopper = 227 * 1024;  ///< per block, of sm_80 and sm_90
 
 constexpr size_t aligned(size_t bytes) { return (bytes + 127) / 128 * 128; }
 
@@ -54,30 +53,31 @@ struct ChunkLayout {
   static constexpr size_t kEnds = kRows + 2 * kTile;            ///< columns decayed to the chunk's end, of each kind
   static constexpr size_t kInverse = kEnds + kColumns * kTile;  ///< 16 x 16
   static constexpr size_t kSmall = kChunk * kSmallStride * kElement;
-  static constexpr size_t kPairs = kInverse + kSmall;  ///< query with each column kind, then solve with each
-  static constexpr size_t kDecay = kPairs + 2 * kColumns * kSmall;  ///< float [kWidth]
-  static constexpr size_t kStage = aligned(kDecay + kWidth * sizeof(float));
+  static constexpr size_t kPairs = kInverse + kSmall;               ///< query rows with each column kind
+  static constexpr size_t kDecay = kPairs + kColumns * kSmall;      ///< float [kWidth]
+  static constexpr size_t kSolvePairs = kDecay + kWidth * sizeof(float);  ///< solve rows with each column kind
+  static constexpr size_t kWholeStage = aligned(kSolvePairs + kColumns * kSmall);
+  /// Without DPLR only the gradients need the solve pairs.
+  static constexpr size_t kStage = kColumns == 2 ? kWholeStage : aligned(kSolvePairs);
 
-  // Producer warps work in groups; each thread owns two channels. With wgmma, registers and shared memory suffice for
-  // twice as many producer warps, except for DPLR.
-  static constexpr bool kMany = kCoreMatrices && kColumnKinds == 1 && kWidth == 128;
+  // Producer warps work in groups; each thread owns two channels. Registers suffice for eight producer warps at
+  // K = 128, except for DPLR.
+  static constexpr bool kMany = kColumnKinds == 1 && kWidth == 128;
   static constexpr int kProducerWarps = kMany ? 8 : 4;
-  static constexpr size_t kMostShared = kMany ? kSharedOfHopper : kSharedOfAmpere;
+  static constexpr size_t kMostShared = kCoreMatrices && kMany ? kSharedOfHopper : kSharedOfAmpere;
   static constexpr int kGroupThreads = kWidth / 2;
   static constexpr int kGroupWarps = kGroupThreads / 32;
 
   // A group's scratch: a chunk's inputs and the intermediate results that its threads exchange.
   static constexpr int kKinds = kColumns == 2 ? 4 : 2;  ///< q, k; for DPLR also a, b
-  static constexpr size_t kInputs = 0;                  ///< [kind, 16][kWidth] operands
-  static constexpr size_t kInput = static_cast<size_t>(kChunk) * kWidth * kElement;
+  static constexpr size_t kInputs = 0;                  ///< [kind, 16][kStride] operands
+  static constexpr size_t kInput = static_cast<size_t>(kChunk) * kStride * kElement;
   static constexpr size_t kGates = kInputs + kKinds * kInput;  ///< [16][kWidth] g in its input dtype
-  /// float [16][kWidth], exp(g). Overwrites g if operands are float, because then g is float too.
-  static constexpr size_t kDecays = kElement == sizeof(float) ? kGates : kGates + kChunk * kWidth * sizeof(float);
-  static constexpr size_t kPairSums = kDecays + kChunk * kWidth * sizeof(float);  ///< float [kind, column, 16][17]
+  static constexpr size_t kPairSums = kGates + kChunk * kWidth * sizeof(float);  ///< float [kind, column, 16][stride]
   static constexpr size_t kNumbers = kPairSums + 2 * kColumns * kChunk * kPairStride * sizeof(float);
-  static constexpr size_t kTransfers = kNumbers + (kGroupWarps * 64 + 3 * kChunk) * sizeof(float);  ///< mbarrier
-  static constexpr size_t kLevels0 = aligned(kTransfers + sizeof(uint64_t));
-  static constexpr int kLevelRows = 2 * kChunk;  ///< 8 solve, 8 query and 8 k rows, and for DPLR 8 b rows
+  static constexpr int kNumberKinds = 4;  ///< per token: factors of q and of k, beta, the decay of a head
+  static constexpr size_t kLevels0 = aligned(kNumbers + kNumberKinds * kChunk * sizeof(float));
+  static constexpr int kLevelRows = kChunk + kColumns * kChunk / 2;  ///< 8 solve, 8 query and 8 k rows, DPLR: 8 b rows
   static constexpr size_t kLevel = kLevelRows * kStride * kElement;
   static constexpr size_t scratch(int levels) { return aligned(kLevels0 + static_cast<size_t>(levels) * kLevel); }
   static constexpr size_t total(int groups, int levels) {
@@ -89,13 +89,13 @@ struct ChunkLayout {
   static constexpr int kWanted =
       kProducerWarps / kGroupWarps < kMostGroups ? kProducerWarps / kGroupWarps : kMostGroups;
   static constexpr int kGroups = fits(kWanted, 1) ? kWanted : fits(kWanted / 2, 1) ? kWanted / 2 : 1;
-  static constexpr int kLevelsAtOnce = fits(kGroups, 4) ? 4 : fits(kGroups, 2) ? 2 : 1;
+  static constexpr int kLevelsAtOnce = fits(kGroups, 2) ? 2 : 1;
   static constexpr size_t kScratch = scratch(kLevelsAtOnce);
   static constexpr size_t kTotal = total(kGroups, kLevelsAtOnce);
   static_assert(kTotal <= kMostShared);
   static_assert(kStride * kElement % 16 == 0, "rows of matrices are loaded 16 bytes at a time");
-  static_assert(kTransfers % sizeof(uint64_t) == 0);
   static_assert(kEnds % 16 == 0 && kInverse % 16 == 0 && kPairs % 16 == 0 && kDecay % 16 == 0);
+  static_assert(kSolvePairs % 16 == 0 && kPairSums % 16 == 0 && kNumbers % 16 == 0);
 };
 
 // --- Halving a chunk ---

@@ -15,14 +15,15 @@ struct GradientLayout {
   using Chunk = ChunkLayout<kElement, kColumnKinds, kWidth>;
   static constexpr int kValueRows = kWidth * kElement <= 256 ? 64 : 32;  ///< columns of V per pass
   static constexpr int kTokenStride = kValueRows + kRowPaddingOf16;
+  static constexpr int kLevelRows = 2 * kChunk;  ///< of a level; without DPLR eight rows of zeros follow those of k
   static constexpr size_t kFloatRows = static_cast<size_t>(kChunk) * kWidth * sizeof(float);
 
   /// A chunk's stage; later float [rows 16, columns 16][kWidth], the gradients of a level's rows and columns.
   static constexpr size_t kStage = 0;
-  static constexpr size_t kScratch = aligned(larger(Chunk::kStage, 2 * kFloatRows));
+  static constexpr size_t kScratch = aligned(larger(Chunk::kWholeStage, 2 * kFloatRows));
   /// S, then the gradient of the updated state, [kValueRows][stride]; later the gradients of rows and ends, float
   /// [rows and ends][16][kWidth], overwritten by those of the inputs: a thread owns the same channels of both.
-  static constexpr size_t kStates = kScratch + Chunk::scratch(1);
+  static constexpr size_t kStates = kScratch + aligned(Chunk::kLevels0 + kLevelRows * Chunk::kStride * kElement);
   static constexpr size_t kState = static_cast<size_t>(kValueRows) * Chunk::kStride * kElement;
   static constexpr int kSums = kColumnKinds == 2 ? 5 : 3;
   static constexpr size_t kTokens = kStates + aligned(larger(2 * kState, kSums* kFloatRows));

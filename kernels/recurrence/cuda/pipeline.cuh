@@ -6,6 +6,7 @@
 
 #include "kernels/recurrence/cuda/chunk.cuh"
 #include "kernels/recurrence/cuda/forward_plan.h"
+#include "kernels/recurrence/cuda/values.cuh"
 
 namespace klab::kernels::cuda {
 
@@ -27,6 +28,10 @@ struct Share {
   int slice;          // first slice of the block
 
   __device__ int chunks() const { return static_cast<int>((span.length + kChunk - 1) / kChunk); }
+  __device__ int count(int chunk) const {  // tokens of a chunk
+    const int64_t left = span.length - static_cast<int64_t>(chunk) * kChunk;
+    return static_cast<int>(left < kChunk ? left : kChunk);
+  }
   __device__ Place place(int chunk) const { return place_of(span, static_cast<int64_t>(chunk) * kChunk, head); }
 };
 
@@ -47,13 +52,6 @@ __device__ __forceinline__ Share share_of(const Walk& walk) {
   return share;
 }
 
-// A warp's kSlice columns, from `first`. `values`: they are columns of V, else columns of K in a part's affine map
-// (forward pass).
-struct Slice {
-  int first;
-  bool values;
-};
-
 template <class Operand, bool kDplr, int kWidth>
 struct Pipeline {
   using Layout = typename Scratch<Operand, kDplr, kWidth>::Layout;
@@ -71,23 +69,24 @@ struct Pipeline {
   static __device__ int both(const Walk& walk) { return walk.consumers * kWarp + Layout::kGroupThreads; }
   static int threads(const Walk& walk) { return walk.consumers * kWarp + Layout::kGroups * Layout::kGroupThreads; }
 
-  // Producer loop. `nth(n)` is the position of the n-th chunk.
+  // Producer loop. nth(n) is the number of the n-th chunk to prepare.
   template <class Nth>
-  static __device__ void produce(const Walk& walk, int chunks, int thread, const Nth& nth) {
-    const int number = thread / Layout::kGroupThreads;
+  static __device__ __forceinline__ void produce(const Walk& walk, const Share& share, unsigned thread,
+                                                 const Nth& nth) {
+    const int number = static_cast<int>(thread / Layout::kGroupThreads), chunks = share.chunks();
+    if (number >= chunks) return;
     Group<Operand, kDplr, kWidth> group{
-        thread % Layout::kGroupThreads,
+        static_cast<int>(thread % Layout::kGroupThreads),
         1 + number,
         {shared_memory() + Layout::kGroups * Layout::kStage + number * Layout::kScratch}};
     Channels<Operand, kDplr> c;
-    if (number < chunks) {
-      group.begin(walk.p, nth(number));
-      group.fetch(walk.p, nth(number));
-    }
+    group.begin(walk.p, share.span.row, share.span.start, share.head);
+    group.fetch(walk.p, share.place(nth(number)), nth(number) * kChunk);
     for (int n = number; n < chunks; n += Layout::kGroups) {
-      const Place at = nth(n);
-      group.load(walk.p, at, nth(n + Layout::kGroups < chunks ? n + Layout::kGroups : -1), c);
-      group.template relate<Layout::kLevelsAtOnce>(walk.p, at, c);
+      const int next = nth(n + Layout::kGroups);
+      group.load(walk.p, share.place(nth(n)), c);
+      group.template relate<Layout::kLevelsAtOnce>(
+          walk.p, c, n + Layout::kGroups < chunks ? share.place(next) : Place{}, next * kChunk);
       if (n >= Layout::kGroups) barrier_wait(empty_barrier(number), both(walk));
       group.write(c, stage(number), walk.p.update != Update::accumulate);
       if (Operand::kCoreMatrices) publish_to_warpgroups();
@@ -95,14 +94,15 @@ struct Pipeline {
     }
   }
 
-  // Consumer loop: calls take(n, stage) for each chunk once its stage is full.
-  template <class Take>
-  static __device__ void consume(const Walk& walk, int chunks, const Take& take) {
+  // Consumer loop: for each chunk, calls take(n, stage) once its stage is full, and finish(n) after it was released.
+  template <class Take, class Finish>
+  static __device__ void consume(const Walk& walk, int chunks, const Take& take, const Finish& finish) {
     for (int n = 0; n < chunks; ++n) {
       const int number = n % Layout::kGroups;
       barrier_wait(full_barrier(number), both(walk));
       take(n, stage(number));
       if (n + Layout::kGroups < chunks) barrier_arrive(empty_barrier(number), both(walk));
+      finish(n);
     }
   }
 
@@ -125,6 +125,14 @@ struct Pipeline {
     Operand::load_right_across(b, matrix, stride);
     Operand::multiply(to[0], x, b[0]);
     Operand::multiply(to[1], x, b[1]);
+  }
+
+  static __device__ void add(const Tile (&x)[2], Tile (&to)[2]) {
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) to[n].c[r] += x[n].c[r];
+    }
   }
 
   // Multiplies channel k of the state by decay[k].
@@ -194,35 +202,6 @@ struct Pipeline {
       for (int r = 0; r < 2; ++r) {
         *reinterpret_cast<typename Operand::Packed*>(to + (g + 8 * r) * kWidth + n * 8 + 2 * t) =
             Operand::pack(state[n].c[2 * r], state[n].c[2 * r + 1]);
-      }
-    }
-  }
-
-  // Loads a chunk's rows of width V, transposed to [16 of V, 16 tokens].
-  static __device__ void load_values(const Rows& rows, const Place& at, const Slice& slice, int V, Tile (&v)[2]) {
-    const int g = lane() / 4, t = lane() % 4;
-    const Element* from = static_cast<const Element*>(rows.data) + rows.offset(at.row, at.token, at.head) + slice.first;
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-#pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        const int column = g + r / 2 * 8, token = n * 8 + 2 * t + r % 2;
-        const bool inside = slice.values && slice.first + column < V && token < at.count;
-        v[n].c[r] = inside ? Operand::widen(from[token * rows.token + column]) : 0.0f;
-      }
-    }
-  }
-
-  static __device__ void store_values(const MutableRows& rows, const Place& at, const Slice& slice, int V,
-                                      const Tile (&x)[2]) {
-    const int g = lane() / 4, t = lane() % 4;
-    Element* to = static_cast<Element*>(rows.data) + rows.offset(at.row, at.token, at.head) + slice.first;
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-#pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        const int column = g + r / 2 * 8, token = n * 8 + 2 * t + r % 2;
-        if (slice.first + column < V && token < at.count) to[token * rows.token + column] = Operand::round(x[n].c[r]);
       }
     }
   }

@@ -56,16 +56,19 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
   }
 
   // Computes o of a chunk and updates the state. WarpgroupChunk::run() is the same with wgmma.
-  static __device__ void chunk(bool solves, const StageOf& stage, const Tile (&v)[2], Tile (&state)[kTiles],
-                               Tile (&o)[2]) {
-    Tile solve[2] = {};
+  static __device__ __forceinline__ void chunk(bool solves, const StageOf& stage, const Tile (&v)[2],
+                                               Tile (&state)[kTiles], Tile (&o)[2]) {
+    Tile solve[2] = {}, solve_odd[2] = {}, o_odd[2] = {};  // two sums each: shorter chains of dependent products
     o[0] = o[1] = {};
 #pragma unroll
     for (int n = 0; n < kTiles; n += 2) {
       const Left s = Operand::left(state[n], state[n + 1]);
-      if (solves) Base::multiply(solve, s, stage.rows(0) + n * 8, Base::Layout::kStride);
-      Base::multiply(o, s, stage.rows(1) + n * 8, Base::Layout::kStride);
+      if (solves) Base::multiply(n % 4 == 0 ? solve : solve_odd, s, stage.rows(0) + n * 8, Base::Layout::kStride);
+      Base::multiply(n % 4 == 0 ? o : o_odd, s, stage.rows(1) + n * 8, Base::Layout::kStride);
     }
+    Base::decay_state(state, stage.decay());
+    Base::add(solve_odd, solve);
+    Base::add(o_odd, o);
     Left written = Base::left(v), corrected = {};  // values written with k and, for DPLR, with b
     if (kDplr) {
       Base::multiply(solve, written, stage.solve_pairs(0));
@@ -84,7 +87,6 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
     }
     Base::multiply(o, written, stage.query_pairs(0));
     if (kDplr) Base::multiply(o, corrected, stage.query_pairs(1));
-    Base::decay_state(state, stage.decay());
     Base::write_state(state, written, stage.ends(0));
     if (kDplr) Base::write_state(state, corrected, stage.ends(1));
   }
@@ -96,38 +98,46 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
     constexpr bool kTogether =
         Operand::kCoreMatrices;  // wgmma needs all warps of the warpgroup, including those without columns
     const int chunks = share.chunks();
-    Tile state[kTiles], next_v[2] = {};
+    const ValueColumns<Operand, Rows> v_columns(task.p.v, share.span.row, share.span.start, share.head, slice, V);
+    const ValueColumns<Operand, MutableRows> o_columns(task.o, share.span.row, share.span.start, share.head, slice, V);
+    Tile state[kTiles], o[2];
+    ValueRows<Operand> next_v{};
     Base::load_state(entering(task, share), slice, static_cast<int>(task.p.K), V, state);
-    if (chunks > 0 && active) Base::load_values(task.p.v, share.place(0), slice, V, next_v);
-    Base::consume(task, chunks, [&](int n, const StageOf& stage) {
+    if (chunks > 0 && active) next_v.load(v_columns, 0, share.count(0));
+    const auto take = [&](int n, const StageOf& stage) {
       if (!active && !kTogether) return;
       if (active && task.chunk_states != nullptr) Base::keep_state(task, share, slice, n, state, task.chunk_states);
-      const Tile v[2] = {next_v[0], next_v[1]};
-      if (n + 1 < chunks && active) Base::load_values(task.p.v, share.place(n + 1), slice, V, next_v);
-      Tile o[2];
+      Tile v[2];
+      next_v.tiles(v);
+      if (n + 1 < chunks && active) next_v.load(v_columns, (n + 1) * kChunk, share.count(n + 1));
       if constexpr (kTogether) {
         WarpgroupChunk<Operand, kDplr, kWidth>::run(solves, stage, v, state, o);
       } else {
         chunk(solves, stage, v, state, o);
       }
-      if (active && task.o && slice.values) Base::store_values(task.o, share.place(n), slice, V, o);
+    };
+    Base::consume(task, chunks, take, [&](int n) {
+      if (active && task.o && slice.values) store_values(o_columns, n * kChunk, share.count(n), o);
     });
     if (active) store_final_state(task, share, slice, state);
+  }
+
+  // The work of a block.
+  static __device__ __forceinline__ void run(const ForwardTask& task) {
+    const Share share = share_of(task);
+    const int warp = static_cast<int>(threadIdx.x / kWarp);
+    if (warp < task.consumers) {
+      consume(task, share, warp);
+    } else {
+      Base::produce(task, share, threadIdx.x - static_cast<unsigned>(task.consumers * kWarp), [](int n) { return n; });
+    }
   }
 };
 
 template <class Operand, bool kDplr, int kWidth>
 __global__ void __launch_bounds__(Pipeline<Operand, kDplr, kWidth>::kMostThreads, 1)
     forward_kernel(const ForwardTask task) {
-  using F = Forward<Operand, kDplr, kWidth>;
-  const Share share = share_of(task);
-  const int warp = static_cast<int>(threadIdx.x) / kWarp, chunks = share.chunks();
-  if (warp < task.consumers) {
-    F::consume(task, share, warp);
-  } else {
-    F::produce(task, chunks, static_cast<int>(threadIdx.x) - task.consumers * kWarp,
-               [&](int n) { return n < 0 ? Place{} : share.place(n); });
-  }
+  Forward<Operand, kDplr, kWidth>::run(task);
 }
 
 /// The instances for one operand dtype; each is instantiated in its own file.

@@ -119,14 +119,21 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
+  static __device__ void load_values(const Rows& rows, const Place& at, const Slice& slice, int V, Tile (&x)[2]) {
+    ValueRows<Operand> raw;
+    raw.load({rows, at.row, at.token, at.head, slice, V}, 0, at.count);
+    raw.tiles(x);
+  }
+
   // Forward and backward of the chunk for the 16 columns [first + v, first + v + 16) of V.
   static __device__ void values(const GradientTask& task, const StageOf& stage, const Place& at, int first, int v) {
     const int V = static_cast<int>(task.p.V);
     const Slice slice{first + v, true};
     const bool solves = task.p.update != Update::accumulate;
+    const ValueColumns<Operand, MutableRows> d_v(task.out.v, at.row, at.token, at.head, slice, V);
     Tile x[2], d_o[2], solve[2] = {}, d_written[2] = {}, d_solve[2] = {};
-    Base::load_values(task.p.v, at, slice, V, x);
-    Base::load_values(task.d_o, at, slice, V, d_o);
+    load_values(task.p.v, at, slice, V, x);
+    load_values(task.d_o, at, slice, V, d_o);
     put_tokens(tokens(0), v, d_o);
     if (solves) read(0, v, stage.rows(0), solve);
     Base::multiply_across(d_written, Base::left(d_o), stage.query_pairs(0));
@@ -141,7 +148,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
       Base::multiply_across(d_written, Base::left(d_solve), stage.solve_pairs(0));
       put_tokens(tokens(kDplr ? 3 : 2), v, z);
       put_tokens(tokens(2), v, x);
-      Base::store_values(task.out.v, at, slice, V, d_written);
+      store_values(d_v, 0, at.count, d_written);
     } else if (solves) {
       Tile u[2] = {}, known[2] = {}, d_x[2] = {}, elsewhere[2] = {};
       subtract(x, solve, x);
@@ -154,10 +161,10 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
       add_to_beta(d_written, x);
       subtract(d_solve, d_x, d_solve);
       put_tokens(tokens(2), v, u);
-      Base::store_values(task.out.v, at, slice, V, d_x);
+      store_values(d_v, 0, at.count, d_x);
     } else {
       put_tokens(tokens(2), v, x);
-      Base::store_values(task.out.v, at, slice, V, d_written);
+      store_values(d_v, 0, at.count, d_written);
     }
     put_tokens(tokens(1), v, d_solve);
   }
@@ -427,10 +434,11 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     Channels<Operand, kDplr> c;
     clear(scratch);
     if (in_group) {
-      fetch_chunk(p, place, thread(), scratch);
-      group.load(p, place, {}, c);
-      group.template relate<1>(p, place, c);
-      group.write(c, stage, p.update != Update::accumulate);
+      group.begin(p, place.row, place.token, place.head);
+      group.fetch(p, place, 0);
+      group.load(p, place, c);
+      group.template relate<1>(p, c, {}, 0);
+      group.template write<true>(c, stage, p.update != Update::accumulate);
     }
 
     Sums sums = {};
@@ -451,7 +459,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     const ChannelSums d{at<float>(Memory::kStates) + 2 * thread(), kWidth};
     const ChannelSums of_level{at<float>(Memory::kStage) + 2 * thread(), kWidth};
     if (in_group) {
-      load_channels(2 * thread(), scratch, c);
+      load_channels(p, group.gate, place.count, 2 * thread(), scratch, c);
       adjoint_of_rows(x, *reinterpret_cast<const Two*>(at<float>(Memory::kDecay) + 2 * thread()), d);
       add_diagonal(x, d);
     }
@@ -484,15 +492,20 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
       d.at(Kind::kB, i) = d.at(Kind::kB, i) + x.q(i) * with_b;
     }
   }
+
+  // The work of a block.
+  static __device__ __forceinline__ void run(const GradientTask& task) {
+    const int64_t row = blockIdx.x, slot = row / task.p.HV, sequence = sequence_of(task.p.sequences, slot);
+    const SequenceSpan span = span_of(task.p.sequences, sequence);
+    const int64_t first = (slot - first_chunk_slot(task.p.sequences, sequence, span.start)) * kChunk;
+    if (first >= span.length) return;  // packed sequences may leave slots unused
+    chunk(task, place_of(span, first, static_cast<int>(row % task.p.HV)), row);
+  }
 };
 
 template <class Operand, bool kDplr, int kWidth>
 __global__ void __launch_bounds__(kGradientWarps* kWarp) gradient_kernel(const GradientTask task) {
-  const int64_t row = blockIdx.x, slot = row / task.p.HV, sequence = sequence_of(task.p.sequences, slot);
-  const SequenceSpan span = span_of(task.p.sequences, sequence);
-  const int64_t first = (slot - first_chunk_slot(task.p.sequences, sequence, span.start)) * kChunk;
-  if (first >= span.length) return;  // packed sequences may leave slots unused
-  Gradient<Operand, kDplr, kWidth>::chunk(task, place_of(span, first, static_cast<int>(row % task.p.HV)), row);
+  Gradient<Operand, kDplr, kWidth>::run(task);
 }
 
 template <class Operand>

@@ -55,18 +55,35 @@ struct Reverse : Pipeline<Operand, kDplr, kWidth> {
     const bool active = share.slice + warp < task.slices, solves = task.p.update != Update::accumulate;
     const int64_t states = (share.sequence * task.p.HV + share.head) * K * V;
     const auto chunk_of = [&](int n) { return chunks - 1 - n; };
-    Tile d_state[kTiles], next_d_o[2] = {};
+    const ValueColumns<Operand, Rows> columns(task.d_o, share.span.row, share.span.start, share.head, slice, V);
+    Tile d_state[kTiles];
+    ValueRows<Operand> next_d_o{};
     Base::load_state(task.d_final_state == nullptr ? nullptr : task.d_final_state + states, slice, K, V, d_state);
-    if (active && chunks > 0) Base::load_values(task.d_o, share.place(chunks - 1), slice, V, next_d_o);
-    Base::consume(task, chunks, [&](int n, const StageOf& stage) {
+    if (active && chunks > 0) next_d_o.load(columns, (chunks - 1) * kChunk, share.count(chunks - 1));
+    const auto take = [&](int n, const StageOf& stage) {
       if (!active) return;
       Base::keep_state(task, share, slice, chunk_of(n), d_state, task.chunk_gradients);
-      const Tile d_o[2] = {next_d_o[0], next_d_o[1]};
-      if (n + 1 < chunks) Base::load_values(task.d_o, share.place(chunk_of(n + 1)), slice, V, next_d_o);
+      Tile d_o[2];
+      next_d_o.tiles(d_o);
+      const int next = chunk_of(n + 1);
+      if (next >= 0) next_d_o.load(columns, next * kChunk, share.count(next));
       chunk(solves, stage, d_o, d_state);
-    });
+    };
+    Base::consume(task, chunks, take, [](int) {});
     if (active && task.d_initial_state != nullptr) {
       Base::store_state(d_state, slice, K, V, 1, V, task.d_initial_state + states);
+    }
+  }
+
+  // The work of a block.
+  static __device__ __forceinline__ void run(const ReverseTask& task) {
+    const Share share = share_of(task);
+    const int warp = static_cast<int>(threadIdx.x / kWarp), chunks = share.chunks();
+    if (warp < task.consumers) {
+      consume(task, share, warp);
+    } else {
+      Base::produce(task, share, threadIdx.x - static_cast<unsigned>(task.consumers * kWarp),
+                    [&](int n) { return chunks - 1 - n; });
     }
   }
 };
@@ -74,15 +91,7 @@ struct Reverse : Pipeline<Operand, kDplr, kWidth> {
 template <class Operand, bool kDplr, int kWidth>
 __global__ void __launch_bounds__(Pipeline<Operand, kDplr, kWidth>::kMostThreads, 1)
     reverse_kernel(const ReverseTask task) {
-  using R = Reverse<Operand, kDplr, kWidth>;
-  const Share share = share_of(task);
-  const int warp = static_cast<int>(threadIdx.x) / kWarp, chunks = share.chunks();
-  if (warp < task.consumers) {
-    R::consume(task, share, warp);
-  } else {
-    R::produce(task, chunks, static_cast<int>(threadIdx.x) - task.consumers * kWarp,
-               [&](int n) { return n < 0 ? Place{} : share.place(chunks - 1 - n); });
-  }
+  Reverse<Operand, kDplr, kWidth>::run(task);
 }
 
 template <class Operand>

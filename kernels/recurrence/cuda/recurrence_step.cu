@@ -13,10 +13,6 @@ namespace {
 constexpr int kStepColumns = 32, kStepThreads = 128, kStepWarps = kStepThreads / kWarp;
 constexpr int kRowThreads = 16, kColumnThreads = 8;
 
-struct alignas(16) Four {
-  float x[4];
-};
-
 struct StepTask {
   Problem p;
   MutableRows o;
@@ -53,7 +49,7 @@ __device__ void load_token(const Problem& p, const At& at, TokenVectors& t) {
       const bool channel = p.decay == Decay::channel;
       const GateParameters gate = gate_parameters(p, static_cast<int>(at.head), d);
       const float g = number(p.g, at.head, channel ? d : 0);
-      e = decay_of(p, gate, {g, g}).x;
+      e = decay_of<true>(p, gate, {g, g}).x;
     }
     t.e[d] = e;
     if (p.update == Update::dplr) {
@@ -167,7 +163,7 @@ struct Step {
     }
     if (p.update != Update::accumulate) corrected = read(state, t.solve, K, t);
     if (p.update == Update::delta) {
-      const float beta = load_beta(p, at.row, at.token, static_cast<int>(at.head));
+      const float beta = beta_of(p, load_number(p.beta.data, p.beta.dtype, p.beta.offset(at.row, at.token, at.head)));
       for (int n = 0; n < 4; ++n) value.x[n] = beta * (value.x[n] - corrected.x[n]);
     }
 #pragma unroll

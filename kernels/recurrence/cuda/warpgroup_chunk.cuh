@@ -59,7 +59,9 @@ struct WarpgroupChunk : Pipeline<Operand, kDplr, kWidth> {
     Left s[kTiles / 2];
 #pragma unroll
     for (int n = 0; n < kTiles / 2; ++n) s[n] = Operand::left(state[2 * n], state[2 * n + 1]);
-    Tile reads[4] = {};  // of the solve rows, of the query rows
+    // Of the solve rows, of the query rows. No part of these registers may be the accumulator of a later product: the
+    // compiler would serialise all products.
+    Tile reads[4] = {};
     warpgroup_begin();
 #pragma unroll
     for (int n = 0; n < kTiles / 2; ++n) multiply(reads, s[n], rows(stage, 16 * n));
@@ -68,30 +70,32 @@ struct WarpgroupChunk : Pipeline<Operand, kDplr, kWidth> {
     // so the compiler would insert waits and serialise the products.
     Base::decay_state(state, stage.decay());
 
-    Tile solve[2] = {reads[0], reads[1]};
-    o[0] = reads[2];
-    o[1] = reads[3];
     Left written = Base::left(v), corrected = {};
+    Tile solve[2] = {}, through[2] = {};  // through: o from this chunk's columns
     if (kDplr) {
       warpgroup_begin();
       multiply(solve, written, small(stage.solve_pairs(0)));
       finish(solve);
+      Base::add({reads[0], reads[1]}, solve);
       corrected = solved(Base::left(solve), stage.inverse());
     } else if (solves) {
 #pragma unroll
       for (int n = 0; n < 2; ++n) {
 #pragma unroll
-        for (int r = 0; r < 4; ++r) solve[n].c[r] = v[n].c[r] - solve[n].c[r];
+        for (int r = 0; r < 4; ++r) solve[n].c[r] = v[n].c[r] - reads[n].c[r];
       }
       written = solved(Base::left(solve), stage.inverse());
     }
     warpgroup_begin();
-    multiply(o, written, small(stage.query_pairs(0)));
-    if (kDplr) multiply(o, corrected, small(stage.query_pairs(kDplr ? 1 : 0)));
+    multiply(through, written, small(stage.query_pairs(0)));
+    if (kDplr) multiply(through, corrected, small(stage.query_pairs(kDplr ? 1 : 0)));
     multiply<true>(state, written, ends(stage, 0));
     if (kDplr) multiply<true>(state, corrected, ends(stage, kDplr ? 1 : 0));
     finish(state);
-    warpgroup_done(o);
+    warpgroup_done(through);
+    o[0] = reads[2];
+    o[1] = reads[3];
+    Base::add(through, o);
   }
 };
 

@@ -168,7 +168,7 @@ __device__ void walk_forward(const Taps<kDtype, kTaps>& taps, const Segment& s) 
       Quad y = taps.sum(inputs);
       if (task.p.silu) {
 #pragma unroll
-        for (int n = 0; n < 4; ++n) y.x[n] *= sigmoid_in<kDtype>(y.x[n]);
+        for (int n = 0; n < 4; ++n) y.x[n] *= sigmoid<kDtype == Dtype::float32>(y.x[n]);
       }
       taps.store(task.y, s.span.row, s.span.start + first + i, y);
     }
@@ -203,7 +203,7 @@ struct Backward {
     const Quad sum = taps.sum(inputs);
     Quad d;
 #pragma unroll
-    for (int n = 0; n < 4; ++n) d.x[n] = d_y.x[n] * silu_derivative(sum.x[n], sigmoid_in<kDtype>(sum.x[n]));
+    for (int n = 0; n < 4; ++n) d.x[n] = d_y.x[n] * silu_derivative(sum.x[n], sigmoid<kDtype == Dtype::float32>(sum.x[n]));
     return d;
   }
 

@@ -30,12 +30,13 @@ inline emulation::Index emulated_thread() { return {emulation::thread_index(), 0
 inline emulation::Index emulated_block() { return {emulation::thread_count(), 1, 1}; }
 
 inline float __expf(float x) { return std::exp(x); }
+inline float __logf(float x) { return std::log(x); }
 inline float __fdividef(float x, float y) { return x / y; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 
 inline void block_barrier() { emulation::synchronise(0, emulation::thread_count()); }
 inline void barrier_wait(int number, int threads) { emulation::synchronise(number, static_cast<unsigned>(threads)); }
-inline void barrier_arrive(int number, int threads) { emulation::arrive(number, static_cast<unsigned>(threads)); }
+inline int opaque(int x) { return x; }
 inline unsigned char* shared_memory() { return static_cast<unsigned char*>(emulation::shared_memory()); }
 
 // --- Collectives -----------------------------------------------------------------------------------------------------
@@ -65,6 +66,12 @@ Out collective(const char* name, const In& in,
 inline void warp_barrier() {
   if (emulation::ignores_warp_barriers()) return;
   collective<char, char>("__syncwarp", 0, [](const char(&)[32], char(&out)[32]) { std::memset(out, 0, 32); });
+}
+
+// The lanes of a warp arrive together, as with the instruction.
+inline void barrier_arrive(int number, int threads) {
+  warp_barrier();
+  emulation::arrive(number, static_cast<unsigned>(threads));
 }
 
 struct Shuffled {
@@ -105,6 +112,7 @@ inline uint32_t pack_bfloat16(float low, float high) {
 inline uint32_t pack_float16(float low, float high) {
   return float16_bits(low) | static_cast<uint32_t>(float16_bits(high)) << 16;
 }
+inline float approximate_exp2(float x) { return std::exp2(x); }
 // To nearest, ties away from zero.
 inline float round_to_tf32(float x) {
   if (!std::isfinite(x)) return x;
@@ -113,13 +121,13 @@ inline float round_to_tf32(float x) {
 
 // --- Matrix fragments ---
 
-struct Four {
+struct Fragment {
   uint32_t r[4];
 };
 using Row = const void*;
 
 template <bool kTransposed>
-void load_matrices_of(const Row (&rows)[32], Four (&out)[32]) {
+void load_matrices_of(const Row (&rows)[32], Fragment (&out)[32]) {
   for (int m = 0; m < 4; ++m) {
     uint16_t x[8][8];
     for (int r = 0; r < 8; ++r) std::memcpy(x[r], rows[m * 8 + r], 16);
@@ -132,11 +140,11 @@ void load_matrices_of(const Row (&rows)[32], Four (&out)[32]) {
   }
 }
 inline void load_matrices(uint32_t (&r)[4], const void* row) {
-  const Four got = collective<Row, Four>("ldmatrix", row, load_matrices_of<false>);
+  const Fragment got = collective<Row, Fragment>("ldmatrix", row, load_matrices_of<false>);
   std::memcpy(r, got.r, sizeof r);
 }
 inline void load_matrices_transposed(uint32_t (&r)[4], const void* row) {
-  const Four got = collective<Row, Four>("ldmatrix.trans", row, load_matrices_of<true>);
+  const Fragment got = collective<Row, Fragment>("ldmatrix.trans", row, load_matrices_of<true>);
   std::memcpy(r, got.r, sizeof r);
 }
 inline uint32_t transpose_matrix(uint32_t x) {
