@@ -129,13 +129,6 @@ __device__ __forceinline__ bool has_aligned_rows(const Rows& rows, int64_t width
   return all % 16 == 0;
 }
 
-// Where a thread copies from: for aligned rows its own first 16 bytes of token 0 of the sequence, else the first row.
-struct Source {
-  const unsigned char* data;
-  int stride;   // bytes
-  bool inside;  // whether the thread's bytes are inside the rows
-};
-
 // Copies of rows of `width` elements of kElement bytes, as rows of kPadded elements, zero-padded and kStride apart, by
 // kThreads threads.
 template <int kElement, int kPadded, int kStride, int kThreads>
@@ -143,37 +136,36 @@ struct RowCopies {
   static constexpr int kPerRow = kPadded * kElement / 16, kRowStep = kThreads / kPerRow;
   static_assert(kThreads % kPerRow == 0 && kChunk % kRowStep == 0);
 
-  static __device__ __forceinline__ Source source(const Rows& rows, int64_t row, int64_t start, int head, int64_t width,
-                                                  bool aligned, int thread) {
-    const int stride = static_cast<int>(rows.token * kElement), byte = thread % kPerRow * 16;
-    const auto* data = static_cast<const unsigned char*>(rows.data) + rows.offset(row, start, head) * kElement;
-    if (aligned) data += thread / kPerRow * stride + byte;
-    return {data, stride, byte < width * kElement};
+  // Where `thread` copies from: for aligned rows its own first 16 bytes of the token, else the token's row.
+  static __device__ __forceinline__ const unsigned char* source(const Rows& rows, int64_t row, int64_t token, int head,
+                                                                bool aligned, int thread) {
+    const auto* data = static_cast<const unsigned char*>(rows.data) + rows.offset(row, token, head) * kElement;
+    return aligned ? data + thread / kPerRow * rows.token * kElement + thread % kPerRow * 16 : data;
   }
 
   // Rows of `count` tokens from `token`, aligned; complete after copies_wait() and a barrier.
-  static __device__ __forceinline__ void start(const Source& from, int64_t token, int count, void* to, int thread) {
-    const int first = thread / kPerRow;
-    unsigned char* shared = static_cast<unsigned char*>(to) + first * kStride * kElement + thread % kPerRow * 16;
-    const unsigned char* at = from.data + token * from.stride;
+  static __device__ __forceinline__ void start(const Rows& rows, const unsigned char* from, int64_t token, int count,
+                                               int width, void* to, int thread) {
+    const int first = thread / kPerRow, byte = thread % kPerRow * 16, stride = static_cast<int>(rows.token * kElement);
+    unsigned char* shared = static_cast<unsigned char*>(to) + first * kStride * kElement + byte;
+    const unsigned char* at = from + token * stride;
+    const bool inside = byte < width * kElement;
     if (count == kChunk) {
 #pragma unroll
-      for (int i = 0; i < kChunk; i += kRowStep) {
-        copy_async(shared + i * kStride * kElement, at + i * from.stride, from.inside);
-      }
+      for (int i = 0; i < kChunk; i += kRowStep) copy_async(shared + i * kStride * kElement, at + i * stride, inside);
     } else {
 #pragma unroll 1
       for (int i = 0; i < kChunk; i += kRowStep) {
-        const bool inside = from.inside && first + i < count;
-        copy_async(shared + i * kStride * kElement, inside ? at + i * from.stride : from.data, inside);
+        const bool row_inside = inside && first + i < count;
+        copy_async(shared + i * kStride * kElement, row_inside ? at + i * stride : from, row_inside);
       }
     }
   }
 
   // The same for rows of any alignment, at once.
-  static __device__ void copy(const Rows& rows, const Source& from, int64_t token, int count, int width, void* to,
-                              int thread) {
-    const unsigned char* at = from.data + token * rows.token * kElement;
+  static __device__ void copy(const Rows& rows, const unsigned char* from, int64_t token, int count, int width,
+                              void* to, int thread) {
+    const unsigned char* at = from + token * rows.token * kElement;
 #pragma unroll 1
     for (int n = thread; n < kChunk * kPadded; n += kThreads) {
       const int i = n / kPadded, d = n % kPadded;
@@ -502,7 +494,8 @@ struct Group {
   int barrier;  // number of the group's named barrier
   Scratch<Operand, kDplr, kWidth> scratch;
   bool aligned = false;  // whether the inputs' rows are copied 16 bytes at a time
-  Source sources[Layout::kKinds], gates{};
+  // Of the first token: where to copy from (RowCopies::source()), or its row.
+  const unsigned char *inputs[Layout::kKinds], *gates = nullptr, *beta = nullptr;
   GateParameters gate{};
   TokenBits bits{};  // of the chunk that was fetched last
 
@@ -511,58 +504,58 @@ struct Group {
   template <int kGateElement>
   using GateCopies = RowCopies<kGateElement, kWidth, kWidth, kThreads>;
 
-  static __device__ __forceinline__ const Rows& input(const RecurrenceProblem& p, int kind) {
+  static __device__ __forceinline__ const Rows& rows(const RecurrenceProblem& p, int kind) {
     return kind == 0 ? p.q : kind == 1 ? p.k : kind == 2 ? p.a : p.b;
   }
 
-  // Before the first fetch, with the first token of the chunks that will be fetched.
-  __device__ __forceinline__ void begin(const RecurrenceProblem& p, int64_t row, int64_t start, int head) {
+  // Before the first fetch, with the token that fetch() counts from.
+  __device__ __forceinline__ void begin(const RecurrenceProblem& p, int64_t row, int64_t token, int head) {
     const int key_head = head / static_cast<int>(p.HV / p.H);
     aligned = true;
 #pragma unroll
-    for (int kind = 0; kind < Layout::kKinds; ++kind) aligned = aligned && has_aligned_rows(input(p, kind), p.K);
+    for (int kind = 0; kind < Layout::kKinds; ++kind) aligned = aligned && has_aligned_rows(rows(p, kind), p.K);
     if (p.decay == Decay::channel) aligned = aligned && has_aligned_rows(p.g, p.K);
 #pragma unroll
     for (int kind = 0; kind < Layout::kKinds; ++kind) {
-      sources[kind] =
-          InputCopies::source(input(p, kind), row, start, kind < 2 ? key_head : head, p.K, aligned, thread);
+      inputs[kind] = InputCopies::source(rows(p, kind), row, token, kind < 2 ? key_head : head, aligned, thread);
     }
-    if (p.decay == Decay::channel) {
-      gates = p.g.dtype == Dtype::float32 ? GateCopies<4>::source(p.g, row, start, head, p.K, aligned, thread)
-                                          : GateCopies<2>::source(p.g, row, start, head, p.K, aligned, thread);
-    }
+    const bool copied = p.decay == Decay::channel && aligned;
+    gates = p.g.dtype == Dtype::float32 ? GateCopies<4>::source(p.g, row, token, head, copied, thread)
+                                        : GateCopies<2>::source(p.g, row, token, head, copied, thread);
+    beta = p.beta.dtype == Dtype::float32 ? GateCopies<4>::source(p.beta, row, token, head, false, thread)
+                                          : GateCopies<2>::source(p.beta, row, token, head, false, thread);
     if (p.decay != Decay::none) gate = gate_parameters(p, head, 2 * thread);
   }
 
-  // Starts to load a chunk's inputs, from token `first` of the sequence.
-  __device__ __forceinline__ void fetch(const RecurrenceProblem& p, const Place& at, int first) {
+  // Starts to load the inputs of a chunk of `count` tokens from `first`.
+  __device__ __forceinline__ void fetch(const RecurrenceProblem& p, int first, int count) {
     const bool wide_gates = p.g.dtype == Dtype::float32;
+    const int K = static_cast<int>(p.K);
     if (aligned) {
 #pragma unroll
       for (int kind = 0; kind < Layout::kKinds; ++kind) {
-        InputCopies::start(sources[kind], first, at.count, scratch.input(kind), thread);
+        InputCopies::start(rows(p, kind), inputs[kind], first, count, K, scratch.input(kind), thread);
       }
       if (p.decay == Decay::channel && wide_gates) {
-        GateCopies<4>::start(gates, first, at.count, scratch.gates(), thread);
+        GateCopies<4>::start(p.g, gates, first, count, K, scratch.gates(), thread);
       } else if (p.decay == Decay::channel) {
-        GateCopies<2>::start(gates, first, at.count, scratch.gates(), thread);
+        GateCopies<2>::start(p.g, gates, first, count, K, scratch.gates(), thread);
       }
       copies_commit();
     } else {
-      copy_rows(p, at.count, first, wide_gates);
+      copy_rows(p, first, count, wide_gates);
     }
-    if (thread >= at.count || thread >= kChunk) return;
-    const int64_t token = at.token + thread;
-    if (p.update == Update::delta)
-      bits.beta = load_bits(p.beta.data, p.beta.dtype, p.beta.offset(at.row, token, at.head));
-    if (p.decay == Decay::scalar) bits.gate = load_bits(p.g.data, p.g.dtype, p.g.offset(at.row, token, at.head));
+    if (thread >= count || thread >= kChunk) return;
+    const int64_t token = first + thread;
+    if (p.update == Update::delta) bits.beta = load_bits(beta, p.beta.dtype, token * p.beta.token);
+    if (p.decay == Decay::scalar) bits.gate = load_bits(gates, p.g.dtype, token * p.g.token);
   }
 
-  __device__ void copy_rows(const RecurrenceProblem& p, int count, int first, bool wide_gates) const {
+  __device__ void copy_rows(const RecurrenceProblem& p, int first, int count, bool wide_gates) const {
     const int K = static_cast<int>(p.K);
 #pragma unroll
     for (int kind = 0; kind < Layout::kKinds; ++kind) {
-      InputCopies::copy(input(p, kind), sources[kind], first, count, K, scratch.input(kind), thread);
+      InputCopies::copy(rows(p, kind), inputs[kind], first, count, K, scratch.input(kind), thread);
     }
     if (p.decay != Decay::channel) return;
     if (wide_gates) {
@@ -580,18 +573,17 @@ struct Group {
     }
   }
 
-  // Waits for the chunk that was fetched last.
-  __device__ __forceinline__ void load(const RecurrenceProblem& p, const Place& at, Channels<Operand, kDplr>& c) {
+  // Waits for the chunk that was fetched last, of `count` tokens.
+  __device__ __forceinline__ void load(const RecurrenceProblem& p, int count, Channels<Operand, kDplr>& c) {
     copies_wait<0>();
-    if (thread < kChunk) write_numbers(p, at);
+    if (thread < kChunk) write_numbers(p, thread < count);
     synchronise();
-    load_channels(p, gate, at.count, 2 * thread, scratch, c);
+    load_channels(p, gate, count, 2 * thread, scratch, c);
   }
 
   // beta, and the decay if it has no channels, of token `thread`.
-  __device__ __forceinline__ void write_numbers(const RecurrenceProblem& p, const Place& at) const {
+  __device__ __forceinline__ void write_numbers(const RecurrenceProblem& p, bool inside) const {
     constexpr bool kAccurate = Operand::kDtype == Dtype::float32;
-    const bool inside = thread < at.count;
     const bool has_beta = p.update == Update::delta && inside;
     scratch.beta()[thread] = has_beta ? beta_of(p, number_of(bits.beta, p.beta.dtype)) : 0.0f;
     if (p.decay == Decay::channel) return;
@@ -601,16 +593,16 @@ struct Group {
   }
 
   // Computes what the threads have to exchange for a chunk: the sums over channels, kAtOnce levels at a time. Starts to
-  // load the next chunk as soon as the inputs have been read, unless next.count is 0.
+  // load the next chunk as soon as the inputs have been read, unless next_count is 0.
   template <int kAtOnce>
   __device__ __forceinline__ void relate(const RecurrenceProblem& p, const Channels<Operand, kDplr>& c,
-                                         const Place& next, int next_first) {
+                                         int next_first, int next_count) {
     static_assert(kAtOnce < kLevels);
     const int warp = thread / kWarp;
 #pragma unroll
     for (int first = 0; first < kLevels; first += kAtOnce) {
       if (first > 0) synchronise();
-      if (first == kAtOnce && next.count > 0) fetch(p, next, next_first);
+      if (first == kAtOnce && next_count > 0) fetch(p, next_first, next_count);
       if (first == kAtOnce && thread < kChunk) finish_token(p, thread, scratch);
       write_levels<kAtOnce>(first, c);
       synchronise();

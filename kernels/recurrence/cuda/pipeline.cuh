@@ -32,7 +32,6 @@ struct Share {
     const int64_t left = span.length - static_cast<int64_t>(chunk) * kChunk;
     return static_cast<int>(left < kChunk ? left : kChunk);
   }
-  __device__ Place place(int chunk) const { return place_of(span, static_cast<int64_t>(chunk) * kChunk, head); }
 };
 
 // Blocks of one head have adjacent indices: they prepare the same chunks, so their loads hit in the L2 cache.
@@ -81,12 +80,12 @@ struct Pipeline {
         {shared_memory() + Layout::kGroups * Layout::kStage + number * Layout::kScratch}};
     Channels<Operand, kDplr> c;
     group.begin(walk.p, share.span.row, share.span.start, share.head);
-    group.fetch(walk.p, share.place(nth(number)), nth(number) * kChunk);
+    group.fetch(walk.p, nth(number) * kChunk, share.count(nth(number)));
     for (int n = number; n < chunks; n += Layout::kGroups) {
       const int next = nth(n + Layout::kGroups);
-      group.load(walk.p, share.place(nth(n)), c);
-      group.template relate<Layout::kLevelsAtOnce>(
-          walk.p, c, n + Layout::kGroups < chunks ? share.place(next) : Place{}, next * kChunk);
+      group.load(walk.p, share.count(nth(n)), c);
+      group.template relate<Layout::kLevelsAtOnce>(walk.p, c, next * kChunk,
+                                                   n + Layout::kGroups < chunks ? share.count(next) : 0);
       if (n >= Layout::kGroups) barrier_wait(empty_barrier(number), both(walk));
       group.write(c, stage(number), walk.p.update != Update::accumulate);
       if (Operand::kCoreMatrices) publish_to_warpgroups();
@@ -157,33 +156,42 @@ struct Pipeline {
     }
   }
 
-  // Loads a slice, transposed to [16 of V, K], from a state [K, V] in memory. A slice of K starts as the identity.
+  // A slice, transposed to [16 of V, K], of a state [K, V] in memory, or zeros. A slice of K starts as the identity.
   static __device__ void load_state(const float* from, const Slice& slice, int K, int V, Tile (&state)[kTiles]) {
-    const int g = lane() / 4, t = lane() % 4;
+    const int g = lane() / 4, t = lane() % 4, left = slice.first + g;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        const int v = slice.first + g + r / 2 * 8, k = n * 8 + 2 * t + r % 2;
-        float x = 0.0f;
-        if (slice.values && from != nullptr && v < V && k < K) x = from[static_cast<int64_t>(k) * V + v];
-        if (!slice.values && v == k) x = 1.0f;
-        state[n].c[r] = x;
+        const bool diagonal = left + r / 2 * 8 == n * 8 + 2 * t + r % 2;
+        state[n].c[r] = !slice.values && diagonal ? 1.0f : 0.0f;
       }
+    }
+    if (!slice.values || from == nullptr) return;
+    const float* at = from + 2 * t * V + slice.first + g;
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        if (left + r / 2 * 8 < V && n * 8 + 2 * t + r % 2 < K) state[n].c[r] = at[r % 2 * V + r / 2 * 8];
+      }
+      at = opaque(at + 8 * V);
     }
   }
 
   // Element (v, k) of the slice goes to to[v * v_step + k * k_step].
-  static __device__ void store_state(const Tile (&state)[kTiles], const Slice& slice, int K, int width, int64_t v_step,
-                                     int64_t k_step, float* to) {
-    const int g = lane() / 4, t = lane() % 4;
+  static __device__ void store_state(const Tile (&state)[kTiles], const Slice& slice, int K, int width, int v_step,
+                                     int k_step, float* to) {
+    const int g = lane() / 4, t = lane() % 4, left = slice.first + g;
+    float* at = to + left * v_step + 2 * t * k_step;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        const int v = slice.first + g + r / 2 * 8, k = n * 8 + 2 * t + r % 2;
-        if (v < width && k < K) to[v * v_step + k * k_step] = state[n].c[r];
+        if (left + r / 2 * 8 < width && n * 8 + 2 * t + r % 2 < K)
+          at[r / 2 * 8 * v_step + r % 2 * k_step] = state[n].c[r];
       }
+      at = opaque(at + 8 * k_step);
     }
   }
 

@@ -98,11 +98,11 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
     constexpr bool kTogether =
         Operand::kCoreMatrices;  // wgmma needs all warps of the warpgroup, including those without columns
     const int chunks = share.chunks();
+    Tile state[kTiles], o[2];
+    Base::load_state(entering(task, share), slice, static_cast<int>(task.p.K), V, state);
     const ValueColumns<Operand, Rows> v_columns(task.p.v, share.span.row, share.span.start, share.head, slice, V);
     const ValueColumns<Operand, MutableRows> o_columns(task.o, share.span.row, share.span.start, share.head, slice, V);
-    Tile state[kTiles], o[2];
     ValueRows<Operand> next_v{};
-    Base::load_state(entering(task, share), slice, static_cast<int>(task.p.K), V, state);
     if (chunks > 0 && active) next_v.load(v_columns, 0, share.count(0));
     const auto take = [&](int n, const StageOf& stage) {
       if (!active && !kTogether) return;

@@ -435,9 +435,9 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     clear(scratch);
     if (in_group) {
       group.begin(p, place.row, place.token, place.head);
-      group.fetch(p, place, 0);
-      group.load(p, place, c);
-      group.template relate<1>(p, c, {}, 0);
+      group.fetch(p, 0, place.count);
+      group.load(p, place.count, c);
+      group.template relate<1>(p, c, 0, 0);
       group.template write<true>(c, stage, p.update != Update::accumulate);
     }
 
