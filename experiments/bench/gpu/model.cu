@@ -181,8 +181,10 @@ void print_forward(const char* name, const char* operand, Workload w, Pass pass,
   using F = Forward<Operand, false, 128>;
   const int chunks = kProbe * F::Layout::kGroups;
   w.T = int64_t{kChunk} * chunks * parts;
-  const ForwardTask task = forward_task(w, pass, split_into_parts(w.T, parts));
-  print_kernel(name, {"forward_kernel", operand}, F::threads(task), task.grid().x, F::kShared, chunks, true, task);
+  ForwardTask task = forward_task(w, pass, split_into_parts(w.T, parts));
+  task.groups = F::Layout::groups_in(kSharedOfHopper);
+  print_kernel(name, {"forward_kernel", operand}, F::threads(task), task.grid().x, F::Layout::shared(task.groups),
+               chunks, true, task);
 }
 
 void print_kernels() {
@@ -195,9 +197,10 @@ void print_kernels() {
 
   using R = Reverse<Portable, false, 128>;
   const int chunks = kProbe * R::Layout::kGroups;
-  const ReverseTask reverse = reverse_task({int64_t{kChunk} * chunks, 64});
-  print_kernel("kda_reverse", {"reverse_kernel", "HalfOperand"}, R::threads(reverse), reverse.grid().x, R::kShared,
-               chunks, true, reverse);
+  ReverseTask reverse = reverse_task({int64_t{kChunk} * chunks, 64});
+  reverse.groups = R::Layout::groups_in(kSharedOfHopper);
+  print_kernel("kda_reverse", {"reverse_kernel", "HalfOperand"}, R::threads(reverse), reverse.grid().x,
+               R::Layout::shared(reverse.groups), chunks, true, reverse);
   using G = Gradient<Portable, false, 128>;
   const GradientTask gradient = gradient_task({kChunk, 64});
   print_kernel("kda_gradient", {"gradient_kernel", "HalfOperand"}, G::kThreads, 64, G::Memory::kTotal, 1, false,

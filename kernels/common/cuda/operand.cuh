@@ -90,6 +90,15 @@ struct HalfOperand {
     return {
         {pack(low.c[0], low.c[1]), pack(low.c[2], low.c[3]), pack(high.c[0], high.c[1]), pack(high.c[2], high.c[3])}};
   }
+  /// The inverse of left(): the two tiles of an operand.
+  static __device__ __forceinline__ void tiles(const Left& a, Tile (&to)[2]) {
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      const Two two = unpack(a.r[r]);
+      to[r / 2].c[r % 2 * 2] = two.x;
+      to[r / 2].c[r % 2 * 2 + 1] = two.y;
+    }
+  }
   /// A left operand stored [m][k].
   static __device__ __forceinline__ Left load_left(const Element* from, int stride) {
     Left a;
@@ -152,6 +161,10 @@ struct SplitFloat32 {
 
   static __device__ __forceinline__ Left left(const Tile& low, const Tile& high) {
     return {{{low.c[0], low.c[2], low.c[1], low.c[3]}, {high.c[0], high.c[2], high.c[1], high.c[3]}}};
+  }
+  static __device__ __forceinline__ void tiles(const Left& a, Tile (&to)[2]) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) to[h] = {{a.v[h][0], a.v[h][2], a.v[h][1], a.v[h][3]}};
   }
   static __device__ __forceinline__ Left load_left(const Element* from, int stride) {
     Left a;

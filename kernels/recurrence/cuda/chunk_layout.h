@@ -14,7 +14,9 @@ constexpr int kSmallStride = kChunk + 8;  ///< row stride of the 16 x 16 operand
 constexpr int kPairStride = kChunk + 4;   ///< row stride of the 16 x 16 float matrices: rows of 16-byte blocks
 constexpr int kLevels = 4;                ///< 16 tokens are halved four times
 constexpr int kMostGroups = 4;            ///< producer groups, limited by the number of named barriers
-constexpr size_t kSharedOfAmpere = 163 * 1024, kSharedOfHopper = 227 * 1024;  ///< per block, of sm_80 and sm_90
+constexpr int kSlice = 16;         ///< columns of V per consumer warp
+constexpr int kMostConsumers = 4;  ///< consumer warps per block
+constexpr size_t kSharedOfHopper = 227 * 1024;  ///< shared memory per block of sm_90
 
 constexpr size_t aligned(size_t bytes) { return (bytes + 127) / 128 * 128; }
 
@@ -64,7 +66,6 @@ struct ChunkLayout {
   // K = 128, except for DPLR.
   static constexpr bool kMany = kColumnKinds == 1 && kWidth == 128;
   static constexpr int kProducerWarps = kMany ? 8 : 4;
-  static constexpr size_t kMostShared = kCoreMatrices && kMany ? kSharedOfHopper : kSharedOfAmpere;
   static constexpr int kGroupThreads = kWidth / 2;
   static constexpr int kGroupWarps = kGroupThreads / 32;
 
@@ -80,19 +81,23 @@ struct ChunkLayout {
   static constexpr int kLevelRows = kChunk + kColumns * kChunk / 2;  ///< 8 solve, 8 query and 8 k rows, DPLR: 8 b rows
   static constexpr size_t kLevel = kLevelRows * kStride * kElement;
   static constexpr size_t scratch(int levels) { return aligned(kLevels0 + static_cast<size_t>(levels) * kLevel); }
+  /// Buffers of v of the consumer warps: two chunks of kSlice columns each.
+  static constexpr size_t kValues = static_cast<size_t>(kMostConsumers) * 2 * kChunk * kSlice * kElement;
   static constexpr size_t total(int groups, int levels) {
-    return static_cast<size_t>(groups) * (kStage + scratch(levels));
+    return kValues + static_cast<size_t>(groups) * (kStage + scratch(levels));
   }
-  static constexpr bool fits(int groups, int levels) { return total(groups, levels) <= kMostShared; }
 
-  /// Each group fills its own stage. The largest number of groups, then of concurrent levels, that fits.
-  static constexpr int kWanted =
+  /// Each group fills its own stage. A launch has as many groups as fit in the device's shared memory, at most these:
+  static constexpr int kGroups =
       kProducerWarps / kGroupWarps < kMostGroups ? kProducerWarps / kGroupWarps : kMostGroups;
-  static constexpr int kGroups = fits(kWanted, 1) ? kWanted : fits(kWanted / 2, 1) ? kWanted / 2 : 1;
-  static constexpr int kLevelsAtOnce = fits(kGroups, 2) ? 2 : 1;
+  static constexpr int kLevelsAtOnce = kCoreMatrices && total(kGroups, 2) <= kSharedOfHopper ? 2 : 1;
   static constexpr size_t kScratch = scratch(kLevelsAtOnce);
-  static constexpr size_t kTotal = total(kGroups, kLevelsAtOnce);
-  static_assert(kTotal <= kMostShared);
+  static constexpr size_t shared(int groups) { return total(groups, kLevelsAtOnce); }
+  static constexpr int groups_in(size_t bytes) {
+    int groups = kGroups;
+    while (groups > 1 && shared(groups) > bytes) --groups;
+    return groups;
+  }
   static_assert(kStride * kElement % 16 == 0, "rows of matrices are loaded 16 bytes at a time");
   static_assert(kEnds % 16 == 0 && kInverse % 16 == 0 && kPairs % 16 == 0 && kDecay % 16 == 0);
   static_assert(kSolvePairs % 16 == 0 && kPairSums % 16 == 0 && kNumbers % 16 == 0);

@@ -103,7 +103,7 @@ namespace {
 template <size_t kElement, int kColumnKinds>
 size_t shared_memory_of(int64_t K, bool with_backward) {
   const auto of = [&]<int kWidth>() {
-    const size_t walk = ChunkLayout<kElement, kColumnKinds, kWidth>::kTotal;
+    const size_t walk = ChunkLayout<kElement, kColumnKinds, kWidth>::shared(1);
     return with_backward ? std::max(walk, GradientLayout<kElement, kColumnKinds, kWidth>::kTotal) : walk;
   };
   if (K <= 64) return of.template operator()<64>();

@@ -6,12 +6,10 @@
 #include <cstdint>
 #include <string>
 
+#include "kernels/recurrence/cuda/chunk_layout.h"
 #include "kernels/recurrence/cuda/recurrence.h"
 
 namespace klab::kernels::cuda {
-
-constexpr int kSlice = 16;         ///< columns of V per consumer warp
-constexpr int kMostConsumers = 4;  ///< consumer warps per block
 
 constexpr int64_t slices_of(int64_t width) { return (width + kSlice - 1) / kSlice; }
 

@@ -16,6 +16,7 @@ struct Walk {
   Parts parts;
   int slices;     // of kSlice columns, in total
   int consumers;  // consumer warps per block
+  int groups;     // of producer warps per block
   int64_t blocks_per_head() const { return (slices + consumers - 1) / consumers; }
   dim3 grid() const { return dim3(static_cast<unsigned>(p.sequences.count * parts.count * p.HV * blocks_per_head())); }
 };
@@ -25,12 +26,13 @@ struct Share {
   int64_t sequence;
   int part, head;
   SequenceSpan span;  // of the part
+  int tokens;         // the span's length
   int slice;          // first slice of the block
 
-  __device__ int chunks() const { return static_cast<int>((span.length + kChunk - 1) / kChunk); }
+  __device__ int chunks() const { return (tokens + kChunk - 1) / kChunk; }
   __device__ int count(int chunk) const {  // tokens of a chunk
-    const int64_t left = span.length - static_cast<int64_t>(chunk) * kChunk;
-    return static_cast<int>(left < kChunk ? left : kChunk);
+    const int left = tokens - chunk * kChunk;
+    return left < kChunk ? left : kChunk;
   }
 };
 
@@ -48,6 +50,7 @@ __device__ __forceinline__ Share share_of(const Walk& walk) {
     share.span.start += first < share.span.length ? first : share.span.length;
     share.span.length = left < 0 ? 0 : left < walk.parts.tokens ? left : walk.parts.tokens;
   }
+  share.tokens = static_cast<int>(share.span.length);
   return share;
 }
 
@@ -59,14 +62,22 @@ struct Pipeline {
   using Right = typename Operand::Right;
   using StageOf = Stage<Operand, kDplr, kWidth>;
   static constexpr int kTiles = kWidth / 8;
-  static constexpr size_t kShared = Layout::kTotal;
   static constexpr int kMostThreads = kMostConsumers * kWarp + Layout::kGroups * Layout::kGroupThreads;
 
-  static __device__ StageOf stage(int number) { return {shared_memory() + number * Layout::kStage}; }
+  // Shared memory: the consumers' buffers of v, then the stages, then the producers' scratch.
+  static __device__ unsigned char* values(int warp) { return shared_memory() + warp * ValueLoads<Operand>::kBytes; }
+  static __device__ StageOf stage(int number) { return {shared_memory() + Layout::kValues + number * Layout::kStage}; }
   static __device__ int full_barrier(int stage) { return 5 + stage; }
   static __device__ int empty_barrier(int stage) { return 9 + stage; }
   static __device__ int both(const Walk& walk) { return walk.consumers * kWarp + Layout::kGroupThreads; }
-  static int threads(const Walk& walk) { return walk.consumers * kWarp + Layout::kGroups * Layout::kGroupThreads; }
+  static int threads(const Walk& walk) { return walk.consumers * kWarp + walk.groups * Layout::kGroupThreads; }
+
+  // Launches a walk with the groups that fit in the device's shared memory.
+  template <class Task>
+  static void launch_walk(void (*kernel)(Task), Task task, Stream stream) {
+    task.groups = Layout::groups_in(shared_memory_limit());
+    launch(kernel, task.grid(), threads(task), Layout::shared(task.groups), stream, task);
+  }
 
   // Producer loop. nth(n) is the number of the n-th chunk to prepare.
   template <class Nth>
@@ -77,16 +88,16 @@ struct Pipeline {
     Group<Operand, kDplr, kWidth> group{
         static_cast<int>(thread % Layout::kGroupThreads),
         1 + number,
-        {shared_memory() + Layout::kGroups * Layout::kStage + number * Layout::kScratch}};
+        {shared_memory() + Layout::kValues + walk.groups * Layout::kStage + number * Layout::kScratch}};
     Channels<Operand, kDplr> c;
     group.begin(walk.p, share.span.row, share.span.start, share.head);
     group.fetch(walk.p, nth(number) * kChunk, share.count(nth(number)));
-    for (int n = number; n < chunks; n += Layout::kGroups) {
-      const int next = nth(n + Layout::kGroups);
+    for (int n = number; n < chunks; n += walk.groups) {
+      const int next = nth(n + walk.groups);
       group.load(walk.p, share.count(nth(n)), c);
       group.template relate<Layout::kLevelsAtOnce>(walk.p, c, next * kChunk,
-                                                   n + Layout::kGroups < chunks ? share.count(next) : 0);
-      if (n >= Layout::kGroups) barrier_wait(empty_barrier(number), both(walk));
+                                                   n + walk.groups < chunks ? share.count(next) : 0);
+      if (n >= walk.groups) barrier_wait(empty_barrier(number), both(walk));
       group.write(c, stage(number), walk.p.update != Update::accumulate);
       if (Operand::kCoreMatrices) publish_to_warpgroups();
       barrier_arrive(full_barrier(number), both(walk));
@@ -96,11 +107,11 @@ struct Pipeline {
   // Consumer loop: for each chunk, calls take(n, stage) once its stage is full, and finish(n) after it was released.
   template <class Take, class Finish>
   static __device__ void consume(const Walk& walk, int chunks, const Take& take, const Finish& finish) {
-    for (int n = 0; n < chunks; ++n) {
-      const int number = n % Layout::kGroups;
+    for (int n = 0, number = 0; n < chunks; ++n) {
       barrier_wait(full_barrier(number), both(walk));
       take(n, stage(number));
-      if (n + Layout::kGroups < chunks) barrier_arrive(empty_barrier(number), both(walk));
+      if (n + walk.groups < chunks) barrier_arrive(empty_barrier(number), both(walk));
+      if (++number == walk.groups) number = 0;
       finish(n);
     }
   }

@@ -63,7 +63,7 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
 #pragma unroll
     for (int n = 0; n < kTiles; n += 2) {
       const Left s = Operand::left(state[n], state[n + 1]);
-      if (solves) Base::multiply(n % 4 == 0 ? solve : solve_odd, s, stage.rows(0) + n * 8, Base::Layout::kStride);
+      Base::multiply(n % 4 == 0 ? solve : solve_odd, s, stage.rows(0) + n * 8, Base::Layout::kStride);
       Base::multiply(n % 4 == 0 ? o : o_odd, s, stage.rows(1) + n * 8, Base::Layout::kStride);
     }
     Base::decay_state(state, stage.decay());
@@ -100,16 +100,16 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
     const int chunks = share.chunks();
     Tile state[kTiles], o[2];
     Base::load_state(entering(task, share), slice, static_cast<int>(task.p.K), V, state);
-    const ValueColumns<Operand, Rows> v_columns(task.p.v, share.span.row, share.span.start, share.head, slice, V);
-    const ValueColumns<Operand, MutableRows> o_columns(task.o, share.span.row, share.span.start, share.head, slice, V);
-    ValueRows<Operand> next_v{};
-    if (chunks > 0 && active) next_v.load(v_columns, 0, share.count(0));
+    const ValueLoads<Operand> v_loads(task.p.v, share.span.row, share.span.start, share.head, slice, V,
+                                      Base::values(warp));
+    const ValueStores<Operand> o_stores(task.o, share.span.row, share.span.start, share.head, slice, V);
+    if (chunks > 0 && active) v_loads.fetch(task.p.v, 0, share.count(0));
     const auto take = [&](int n, const StageOf& stage) {
       if (!active && !kTogether) return;
       if (active && task.chunk_states != nullptr) Base::keep_state(task, share, slice, n, state, task.chunk_states);
       Tile v[2];
-      next_v.tiles(v);
-      if (n + 1 < chunks && active) next_v.load(v_columns, (n + 1) * kChunk, share.count(n + 1));
+      v_loads.tiles(n, v);
+      if (n + 1 < chunks && active) v_loads.fetch(task.p.v, n + 1, share.count(n + 1));
       if constexpr (kTogether) {
         WarpgroupChunk<Operand, kDplr, kWidth>::run(solves, stage, v, state, o);
       } else {
@@ -117,7 +117,7 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
       }
     };
     Base::consume(task, chunks, take, [&](int n) {
-      if (active && task.o && slice.values) store_values(o_columns, n * kChunk, share.count(n), o);
+      if (active && task.o && slice.values) o_stores.store(n * kChunk, share.count(n), o);
     });
     if (active) store_final_state(task, share, slice, state);
   }
@@ -145,7 +145,7 @@ template <class Operand>
 void launch_forward(const ForwardTask& task, Stream stream) {
   with_shape<Operand>(task.p, [&]<class O, bool kDplr, int kWidth>() {
     using F = Forward<O, kDplr, kWidth>;
-    launch(forward_kernel<O, kDplr, kWidth>, task.grid(), F::threads(task), F::kShared, stream, task);
+    F::launch_walk(forward_kernel<O, kDplr, kWidth>, task, stream);
   });
 }
 

@@ -8,7 +8,7 @@ template <class Operand, bool kDplr>
 void launch_width(const ForwardTask& task, Stream stream) {
   const auto run = [&]<int kWidth>() {
     using F = Forward<Operand, kDplr, kWidth>;
-    launch(forward_kernel<Operand, kDplr, kWidth>, task.grid(), F::threads(task), F::kShared, stream, task);
+    F::launch_walk(forward_kernel<Operand, kDplr, kWidth>, task, stream);
   };
   task.p.K <= 64 ? run.template operator()<64>() : run.template operator()<128>();
 }

@@ -119,10 +119,19 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  static __device__ void load_values(const Rows& rows, const Place& at, const Slice& slice, int V, Tile (&x)[2]) {
-    ValueRows<Operand> raw;
-    raw.load({rows, at.row, at.token, at.head, slice, V}, 0, at.count);
-    raw.tiles(x);
+  // A chunk's rows of width V, transposed to [16 of V, 16 tokens].
+  static __device__ void load_values(const Rows& rows, const Place& at, const Slice& slice, int V, Tile (&v)[2]) {
+    const int g = lane() / 4, t = lane() % 4;
+    const Element* from = static_cast<const Element*>(rows.data) + rows.offset(at.row, at.token, at.head) + slice.first;
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        const int column = g + r / 2 * 8, token = n * 8 + 2 * t + r % 2;
+        const bool inside = slice.first + column < V && token < at.count;
+        v[n].c[r] = inside ? Operand::widen(from[token * rows.token + column]) : 0.0f;
+      }
+    }
   }
 
   // Forward and backward of the chunk for the 16 columns [first + v, first + v + 16) of V.
@@ -130,7 +139,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     const int V = static_cast<int>(task.p.V);
     const Slice slice{first + v, true};
     const bool solves = task.p.update != Update::accumulate;
-    const ValueColumns<Operand, MutableRows> d_v(task.out.v, at.row, at.token, at.head, slice, V);
+    const ValueStores<Operand> d_v(task.out.v, at.row, at.token, at.head, slice, V);
     Tile x[2], d_o[2], solve[2] = {}, d_written[2] = {}, d_solve[2] = {};
     load_values(task.p.v, at, slice, V, x);
     load_values(task.d_o, at, slice, V, d_o);
@@ -148,7 +157,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
       Base::multiply_across(d_written, Base::left(d_solve), stage.solve_pairs(0));
       put_tokens(tokens(kDplr ? 3 : 2), v, z);
       put_tokens(tokens(2), v, x);
-      store_values(d_v, 0, at.count, d_written);
+      d_v.store(0, at.count, d_written);
     } else if (solves) {
       Tile u[2] = {}, known[2] = {}, d_x[2] = {}, elsewhere[2] = {};
       subtract(x, solve, x);
@@ -161,10 +170,10 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
       add_to_beta(d_written, x);
       subtract(d_solve, d_x, d_solve);
       put_tokens(tokens(2), v, u);
-      store_values(d_v, 0, at.count, d_x);
+      d_v.store(0, at.count, d_x);
     } else {
       put_tokens(tokens(2), v, x);
-      store_values(d_v, 0, at.count, d_written);
+      d_v.store(0, at.count, d_written);
     }
     put_tokens(tokens(1), v, d_solve);
   }

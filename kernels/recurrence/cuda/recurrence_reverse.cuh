@@ -55,18 +55,18 @@ struct Reverse : Pipeline<Operand, kDplr, kWidth> {
     const bool active = share.slice + warp < task.slices, solves = task.p.update != Update::accumulate;
     const int64_t states = (share.sequence * task.p.HV + share.head) * K * V;
     const auto chunk_of = [&](int n) { return chunks - 1 - n; };
-    const ValueColumns<Operand, Rows> columns(task.d_o, share.span.row, share.span.start, share.head, slice, V);
+    const ValueLoads<Operand> loads(task.d_o, share.span.row, share.span.start, share.head, slice, V,
+                                    Base::values(warp));
     Tile d_state[kTiles];
-    ValueRows<Operand> next_d_o{};
     Base::load_state(task.d_final_state == nullptr ? nullptr : task.d_final_state + states, slice, K, V, d_state);
-    if (active && chunks > 0) next_d_o.load(columns, (chunks - 1) * kChunk, share.count(chunks - 1));
+    if (active && chunks > 0) loads.fetch(task.d_o, chunks - 1, share.count(chunks - 1));
     const auto take = [&](int n, const StageOf& stage) {
       if (!active) return;
       Base::keep_state(task, share, slice, chunk_of(n), d_state, task.chunk_gradients);
       Tile d_o[2];
-      next_d_o.tiles(d_o);
+      loads.tiles(chunk_of(n), d_o);
       const int next = chunk_of(n + 1);
-      if (next >= 0) next_d_o.load(columns, next * kChunk, share.count(next));
+      if (next >= 0) loads.fetch(task.d_o, next, share.count(next));
       chunk(solves, stage, d_o, d_state);
     };
     Base::consume(task, chunks, take, [](int) {});
@@ -98,7 +98,7 @@ template <class Operand>
 void launch_reverse(const ReverseTask& task, Stream stream) {
   with_shape<Operand>(task.p, [&]<class O, bool kDplr, int kWidth>() {
     using R = Reverse<O, kDplr, kWidth>;
-    launch(reverse_kernel<O, kDplr, kWidth>, task.grid(), R::threads(task), R::kShared, stream, task);
+    R::launch_walk(reverse_kernel<O, kDplr, kWidth>, task, stream);
   });
 }
 

@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rows of width V (v, o and their gradients) as accumulator tiles, transposed: 16 columns of V by 16 tokens.
-//
-// In memory two adjacent columns of a token are adjacent, in a tile two adjacent tokens of a column are. With 16-bit
-// numbers a lane therefore moves pairs of columns, and 8 x 8 matrices are transposed between the lanes.
 #pragma once
-
-#include <type_traits>
 
 #include "kernels/common/cuda/operand.cuh"
 #include "kernels/recurrence/cuda/chunk.cuh"
@@ -20,133 +15,123 @@ struct Slice {
   bool values;
 };
 
-// A lane's place in rows of width V [tokens, V] of one head, for a warp's slice.
-template <class Operand, class AnyRows>
-struct ValueColumns {
+// Loads a warp's slice of rows, a chunk ahead into one of two buffers in shared memory. (Loads into registers would be
+// waited for too early: the compiler has six scoreboards for all loads of a thread.)
+template <class Operand>
+struct ValueLoads {
   using Element = typename Operand::Element;
-  static constexpr bool kPacked = sizeof(Element) == 2;
+  using Copies = RowCopies<sizeof(Element), kSlice, kSlice, kWarp>;
+  static constexpr size_t kBytes = 2 * kChunk * kSlice * sizeof(Element);  // per warp
 
-  decltype(AnyRows::data) data;  // the lane's first element of the sequence's token 0
-  int64_t stride;
-  int left;    // columns from there to V, none of them for slices of K
-  bool pairs;  // whether two adjacent columns can be moved together
+  unsigned char* buffers;
+  const unsigned char* from;  // of the sequence's first token
+  int width;
+  bool aligned;
 
-  __device__ __forceinline__ ValueColumns(const AnyRows& rows, int64_t row, int64_t start, int head,
-                                          const Slice& slice, int V)
-      : stride(rows.token) {
-    const int g = lane() / 4, t = lane() % 4, column = slice.first + (kPacked ? 2 * t : g);
-    const int token = kPacked ? g : 2 * t;
-    data = static_cast<decltype(element(0))>(rows.data) + rows.offset(row, start + token, head) + column;
-    left = slice.values ? V - column : 0;
-    const int64_t all = static_cast<int64_t>(reinterpret_cast<uintptr_t>(rows.data)) / 2 | rows.token | rows.head |
-                        rows.batch | V;
-    pairs = all % 2 == 0;
+  __device__ __forceinline__ ValueLoads(const Rows& rows, int64_t row, int64_t start, int head, const Slice& slice,
+                                        int V, unsigned char* buffers_)
+      : buffers(buffers_), width(slice.values ? V - slice.first : 0), aligned(has_aligned_rows(rows, V)) {
+    from = Copies::source(rows, row, start, head, aligned, lane());
+    if (width > 0) from += slice.first * sizeof(Element);
   }
 
-  // Element (i, column) relative to the lane's own, in memory.
-  __device__ __forceinline__ auto element(int64_t token, int column = 0) const {
-    if constexpr (std::is_const_v<std::remove_pointer_t<decltype(AnyRows::data)>>) {
-      return static_cast<const Element*>(data) + token * stride + column;
+  __device__ __forceinline__ Element* buffer(int chunk) const {
+    return reinterpret_cast<Element*>(buffers + chunk % 2 * kBytes / 2);
+  }
+
+  // Starts to load a chunk of `count` tokens.
+  __device__ __forceinline__ void fetch(const Rows& rows, int chunk, int count) const {
+    if (aligned) {
+      Copies::start(rows, from, chunk * kChunk, count, width, buffer(chunk), lane());
     } else {
-      return static_cast<Element*>(data) + token * stride + column;
+      Copies::copy(rows, from, chunk * kChunk, count, width, buffer(chunk), lane());
     }
+    copies_commit();
+  }
+
+  // Waits for the chunk that was fetched last; its 16 columns of V by 16 tokens.
+  __device__ __forceinline__ void tiles(int chunk, Tile (&v)[2]) const {
+    copies_wait<0>();
+    warp_barrier();
+    Operand::tiles(Operand::load_left_across(buffer(chunk), kSlice), v);
   }
 };
 
-// A chunk's rows as they lie in memory. Loaded a chunk ahead: nothing waits for the loads before tiles().
+// Stores a warp's slice of rows. In memory two adjacent columns of a token are adjacent, in a tile two adjacent tokens of
+// a column: with 16-bit numbers, 8 x 8 matrices are transposed between the lanes, and a lane stores pairs of columns.
 template <class Operand>
-struct ValueRows {
+struct ValueStores {
   using Element = typename Operand::Element;
-  using Columns = ValueColumns<Operand, Rows>;
-  static constexpr bool kPacked = Columns::kPacked;
-  // 16 bits: [tokens 8 n + g][columns 8 h + 2t, 8 h + 2t + 1]; float: the elements of the two tiles.
-  uint32_t bits[2][kPacked ? 2 : 4];
+  static constexpr bool kPacked = sizeof(Element) == 2;
 
-  // Rows of `count` tokens from token `first` of the sequence.
-  __device__ __forceinline__ void load(const Columns& from, int first, int count) {
-    const Element* const at = from.element(first);
+  Element* to;  // this lane's first element of the sequence's first token
+  int64_t stride;
+  int left;    // columns from there to V
+  bool pairs;  // whether two adjacent columns can be stored together, with strides of 32 bits
+
+  __device__ __forceinline__ ValueStores(const MutableRows& rows, int64_t row, int64_t start, int head,
+                                         const Slice& slice, int V)
+      : stride(rows.token) {
+    const int g = lane() / 4, t = lane() % 4, column = slice.first + (kPacked ? 2 * t : g);
+    const int token = kPacked ? g : 2 * t;
+    to = static_cast<Element*>(rows.data) + rows.offset(row, start + token, head) + column;
+    left = slice.values ? V - column : 0;
+    const int64_t all = static_cast<int64_t>(reinterpret_cast<uintptr_t>(rows.data)) / 2 | rows.token | rows.head |
+                        rows.batch | V;
+    pairs = all % 2 == 0 && rows.token <= INT32_MAX / kChunk;
+  }
+
+  // Rows of `count` tokens from token `first`.
+  __device__ __forceinline__ void store(int first, int count, const Tile (&x)[2]) const {
     if constexpr (kPacked) {
-      const int g = lane() / 4;
+      uint32_t two[2][2];
 #pragma unroll
       for (int n = 0; n < 2; ++n) {
-        const Element* x = at + 8 * n * from.stride;
 #pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          const bool inside = 8 * h < from.left && 8 * n + g < count;
-          if (from.pairs) {
-            bits[n][h] = inside ? *reinterpret_cast<const uint32_t*>(x + 8 * h) : 0;
-          } else {
-            const uint32_t high = inside && 8 * h + 1 < from.left ? x[8 * h + 1] : 0;
-            bits[n][h] = inside ? x[8 * h] | high << 16 : 0;
-          }
-        }
+        for (int h = 0; h < 2; ++h) two[n][h] = transpose_matrix(Operand::pack(x[n].c[2 * h], x[n].c[2 * h + 1]));
       }
+      pairs ? store_pairs(first, count, two) : store_halves(first, count, two);
     } else {
       const int t = lane() % 4;
+      Element* at = to + first * stride;
 #pragma unroll
       for (int n = 0; n < 2; ++n) {
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
           const int token = n * 8 + r % 2, column = r / 2 * 8;
-          const bool inside = column < from.left && token + 2 * t < count;
-          bits[n][r] = inside ? as_bits(at[token * from.stride + column]) : 0;
+          if (column < left && token + 2 * t < count) at[token * stride + column] = Operand::round(x[n].c[r]);
         }
       }
     }
   }
 
-  __device__ __forceinline__ void tiles(Tile (&v)[2]) const {
+  // two[n][h] is for token 8 n + g and the columns from 8 h.
+  __device__ __forceinline__ void store_pairs(int first, int count, const uint32_t (&two)[2][2]) const {
+    const int step = static_cast<int>(stride), g = lane() / 4;
+    Element* at = to + static_cast<int64_t>(first) * step;
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
-      if constexpr (kPacked) {
 #pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          const Two two = Operand::unpack(transpose_matrix(bits[n][h]));
-          v[n].c[2 * h] = two.x;
-          v[n].c[2 * h + 1] = two.y;
-        }
-      } else {
+      for (int h = 0; h < 2; ++h) {
+        const bool inside = 8 * h < left && 8 * n + g < count;
+        if (inside) *reinterpret_cast<uint32_t*>(at + 8 * n * step + 8 * h) = two[n][h];
+      }
+    }
+  }
+
+  __device__ __forceinline__ void store_halves(int first, int count, const uint32_t (&two)[2][2]) const {
+    const int g = lane() / 4;
 #pragma unroll
-        for (int r = 0; r < 4; ++r) v[n].c[r] = as_float(bits[n][r]);
+    for (int n = 0; n < 2; ++n) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        Element* at = to + (first + 8 * n) * stride + 8 * h;
+        const bool inside = 8 * h < left && 8 * n + g < count;
+        if (inside) at[0] = static_cast<Element>(two[n][h]);
+        if (inside && 8 * h + 1 < left) at[1] = static_cast<Element>(two[n][h] >> 16);
       }
     }
   }
 };
-
-// Rows of `count` tokens from token `first` of the sequence.
-template <class Operand>
-__device__ __forceinline__ void store_values(const ValueColumns<Operand, MutableRows>& to, int first, int count,
-                                             const Tile (&x)[2]) {
-  using Element = typename Operand::Element;
-  Element* const at = to.element(first);
-  if constexpr (sizeof(Element) == 2) {
-    const int g = lane() / 4;
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-      Element* into = at + 8 * n * to.stride;
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const uint32_t two = transpose_matrix(Operand::pack(x[n].c[2 * h], x[n].c[2 * h + 1]));
-        const bool inside = 8 * h < to.left && 8 * n + g < count;
-        if (to.pairs) {
-          if (inside) *reinterpret_cast<uint32_t*>(into + 8 * h) = two;
-        } else {
-          if (inside) into[8 * h] = static_cast<Element>(two);
-          if (inside && 8 * h + 1 < to.left) into[8 * h + 1] = static_cast<Element>(two >> 16);
-        }
-      }
-    }
-  } else {
-    const int t = lane() % 4;
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-#pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        const int token = n * 8 + r % 2, column = r / 2 * 8;
-        if (column < to.left && token + 2 * t < count) at[token * to.stride + column] = Operand::round(x[n].c[r]);
-      }
-    }
-  }
-}
 
 }  // namespace klab::kernels::cuda
