@@ -143,22 +143,20 @@ struct RowCopies {
     return aligned ? data + thread / kPerRow * rows.token * kElement + thread % kPerRow * 16 : data;
   }
 
-  // Rows of `count` tokens from `token`, aligned; complete after copies_wait() and a barrier.
-  static __device__ __forceinline__ void start(const Rows& rows, const unsigned char* from, int64_t token, int count,
+  // Rows of `count` tokens from `token`, aligned; complete after copies_wait() and a barrier. `kWhole`: count is kChunk.
+  template <bool kWhole>
+  static __device__ __forceinline__ void start(const Rows& rows, const unsigned char* from, int token, int count,
                                                int width, void* to, int thread) {
-    const int first = thread / kPerRow, byte = thread % kPerRow * 16, stride = static_cast<int>(rows.token * kElement);
+    const int first = thread / kPerRow, byte = thread % kPerRow * 16;
+    const auto stride = static_cast<unsigned>(rows.token * kElement);
     unsigned char* shared = static_cast<unsigned char*>(to) + first * kStride * kElement + byte;
-    const unsigned char* at = from + token * stride;
+    const unsigned char* at = from + static_cast<uint64_t>(static_cast<unsigned>(token)) * stride;
     const bool inside = byte < width * kElement;
-    if (count == kChunk) {
 #pragma unroll
-      for (int i = 0; i < kChunk; i += kRowStep) copy_async(shared + i * kStride * kElement, at + i * stride, inside);
-    } else {
-#pragma unroll 1
-      for (int i = 0; i < kChunk; i += kRowStep) {
-        const bool row_inside = inside && first + i < count;
-        copy_async(shared + i * kStride * kElement, row_inside ? at + i * stride : from, row_inside);
-      }
+    for (int i = 0; i < kChunk; i += kRowStep) {
+      const bool row_inside = inside && (kWhole || first + i < count);
+      copy_async(shared + i * kStride * kElement, kWhole || row_inside ? at : from, row_inside);
+      at += kRowStep * stride;
     }
   }
 
@@ -495,7 +493,7 @@ struct Group {
   Scratch<Operand, kDplr, kWidth> scratch;
   bool aligned = false;  // whether the inputs' rows are copied 16 bytes at a time
   // Of the first token: where to copy from (RowCopies::source()), or its row.
-  const unsigned char *inputs[Layout::kKinds], *gates = nullptr, *beta = nullptr;
+  const unsigned char *inputs[Layout::kKinds] = {}, *gates = nullptr, *beta = nullptr;
   GateParameters gate{};
   TokenBits bits{};  // of the chunk that was fetched last
 
@@ -530,25 +528,33 @@ struct Group {
   // Starts to load the inputs of a chunk of `count` tokens from `first`.
   __device__ __forceinline__ void fetch(const RecurrenceProblem& p, int first, int count) {
     const bool wide_gates = p.g.dtype == Dtype::float32;
-    const int K = static_cast<int>(p.K);
-    if (aligned) {
-#pragma unroll
-      for (int kind = 0; kind < Layout::kKinds; ++kind) {
-        InputCopies::start(rows(p, kind), inputs[kind], first, count, K, scratch.input(kind), thread);
-      }
-      if (p.decay == Decay::channel && wide_gates) {
-        GateCopies<4>::start(p.g, gates, first, count, K, scratch.gates(), thread);
-      } else if (p.decay == Decay::channel) {
-        GateCopies<2>::start(p.g, gates, first, count, K, scratch.gates(), thread);
-      }
-      copies_commit();
-    } else {
+    if (!aligned) {
       copy_rows(p, first, count, wide_gates);
+    } else if (count == kChunk) {
+      start_copies<true>(p, first, count, wide_gates);
+    } else {
+      start_copies<false>(p, first, count, wide_gates);
     }
     if (thread >= count || thread >= kChunk) return;
     const int64_t token = first + thread;
     if (p.update == Update::delta) bits.beta = load_bits(beta, p.beta.dtype, token * p.beta.token);
     if (p.decay == Decay::scalar) bits.gate = load_bits(gates, p.g.dtype, token * p.g.token);
+  }
+
+  template <bool kWhole>
+  __device__ __forceinline__ void start_copies(const RecurrenceProblem& p, int first, int count,
+                                               bool wide_gates) const {
+    const int K = static_cast<int>(p.K);
+#pragma unroll
+    for (int kind = 0; kind < Layout::kKinds; ++kind) {
+      InputCopies::template start<kWhole>(rows(p, kind), inputs[kind], first, count, K, scratch.input(kind), thread);
+    }
+    if (p.decay == Decay::channel && wide_gates) {
+      GateCopies<4>::template start<kWhole>(p.g, gates, first, count, K, scratch.gates(), thread);
+    } else if (p.decay == Decay::channel) {
+      GateCopies<2>::template start<kWhole>(p.g, gates, first, count, K, scratch.gates(), thread);
+    }
+    copies_commit();
   }
 
   __device__ void copy_rows(const RecurrenceProblem& p, int first, int count, bool wide_gates) const {

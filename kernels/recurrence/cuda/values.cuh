@@ -42,7 +42,7 @@ struct ValueLoads {
   // Starts to load a chunk of `count` tokens.
   __device__ __forceinline__ void fetch(const Rows& rows, int chunk, int count) const {
     if (aligned) {
-      Copies::start(rows, from, chunk * kChunk, count, width, buffer(chunk), lane());
+      Copies::template start<false>(rows, from, chunk * kChunk, count, width, buffer(chunk), lane());
     } else {
       Copies::copy(rows, from, chunk * kChunk, count, width, buffer(chunk), lane());
     }
@@ -68,6 +68,7 @@ struct ValueStores {
   int64_t stride;
   int left;    // columns from there to V
   bool pairs;  // whether two adjacent columns can be stored together, with strides of 32 bits
+  bool whole;  // whether all columns are inside V
 
   __device__ __forceinline__ ValueStores(const MutableRows& rows, int64_t row, int64_t start, int head,
                                          const Slice& slice, int V)
@@ -76,6 +77,7 @@ struct ValueStores {
     const int token = kPacked ? g : 2 * t;
     to = static_cast<Element*>(rows.data) + rows.offset(row, start + token, head) + column;
     left = slice.values ? V - column : 0;
+    whole = slice.values && slice.first + kSlice <= V;
     const int64_t all = static_cast<int64_t>(reinterpret_cast<uintptr_t>(rows.data)) / 2 | rows.token | rows.head |
                         rows.batch | V;
     pairs = all % 2 == 0 && rows.token <= INT32_MAX / kChunk;
@@ -90,7 +92,13 @@ struct ValueStores {
 #pragma unroll
         for (int h = 0; h < 2; ++h) two[n][h] = transpose_matrix(Operand::pack(x[n].c[2 * h], x[n].c[2 * h + 1]));
       }
-      pairs ? store_pairs(first, count, two) : store_halves(first, count, two);
+      if (!pairs) {
+        store_halves(first, count, two);
+      } else if (count == kChunk && whole) {
+        store_pairs<true>(first, count, two);
+      } else {
+        store_pairs<false>(first, count, two);
+      }
     } else {
       const int t = lane() % 4;
       Element* at = to + first * stride;
@@ -106,6 +114,7 @@ struct ValueStores {
   }
 
   // two[n][h] is for token 8 n + g and the columns from 8 h.
+  template <bool kWhole>
   __device__ __forceinline__ void store_pairs(int first, int count, const uint32_t (&two)[2][2]) const {
     const int step = static_cast<int>(stride), g = lane() / 4;
     Element* at = to + static_cast<int64_t>(first) * step;
@@ -113,7 +122,7 @@ struct ValueStores {
     for (int n = 0; n < 2; ++n) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const bool inside = 8 * h < left && 8 * n + g < count;
+        const bool inside = kWhole || (8 * h < left && 8 * n + g < count);
         if (inside) *reinterpret_cast<uint32_t*>(at + 8 * n * step + 8 * h) = two[n][h];
       }
     }
