@@ -27,14 +27,29 @@ Tensor guarded(const Tensor& x) {
   return buffer.narrow(0, kGuard, x.numel()).view(x.sizes()).copy_(x);
 }
 
-// Leaves NaN in freed memory that the next allocations of these sizes are likely to reuse, so that unwritten elements
-// of an output show up.
-void poison_free_memory(const NamedTensors& outputs, const at::TensorOptions& options) {
-  std::vector<Tensor> blocks;
-  for (const NamedTensor& output : outputs) {
-    blocks.push_back(at::full(output.tensor.sizes(), std::numeric_limits<double>::quiet_NaN(), options));
+// For its lifetime at::empty() fills tensors, in operators too: floating ones with NaN, bytes (workspaces) with 0xff,
+// which is NaN as well. So an element that should have been written shows up. This is a feature of ATen's deterministic
+// mode, which for some operators of ATen also selects other algorithms.
+class PoisonedMemory {
+ public:
+  PoisonedMemory()
+      : deterministic_(at::globalContext().deterministicAlgorithms()),
+        only_warns_(at::globalContext().deterministicAlgorithmsWarnOnly()),
+        fills_(at::globalContext().deterministicFillUninitializedMemory()) {
+    set(true, true, true);
   }
-}
+  ~PoisonedMemory() { set(deterministic_, only_warns_, fills_); }
+  PoisonedMemory(const PoisonedMemory&) = delete;
+  PoisonedMemory& operator=(const PoisonedMemory&) = delete;
+
+ private:
+  static void set(bool deterministic, bool only_warns, bool fills) {
+    at::globalContext().setDeterministicAlgorithms(deterministic, only_warns);
+    at::globalContext().setDeterministicFillUninitializedMemory(fills);
+  }
+
+  bool deterministic_, only_warns_, fills_;
+};
 
 // Runs on one thread. The token-by-token definitions are thousands of operations on small tensors, which threads cannot
 // speed up; on a busy machine synchronisation would take a hundred times longer than the work.
@@ -102,11 +117,13 @@ void fill(CheckRow& row, const Cell& cell) {
     weights = loss_weights(forward(op.definition, exact_inputs), cell.dtype, kSeed + 1);
     expected = evaluate(op.definition, exact_inputs, weights);
   }
-  poison_free_memory(weights, inputs.front().tensor.options());
   const auto run = [&](const NamedTensors& in) { return op.run(cell.form.implementation, in); };
   std::optional<OneThread> one_thread;
   if (cell.form.implementation == kernels::Implementation::reference) one_thread.emplace();
-  const NamedTensors actual = evaluate(run, inputs, weights);
+  const NamedTensors actual = [&] {
+    const PoisonedMemory poisoned;
+    return evaluate(run, inputs, weights);
+  }();
 
   row.pass = true;
   for (const auto& [name, tensor] : expected) {

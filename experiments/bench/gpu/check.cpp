@@ -4,9 +4,11 @@
 //     gpu_check [--quick] [--operator PART] [--dtype NAME]     the check matrix, as `klab check --device cuda`
 //     gpu_check --plans TIERS [--heads N] [...]                the forward kernels of the recurrence in every launch
 //                                                              configuration of these tiers (portable,hopper)
+//     gpu_check --wgmma [--fault pitch|device]                 the wgmma instruction, see wgmma_check.h
 //
 // Needs only torch and CUDA. Compiled with KLAB_EMULATED it runs on the emulation of a device. Every line is flushed;
-// the column `plan` says what was launched last, and a configuration other than the requested one fails.
+// the column `plan` says what was launched last, and a configuration other than the requested one fails. --fault tests
+// the check of wgmma: with a wrong pitch, or as on a device that has no wgmma.
 #include <ATen/ATen.h>
 
 #include <cstdio>
@@ -16,6 +18,7 @@
 #include "core/check/matrix.h"
 #include "kernels/common/cuda/backend.h"
 #include "kernels/recurrence/cuda/forward_plan.h"
+#include "wgmma_check.h"
 #ifdef KLAB_EMULATED
 #include "backend.h"
 #endif
@@ -27,13 +30,15 @@ struct Options {
   MatrixFilter filter;
   std::string tiers;  // empty: the check matrix
   int64_t heads = 64;
+  bool wgmma = false;
+  std::string fault;
 };
 
 int usage() {
   std::fprintf(
       stderr,
       "usage: gpu_check [--quick] [--operator PART] [--dtype float32|bfloat16|float16] [--plans portable,hopper] "
-      "[--heads N]\n");
+      "[--heads N] [--wgmma [--fault pitch|device]]\n");
   return 2;
 }
 
@@ -51,6 +56,10 @@ bool parse(int argc, char** argv, Options& options) {
       options.filter.quick = true;
       continue;
     }
+    if (word == "--wgmma") {
+      options.wgmma = true;
+      continue;
+    }
     if (i + 1 == argc) return false;
     const std::string value = argv[++i];
     if (word == "--operator") {
@@ -62,6 +71,8 @@ bool parse(int argc, char** argv, Options& options) {
     } else if (word == "--heads") {
       options.heads = std::atoll(value.c_str());
       if (options.heads < 1) return false;
+    } else if (word == "--fault" && (value == "pitch" || value == "device")) {
+      options.fault = value;
     } else {
       return false;
     }
@@ -143,6 +154,15 @@ void check_plans(const Options& options, Report& report) {
   }
 }
 
+int run_wgmma(const Options& options) {
+  constexpr int kWrongBy = -16;
+  if (!has_wgmma() || options.fault == "device") {
+    skip_wgmma();
+    return 0;
+  }
+  return check_wgmma(options.filter.device, options.fault == "pitch" ? kWrongBy : 0) > 0 ? 1 : 0;
+}
+
 int check(int argc, char** argv) {
   Options options;
   if (!parse(argc, argv, options)) return usage();
@@ -156,6 +176,7 @@ int check(int argc, char** argv) {
   }
   options.filter.device = at::Device(at::kCUDA, 0);
 #endif
+  if (options.wgmma) return run_wgmma(options);
   options.filter.implementation = "cuda";
   Report report;
   if (options.tiers.empty()) {

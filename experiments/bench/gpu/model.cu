@@ -102,6 +102,8 @@ enum class Pass { whole, with_states, maps, joined };
 ForwardTask forward_task(const Workload& w, Pass pass, const Parts& parts) {
   ForwardTask task{};
   task.p = problem(w);
+  task.window = {0, w.T};
+  task.aligned = {true, true, true};
   task.parts = parts;
   task.slices = static_cast<int>(slices_of(kHead) * (pass == Pass::maps ? 2 : 1));
   task.consumers = choose_consumers(task.p, parts, task.slices);
@@ -123,6 +125,8 @@ ForwardTask forward_task(const Workload& w, Pass pass, const Parts& parts) {
 ReverseTask reverse_task(const Workload& w) {
   ReverseTask task{};
   task.p = problem(w);
+  task.window = {0, w.T};
+  task.aligned = {true, true, true};
   task.parts = {1, w.T};
   task.slices = static_cast<int>(slices_of(kHead));
   task.consumers = choose_consumers(task.p, task.parts, task.slices);
@@ -134,6 +138,8 @@ ReverseTask reverse_task(const Workload& w) {
 GradientTask gradient_task(const Workload& w) {
   GradientTask task{};
   task.p = problem(w);
+  task.window = {0, w.T};
+  task.aligned = {true, true, true};
   task.d_o = rows<Rows>(w.T, w.H, kHead);
   task.states = address();
   task.d_states = address();

@@ -552,7 +552,7 @@ class Warp:
         """Executes an instruction; returns (next instruction, mask), or None if these lanes stop here."""
         guard = True if one.guard is None else self.read(one.guard)
         branches = one.name in ("BRA", "BRX", "EXIT", "RET", "CALL", "BREAK", "BSYNC")
-        if one.name in ("BRA", "EXIT") or branches and guard is not True:
+        if one.name in ("BRA", "EXIT") or branches and guard is not True or one.name == "BREAK" and len(one.operands) > 1:
             return self.branch(pc, one, mask, guard)
         ran = self.active(guard, mask, unknown=True)
         took = ideal = 0
@@ -583,7 +583,7 @@ class Warp:
             members, target = self.barriers[one.operands[0]][first]
             return self.wait(target, mask, members)
         if one.name == "BREAK":
-            self.barriers[one.operands[0]][first][0] &= ~mask
+            self.barriers[one.operands[-1]][first][0] &= ~mask  # a predicate may come before the barrier
             return pc + 1, mask
         if one.name == "CALL":
             return self.kernel.target(one), mask

@@ -212,48 +212,6 @@ __device__ __forceinline__ void copies_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
-// --- Bulk copies, TMA (sm_90) ---------------------------------------------------------------------------------------
-
-/// An mbarrier that counts the bytes of bulk copies, round by round. In shared memory, aligned to 8 bytes.
-using Transfers = uint64_t;
-
-/// Initialises the mbarrier. Called by one thread, before a barrier of all threads that use it.
-__device__ __forceinline__ void transfers_begin(Transfers* transfers) {
-#ifdef KLAB_WARPGROUPS
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(transfers)) : "memory");
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-#endif
-}
-
-/// Sets the number of bytes of this round. Called by one thread, once per round.
-__device__ __forceinline__ void transfers_expect(Transfers* transfers, int bytes) {
-#ifdef KLAB_WARPGROUPS
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(transfers)), "r"(bytes)
-               : "memory");
-#endif
-}
-
-/// Copies `bytes` from global to shared memory with TMA; both addresses and `bytes` are multiples of 16.
-__device__ __forceinline__ void copy_bulk(void* to_shared, const void* from_global, int bytes, Transfers* transfers) {
-#ifdef KLAB_WARPGROUPS
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                   shared_address(to_shared)),
-               "l"(from_global), "r"(bytes), "r"(shared_address(transfers))
-               : "memory");
-#endif
-}
-
-/// Waits until all bytes of round `round` (0, 1, ..; no later round may have begun) have arrived.
-__device__ __forceinline__ void transfers_wait(Transfers* transfers, int round) {
-#ifdef KLAB_WARPGROUPS
-  asm volatile(
-      "{\n.reg .pred p;\nwaiting:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra waiting;\n}" ::"r"(
-          shared_address(transfers)),
-      "r"(round & 1)
-      : "memory");
-#endif
-}
-
 // --- Launches -------------------------------------------------------------------------------------------------------
 
 using Stream = cudaStream_t;

@@ -107,8 +107,7 @@ struct Scratch {
   }
   // Row i of the raw products of a kind (0 solve, 1 query) with column j, [kind][column][i][j].
   __device__ float* pairs(int kind, int column, int i) const {
-    return reinterpret_cast<float*>(base + Layout::kPairSums) +
-           ((kind * kColumns + column) * kChunk + i) * kPairStride;
+    return reinterpret_cast<float*>(base + Layout::kPairSums) + ((kind * kColumns + column) * kChunk + i) * kPairStride;
   }
   __device__ float& pair(int kind, int column, int i, int j) const { return pairs(kind, column, i)[j]; }
   // Per token. The factors are squares of norms until finish_token().
@@ -121,12 +120,24 @@ struct Scratch {
 // --- Loading ---
 
 // Whether all rows of a tensor can be copied 16 bytes at a time, with offsets of 32 bits inside a chunk.
-__device__ __forceinline__ bool has_aligned_rows(const Rows& rows, int64_t width) {
+inline bool has_aligned_rows(const Rows& rows, int64_t width) {
   const int64_t element = rows.dtype == Dtype::float32 ? 4 : 2;
   if (rows.token > INT32_MAX / 4 / kChunk) return false;
   const int64_t all = static_cast<int64_t>(reinterpret_cast<uintptr_t>(rows.data)) | rows.token * element |
                       rows.head * element | rows.batch * element | width * element;
   return all % 16 == 0;
+}
+
+// Which inputs can be copied 16 bytes at a time. Determined on the host: the same for all chunks.
+struct Alignment {
+  bool keys, values, d_o;  // all rows of width K; v; the gradient of o
+};
+
+inline Alignment alignment_of(const RecurrenceProblem& p, const Rows& d_o = {}) {
+  bool keys = has_aligned_rows(p.q, p.K) && has_aligned_rows(p.k, p.K);
+  if (p.update == Update::dplr) keys = keys && has_aligned_rows(p.a, p.K) && has_aligned_rows(p.b, p.K);
+  if (p.decay == Decay::channel) keys = keys && has_aligned_rows(p.g, p.K);
+  return {keys, has_aligned_rows(p.v, p.V), has_aligned_rows(d_o, p.V)};
 }
 
 // Copies of rows of `width` elements of kElement bytes, as rows of kPadded elements, zero-padded and kStride apart, by
@@ -143,7 +154,8 @@ struct RowCopies {
     return aligned ? data + thread / kPerRow * rows.token * kElement + thread % kPerRow * 16 : data;
   }
 
-  // Rows of `count` tokens from `token`, aligned; complete after copies_wait() and a barrier. `kWhole`: count is kChunk.
+  // Rows of `count` tokens from `token`, aligned; complete after copies_wait() and a barrier. `kWhole`: count is
+  // kChunk.
   template <bool kWhole>
   static __device__ __forceinline__ void start(const Rows& rows, const unsigned char* from, int token, int count,
                                                int width, void* to, int thread) {
@@ -250,7 +262,7 @@ __device__ __forceinline__ void multiply_own(const Scratch<Operand, kDplr, kWidt
   using Right = typename Operand::Right;
   constexpr int kStride = Scratch<Operand, kDplr, kWidth>::Layout::kStride;
   Tile q_q[2] = {}, k_k[2] = {}, q_k[2] = {}, q_b[2] = {};  // columns 0..7 and 8..15
-  const auto multiply = [](Tile (&to)[2], const Left& rows, const Right (&columns)[2]) {
+  const auto multiply = [](Tile(&to)[2], const Left& rows, const Right(&columns)[2]) {
     Operand::multiply(to[0], rows, columns[0]);
     Operand::multiply(to[1], rows, columns[1]);
   };
@@ -273,7 +285,7 @@ __device__ __forceinline__ void multiply_own(const Scratch<Operand, kDplr, kWidt
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int i = half * 8 + g;
-    const auto own = [&](const Tile (&tiles)[2]) {
+    const auto own = [&](const Tile(&tiles)[2]) {
       return g % 2 == 0 ? tiles[half].c[2 * half] : tiles[half].c[2 * half + 1];
     };
     scratch.q_factor()[i] = own(q_q);
@@ -392,9 +404,7 @@ struct Stage {
   __device__ Element* ends(int column) const { return at(Layout::kEnds + column * Layout::kTile); }
   __device__ Element* inverse() const { return at(Layout::kInverse); }
   __device__ Element* query_pairs(int column) const { return at(Layout::kPairs + column * Layout::kSmall); }
-  __device__ Element* solve_pairs(int column) const {
-    return at(Layout::kSolvePairs + column * Layout::kSmall);
-  }
+  __device__ Element* solve_pairs(int column) const { return at(Layout::kSolvePairs + column * Layout::kSmall); }
   __device__ float* decay() const { return reinterpret_cast<float*>(base + Layout::kDecay); }
 };
 
@@ -436,7 +446,7 @@ __device__ __forceinline__ void write_pairs(const Scratch<Operand, kDplr, kWidth
                                             const Stage<Operand, kDplr, kWidth>& stage) {
   using Tiles = typename Stage<Operand, kDplr, kWidth>::Layout::Tiles;
   const int i = lane() / 2, first = lane() % 2 * 8;
-  const auto put = [&](int kind, int column, float factor, const float (&factors)[8], typename Operand::Element* to) {
+  const auto put = [&](int kind, int column, float factor, const float(&factors)[8], typename Operand::Element* to) {
     float x[8];
     load_floats(scratch.pairs(kind, column, i) + first, x);
 #pragma unroll
@@ -507,12 +517,10 @@ struct Group {
   }
 
   // Before the first fetch, with the token that fetch() counts from.
-  __device__ __forceinline__ void begin(const RecurrenceProblem& p, int64_t row, int64_t token, int head) {
+  __device__ __forceinline__ void begin(const RecurrenceProblem& p, bool aligned_keys, int64_t row, int64_t token,
+                                        int head) {
     const int key_head = head / static_cast<int>(p.HV / p.H);
-    aligned = true;
-#pragma unroll
-    for (int kind = 0; kind < Layout::kKinds; ++kind) aligned = aligned && has_aligned_rows(rows(p, kind), p.K);
-    if (p.decay == Decay::channel) aligned = aligned && has_aligned_rows(p.g, p.K);
+    aligned = aligned_keys;
 #pragma unroll
     for (int kind = 0; kind < Layout::kKinds; ++kind) {
       inputs[kind] = InputCopies::source(rows(p, kind), row, token, kind < 2 ? key_head : head, aligned, thread);
@@ -579,9 +587,10 @@ struct Group {
     }
   }
 
-  // Waits for the chunk that was fetched last, of `count` tokens.
+  // Waits for the chunk that was fetched last, of `count` tokens, but not for `kLater` groups of copies begun after it.
+  template <int kLater = 0>
   __device__ __forceinline__ void load(const RecurrenceProblem& p, int count, Channels<Operand, kDplr>& c) {
-    copies_wait<0>();
+    copies_wait<kLater>();
     if (thread < kChunk) write_numbers(p, thread < count);
     synchronise();
     load_channels(p, gate, count, 2 * thread, scratch, c);
@@ -594,15 +603,14 @@ struct Group {
     scratch.beta()[thread] = has_beta ? beta_of(p, number_of(bits.beta, p.beta.dtype)) : 0.0f;
     if (p.decay == Decay::channel) return;
     const float g = p.decay == Decay::scalar && inside ? number_of(bits.gate, p.g.dtype) : 0.0f;
-    scratch.head_decay()[thread] =
-        p.decay == Decay::scalar && inside ? decay_of<kAccurate>(p, gate, {g, g}).x : 1.0f;
+    scratch.head_decay()[thread] = p.decay == Decay::scalar && inside ? decay_of<kAccurate>(p, gate, {g, g}).x : 1.0f;
   }
 
   // Computes what the threads have to exchange for a chunk: the sums over channels, kAtOnce levels at a time. Starts to
   // load the next chunk as soon as the inputs have been read, unless next_count is 0.
   template <int kAtOnce>
-  __device__ __forceinline__ void relate(const RecurrenceProblem& p, const Channels<Operand, kDplr>& c,
-                                         int next_first, int next_count) {
+  __device__ __forceinline__ void relate(const RecurrenceProblem& p, const Channels<Operand, kDplr>& c, int next_first,
+                                         int next_count) {
     static_assert(kAtOnce < kLevels);
     const int warp = thread / kWarp;
 #pragma unroll

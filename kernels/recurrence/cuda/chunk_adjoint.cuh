@@ -12,7 +12,7 @@
 
 namespace klab::kernels::cuda {
 
-// Gradients of a thread's two channels, [16] tokens each, in shared memory.
+// Gradients of a thread's two channels, [16] tokens each, in shared memory or in registers.
 struct ChannelSums {
   float* base;  // [kind, 16][width], at the thread's first channel
   int width;
@@ -20,7 +20,21 @@ struct ChannelSums {
   __device__ Two& at(int kind, int i) const { return *reinterpret_cast<Two*>(base + (kind * kChunk + i) * width); }
 };
 
-// The contents of ChannelSums before adjoint_of_rows() (first line) and after it. For DPLR the solve rows belong to a,
+template <int kKinds>
+struct ChannelRegisters {
+  Two x[kKinds][kChunk];
+
+  __device__ __forceinline__ Two& at(int kind, int i) { return x[kind][i]; }
+  __device__ __forceinline__ void load(const ChannelSums& from) {
+#pragma unroll
+    for (int kind = 0; kind < kKinds; ++kind) {
+#pragma unroll
+      for (int i = 0; i < kChunk; ++i) x[kind][i] = from.at(kind, i);
+    }
+  }
+};
+
+// The kinds of gradients before adjoint_of_rows() (first line) and after it. For DPLR the solve rows belong to a,
 // and there are also b and its ends.
 template <bool kDplr>
 struct Kinds {
@@ -43,8 +57,8 @@ struct Factored {
 
 // Replaces the gradients of rows and ends in `d`, with the gradient `d_decay` of the chunk's decay, by those of the
 // inputs.
-template <class Operand, bool kDplr, int kWidth>
-__device__ void adjoint_of_rows(const Factored<Operand, kDplr, kWidth>& x, Two d_decay, const ChannelSums& d) {
+template <class Operand, bool kDplr, int kWidth, class Sums>
+__device__ __forceinline__ void adjoint_of_rows(const Factored<Operand, kDplr, kWidth>& x, Two d_decay, Sums& d) {
   using Kind = Kinds<kDplr>;
   const auto& e = x.c.e;
   Two through[kChunk], of_decay[kChunk];
@@ -90,9 +104,9 @@ __device__ void adjoint_of_rows(const Factored<Operand, kDplr, kWidth>& x, Two d
 
 // Adds the contribution of a level's pairs: `level` has the gradients of its rows (8 solve, 8 query) and columns (8 k,
 // 8 b).
-template <int kHalf, class Operand, bool kDplr, int kWidth>
+template <int kHalf, class Operand, bool kDplr, int kWidth, class Sums>
 __device__ __forceinline__ void adjoint_of_level(const Factored<Operand, kDplr, kWidth>& x, const ChannelSums& level,
-                                                 const ChannelSums& d) {
+                                                 Sums& d) {
   using Kind = Kinds<kDplr>;
   const auto add = [](Two& to, Two y) { to = to + y; };
 #pragma unroll
@@ -141,9 +155,9 @@ __device__ __forceinline__ void adjoint_of_level(const Factored<Operand, kDplr, 
   }
 }
 
-template <class Operand, bool kDplr, int kWidth>
+template <class Operand, bool kDplr, int kWidth, class Sums>
 __device__ __forceinline__ void adjoint_of_level(int half, const Factored<Operand, kDplr, kWidth>& x,
-                                                 const ChannelSums& level, const ChannelSums& d) {
+                                                 const ChannelSums& level, Sums& d) {
   switch (half) {
     case 8: adjoint_of_level<8>(x, level, d); break;
     case 4: adjoint_of_level<4>(x, level, d); break;

@@ -10,12 +10,12 @@
 namespace klab::kernels::cuda {
 
 constexpr int kRowPaddingOf16 = 8;
-constexpr int kSmallStride = kChunk + 8;  ///< row stride of the 16 x 16 operand matrices, in elements
-constexpr int kPairStride = kChunk + 4;   ///< row stride of the 16 x 16 float matrices: rows of 16-byte blocks
-constexpr int kLevels = 4;                ///< 16 tokens are halved four times
-constexpr int kMostGroups = 4;            ///< producer groups, limited by the number of named barriers
-constexpr int kSlice = 16;         ///< columns of V per consumer warp
-constexpr int kMostConsumers = 4;  ///< consumer warps per block
+constexpr int kSmallStride = kChunk + 8;        ///< row stride of the 16 x 16 operand matrices, in elements
+constexpr int kPairStride = kChunk + 4;         ///< row stride of the 16 x 16 float matrices: rows of 16-byte blocks
+constexpr int kLevels = 4;                      ///< 16 tokens are halved four times
+constexpr int kMostGroups = 4;                  ///< producer groups, limited by the number of named barriers
+constexpr int kSlice = 16;                      ///< columns of V per consumer warp
+constexpr int kMostConsumers = 4;               ///< consumer warps per block
 constexpr size_t kSharedOfHopper = 227 * 1024;  ///< shared memory per block of sm_90
 
 constexpr size_t aligned(size_t bytes) { return (bytes + 127) / 128 * 128; }
@@ -55,8 +55,8 @@ struct ChunkLayout {
   static constexpr size_t kEnds = kRows + 2 * kTile;            ///< columns decayed to the chunk's end, of each kind
   static constexpr size_t kInverse = kEnds + kColumns * kTile;  ///< 16 x 16
   static constexpr size_t kSmall = kChunk * kSmallStride * kElement;
-  static constexpr size_t kPairs = kInverse + kSmall;               ///< query rows with each column kind
-  static constexpr size_t kDecay = kPairs + kColumns * kSmall;      ///< float [kWidth]
+  static constexpr size_t kPairs = kInverse + kSmall;                     ///< query rows with each column kind
+  static constexpr size_t kDecay = kPairs + kColumns * kSmall;            ///< float [kWidth]
   static constexpr size_t kSolvePairs = kDecay + kWidth * sizeof(float);  ///< solve rows with each column kind
   static constexpr size_t kWholeStage = aligned(kSolvePairs + kColumns * kSmall);
   /// Without DPLR only the gradients need the solve pairs.
@@ -73,7 +73,7 @@ struct ChunkLayout {
   static constexpr int kKinds = kColumns == 2 ? 4 : 2;  ///< q, k; for DPLR also a, b
   static constexpr size_t kInputs = 0;                  ///< [kind, 16][kStride] operands
   static constexpr size_t kInput = static_cast<size_t>(kChunk) * kStride * kElement;
-  static constexpr size_t kGates = kInputs + kKinds * kInput;  ///< [16][kWidth] g in its input dtype
+  static constexpr size_t kGates = kInputs + kKinds * kInput;                    ///< [16][kWidth] g in its input dtype
   static constexpr size_t kPairSums = kGates + kChunk * kWidth * sizeof(float);  ///< float [kind, column, 16][stride]
   static constexpr size_t kNumbers = kPairSums + 2 * kColumns * kChunk * kPairStride * sizeof(float);
   static constexpr int kNumberKinds = 4;  ///< per token: factors of q and of k, beta, the decay of a head

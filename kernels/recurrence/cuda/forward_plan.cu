@@ -16,6 +16,8 @@ namespace {
 
 constexpr int64_t kFewestTokensOfPart = 512;
 constexpr int kMostParts = 4096;
+constexpr size_t kMostStateBytes = size_t{1} << 31;  // in the workspace of the backward pass
+constexpr int64_t kFewestTokensOfWindow = 1024;
 
 // Formatted only when asked for: a launch records three numbers.
 struct LastPlan {
@@ -50,14 +52,17 @@ int requested_tier() {
 
 PlanRequest plan_request() {
   const PlanRequest request{requested_tier(), requested_number("KLAB_CUDA_CONSUMERS", 1, kMostConsumers),
-                            requested_number("KLAB_CUDA_PARTS", 1, kMostParts)};
+                            requested_number("KLAB_CUDA_PARTS", 1, kMostParts),
+                            requested_number("KLAB_CUDA_WINDOW", kChunk, 1 << 30)};
+  TORCH_CHECK_VALUE(request.window == -1 || request.window % kChunk == 0, "KLAB_CUDA_WINDOW=", request.window,
+                    " must be a multiple of ", kChunk);
   TORCH_CHECK_VALUE(request.consumers != 3, "KLAB_CUDA_CONSUMERS=3 must be 1, 2 or 4");
   return request;
 }
 
 // Splitting into parts costs three times the work, so it pays only if less than a third of the device would be busy.
-Parts choose_parts(const Problem& p) {
-  const int64_t T = p.sequences.tokens;
+Parts choose_parts(const Problem& p, const Window& window) {
+  const int64_t T = std::min(p.sequences.tokens - window.first, window.tokens);
   if (const int requested = plan_request().parts; requested > 0) {
     const Parts parts = split_into_parts(T, requested);
     TORCH_CHECK_VALUE(fills_parts(parts, T), "KLAB_CUDA_PARTS=", requested, " is too many for ", T,
@@ -68,6 +73,17 @@ Parts choose_parts(const Problem& p) {
   const int64_t most = T / kFewestTokensOfPart / (p.sequences.offsets == nullptr ? 1 : p.sequences.count);
   if (warps * 3 > capacity() || most < 4) return {1, T};
   return split_into_parts(T, std::min(most, capacity() / warps));
+}
+
+// Windows of packed sequences have slots for the whole window of each sequence, which many short ones would not fill.
+int64_t choose_window(const Problem& p, size_t bytes_per_slot) {
+  const int64_t T = p.sequences.tokens, N = p.sequences.count;
+  const auto rounded = [](int64_t tokens) { return (tokens + kChunk - 1) / kChunk * kChunk; };
+  if (const int requested = plan_request().window; requested > 0) return requested < T ? requested : T;
+  const auto most = static_cast<int64_t>(kMostStateBytes / bytes_per_slot);
+  if (chunk_slots(p.sequences) <= most) return T;
+  const int64_t tokens = std::max(rounded(most / N * kChunk), kFewestTokensOfWindow);
+  return tokens < T && N * (tokens / kChunk) < chunk_slots(p.sequences) ? tokens : T;
 }
 
 // As many consumer warps per block as still fill the device: they share the work of the block's producers. The Hopper

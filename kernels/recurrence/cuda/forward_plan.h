@@ -34,18 +34,24 @@ inline std::string plan_text(bool hopper, int consumers, int parts) {
          (consumers == 1 ? " consumer, " : " consumers, ") + std::to_string(parts) + (parts == 1 ? " part" : " parts");
 }
 
-/// KLAB_CUDA_TIER, KLAB_CUDA_CONSUMERS and KLAB_CUDA_PARTS; -1 for those that are not set.
+/// KLAB_CUDA_TIER, KLAB_CUDA_CONSUMERS, KLAB_CUDA_PARTS and KLAB_CUDA_WINDOW; -1 for those that are not set.
 struct PlanRequest {
-  int hopper = -1;     ///< 0: mma.sync ("portable"), 1: wgmma and bulk copies ("hopper")
+  int hopper = -1;     ///< 0: mma.sync ("portable"), 1: wgmma ("hopper")
   int consumers = -1;  ///< consumer warps per block: 1, 2 or 4
   int parts = -1;      ///< parts per sequence
+  int window = -1;     ///< tokens of a window of the backward pass
 };
 
 /// Reads the request. Throws c10::ValueError for a value that is none of the above.
 PlanRequest plan_request();
 
-/// The parts of a forward pass. Throws c10::ValueError for a requested number with which a part would have no chunk.
-Parts choose_parts(const Problem& problem);
+/// The parts of a forward pass over a window. Throws c10::ValueError for a requested number with which a part would
+/// have no chunk.
+Parts choose_parts(const Problem& problem, const Window& window);
+
+/// The tokens of a window of the backward pass: all, or as many as need no more than 2 GiB for the states of the chunks
+/// and their gradients, of `bytes_per_slot` per chunk slot. A multiple of kChunk.
+int64_t choose_window(const Problem& problem, size_t bytes_per_slot);
 
 /// Consumer warps per block, for the forward pass and the reverse pass of the gradients.
 int choose_consumers(const Problem& problem, const Parts& parts, int64_t slices);

@@ -28,11 +28,14 @@ struct GradientLayout {
   static constexpr int kSums = kColumnKinds == 2 ? 5 : 3;
   static constexpr size_t kTokens = kStates + aligned(larger(2 * kState, kSums* kFloatRows));
   static constexpr size_t kToken = kChunk * kTokenStride * kElement;  ///< [16][kTokenStride]: d_o, d_reads, values
-  static constexpr size_t kPairs = kTokens + aligned((2 + kColumnKinds) * kToken);  ///< float [kind, column, 16][17]
+  static constexpr size_t kValues = kTokens + aligned((2 + kColumnKinds) * kToken);  ///< v, [16][kTokenStride]
+  static constexpr size_t kPairs = kValues + aligned(kToken);  ///< float [kind, column, 16][kPairStride]
   static constexpr size_t kLevelPairs =
       kPairs + aligned(2 * kColumnKinds * kChunk * kPairStride * sizeof(float));  ///< two matrices [16][kSmallStride]
-  static constexpr size_t kDecay = kLevelPairs + aligned(2 * Chunk::kSmall);      ///< float [kWidth], its gradient
-  static constexpr size_t kBeta = kDecay + kWidth * sizeof(float);                ///< float [warp, 16]
+  /// Float [part][kWidth], the decay's gradient from each part of the columns of V.
+  static constexpr size_t kDecay = kLevelPairs + aligned(2 * Chunk::kSmall);
+  static constexpr int kDecayParts = kGradientWarps * 32 / Chunk::kGroupThreads;
+  static constexpr size_t kBeta = kDecay + kDecayParts * kWidth * sizeof(float);       ///< float [warp, 16]
   static constexpr size_t kReduced = kBeta + kGradientWarps * kChunk * sizeof(float);  ///< float [warp, 32]
   static constexpr size_t kTotal = aligned(kReduced + kGradientWarps * 32 * sizeof(float));
   static_assert(kTotal <= kSharedOfHopper);

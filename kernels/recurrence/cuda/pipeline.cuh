@@ -13,10 +13,12 @@ namespace klab::kernels::cuda {
 /// A walk: one pass in token order over all sequences, heads and slices of V.
 struct Walk {
   Problem p;
-  Parts parts;
+  Window window;
+  Parts parts;    // of the window
   int slices;     // of kSlice columns, in total
   int consumers;  // consumer warps per block
   int groups;     // of producer warps per block
+  Alignment aligned;
   int64_t blocks_per_head() const { return (slices + consumers - 1) / consumers; }
   dim3 grid() const { return dim3(static_cast<unsigned>(p.sequences.count * parts.count * p.HV * blocks_per_head())); }
 };
@@ -25,7 +27,7 @@ struct Walk {
 struct Share {
   int64_t sequence;
   int part, head;
-  SequenceSpan span;  // of the part
+  SequenceSpan span;  // of the part, inside the window
   int tokens;         // the span's length
   int slice;          // first slice of the block
 
@@ -36,6 +38,14 @@ struct Share {
   }
 };
 
+// The part of a sequence that is inside a window.
+__device__ __forceinline__ SequenceSpan inside(SequenceSpan span, const Window& window) {
+  const int64_t left = span.length - window.first;
+  span.start += window.first < span.length ? window.first : span.length;
+  span.length = left < 0 ? 0 : left < window.tokens ? left : window.tokens;
+  return span;
+}
+
 // Blocks of one head have adjacent indices: they prepare the same chunks, so their loads hit in the L2 cache.
 __device__ __forceinline__ Share share_of(const Walk& walk) {
   const int64_t blocks = (walk.slices + walk.consumers - 1) / walk.consumers, row = blockIdx.x / blocks;
@@ -45,6 +55,7 @@ __device__ __forceinline__ Share share_of(const Walk& walk) {
   share.sequence = row / walk.p.HV / walk.parts.count;
   share.part = static_cast<int>(row / walk.p.HV % walk.parts.count);
   share.span = span_of(walk.p.sequences, share.sequence);
+  share.span = inside(share.span, walk.window);
   if (walk.parts.count > 1) {
     const int64_t first = share.part * walk.parts.tokens, left = share.span.length - first;
     share.span.start += first < share.span.length ? first : share.span.length;
@@ -90,7 +101,7 @@ struct Pipeline {
         1 + number,
         {shared_memory() + Layout::kValues + walk.groups * Layout::kStage + number * Layout::kScratch}};
     Channels<Operand, kDplr> c;
-    group.begin(walk.p, share.span.row, share.span.start, share.head);
+    group.begin(walk.p, walk.aligned.keys, share.span.row, share.span.start, share.head);
     group.fetch(walk.p, nth(number) * kChunk, share.count(nth(number)));
     for (int n = number; n < chunks; n += walk.groups) {
       const int next = nth(n + walk.groups);
@@ -210,8 +221,8 @@ struct Pipeline {
   static __device__ void keep_state(const Walk& walk, const Share& share, const Slice& slice, int chunk,
                                     const Tile (&state)[kTiles], void* states) {
     const int64_t start = share.span.start - share.part * walk.parts.tokens;
-    const int64_t slot =
-        first_chunk_slot(walk.p.sequences, share.sequence, start) + share.part * walk.parts.tokens / kChunk + chunk;
+    const int64_t slot = first_chunk_slot(walk.p.sequences, walk.window, share.sequence, start) +
+                         share.part * walk.parts.tokens / kChunk + chunk;
     Element* to =
         static_cast<Element*>(states) + ((slot * walk.p.HV + share.head) * walk.slices * kSlice + slice.first) * kWidth;
     const int g = lane() / 4, t = lane() % 4;

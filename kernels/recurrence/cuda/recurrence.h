@@ -37,6 +37,23 @@ constexpr int64_t first_chunk_slot(const Sequences& s, int64_t sequence, int64_t
   return s.offsets == nullptr ? sequence * ((s.tokens + kChunk - 1) / kChunk) : start / kChunk + sequence;
 }
 
+/// A window of tokens, the same of every sequence; the tokens of a shorter sequence end inside or before it. The
+/// backward pass of long sequences goes through windows, from the last to the first, so that its workspace does not
+/// grow with T.
+struct Window {
+  int64_t first, tokens;
+};
+
+/// The chunk slots of a window, which are those of all sequences if it covers them.
+constexpr int64_t chunk_slots(const Sequences& s, const Window& window) {
+  if (window.tokens >= s.tokens) return chunk_slots(s);
+  return s.count * (window.tokens / kChunk);
+}
+constexpr int64_t first_chunk_slot(const Sequences& s, const Window& window, int64_t sequence, int64_t start) {
+  if (window.tokens >= s.tokens) return first_chunk_slot(s, sequence, start);
+  return sequence * (window.tokens / kChunk);
+}
+
 /// Writes o and final_state [N, HV, K, V], each unless it is null. `workspace` has recurrence_forward_workspace()
 /// bytes. `stream` is a cudaStream_t.
 void recurrence_forward(const Problem& problem, const MutableRows& o, float* final_state, void* workspace,

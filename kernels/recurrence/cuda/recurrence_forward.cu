@@ -68,17 +68,21 @@ PartStates part_states(const Problem& p, const Parts& parts, void* workspace) {
 
 }  // namespace
 
-size_t recurrence_forward_workspace(const Problem& p) {
-  const Parts parts = choose_parts(p);
+size_t forward_workspace(const Problem& p, const Window& window) {
+  const Parts parts = choose_parts(p, window);
   if (parts.count == 1) return 0;
   return static_cast<size_t>(part_rows(p, parts) * p.K * (p.K + 2 * p.V)) * sizeof(float);
 }
 
-void run_forward(const Problem& p, const MutableRows& o, float* final_state, void* chunk_states, void* workspace,
-                 Stream stream) {
+size_t recurrence_forward_workspace(const Problem& p) { return forward_workspace(p, {0, p.sequences.tokens}); }
+
+void run_forward(const Problem& p, const Window& window, const MutableRows& o, float* final_state, void* chunk_states,
+                 void* workspace, Stream stream) {
   ForwardTask task{};
   task.p = p;
-  task.parts = choose_parts(p);
+  task.aligned = alignment_of(p);
+  task.window = window;
+  task.parts = choose_parts(p, window);
   if (task.parts.count > 1) {
     const PartStates states = part_states(p, task.parts, workspace);
     task.part_map = states.map;
@@ -102,7 +106,7 @@ void recurrence_forward(const Problem& p, const MutableRows& o, float* final_sta
   if (p.v.dtype == Dtype::float32 && p.K > kWidestFloat32) {
     recurrence_step(p, o, final_state, nullptr, stream);
   } else {
-    run_forward(p, o, final_state, nullptr, workspace, static_cast<Stream>(stream));
+    run_forward(p, {0, p.sequences.tokens}, o, final_state, nullptr, workspace, static_cast<Stream>(stream));
   }
 }
 

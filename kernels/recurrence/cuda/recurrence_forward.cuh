@@ -101,7 +101,7 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
     Tile state[kTiles], o[2];
     Base::load_state(entering(task, share), slice, static_cast<int>(task.p.K), V, state);
     const ValueLoads<Operand> v_loads(task.p.v, share.span.row, share.span.start, share.head, slice, V,
-                                      Base::values(warp));
+                                      task.aligned.values, Base::values(warp));
     const ValueStores<Operand> o_stores(task.o, share.span.row, share.span.start, share.head, slice, V);
     if (chunks > 0 && active) v_loads.fetch(task.p.v, 0, share.count(0));
     const auto take = [&](int n, const StageOf& stage) {
@@ -156,8 +156,10 @@ void launch_forward_bfloat16(const ForwardTask& task, Stream stream);
 void launch_forward_float16(const ForwardTask& task, Stream stream);
 void launch_forward_float32(const ForwardTask& task, Stream stream);
 
-/// recurrence_forward() that also stores the state before every chunk, unless `chunk_states` is null.
-void run_forward(const Problem& problem, const MutableRows& o, float* final_state, void* chunk_states, void* workspace,
-                 Stream stream);
+/// recurrence_forward() over a window, that also stores the state before every chunk, unless `chunk_states` is null.
+/// The problem's initial state is the one before the window.
+void run_forward(const Problem& problem, const Window& window, const MutableRows& o, float* final_state,
+                 void* chunk_states, void* workspace, Stream stream);
+size_t forward_workspace(const Problem& problem, const Window& window);
 
 }  // namespace klab::kernels::cuda

@@ -15,6 +15,8 @@ namespace klab::kernels::cuda {
 
 struct GradientTask {
   Problem p;
+  Window window;
+  Alignment aligned;
   Rows d_o;
   const void *states, *d_states;  // [chunk slots, HV, slices of V, kWidth] in the operand dtype
   int64_t state_rows;             // 16 times the number of slices
@@ -23,9 +25,10 @@ struct GradientTask {
   float* d_dt_bias;               // per chunk: [chunk slots, HV, K or 1], or null
 };
 
-// The sequence that a chunk slot belongs to.
-__device__ inline int64_t sequence_of(const Sequences& s, int64_t slot) {
-  if (s.offsets == nullptr) return slot / ((s.tokens + kChunk - 1) / kChunk);
+// The sequence that a chunk slot of a window belongs to.
+__device__ inline int64_t sequence_of(const Sequences& s, const Window& window, unsigned slot) {
+  if (window.tokens < s.tokens) return slot / static_cast<unsigned>(window.tokens / kChunk);
+  if (s.offsets == nullptr) return slot / static_cast<unsigned>((s.tokens + kChunk - 1) / kChunk);
   int64_t low = 0, high = s.count;  // invariant: first slot of `low` <= slot < first slot of `high`
   while (high - low > 1) {
     const int64_t middle = (low + high) / 2;
@@ -64,17 +67,43 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
 
   // --- One block of columns of V ---
 
-  static __device__ void fetch_states(const GradientTask& task, int64_t row, int first) {
-    constexpr int kPerRow = kWidth * static_cast<int>(sizeof(Element)) / 16;
-    for (int n = thread(); n < 2 * Memory::kValueRows * kPerRow; n += kThreads) {
-      const int which = n / (Memory::kValueRows * kPerRow), v = n / kPerRow % Memory::kValueRows, piece = n % kPerRow;
-      const unsigned char* from = static_cast<const unsigned char*>(which == 0 ? task.states : task.d_states);
-      const bool inside = first + v < task.state_rows;
-      const int64_t offset = (row * task.state_rows + (inside ? first + v : 0)) * kWidth * sizeof(Element) + piece * 16;
-      copy_async(reinterpret_cast<unsigned char*>(state(which) + v * kStride) + piece * 16, from + offset, inside);
+  // Starts to load the columns of V from `first`: the two states, d_o and v.
+  static __device__ __forceinline__ void fetch_values(const GradientTask& task, const Place& place, int64_t row,
+                                                      int first) {
+    constexpr int kElement = sizeof(Element), kPerRow = kWidth * kElement / 16, kRowStep = kThreads / kPerRow;
+    static_assert(Memory::kValueRows % kRowStep == 0 && kSlice % kRowStep == 0);
+    const int v = thread() / kPerRow, byte = thread() % kPerRow * 16;
+    const int64_t own = ((row * task.state_rows + first + v) * kWidth) * kElement + byte;
+#pragma unroll
+    for (int which = 0; which < 2; ++which) {
+      const auto* from = static_cast<const unsigned char*>(which == 0 ? task.states : task.d_states);
+      unsigned char* to = reinterpret_cast<unsigned char*>(state(which) + v * kStride) + byte;
+#pragma unroll
+      for (int n = 0; n < Memory::kValueRows; n += kRowStep) {
+        const bool inside = first + n < task.state_rows;  // state_rows is a multiple of 16
+        copy_async(to + n * kStride * kElement, inside ? from + own + n * kWidth * kElement : from, inside);
+      }
     }
+    const int left = static_cast<int>(task.p.V) - first;
+    fetch_rows(task.d_o, place, first, left, task.aligned.d_o, tokens(0));
+    fetch_rows(task.p.v, place, first, left, task.aligned.values, at<Element>(Memory::kValues));
     copies_commit();
-    copies_wait<0>();
+  }
+
+  // Columns from `first` of rows of width V, as [16][kTokenStride].
+  static __device__ __forceinline__ void fetch_rows(const Rows& rows, const Place& place, int first, int left,
+                                                    bool aligned, Element* to) {
+    constexpr int kElement = sizeof(Element), kAll = kChunk * Memory::kValueRows * kElement / 16;
+    constexpr int kCopiers = kAll < kThreads ? kAll : kThreads;
+    using Copies = RowCopies<kElement, Memory::kValueRows, Memory::kTokenStride, kCopiers>;
+    if (thread() >= kCopiers) return;
+    const unsigned char* from = Copies::source(rows, place.row, place.token, place.head, aligned, thread());
+    from += first * kElement;
+    if (aligned) {
+      Copies::template start<false>(rows, from, 0, place.count, left, to, thread());
+    } else {
+      Copies::copy(rows, from, 0, place.count, left, to, thread());
+    }
   }
 
   // Adds to `to` the products of state `which` (0 S, 1 its gradient), for the 16 columns of V from `v`, with `rows`.
@@ -119,21 +148,6 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  // A chunk's rows of width V, transposed to [16 of V, 16 tokens].
-  static __device__ void load_values(const Rows& rows, const Place& at, const Slice& slice, int V, Tile (&v)[2]) {
-    const int g = lane() / 4, t = lane() % 4;
-    const Element* from = static_cast<const Element*>(rows.data) + rows.offset(at.row, at.token, at.head) + slice.first;
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-#pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        const int column = g + r / 2 * 8, token = n * 8 + 2 * t + r % 2;
-        const bool inside = slice.first + column < V && token < at.count;
-        v[n].c[r] = inside ? Operand::widen(from[token * rows.token + column]) : 0.0f;
-      }
-    }
-  }
-
   // Forward and backward of the chunk for the 16 columns [first + v, first + v + 16) of V.
   static __device__ void values(const GradientTask& task, const StageOf& stage, const Place& at, int first, int v) {
     const int V = static_cast<int>(task.p.V);
@@ -141,9 +155,8 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     const bool solves = task.p.update != Update::accumulate;
     const ValueStores<Operand> d_v(task.out.v, at.row, at.token, at.head, slice, V);
     Tile x[2], d_o[2], solve[2] = {}, d_written[2] = {}, d_solve[2] = {};
-    load_values(task.p.v, at, slice, V, x);
-    load_values(task.d_o, at, slice, V, d_o);
-    put_tokens(tokens(0), v, d_o);
+    Operand::tiles(Operand::load_left_across(Gradient::at<Element>(Memory::kValues) + v, Memory::kTokenStride), x);
+    Operand::tiles(Operand::load_left_across(tokens(0) + v, Memory::kTokenStride), d_o);
     if (solves) read(0, v, stage.rows(0), solve);
     Base::multiply_across(d_written, Base::left(d_o), stage.query_pairs(0));
     read(1, v, stage.ends(0), d_written);
@@ -217,19 +230,18 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  // Adds sum_v S dS to the gradient of the chunk's decay, for this thread's channels.
-  static __device__ void add_to_decay() {
-    if (thread() >= Layout::kGroupThreads) return;
-    Two sum{0.0f, 0.0f};
-    for (int v = 0; v < Memory::kValueRows; ++v) {
-      using Packed = typename Operand::Packed;
-      const auto two = [&](int which) {
-        return Operand::unpack(*reinterpret_cast<const Packed*>(state(which) + v * kStride + 2 * thread()));
-      };
-      sum = sum + two(0) * two(1);
+  // Adds sum_v S dS, of this thread's channels and its part of the columns of V, to the gradient of the chunk's decay.
+  static __device__ __forceinline__ void add_to_decay(Two& sum) {
+    using Packed = typename Operand::Packed;
+    constexpr int kRows = Memory::kValueRows / Memory::kDecayParts;
+    const int channel = thread() % Layout::kGroupThreads * 2, first = thread() / Layout::kGroupThreads * kRows;
+    const Element* s = state(0) + first * kStride + channel;
+    const Element* d_s = state(1) + first * kStride + channel;
+#pragma unroll 8
+    for (int v = 0; v < kRows; ++v) {
+      sum = sum + Operand::unpack(*reinterpret_cast<const Packed*>(s + v * kStride)) *
+                      Operand::unpack(*reinterpret_cast<const Packed*>(d_s + v * kStride));
     }
-    Two& total = *reinterpret_cast<Two*>(at<float>(Memory::kDecay) + 2 * thread());
-    total = total + sum;
   }
 
   static __device__ void store_sums(const Sums& sums) {
@@ -323,16 +335,47 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     return reduced;
   }
 
-  static __device__ void store_channels(const MutableRows& rows, const Place& at, int K, int i, Two x) {
-    const int channel = 2 * thread();
-    const int64_t to = rows.offset(at.row, at.token + i, at.head) + channel;
-    if (channel < K) store_number(rows.data, rows.dtype, to, x.x);
-    if (channel + 1 < K) store_number(rows.data, rows.dtype, to + 1, x.y);
+  // Stores get(i), this thread's channels of token i, for every token of the chunk.
+  template <class Get>
+  static __device__ __forceinline__ void store_channels(const MutableRows& rows, const Place& at, int K,
+                                                        const Get& get) {
+    if constexpr (Operand::kDtype != Dtype::float32) {
+      if (rows.dtype == Operand::kDtype) return store_channels_as<Operand::kDtype>(rows, at, K, get);
+    }
+    store_channels_as<Dtype::float32>(rows, at, K, get);
   }
 
+  template <Dtype kDtype, class Get>
+  static __device__ __forceinline__ void store_channels_as(const MutableRows& rows, const Place& at, int K,
+                                                           const Get& get) {
+    using Number = std::conditional_t<kDtype == Dtype::float32, float, uint16_t>;
+    const int channel = 2 * thread();
+    if (channel >= K) return;
+    Number* to = static_cast<Number*>(rows.data) + rows.offset(at.row, at.token, at.head) + channel;
+    const int64_t stride = rows.token;
+    const bool pairs =
+        channel + 1 < K && reinterpret_cast<uintptr_t>(to) % (2 * sizeof(Number)) == 0 && stride % 2 == 0;
+    if (pairs && at.count == kChunk) {
+#pragma unroll
+      for (int i = 0; i < kChunk; ++i) {
+        store_two(to, kDtype, 0, get(i));
+        to += stride;
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < kChunk; ++i) {
+        const Two x = get(i);
+        if (i < at.count) store_number(to, kDtype, 0, x.x);
+        if (i < at.count && channel + 1 < K) store_number(to, kDtype, 1, x.y);
+        to += stride;
+      }
+    }
+  }
+
+  template <class ChannelGradients>
   static __device__ void store_keys(const GradientTask& task, const Place& at, const ScratchOf& scratch,
                                     const Group<Operand, kDplr, kWidth>& group,
-                                    const Factored<Operand, kDplr, kWidth>& x, const ChannelSums& d) {
+                                    const Factored<Operand, kDplr, kWidth>& x, ChannelGradients& d) {
     using Kind = Kinds<kDplr>;
     const RecurrenceProblem& p = task.p;
     const int K = static_cast<int>(p.K);
@@ -345,27 +388,30 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
       });
     }
     const float scale = p.scale == 0.0f ? 0.0f : 1.0f / (p.scale * p.scale);
-#pragma unroll
-    for (int i = 0; i < kChunk; ++i) {
-      if (i >= at.count) continue;
-      const float q = scratch.q_factor()[i], k = scratch.k_factor()[i];
-      Two d_q = d.at(Kind::kQ, i) * q, d_k = d.at(Kind::kK, i) * k;
-      if (p.l2norm) {
-        d_q = d_q + x.q(i) * (-q * scale * along[i]);
-        d_k = d_k + x.k(i) * (-k * along[kChunk + i]);
-      }
-      store_channels(task.out.q, at, K, i, d_q);
-      store_channels(task.out.k, at, K, i, d_k);
-      if (kDplr) store_channels(task.out.a, at, K, i, d.at(Kind::kA, i));
-      if (kDplr) store_channels(task.out.b, at, K, i, d.at(Kind::kB, i));
-    }
+    // From the gradient of a factored input, and how far it lies along that input, to the gradient of the input.
+    const auto without_factor = [](Two d_factored, float factor, Two factored, float length) {
+      return d_factored * factor + factored * (-factor * length);
+    };
+    store_channels(task.out.q, at, K, [&](int i) {
+      return without_factor(d.at(Kind::kQ, i), scratch.q_factor()[i], x.q(i), p.l2norm ? scale * along[i] : 0.0f);
+    });
+    store_channels(task.out.k, at, K, [&](int i) {
+      return without_factor(d.at(Kind::kK, i), scratch.k_factor()[i], x.k(i), p.l2norm ? along[kChunk + i] : 0.0f);
+    });
+    if (kDplr) store_channels(task.out.a, at, K, [&](int i) { return d.at(Kind::kA, i); });
+    if (kDplr) store_channels(task.out.b, at, K, [&](int i) { return d.at(Kind::kB, i); });
   }
 
   // `row` is chunk slot * HV + head.
+  template <class ChannelGradients>
   static __device__ void store_gates(const GradientTask& task, const Place& at, int64_t row,
-                                     const Group<Operand, kDplr, kWidth>& group, const ChannelSums& d) {
+                                     const Group<Operand, kDplr, kWidth>& group, ChannelGradients& d) {
+    using Kind = Kinds<kDplr>;
     const RecurrenceProblem& p = task.p;
     const int K = static_cast<int>(p.K), channel = 2 * thread();
+    if (p.decay == Decay::channel && p.gate == Gate::log_decay) {
+      return store_channels(task.out.g, at, K, [&](int i) { return d.at(Kind::kG, i); });
+    }
     const GateParameters gate = gate_parameters(p, at.head, channel);
     const auto given = [&](int i, int of) {
       return load_number(p.g.data, p.g.dtype, p.g.offset(at.row, at.token + i, at.head) + of);
@@ -373,19 +419,17 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     float d_A_log = 0.0f;
     if (p.decay == Decay::channel) {
       Two d_bias{0.0f, 0.0f};
-#pragma unroll 1
-      for (int i = 0; i < at.count; ++i) {
-        const Two d_g = d.at(Kinds<kDplr>::kG, i);
-        Two x{0.0f, 0.0f}, d_x = d_g;
-        if (p.gate != Gate::log_decay) {
-          if (channel < K) x.x = given(i, channel) + gate.bias.x;
-          if (channel + 1 < K) x.y = given(i, channel + 1) + gate.bias.y;
-          d_x = {adjoint_of_gate(p, gate.rate, x.x, d_g.x, d_A_log),
-                 adjoint_of_gate(p, gate.rate, x.y, d_g.y, d_A_log)};
-          d_bias = d_bias + d_x;
-        }
-        store_channels(task.out.g, at, K, i, d_x);
-      }
+      store_channels(task.out.g, at, K, [&](int i) {
+        const Two d_g = d.at(Kind::kG, i);
+        Two x{0.0f, 0.0f};
+        if (i >= at.count) return x;
+        if (channel < K) x.x = given(i, channel) + gate.bias.x;
+        if (channel + 1 < K) x.y = given(i, channel + 1) + gate.bias.y;
+        const Two d_x{adjoint_of_gate(p, gate.rate, x.x, d_g.x, d_A_log),
+                      adjoint_of_gate(p, gate.rate, x.y, d_g.y, d_A_log)};
+        d_bias = d_bias + d_x;
+        return d_x;
+      });
       if (task.d_dt_bias != nullptr) {
         if (channel < K) task.d_dt_bias[row * K + channel] = d_bias.x;
         if (channel + 1 < K) task.d_dt_bias[row * K + channel + 1] = d_bias.y;
@@ -396,7 +440,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
       return;
     }
     const float* sums = sum_over_group(group, [&](int n) {
-      const Two d_g = d.at(Kinds<kDplr>::kG, n % kChunk);
+      const Two d_g = d.at(Kind::kG, n % kChunk);
       return n < kChunk ? d_g.x + d_g.y : 0.0f;
     });
     if (thread() != 0) return;
@@ -427,7 +471,6 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
   // --- The chunk ---
 
   static __device__ void clear(const ScratchOf& scratch) {
-    for (int n = thread(); n < kWidth; n += kThreads) at<float>(Memory::kDecay)[n] = 0.0f;
     for (int n = thread(); n < kGradientWarps * kChunk; n += kThreads) at<float>(Memory::kBeta)[n] = 0.0f;
     for (int n = thread(); n < kChunk / 2 * kStride; n += kThreads) {  // zeros for columns b, without DPLR
       if (!kDplr) scratch.level(0)[(kChunk + kChunk / 2) * kStride + n] = Operand::round(0.0f);
@@ -441,38 +484,65 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     Group<Operand, kDplr, kWidth> group{thread(), 1, scratch};
     const bool in_group = thread() < Layout::kGroupThreads;
     Channels<Operand, kDplr> c;
+    if (in_group) {
+      group.begin(p, task.aligned.keys, place.row, place.token, place.head);
+      group.fetch(p, 0, place.count);
+    }
+    fetch_values(task, place, row, 0);
     clear(scratch);
     if (in_group) {
-      group.begin(p, place.row, place.token, place.head);
-      group.fetch(p, 0, place.count);
-      group.load(p, place.count, c);
+      group.template load<1>(p, place.count, c);
       group.template relate<1>(p, c, 0, 0);
       group.template write<true>(c, stage, p.update != Update::accumulate);
     }
 
     Sums sums = {};
+    Two d_decay{0.0f, 0.0f};
     for (int first = 0; first < p.V; first += Memory::kValueRows) {
-      fetch_states(task, row, first);
+      copies_wait<0>();
       block_barrier();
       for (int v = warp() * kSlice; v < Memory::kValueRows; v += kGradientWarps * kSlice)
         values(task, stage, place, first, v);
       block_barrier();
       add_products(sums);
-      add_to_decay();
+      add_to_decay(d_decay);
       block_barrier();
+      if (first + Memory::kValueRows < p.V) fetch_values(task, place, row, first + Memory::kValueRows);
     }
     store_sums(sums);
+    *reinterpret_cast<Two*>(at<float>(Memory::kDecay) + 2 * thread()) = d_decay;
     block_barrier();
 
+    const ChannelSums of_rows{at<float>(Memory::kStates) + 2 * thread(), kWidth};
+    if constexpr (!kDplr && sizeof(Element) == 2) {
+      ChannelRegisters<Memory::kSums> d;
+      if (in_group) d.load(of_rows);
+      finish(task, place, row, group, c, d);
+    } else {
+      finish(task, place, row, group, c, of_rows);
+    }
+  }
+
+  // From the sums over V, in `d`, to the gradients of the inputs.
+  template <class ChannelGradients>
+  static __device__ __forceinline__ void finish(const GradientTask& task, const Place& place, int64_t row,
+                                                const Group<Operand, kDplr, kWidth>& group,
+                                                const Channels<Operand, kDplr>& c, ChannelGradients& d) {
+    const Problem& p = task.p;
+    const ScratchOf& scratch = group.scratch;
+    const bool in_group = thread() < Layout::kGroupThreads;
     const Factored<Operand, kDplr, kWidth> x{c, scratch};
-    const ChannelSums d{at<float>(Memory::kStates) + 2 * thread(), kWidth};
     const ChannelSums of_level{at<float>(Memory::kStage) + 2 * thread(), kWidth};
     if (in_group) {
-      load_channels(p, group.gate, place.count, 2 * thread(), scratch, c);
-      adjoint_of_rows(x, *reinterpret_cast<const Two*>(at<float>(Memory::kDecay) + 2 * thread()), d);
+      Two d_decay{0.0f, 0.0f};
+#pragma unroll
+      for (int part = 0; part < Memory::kDecayParts; ++part) {
+        d_decay = d_decay + *reinterpret_cast<const Two*>(at<float>(Memory::kDecay) + part * kWidth + 2 * thread());
+      }
+      adjoint_of_rows(x, d_decay, d);
       add_diagonal(x, d);
     }
-#pragma unroll 1
+#pragma unroll
     for (int half = kChunk / 2; half > 0; half /= 2) {
       if (in_group) write_level<Operand, kDplr, kWidth>(half, c, 2 * thread(), scratch.level(0));
       write_level_pairs(half, scratch);
@@ -488,7 +558,8 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
   }
 
   // The products of a query with the columns of its own token, which have no decay.
-  static __device__ void add_diagonal(const Factored<Operand, kDplr, kWidth>& x, const ChannelSums& d) {
+  template <class ChannelGradients>
+  static __device__ __forceinline__ void add_diagonal(const Factored<Operand, kDplr, kWidth>& x, ChannelGradients& d) {
     using Kind = Kinds<kDplr>;
 #pragma unroll
     for (int i = 0; i < kChunk; ++i) {
@@ -504,11 +575,12 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
 
   // The work of a block.
   static __device__ __forceinline__ void run(const GradientTask& task) {
-    const int64_t row = blockIdx.x, slot = row / task.p.HV, sequence = sequence_of(task.p.sequences, slot);
-    const SequenceSpan span = span_of(task.p.sequences, sequence);
-    const int64_t first = (slot - first_chunk_slot(task.p.sequences, sequence, span.start)) * kChunk;
-    if (first >= span.length) return;  // packed sequences may leave slots unused
-    chunk(task, place_of(span, first, static_cast<int>(row % task.p.HV)), row);
+    const unsigned row = blockIdx.x, heads = static_cast<unsigned>(task.p.HV), slot = row / heads;
+    const int64_t sequence = sequence_of(task.p.sequences, task.window, slot);
+    const SequenceSpan span = inside(span_of(task.p.sequences, sequence), task.window);
+    const int64_t first = (slot - first_chunk_slot(task.p.sequences, task.window, sequence, span.start)) * kChunk;
+    if (first >= span.length) return;  // sequences may leave slots unused
+    chunk(task, place_of(span, first, static_cast<int>(row % heads)), row);
   }
 };
 
@@ -521,7 +593,7 @@ template <class Operand>
 void launch_gradient(const GradientTask& task, Stream stream) {
   with_shape<Operand>(task.p, [&]<class O, bool kDplr, int kWidth>() {
     using G = Gradient<O, kDplr, kWidth>;
-    const dim3 grid(static_cast<unsigned>(chunk_slots(task.p.sequences) * task.p.HV));
+    const dim3 grid(static_cast<unsigned>(chunk_slots(task.p.sequences, task.window) * task.p.HV));
     launch(gradient_kernel<O, kDplr, kWidth>, grid, G::kThreads, G::Memory::kTotal, stream, task);
   });
 }

@@ -55,7 +55,7 @@ struct Reverse : Pipeline<Operand, kDplr, kWidth> {
     const bool active = share.slice + warp < task.slices, solves = task.p.update != Update::accumulate;
     const int64_t states = (share.sequence * task.p.HV + share.head) * K * V;
     const auto chunk_of = [&](int n) { return chunks - 1 - n; };
-    const ValueLoads<Operand> loads(task.d_o, share.span.row, share.span.start, share.head, slice, V,
+    const ValueLoads<Operand> loads(task.d_o, share.span.row, share.span.start, share.head, slice, V, task.aligned.d_o,
                                     Base::values(warp));
     Tile d_state[kTiles];
     Base::load_state(task.d_final_state == nullptr ? nullptr : task.d_final_state + states, slice, K, V, d_state);

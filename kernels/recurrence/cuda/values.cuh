@@ -29,8 +29,8 @@ struct ValueLoads {
   bool aligned;
 
   __device__ __forceinline__ ValueLoads(const Rows& rows, int64_t row, int64_t start, int head, const Slice& slice,
-                                        int V, unsigned char* buffers_)
-      : buffers(buffers_), width(slice.values ? V - slice.first : 0), aligned(has_aligned_rows(rows, V)) {
+                                        int V, bool aligned_, unsigned char* buffers_)
+      : buffers(buffers_), width(slice.values ? V - slice.first : 0), aligned(aligned_) {
     from = Copies::source(rows, row, start, head, aligned, lane());
     if (width > 0) from += slice.first * sizeof(Element);
   }
@@ -57,8 +57,9 @@ struct ValueLoads {
   }
 };
 
-// Stores a warp's slice of rows. In memory two adjacent columns of a token are adjacent, in a tile two adjacent tokens of
-// a column: with 16-bit numbers, 8 x 8 matrices are transposed between the lanes, and a lane stores pairs of columns.
+// Stores a warp's slice of rows. In memory two adjacent columns of a token are adjacent, in a tile two adjacent tokens
+// of a column: with 16-bit numbers, 8 x 8 matrices are transposed between the lanes, and a lane stores pairs of
+// columns.
 template <class Operand>
 struct ValueStores {
   using Element = typename Operand::Element;
@@ -78,8 +79,8 @@ struct ValueStores {
     to = static_cast<Element*>(rows.data) + rows.offset(row, start + token, head) + column;
     left = slice.values ? V - column : 0;
     whole = slice.values && slice.first + kSlice <= V;
-    const int64_t all = static_cast<int64_t>(reinterpret_cast<uintptr_t>(rows.data)) / 2 | rows.token | rows.head |
-                        rows.batch | V;
+    const int64_t all =
+        static_cast<int64_t>(reinterpret_cast<uintptr_t>(rows.data)) / 2 | rows.token | rows.head | rows.batch | V;
     pairs = all % 2 == 0 && rows.token <= INT32_MAX / kChunk;
   }
 

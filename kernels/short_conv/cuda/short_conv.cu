@@ -203,7 +203,8 @@ struct Backward {
     const Quad sum = taps.sum(inputs);
     Quad d;
 #pragma unroll
-    for (int n = 0; n < 4; ++n) d.x[n] = d_y.x[n] * silu_derivative(sum.x[n], sigmoid<kDtype == Dtype::float32>(sum.x[n]));
+    for (int n = 0; n < 4; ++n)
+      d.x[n] = d_y.x[n] * silu_derivative(sum.x[n], sigmoid<kDtype == Dtype::float32>(sum.x[n]));
     return d;
   }
 

@@ -10,7 +10,6 @@
 #include <bit>
 #include <cstring>
 #include <exception>
-#include <map>
 #include <memory>
 #include <random>
 #include <stdexcept>
@@ -52,14 +51,6 @@ struct Barrier {
   std::vector<unsigned> waiting;
 };
 
-struct Transfers {
-  int round = 0;
-  bool announced = false;
-  size_t expected = 0, issued = 0;
-  std::vector<Copy> open_round, landing;
-  std::vector<unsigned> waiting;
-};
-
 struct Warp {
   const char* name = nullptr;
   int arrived = 0;
@@ -71,7 +62,7 @@ struct Machine {
   Schedule schedule = Schedule::ascending;
   std::mt19937_64 random{0};
   int ignored_barrier = kNoBarrier;
-  int64_t grids = 0, warpgroup_products = 0, bulk_copies = 0;
+  int64_t grids = 0, warpgroup_products = 0, async_copies = 0;
 
   Index grid, block;
   unsigned threads = 0, current = 0;
@@ -79,7 +70,6 @@ struct Machine {
   const std::function<void()>* body = nullptr;
   std::vector<Fiber> fibers;
   std::array<Barrier, kBarriers> barriers;
-  std::map<const void*, Transfers> transfers;
   std::vector<Warp> warps;
   std::array<uint64_t, kMostThreads / 64> ready{};
   jmp_buf scheduler;
@@ -215,7 +205,6 @@ void run_block(size_t shared_bytes) {
   std::memset(machine.shared.get(), 0xff, shared_bytes);  // NaN in every format
   machine.ready.fill(0);
   machine.barriers = {};
-  machine.transfers.clear();
   machine.warps.assign((machine.threads + kLanes - 1) / kLanes, {});
   prepare_fibers();
   for (int next; !machine.error && (next = choose()) >= 0;) resume(static_cast<unsigned>(next));
@@ -246,24 +235,6 @@ void land(const std::vector<Copy>& copies) {
   for (const Copy& copy : copies) std::memcpy(copy.to, copy.from, copy.bytes);
 }
 
-Transfers& transfers_of(const void* counter) {
-  const auto found = machine.transfers.find(counter);
-  if (found == machine.transfers.end()) throw std::runtime_error("bulk copies are counted before transfers_begin()");
-  return found->second;
-}
-
-void end_round_if_complete(Transfers& transfers) {
-  if (!transfers.announced) return;
-  if (transfers.issued > transfers.expected) throw std::runtime_error("more bytes come in bulk than were announced");
-  if (transfers.issued < transfers.expected) return;
-  transfers.landing.insert(transfers.landing.end(), transfers.open_round.begin(), transfers.open_round.end());
-  transfers.open_round.clear();
-  transfers.announced = false;
-  transfers.issued = 0;
-  ++transfers.round;
-  for (const unsigned thread : std::exchange(transfers.waiting, {})) set_ready(thread);
-}
-
 }  // namespace
 
 void set_schedule(Schedule schedule, uint64_t seed) {
@@ -273,7 +244,7 @@ void set_schedule(Schedule schedule, uint64_t seed) {
 
 void ignore_barrier(int barrier) { machine.ignored_barrier = barrier; }
 
-int64_t bulk_copies() { return machine.bulk_copies; }
+int64_t async_copies() { return machine.async_copies; }
 
 bool ignores_warp_barriers() { return machine.ignored_barrier == kWarpBarrier; }
 
@@ -340,6 +311,10 @@ const void* meet(const char* name, const void* in, size_t bytes, Combine combine
 }
 
 void copy_async(void* to, const void* from, size_t bytes) {
+  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % bytes != 0) {
+    throw std::runtime_error("an asynchronous copy of " + std::to_string(bytes) + " bytes is not aligned to them");
+  }
+  ++machine.async_copies;
   if (machine.schedule == Schedule::descending) {
     std::memcpy(to, from, bytes);
   } else {
@@ -353,46 +328,12 @@ void commit_copies() {
 }
 
 void wait_for_copies(int pending_groups) {
+  if (machine.ignored_barrier == kCopies) return;
   auto& groups = machine.fibers[machine.current].groups;
   while (static_cast<int>(groups.size()) > pending_groups) {
     land(groups.front());
     groups.erase(groups.begin());
   }
-}
-
-void begin_transfers(const void* counter) { machine.transfers[counter] = {}; }
-
-void expect_transfers(const void* counter, size_t bytes) {
-  Transfers& transfers = transfers_of(counter);
-  if (transfers.announced) throw std::runtime_error("a round of bulk copies was announced twice");
-  transfers.announced = true;
-  transfers.expected = bytes;
-  end_round_if_complete(transfers);
-}
-
-void copy_bulk(void* to, const void* from, size_t bytes, const void* counter) {
-  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from) | bytes) % 16 != 0) {
-    throw std::runtime_error("a bulk copy is not aligned to 16 bytes");
-  }
-  ++machine.bulk_copies;
-  Transfers& transfers = transfers_of(counter);
-  transfers.open_round.push_back({to, from, bytes});
-  transfers.issued += bytes;
-  end_round_if_complete(transfers);
-}
-
-void wait_for_transfers(const void* counter, int round) {
-  if (machine.ignored_barrier == kTransfers) return;
-  Transfers& transfers = transfers_of(counter);
-  if (round > transfers.round || transfers.round > round + 1) {
-    throw std::runtime_error("a wait for round " + std::to_string(round) + " of bulk copies in round " +
-                             std::to_string(transfers.round) + ": only the parity of a round is known");
-  }
-  if (transfers.round == round) {
-    transfers.waiting.push_back(machine.current);
-    wait("bulk copies", -1);
-  }
-  land(std::exchange(transfers.landing, {}));
 }
 
 }  // namespace klab::emulation

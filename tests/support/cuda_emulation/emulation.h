@@ -27,10 +27,10 @@ enum class Schedule { ascending, descending, shuffled };
 /// Sets the schedule of the following grids; `seed` is for `shuffled`.
 void set_schedule(Schedule schedule, uint64_t seed = 0);
 
-constexpr int kNoBarrier = -1, kWarpBarrier = -2, kTransfers = -3;
+constexpr int kNoBarrier = -1, kWarpBarrier = -2, kCopies = -3;
 
-/// Makes threads pass every barrier of that number (0: the block's; kWarpBarrier: those of warps; kTransfers: waits for
-/// bulk copies) without waiting, so that a test can show that a missing barrier is detected.
+/// Makes threads pass every barrier of that number (0: the block's; kWarpBarrier: those of warps; kCopies: waits for
+/// asynchronous copies) without waiting, so that a test can show that a missing barrier is detected.
 void ignore_barrier(int barrier);
 bool ignores_warp_barriers();
 
@@ -42,9 +42,10 @@ void run_grid(Index grid, unsigned threads, size_t shared_bytes, const std::func
 void set_shared_memory_limit(size_t bytes);
 size_t shared_memory_limit();
 
-/// Counters since the start of the program: grids, and warpgroup products (summed over threads).
+/// Counters since the start of the program: grids, warpgroup products and asynchronous copies (summed over threads).
 int64_t grids_run();
 int64_t warpgroup_products();
+int64_t async_copies();
 void count_warpgroup_product();
 
 // --- Building blocks of platform.cuh, called from within a body ------------------------------------------------
@@ -71,13 +72,5 @@ const void* meet(const char* name, const void* in, size_t bytes, Combine combine
 void copy_async(void* to, const void* from, size_t bytes);
 void commit_copies();
 void wait_for_copies(int pending_groups);
-
-/// Bulk copies are counted by an mbarrier in shared memory, in rounds: a round is complete when all its bytes have been
-/// announced (once) and copied. The copies complete at the first wait, like those of copy_async().
-void begin_transfers(const void* counter);
-void expect_transfers(const void* counter, size_t bytes);
-void copy_bulk(void* to, const void* from, size_t bytes, const void* counter);
-void wait_for_transfers(const void* counter, int round);
-int64_t bulk_copies();
 
 }  // namespace klab::emulation

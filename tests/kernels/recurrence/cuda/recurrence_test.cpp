@@ -206,39 +206,53 @@ TEST_P(RecurrenceOnCuda, HopperTierGivesWhatThePortableOneDoes) {
     workload.initial_state = true;
     const NamedTensors x = copy_as(*GetParam(), GetParam()->inputs(workload, 5), at::kBFloat16, at::kCPU);
     const NamedTensors portable = GetParam()->run(Implementation::cuda, x);
-    const int64_t before = emulation::warpgroup_products(), bulk_before = emulation::bulk_copies();
+    const int64_t before = emulation::warpgroup_products();
     const Tier hopper("hopper");
     const NamedTensors actual = GetParam()->run(Implementation::cuda, x);
     EXPECT_GT(emulation::warpgroup_products(), before);
-    // Only rows without padding in shared memory use bulk copies.
-    EXPECT_EQ(emulation::bulk_copies() > bulk_before, K == 128);
     EXPECT_LT(relative_rms(find(actual, "o"), find(portable, "o")), 1e-3);
     EXPECT_LT(relative_rms(find(actual, "final_state"), find(portable, "final_state")), 1e-3);
   }
 }
 
-// Rows of g that are not aligned to 16 bytes cannot be bulk-copied; aligned rows of a wider tensor can.
-TEST_F(Recurrence, BulkCopiesOnlyOfAlignedRows) {
+// Rows of g that are not aligned to 16 bytes are read one number at a time; aligned rows of a wider tensor are copied.
+TEST_F(Recurrence, AsynchronousCopiesOnlyOfAlignedRows) {
   const at::NoGradGuard no_grad;
-  const Tier hopper("hopper");
   auto in = as_inputs(kda_inputs({.T = 40, .HV = 4, .K = 64, .V = 64}, at::kBFloat16));
+  const int64_t start = emulation::async_copies();
   const auto expected = kernels::recurrence(in, Implementation::cuda);
+  const int64_t all = emulation::async_copies() - start;
   for (const int64_t first : {8, 1}) {
     const at::Tensor wide = at::empty({1, 40, 4, 80}, in.g.options());
     auto view = in;
     view.g = wide.narrow(-1, first, 64).copy_(in.g);
-    const int64_t before = emulation::bulk_copies();
+    const int64_t before = emulation::async_copies();
     EXPECT_TRUE(at::equal(kernels::recurrence(view, Implementation::cuda).o, expected.o));
-    EXPECT_EQ(emulation::bulk_copies() > before, first == 8);
+    EXPECT_EQ(emulation::async_copies() - before == all, first == 8);
   }
 }
 
-TEST_F(Recurrence, AMissingWaitForBulkCopiesIsNoticed) {
+// v and o at any alignment and any even or odd width, against the aligned case.
+TEST_F(Recurrence, ValuesNeedNoAlignment) {
   const at::NoGradGuard no_grad;
-  const Tier hopper("hopper");
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
+    auto in = as_inputs(kda_inputs({.T = 37, .K = 24, .V = 45}, dtype));
+    const auto expected = kernels::recurrence(in, Implementation::cuda);
+    for (const int64_t first : {1, 2, 8}) {
+      auto view = in;
+      auto sizes = in.v.sizes().vec();
+      sizes.back() = 64;
+      view.v = at::empty(sizes, in.v.options()).narrow(-1, first, 45).copy_(in.v);
+      EXPECT_TRUE(at::equal(kernels::recurrence(view, Implementation::cuda).o, expected.o)) << first;
+    }
+  }
+}
+
+TEST_F(Recurrence, AMissingWaitForCopiesIsNoticed) {
+  const at::NoGradGuard no_grad;
   const auto in = as_inputs(kda_inputs({.T = 40, .HV = 4, .K = 64, .V = 64}, at::kBFloat16));
   const auto expected = kernels::recurrence(in, Implementation::cuda);
-  emulation::ignore_barrier(emulation::kTransfers);
+  emulation::ignore_barrier(emulation::kCopies);
   EXPECT_FALSE(at::equal(kernels::recurrence(in, Implementation::cuda).o, expected.o));
 }
 
@@ -265,6 +279,38 @@ TEST_P(RecurrenceOnCuda, EveryLaunchConfigurationIsRight) {
   }
 }
 
+// The gradients are the same whether the states of all chunks are kept at once or of a window of tokens at a time, also
+// for sequences that end before or inside a window.
+TEST_P(RecurrenceOnCuda, WindowsOfTheBackwardPassAreRight) {
+  const auto cuda = std::find_if(GetParam()->forms.begin(), GetParam()->forms.end(),
+                                 [](const Form& form) { return form.implementation == Implementation::cuda; });
+  ASSERT_NE(cuda, GetParam()->forms.end());
+  for (const Workload& workload : GetParam()->workloads) {
+    if (!workload.quick) continue;
+    for (const int window : {16, 48}) {
+      const Request request("KLAB_CUDA_WINDOW", std::to_string(window));
+      const CheckRow row = check_cell(*GetParam(), *cuda, at::kBFloat16, workload);
+      EXPECT_TRUE(row.pass) << "window " << window << "\n" << row.message;
+    }
+  }
+}
+
+// Keeping a window's states needs less memory than keeping all.
+TEST_F(Recurrence, WindowsBoundTheWorkspace) {
+  const auto bytes = [](int64_t T, const char* window) {
+    const Request request("KLAB_CUDA_WINDOW", window);
+    kernels::cuda::Problem p{};
+    p.sequences = {1, T};
+    p.H = p.HV = 64;
+    p.K = p.V = 128;
+    p.v.dtype = kernels::Dtype::bfloat16;
+    return kernels::cuda::backend().recurrence_backward_workspace(p);
+  };
+  EXPECT_LT(bytes(65536, ""), size_t{3} << 30) << "64 heads of 128 at T = 65,536 needed 17 GB";
+  EXPECT_LT(bytes(65536, "2048"), bytes(65536, "8192"));
+  EXPECT_LT(bytes(8192, ""), bytes(65536, ""));
+}
+
 TEST_F(Recurrence, RequestsThatCannotBeMetAreErrors) {
   const at::NoGradGuard no_grad;
   const auto run = [](const NamedTensors& inputs) { kernels::recurrence(as_inputs(inputs), Implementation::cuda); };
@@ -274,7 +320,8 @@ TEST_F(Recurrence, RequestsThatCannotBeMetAreErrors) {
                                     {"KLAB_CUDA_CONSUMERS", "8"},
                                     {"KLAB_CUDA_CONSUMERS", "2x"},
                                     {"KLAB_CUDA_PARTS", "0"},
-                                    {"KLAB_CUDA_PARTS", "1000"}}) {
+                                    {"KLAB_CUDA_PARTS", "1000"},
+                                    {"KLAB_CUDA_WINDOW", "40"}}) {
     const Request request(name, value);
     EXPECT_THROW(run(narrow), c10::ValueError) << name << "=" << value;
   }
@@ -304,15 +351,32 @@ class SharedMemory : public Recurrence {
 TEST_F(SharedMemory, KernelsThatDoNotFitAreNotLaunched) {
   const at::NoGradGuard no_grad;
   emulation::set_shared_memory_limit(99 * 1024);
-  EXPECT_NE(refusal(kda_inputs({.K = 128}, at::kBFloat16)).find("KiB of shared memory per block and the device has 99"),
-            std::string::npos);
-  EXPECT_EQ(refusal(kda_inputs({.T = 1, .K = 128}, at::kBFloat16)), "") << "steps need little shared memory";
+  EXPECT_EQ(refusal(kda_inputs({.K = 128}, at::kBFloat16)), "");
+  for (const OperatorCase* op : family()) {
+    if (as_inputs(op->inputs({"", 1, 1, 1, 1, 16, 16}, 5)).update() != kernels::Update::dplr) continue;
+    const auto wide = [&](int64_t T) {
+      return copy_as(*op, op->inputs({"", 1, T, 1, 1, 256, 16}, 5), at::kBFloat16, at::kCPU);
+    };
+    EXPECT_NE(refusal(wide(20)).find("KiB of shared memory per block and the device has 99"), std::string::npos);
+    EXPECT_EQ(refusal(wide(1)), "") << "steps need little shared memory";
+  }
   emulation::set_shared_memory_limit(163 * 1024);
   for (const OperatorCase* op : family()) {
     for (const int64_t K : {64, 128, 256}) {
       Workload workload{"", 1, 20, 1, 1, K, 16};
       EXPECT_EQ(refusal(copy_as(*op, op->inputs(workload, 5), at::kBFloat16, at::kCPU)), "") << op->name << " " << K;
     }
+  }
+}
+
+// A device with less shared memory gets fewer groups of producers, and the same bits.
+TEST_F(SharedMemory, DecidesTheNumberOfProducers) {
+  const at::NoGradGuard no_grad;
+  const auto in = as_inputs(kda_inputs({.T = 100, .K = 128}, at::kBFloat16));
+  const at::Tensor expected = kernels::recurrence(in, Implementation::cuda).o;
+  for (const size_t kib : {48, 99, 163}) {
+    emulation::set_shared_memory_limit(kib * 1024);
+    EXPECT_TRUE(at::equal(kernels::recurrence(in, Implementation::cuda).o, expected)) << kib;
   }
 }
 

@@ -288,18 +288,6 @@ void copies_wait() {
   emulation::wait_for_copies(kPending);
 }
 
-// --- Bulk copies ---
-
-using Transfers = uint64_t;
-inline void transfers_begin(Transfers* transfers) { emulation::begin_transfers(transfers); }
-inline void transfers_expect(Transfers* transfers, int bytes) {
-  emulation::expect_transfers(transfers, static_cast<size_t>(bytes));
-}
-inline void copy_bulk(void* to_shared, const void* from_global, int bytes, Transfers* transfers) {
-  emulation::copy_bulk(to_shared, from_global, static_cast<size_t>(bytes), transfers);
-}
-inline void transfers_wait(Transfers* transfers, int round) { emulation::wait_for_transfers(transfers, round); }
-
 // --- Launches ---
 
 using Stream = void*;
