@@ -2,6 +2,8 @@
 """A dry run of the GPU script against the emulation of a device, with faulty steps: the others still report."""
 
 import csv
+import importlib.machinery
+import importlib.util
 import os
 import pathlib
 import re
@@ -35,8 +37,9 @@ def test_faulty_steps_do_not_stop_the_others(tmp_path):
     assert done.returncode == 1
     report = (tmp_path / "run.txt").read_text()
     outcomes = dict(re.findall(r"^(\w+): (.*), \d+ s$", report, re.MULTILINE))
-    assert outcomes == {"check_wgmma": "done", "check_plans": "done", "ceilings": "done", "headline": "FAILED: stopped after 5 s", "peers": "done",
-                        "backward": "FAILED: signal 11", "decode": "FAILED: exit code 3, see decode.log", "check_float32": "done"}
+    assert outcomes == {"check_wgmma": "done", "check_plans": "done", "ceilings": "done", "headline": "FAILED: stopped after 5 s",
+                        "peers": "done", "backward": "FAILED: signal 11", "decode": "FAILED: exit code 3, see decode.log",
+                        "check_float32": "done"}
     assert report == done.stdout
     assert report.index("check_wgmma") < report.index("check_plans")
     assert {row["verdict"] for row in rows(tmp_path / "check_wgmma.csv")} == {"ok"}
@@ -140,6 +143,20 @@ def test_an_unknown_commit_is_said(tmp_path):
     report = report_of(tree)
     assert report[0].startswith("klab unknown;")
     assert [line for line in report if line.startswith("WARNING")] == [report[1]] and "KLAB_COMMIT" in report[1]
+
+
+def test_kernels_of_another_commit_are_said(tmp_path, monkeypatch):
+    tree = copy_of_script(tmp_path / "tree")
+    path = str(tree / "experiments" / "bench" / "gpu" / "run")
+    spec = importlib.util.spec_from_loader("run", importlib.machinery.SourceFileLoader("run", path))
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    (tree / "build-gpu").mkdir()
+    (tree / "build-gpu" / "commit.txt").write_text("old\n")
+    assert list(script.warnings(emulate=False)) == []
+    monkeypatch.setattr(script, "commit_by_git", lambda: "new")
+    assert [warning for warning in script.warnings(emulate=False) if "built from old" in warning]
+    assert list(script.warnings(emulate=True)) == []
 
 
 def test_unknown_steps_are_refused(tmp_path):

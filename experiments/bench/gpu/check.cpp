@@ -77,7 +77,7 @@ bool parse(int argc, char** argv, Options& options) {
       return false;
     }
   }
-  return true;
+  return options.fault.empty() || options.wgmma;
 }
 
 const char* last_plan() {

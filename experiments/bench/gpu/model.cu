@@ -5,6 +5,7 @@
 #include "kernels/recurrence/cuda/recurrence_forward.cuh"
 #include "kernels/recurrence/cuda/recurrence_gradient.cuh"
 #include "kernels/recurrence/cuda/recurrence_reverse.cuh"
+#include "kernels/recurrence/cuda/recurrence_step.cuh"
 
 namespace klab::kernels::cuda {
 
@@ -16,6 +17,7 @@ template __global__ void forward_kernel<Portable, false, 128>(const ForwardTask)
 template __global__ void forward_kernel<Hopper, false, 128>(const ForwardTask);
 template __global__ void reverse_kernel<Portable, false, 128>(const ReverseTask);
 template __global__ void gradient_kernel<Portable, false, 128>(const GradientTask);
+template __global__ void step_kernel<128>(const StepTask);
 #ifdef KLAB_MODEL_DPLR
 template __global__ void forward_kernel<Portable, true, 128>(const ForwardTask);
 template __global__ void forward_kernel<Hopper, true, 128>(const ForwardTask);
@@ -163,22 +165,36 @@ std::string bytes(const Task& task) {
   return text;
 }
 
+// One token of each of `sequences` sequences.
+StepTask step_task(int64_t sequences, int64_t heads) {
+  StepTask task{};
+  task.p = problem({1, heads});
+  task.p.sequences = {sequences, 1};
+  task.p.initial_state = static_cast<const float*>(address());
+  task.o = rows<MutableRows>(1, heads, kHead);
+  task.final_state = static_cast<float*>(address());
+  return task;
+}
+int64_t step_blocks(int64_t sequences, int64_t heads) { return sequences * heads * kHead / kStepColumns; }
+
 // --- JSON ---
 
 const char* separator = "";
 
-struct Symbol {
-  const char *kernel, *operand;
-};
+// Words of the mangled name.
+using Symbol = std::vector<const char*>;
+
+Symbol chunk_kernel(const char* kernel, const char* operand) { return {kernel, operand, "Bfloat16", "Lb0E", "Li128E"}; }
 
 template <class Task>
-void print_kernel(const char* name, Symbol symbol, int threads, unsigned grid, size_t shared, int chunks, bool walks,
-                  const Task& task) {
+void print_kernel(const char* name, const Symbol& symbol, int threads, unsigned grid, size_t shared, int chunks,
+                  bool walks, const Task& task) {
+  std::string words;
+  for (const char* word : symbol) words += (words.empty() ? "\"" : ", \"") + std::string(word) + "\"";
   std::printf(
-      "%s\n{\"name\": \"%s\", \"symbol\": [\"%s\", \"%s\", \"Bfloat16\", \"Lb0E\", \"Li128E\"], \"threads\": %d, "
-      "\"grid\": %u, \"shared_memory\": %zu, \"chunks\": %d, \"walks\": %s, \"parameters\": \"%s\"}",
-      separator, name, symbol.kernel, symbol.operand, threads, grid, shared, chunks, walks ? "true" : "false",
-      bytes(task).c_str());
+      "%s\n{\"name\": \"%s\", \"symbol\": [%s], \"threads\": %d, \"grid\": %u, \"shared_memory\": %zu, "
+      "\"chunks\": %d, \"walks\": %s, \"parameters\": \"%s\"}",
+      separator, name, words.c_str(), threads, grid, shared, chunks, walks ? "true" : "false", bytes(task).c_str());
   separator = ",";
 }
 
@@ -189,8 +205,8 @@ void print_forward(const char* name, const char* operand, Workload w, Pass pass,
   w.T = int64_t{kChunk} * chunks * parts;
   ForwardTask task = forward_task(w, pass, split_into_parts(w.T, parts));
   task.groups = F::Layout::groups_in(kSharedOfHopper);
-  print_kernel(name, {"forward_kernel", operand}, F::threads(task), task.grid().x, F::Layout::shared(task.groups),
-               chunks, true, task);
+  print_kernel(name, chunk_kernel("forward_kernel", operand), F::threads(task), task.grid().x,
+               F::Layout::shared(task.groups), chunks, true, task);
 }
 
 void print_kernels() {
@@ -205,12 +221,14 @@ void print_kernels() {
   const int chunks = kProbe * R::Layout::kGroups;
   ReverseTask reverse = reverse_task({int64_t{kChunk} * chunks, 64});
   reverse.groups = R::Layout::groups_in(kSharedOfHopper);
-  print_kernel("kda_reverse", {"reverse_kernel", "HalfOperand"}, R::threads(reverse), reverse.grid().x,
+  print_kernel("kda_reverse", chunk_kernel("reverse_kernel", "HalfOperand"), R::threads(reverse), reverse.grid().x,
                R::Layout::shared(reverse.groups), chunks, true, reverse);
   using G = Gradient<Portable, false, 128>;
   const GradientTask gradient = gradient_task({kChunk, 64});
-  print_kernel("kda_gradient", {"gradient_kernel", "HalfOperand"}, G::kThreads, 64, G::Memory::kTotal, 1, false,
-               gradient);
+  print_kernel("kda_gradient", chunk_kernel("gradient_kernel", "HalfOperand"), G::kThreads, 64, G::Memory::kTotal, 1,
+               false, gradient);
+  print_kernel("kda_step", {"step_kernel", "Li128E"}, kStepThreads, static_cast<unsigned>(step_blocks(1, 32)),
+               sizeof(TokenVectors), 1, false, step_task(1, 32));
 }
 
 // A launch of a workload: a kernel of print_kernels(), its blocks, the chunks of each, and the bytes of device memory
@@ -251,7 +269,7 @@ void print_workloads() {
   print_workload("gdn_forward_8k",
                  {forward_launch("gdn_forward", gdn, Pass::whole, one, element(gdn) * (4 * row + 3) + state(gdn))});
 
-  const Parts parts = choose_parts(problem(few));
+  const Parts parts = choose_parts(problem(few), {0, few.T});
   if (parts.count > 1) {
     const double of_parts = state(few) * parts.count;
     print_workload(
@@ -270,6 +288,13 @@ void print_workloads() {
       {forward_launch("kda_forward_states", kda, Pass::with_states, one, element(kda) * (4 * row + 1) + states),
        {"kda_reverse", reverse.grid().x, 8192 / kChunk, element(kda) * (4 * row + 1) + states},
        {"kda_gradient", chunk_slots({1, 8192}) * 64, 1, element(kda) * (9 * row + 2) + 2 * states}});
+
+  for (const int64_t batch : {1, 16, 256}) {  // a token per sequence, 32 heads: the state is read and written
+    const Workload token{batch, 32};
+    print_workload(("kda_decode_b" + std::to_string(batch)).c_str(),
+                   {{"kda_step", step_blocks(batch, 32), 1,
+                     element(token) * (5 * row + 1) + 2 * static_cast<double>(batch) * state(token)}});
+  }
 }
 
 // An access of shared memory by a warp: byte offsets of the lanes that take part, and bytes per lane.

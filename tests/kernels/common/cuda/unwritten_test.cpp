@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The check matrix fails if a kernel leaves an element of an output unwritten, or reads its workspace before writing
-// it.
+// The check matrix fails if a kernel leaves an element of an output unwritten, or reads workspace that it has not
+// written.
 #include <ATen/Context.h>
 #include <gtest/gtest.h>
 
@@ -37,6 +37,10 @@ Backend with_unwritten_outputs() {
                                   void* workspace, void* stream) {
     leave_first_unwritten(o,
                           [&] { emulated_backend().recurrence_forward(problem, o, final_state, workspace, stream); });
+  };
+  backend.recurrence_step = [](const Problem& problem, const kernels::MutableRows& o, float* final_state,
+                               float* all_states, void* stream) {
+    leave_first_unwritten(o, [&] { emulated_backend().recurrence_step(problem, o, final_state, all_states, stream); });
   };
   return backend;
 }
