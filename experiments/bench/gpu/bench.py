@@ -4,8 +4,8 @@
     PYTHONPATH=python python experiments/bench/gpu/bench.py --group GROUP --out FILE [--seconds 60] [--emulate]
 
 Groups: ceilings; headline, KDA forward at T = 8192 in every launch configuration; peers, the headline cases of both sides;
-backward; long, few heads and long sequences; decode; figure2, the shapes of figure 2 of arXiv 2510.26692. One call of this
-program times one group, so that a fault on the device ends that group only; every row is written and flushed when known.
+backward; long, few heads and long sequences; decode; kernels, the device time of each kernel of a call; figure2, the shapes
+of figure 2 of arXiv 2510.26692; once, one untimed call per tier, for a profiler. One call of this program times one group, so that a fault on the device ends that group only; every row is written and flushed when known.
 
 Times are medians, both by replay of a CUDA graph (graph_ms; empty if the call cannot be captured) and by events around
 eager calls (eager_ms), for klab and for the peer alike. Every call reads other inputs, whose copies together exceed the L2
@@ -173,7 +173,19 @@ def figure2():
             yield Case(operator, "forward", 1, T, 16)
 
 
-GROUPS = {"headline": headline, "peers": peers, "backward": backward, "long": long, "decode": decode, "figure2": figure2}
+def kernels():
+    yield from in_tiers(Case("kda", "forward", 1, 8192, 64))
+    yield Case("kda", "both", 1, 8192, 64)
+    yield Case("kda", "forward", 1, 65536, 8)
+
+
+def once():
+    yield from in_tiers(Case("kda", "forward", 1, 8192, 64))
+    yield Case("kda", "both", 1, 8192, 64)
+
+
+GROUPS = {"headline": headline, "peers": peers, "backward": backward, "long": long, "decode": decode, "figure2": figure2,
+          "kernels": kernels, "once": once}
 
 
 def small(case):
@@ -287,11 +299,38 @@ def relative_rms(x, y):
     return ((x.double() - y.double()).norm() / y.double().norm()).item()
 
 
-def measure(case, bandwidth):
-    """The row of a case."""
+def request(case):
     for name in ("TIER", "CONSUMERS", "PARTS"):
         os.environ[f"KLAB_CUDA_{name}"] = case.request.get(name, "")
     torch.manual_seed(1)
+
+
+def rows_by_kernel(case):
+    """A row for each kernel of a call: its device time per call in eager_ms, by torch's profiler."""
+    request(case)
+    call = runner(ours(case), case, inputs(case))
+    call()
+    activities = [torch.profiler.ProfilerActivity.CPU if EMULATED else torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities, acc_events=True) as profile:
+        for _ in range(5):
+            call()
+        if not EMULATED:
+            torch.cuda.synchronize()
+    for event in sorted(profile.key_averages(), key=lambda event: -event.self_device_time_total):
+        if event.self_device_time_total > 0:
+            yield dict(plan=last_plan(), what=f"{case.what}: {event.count // 5} x {event.key[:150]}",
+                       eager_ms=event.self_device_time_total / 5e3)
+
+
+def run_once(case):
+    request(case)
+    runner(ours(case), case, inputs(case))()
+    return dict(plan=last_plan())
+
+
+def measure(case, bandwidth):
+    """The row of a case."""
+    request(case)
     first = inputs(case)
     moved = least_bytes(case, first)
     copies = max(1, min(16, -(-CACHE_BYTES // moved)))
@@ -318,7 +357,7 @@ def measure(case, bandwidth):
 
 
 def run_group(group, report, end):
-    bandwidth = copy_bandwidth()
+    bandwidth = None if group == "once" else copy_bandwidth()
     failures = 0
     for case in GROUPS[group]():
         case = small(case) if EMULATED else case
@@ -327,7 +366,9 @@ def run_group(group, report, end):
             report.add(**shape, failure="out of time")
             continue
         try:
-            report.add(**shape, **measure(case, bandwidth))
+            rows = rows_by_kernel(case) if group == "kernels" else [run_once(case) if group == "once" else measure(case, bandwidth)]
+            for row in rows:
+                report.add(**{**shape, **row})
         except Exception as error:
             failures += 1
             report.add(**shape, failure=f"{type(error).__name__}: {error}".replace("\n", " ")[:300])
