@@ -43,11 +43,6 @@ __device__ __forceinline__ int opaque(int x) {
   asm volatile("" : "+r"(x));
   return x;
 }
-template <class T>
-__device__ __forceinline__ T* opaque(T* x) {
-  asm volatile("" : "+l"(x));
-  return x;
-}
 
 /// The block's dynamic shared memory, aligned to 128 bytes.
 __device__ __forceinline__ unsigned char* shared_memory() {

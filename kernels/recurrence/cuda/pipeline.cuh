@@ -190,14 +190,15 @@ struct Pipeline {
       }
     }
     if (!slice.values || from == nullptr) return;
-    const float* at = from + 2 * t * V + slice.first + g;
+    const float* const at = from + 2 * t * V + slice.first + g;
+    int step = 0;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        if (left + r / 2 * 8 < V && n * 8 + 2 * t + r % 2 < K) state[n].c[r] = at[r % 2 * V + r / 2 * 8];
+        if (left + r / 2 * 8 < V && n * 8 + 2 * t + r % 2 < K) state[n].c[r] = at[step + r % 2 * V + r / 2 * 8];
       }
-      at = opaque(at + 8 * V);
+      step = opaque(step + 8 * V);
     }
   }
 
@@ -205,15 +206,16 @@ struct Pipeline {
   static __device__ void store_state(const Tile (&state)[kTiles], const Slice& slice, int K, int width, int v_step,
                                      int k_step, float* to) {
     const int g = lane() / 4, t = lane() % 4, left = slice.first + g;
-    float* at = to + left * v_step + 2 * t * k_step;
+    float* const at = to + left * v_step + 2 * t * k_step;
+    int step = 0;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
         if (left + r / 2 * 8 < width && n * 8 + 2 * t + r % 2 < K)
-          at[r / 2 * 8 * v_step + r % 2 * k_step] = state[n].c[r];
+          at[step + r / 2 * 8 * v_step + r % 2 * k_step] = state[n].c[r];
       }
-      at = opaque(at + 8 * k_step);
+      step = opaque(step + 8 * k_step);
     }
   }
 

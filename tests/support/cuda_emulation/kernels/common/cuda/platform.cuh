@@ -36,10 +36,7 @@ inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 
 inline void block_barrier() { emulation::synchronise(0, emulation::thread_count()); }
 inline void barrier_wait(int number, int threads) { emulation::synchronise(number, static_cast<unsigned>(threads)); }
-template <class T>
-T opaque(T x) {
-  return x;
-}
+inline int opaque(int x) { return x; }
 inline unsigned char* shared_memory() { return static_cast<unsigned char*>(emulation::shared_memory()); }
 
 // --- Collectives -----------------------------------------------------------------------------------------------------
