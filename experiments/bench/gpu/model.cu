@@ -16,13 +16,13 @@ using Hopper = WarpgroupOperand<Bfloat16>;
 template __global__ void forward_kernel<Portable, false, 128>(const ForwardTask);
 template __global__ void forward_kernel<Hopper, false, 128>(const ForwardTask);
 template __global__ void reverse_kernel<Portable, false, 128>(const ReverseTask);
-template __global__ void gradient_kernel<Portable, false, 128>(const GradientTask);
+template __global__ void gradient_kernel<StateOrdered<Portable>, false, 128>(const GradientTask);
 template __global__ void step_kernel<128>(const StepTask);
 #ifdef KLAB_MODEL_DPLR
 template __global__ void forward_kernel<Portable, true, 128>(const ForwardTask);
 template __global__ void forward_kernel<Hopper, true, 128>(const ForwardTask);
 template __global__ void reverse_kernel<Portable, true, 128>(const ReverseTask);
-template __global__ void gradient_kernel<Portable, true, 128>(const GradientTask);
+template __global__ void gradient_kernel<StateOrdered<Portable>, true, 128>(const GradientTask);
 #endif
 #endif
 
@@ -223,10 +223,11 @@ void print_kernels() {
   reverse.groups = R::Layout::groups_in(kSharedOfHopper);
   print_kernel("kda_reverse", chunk_kernel("reverse_kernel", "HalfOperand"), R::threads(reverse), reverse.grid().x,
                R::Layout::shared(reverse.groups), chunks, true, reverse);
-  using G = Gradient<Portable, false, 128>;
+  using G = Gradient<StateOrdered<Portable>, false, 128>;
   const GradientTask gradient = gradient_task({kChunk, 64});
-  print_kernel("kda_gradient", chunk_kernel("gradient_kernel", "HalfOperand"), G::kThreads, 64, G::Memory::kTotal, 1,
-               false, gradient);
+  constexpr int kParts = G::Memory::parts_in(kSharedOfHopper);
+  print_kernel("kda_gradient", chunk_kernel("gradient_kernel", "HalfOperand"), kParts * G::kThreads, 64 / kParts,
+               kParts * G::Memory::kTotal, 1, false, gradient);
   print_kernel("kda_step", {"step_kernel", "Li128E"}, kStepThreads, static_cast<unsigned>(step_blocks(1, 32)),
                sizeof(TokenVectors), 1, false, step_task(1, 32));
 }
@@ -287,7 +288,7 @@ void print_workloads() {
       "kda_backward_8k",
       {forward_launch("kda_forward_states", kda, Pass::with_states, one, element(kda) * (4 * row + 1) + states),
        {"kda_reverse", reverse.grid().x, 8192 / kChunk, element(kda) * (4 * row + 1) + states},
-       {"kda_gradient", chunk_slots({1, 8192}) * 64, 1, element(kda) * (9 * row + 2) + 2 * states}});
+       {"kda_gradient", chunk_slots({1, 8192}) * 64 / 2, 1, element(kda) * (9 * row + 2) + 2 * states}});
 
   for (const int64_t batch : {1, 16, 256}) {  // a token per sequence, 32 heads: the state is read and written
     const Workload token{batch, 32};
@@ -306,9 +307,9 @@ void print_pattern(const char* name, int lanes, int width, const Offset& offset)
   std::printf("]}");
 }
 
-template <bool kCoreMatrices>
+template <TileOrder kOrder>
 void print_patterns(const std::string& tier) {
-  using Tiles = TileLayout<kHead, kCoreMatrices>;
+  using Tiles = TileLayout<kHead, kOrder>;
   const auto name = [&](const char* what) { return tier + ": " + what; };
   print_pattern(name("a thread's two channels of a token, write").c_str(), 32, 4,
                 [](int lane) { return 2 * Tiles::offset(3, 2 * lane); });
@@ -336,8 +337,8 @@ int main() {
   print_workloads();
   std::printf("],\n\"patterns\": [");
   separator = "";
-  print_patterns<false>("portable");
-  print_patterns<true>("hopper");
+  print_patterns<TileOrder::rows>("portable");
+  print_patterns<TileOrder::core_matrices>("hopper");
   std::printf("]}\n");
   return 0;
 }

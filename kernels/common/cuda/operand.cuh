@@ -70,7 +70,6 @@ struct Float16 {
 template <class Format>
 struct HalfOperand {
   static constexpr Dtype kDtype = Format::kDtype;
-  static constexpr bool kCoreMatrices = false;  // the layout of a stage's tiles, see TileLayout
   using Element = uint16_t;
   using Packed = uint32_t;
   struct Left {
@@ -144,7 +143,6 @@ struct HalfOperand {
 /// instruction expects t, and 2t + 1 where it expects t + 4.
 struct SplitFloat32 {
   static constexpr Dtype kDtype = Dtype::float32;
-  static constexpr bool kCoreMatrices = false;
   using Element = float;
   using Packed = Two;
   struct Left {

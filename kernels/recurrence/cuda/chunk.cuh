@@ -90,10 +90,20 @@ __device__ __forceinline__ typename Operand::Packed pack(Two x) {
 
 // --- A group's scratch ---
 
+// The order of a stage's tiles: that of rows, unless the operand says otherwise.
+template <class Operand>
+constexpr TileOrder tile_order() {
+  if constexpr (requires { Operand::kOrder; }) {
+    return Operand::kOrder;
+  } else {
+    return TileOrder::rows;
+  }
+}
+
 template <class Operand, bool kDplr, int kWidth>
 struct Scratch {
   static constexpr int kColumns = kDplr ? 2 : 1;
-  using Layout = ChunkLayout<sizeof(typename Operand::Element), kColumns, kWidth, Operand::kCoreMatrices>;
+  using Layout = ChunkLayout<sizeof(typename Operand::Element), kColumns, kWidth, tile_order<Operand>()>;
   using Element = typename Operand::Element;
   unsigned char* base;
 

@@ -14,10 +14,10 @@ namespace klab::kernels::cuda {
 
 // Gradients of a thread's two channels, [16] tokens each, in shared memory or in registers.
 struct ChannelSums {
-  float* base;  // [kind, 16][width], at the thread's first channel
-  int width;
+  float* base;  // [kind, 16][stride], at the thread's first channel
+  int stride;
 
-  __device__ Two& at(int kind, int i) const { return *reinterpret_cast<Two*>(base + (kind * kChunk + i) * width); }
+  __device__ Two& at(int kind, int i) const { return *reinterpret_cast<Two*>(base + (kind * kChunk + i) * stride); }
 };
 
 template <int kKinds>

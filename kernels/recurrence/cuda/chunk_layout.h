@@ -20,18 +20,34 @@ constexpr size_t kSharedOfHopper = 227 * 1024;  ///< shared memory per block of 
 
 constexpr size_t aligned(size_t bytes) { return (bytes + 127) / 128 * 128; }
 
-/// Layout of the key rows and 16 x 16 matrices in a stage: padded row-major, or, for wgmma, core matrices of 8 tokens x
+/// The order of the channels in the states that the backward pass keeps in memory: a lane of a consumer warp has two
+/// adjacent channels of every eight of a state's row; in this order they are contiguous.
+template <int kWidth>
+constexpr int state_position(int channel) {
+  return channel % 8 / 2 * (kWidth / 4) + channel / 8 * 2 + channel % 2;
+}
+template <int kWidth>
+constexpr int channel_at(int position) {
+  return position % (kWidth / 4) / 2 * 8 + position / (kWidth / 4) * 2 + position % 2;
+}
+
+enum class TileOrder { rows, rows_of_states, core_matrices };
+
+/// Layout of the key rows and 16 x 16 matrices in a stage: padded row-major, with the channels in their own order or in
+/// that of the kept states, with which the rows are multiplied; or, for wgmma, core matrices of 8 tokens x
 /// 8 channels, 128 bytes each, with tokens 16 bytes apart. A core matrix can be the right operand in both orientations:
 /// [token][channel] is K-major and [channel][token] is MN-major. Core matrices adjacent in channels have 16 bytes of
 /// padding between them, to avoid bank conflicts when they are written.
-template <int kWidth, bool kCoreMatrices>
+template <int kWidth, TileOrder kOrder>
 struct TileLayout {
+  static constexpr bool kCoreMatrices = kOrder == TileOrder::core_matrices;
   static constexpr int kStride = kWidth + kRowPaddingOf16;                             ///< row stride, in elements
   static constexpr int kChannelStep = 64 + 8, kTokenStep = kWidth / 8 * kChannelStep;  ///< between core matrices
   static constexpr int kSmallTokenStep = 2 * 64;
 
   static constexpr int offset(int token, int channel) {
-    if (!kCoreMatrices) return token * kStride + channel;
+    if (kOrder == TileOrder::rows) return token * kStride + channel;
+    if (kOrder == TileOrder::rows_of_states) return token * kStride + state_position<kWidth>(channel);
     return token / 8 * kTokenStep + channel / 8 * kChannelStep + token % 8 * 8 + channel % 8;
   }
   static constexpr int small_offset(int i, int j) {
@@ -43,10 +59,11 @@ struct TileLayout {
 
 /// `kElement` bytes per operand element, `kColumnKinds` kinds of columns (k; for DPLR also b), keys of `kWidth`
 /// channels. Offsets in bytes. "Solve" and "query" rows and "columns" are defined in chunk.cuh.
-template <size_t kElement, int kColumnKinds, int kWidth, bool kCoreMatrices = false>
+template <size_t kElement, int kColumnKinds, int kWidth, TileOrder kOrder = TileOrder::rows>
 struct ChunkLayout {
   static constexpr int kColumns = kColumnKinds;
-  using Tiles = TileLayout<kWidth, kCoreMatrices>;
+  using Tiles = TileLayout<kWidth, kOrder>;
+  static constexpr bool kCoreMatrices = Tiles::kCoreMatrices;
   static constexpr int kStride = kWidth + kRowPaddingOf16;  ///< row stride of keys, in elements
 
   // A stage: the data of one chunk that producer warps write and consumer warps read.

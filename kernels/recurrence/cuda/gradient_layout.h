@@ -6,7 +6,8 @@
 
 namespace klab::kernels::cuda {
 
-constexpr int kGradientWarps = 4;
+constexpr int kGradientWarps = 4;      ///< per chunk
+constexpr int kMostGradientParts = 2;  ///< chunks that a block works on at the same time
 
 constexpr size_t larger(size_t x, size_t y) { return x > y ? x : y; }
 
@@ -16,13 +17,16 @@ struct GradientLayout {
   static constexpr int kValueRows = kWidth * kElement <= 256 ? 64 : 32;  ///< columns of V per pass
   static constexpr int kTokenStride = kValueRows + kRowPaddingOf16;
   static constexpr int kLevelRows = 2 * kChunk;  ///< of a level; without DPLR eight rows of zeros follow those of k
-  static constexpr size_t kFloatRows = static_cast<size_t>(kChunk) * kWidth * sizeof(float);
+  /// Row strides of floats [16][kWidth]: of a level's rows, and of the gradients by channel, which are written by lanes
+  /// with adjacent channels and with channels that are eight apart. With them no banks conflict.
+  static constexpr int kLevelStride = kWidth + 8, kSumStride = kWidth + 2;
+  static constexpr size_t kFloatRows = static_cast<size_t>(kChunk) * kLevelStride * sizeof(float);
 
-  /// A chunk's stage; later float [rows 16, columns 16][kWidth], the gradients of a level's rows and columns.
+  /// A chunk's stage; later float [rows 16, columns 16][kLevelStride], the gradients of a level's rows and columns.
   static constexpr size_t kStage = 0;
   static constexpr size_t kScratch = aligned(larger(Chunk::kWholeStage, 2 * kFloatRows));
   /// S, then the gradient of the updated state, [kValueRows][stride]; later the gradients of rows and ends, float
-  /// [rows and ends][16][kWidth], overwritten by those of the inputs: a thread owns the same channels of both.
+  /// [rows and ends][16][kSumStride], overwritten by those of the inputs: a thread owns the same channels of both.
   static constexpr size_t kStates = kScratch + aligned(Chunk::kLevels0 + kLevelRows * Chunk::kStride * kElement);
   static constexpr size_t kState = static_cast<size_t>(kValueRows) * Chunk::kStride * kElement;
   static constexpr int kSums = kColumnKinds == 2 ? 5 : 3;
@@ -38,6 +42,7 @@ struct GradientLayout {
   static constexpr size_t kBeta = kDecay + kDecayParts * kWidth * sizeof(float);       ///< float [warp, 16]
   static constexpr size_t kReduced = kBeta + kGradientWarps * kChunk * sizeof(float);  ///< float [warp, 32]
   static constexpr size_t kTotal = aligned(kReduced + kGradientWarps * 32 * sizeof(float));
+  static constexpr int parts_in(size_t bytes) { return kMostGradientParts * kTotal <= bytes ? kMostGradientParts : 1; }
   static_assert(kTotal <= kSharedOfHopper);
 };
 

@@ -110,7 +110,7 @@ struct Pipeline {
                                                    n + walk.groups < chunks ? share.count(next) : 0);
       if (n >= walk.groups) barrier_wait(empty_barrier(number), both(walk));
       group.write(c, stage(number), walk.p.update != Update::accumulate);
-      if (Operand::kCoreMatrices) publish_to_warpgroups();
+      if (Layout::kCoreMatrices) publish_to_warpgroups();
       barrier_arrive(full_barrier(number), both(walk));
     }
   }
@@ -219,7 +219,8 @@ struct Pipeline {
     }
   }
 
-  // Stores a chunk's state in the operand dtype, [slices of V, kWidth], for the gradient kernel.
+  // Stores a chunk's state in the operand dtype, [slices of V, kWidth], for the gradient kernel: in the order of
+  // state_position(), 16 bytes at a time.
   static __device__ void keep_state(const Walk& walk, const Share& share, const Slice& slice, int chunk,
                                     const Tile (&state)[kTiles], void* states) {
     const int64_t start = share.span.start - share.part * walk.parts.tokens;
@@ -228,12 +229,20 @@ struct Pipeline {
     Element* to =
         static_cast<Element*>(states) + ((slot * walk.p.HV + share.head) * walk.slices * kSlice + slice.first) * kWidth;
     const int g = lane() / 4, t = lane() % 4;
+    using Packed = typename Operand::Packed;
+    constexpr int kCount = 16 / sizeof(Packed);
+    struct alignas(16) Block {
+      Packed x[kCount];
+    };
 #pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
+    for (int r = 0; r < 2; ++r) {
+      Block* row = reinterpret_cast<Block*>(to + (g + 8 * r) * kWidth + t * (kWidth / 4));
 #pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        *reinterpret_cast<typename Operand::Packed*>(to + (g + 8 * r) * kWidth + n * 8 + 2 * t) =
-            Operand::pack(state[n].c[2 * r], state[n].c[2 * r + 1]);
+      for (int n = 0; n < kTiles; n += kCount) {
+        Block block;
+#pragma unroll
+        for (int m = 0; m < kCount; ++m) block.x[m] = Operand::pack(state[n + m].c[2 * r], state[n + m].c[2 * r + 1]);
+        row[n / kCount] = block;
       }
     }
   }

@@ -96,7 +96,7 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
     const Slice slice{(number < value_slices ? number : number - value_slices) * kSlice, number < value_slices};
     const bool active = number < task.slices, solves = task.p.update != Update::accumulate;
     constexpr bool kTogether =
-        Operand::kCoreMatrices;  // wgmma needs all warps of the warpgroup, including those without columns
+        Base::Layout::kCoreMatrices;  // wgmma needs all warps of the warpgroup, including those without columns
     const int chunks = share.chunks();
     Tile state[kTiles], o[2];
     Base::load_state(entering(task, share), slice, static_cast<int>(task.p.K), V, state);

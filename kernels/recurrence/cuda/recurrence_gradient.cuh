@@ -2,10 +2,12 @@
 // The last step of the backward pass: the gradients of the inputs, independently for every chunk, from the state before
 // the chunk and the gradient of the state after it (recurrence_forward.cuh, recurrence_reverse.cuh).
 //
-// One block handles one chunk of one head. It prepares the chunk like the producers of the forward pass. Then it loops
-// over blocks of columns of V: it recomputes the values that the chunk read, wrote and corrected, transposed as in the
-// forward pass, and accumulates the sums over V: the gradients of rows, ends and pairs (chunk.cuh). The last step is
-// the backward pass through the decays (chunk_adjoint.cuh).
+// Each part of a block handles one chunk of one head. (Two parts that run through the same code at the same time share
+// what they load of it: with a chunk per block, a third of the time was spent on misses of the instruction cache.) It
+// prepares the chunk like the producers of the forward pass. Then it loops over blocks of columns of V: it recomputes
+// the values that the chunk read, wrote and corrected, transposed as in the forward pass, and accumulates the sums over
+// V: the gradients of rows, ends and pairs (chunk.cuh). The last step is the backward pass through the decays
+// (chunk_adjoint.cuh).
 #pragma once
 
 #include "kernels/recurrence/cuda/chunk_adjoint.cuh"
@@ -37,6 +39,12 @@ __device__ inline int64_t sequence_of(const Sequences& s, const Window& window, 
   return low;
 }
 
+// An operand whose rows have the channels in the order of the kept states.
+template <class Operand>
+struct StateOrdered : Operand {
+  static constexpr TileOrder kOrder = TileOrder::rows_of_states;
+};
+
 template <class Operand, bool kDplr, int kWidth>
 struct Gradient : Pipeline<Operand, kDplr, kWidth> {
   using Base = Pipeline<Operand, kDplr, kWidth>;
@@ -54,9 +62,12 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
 
   template <class T>
   static __device__ T* at(size_t offset) {
-    return reinterpret_cast<T*>(shared_memory() + offset);
+    return reinterpret_cast<T*>(shared_memory() + part() * Memory::kTotal + offset);
   }
-  static __device__ int thread() { return static_cast<int>(threadIdx.x); }
+  // A block's part works on a chunk of its own, with its own threads, shared memory and barriers.
+  static __device__ int part() { return static_cast<int>(threadIdx.x / kThreads); }
+  static __device__ int thread() { return static_cast<int>(threadIdx.x % kThreads); }
+  static __device__ void part_barrier() { barrier_wait(3 + part(), kThreads); }
   static __device__ int warp() { return thread() / kWarp; }
   static __device__ Element* state(int which) { return at<Element>(Memory::kStates + which * Memory::kState); }
   // [16][kTokenStride]: 0 d_o, 1 the gradient of the solve rows' reads, then the values written with each column kind.
@@ -235,8 +246,8 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     using Packed = typename Operand::Packed;
     constexpr int kRows = Memory::kValueRows / Memory::kDecayParts;
     const int channel = thread() % Layout::kGroupThreads * 2, first = thread() / Layout::kGroupThreads * kRows;
-    const Element* s = state(0) + first * kStride + channel;
-    const Element* d_s = state(1) + first * kStride + channel;
+    const Element* s = state(0) + first * kStride + state_position<kWidth>(channel);
+    const Element* d_s = state(1) + first * kStride + state_position<kWidth>(channel);
 #pragma unroll 8
     for (int v = 0; v < kRows; ++v) {
       sum = sum + Operand::unpack(*reinterpret_cast<const Packed*>(s + v * kStride)) *
@@ -253,8 +264,8 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
       for (int n = 0; n < kWarpTiles; ++n) {
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
-          const int channel = warp() * kWarpChannels + n * 8 + 2 * t;
-          *reinterpret_cast<Two*>(rows + (kind * kChunk + g + 8 * r) * kWidth + channel) = {
+          const int channel = channel_at<kWidth>(warp() * kWarpChannels + n * 8 + 2 * t);
+          *reinterpret_cast<Two*>(rows + (kind * kChunk + g + 8 * r) * Memory::kSumStride + channel) = {
               sums.rows[kind][n].c[2 * r], sums.rows[kind][n].c[2 * r + 1]};
         }
       }
@@ -303,13 +314,13 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
         Operand::load_right_across(with, level + (1 - which) * kChunk * kStride + channel, kStride);
         Operand::multiply(sums[0], pairs[which], with[0]);
         Operand::multiply(sums[1], pairs[which], with[1]);
-        float* to = at<float>(Memory::kStage) + which * kChunk * kWidth;
+        float* to = at<float>(Memory::kStage) + which * kChunk * Memory::kLevelStride;
 #pragma unroll
         for (int m = 0; m < 2; ++m) {
 #pragma unroll
           for (int r = 0; r < 2; ++r) {
-            *reinterpret_cast<Two*>(to + (g + 8 * r) * kWidth + channel + m * 8 + 2 * t) = {sums[m].c[2 * r],
-                                                                                            sums[m].c[2 * r + 1]};
+            *reinterpret_cast<Two*>(to + (g + 8 * r) * Memory::kLevelStride + channel + m * 8 + 2 * t) = {
+                sums[m].c[2 * r], sums[m].c[2 * r + 1]};
           }
         }
       }
@@ -479,9 +490,9 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
 
   static __device__ void chunk(const GradientTask& task, const Place& place, int64_t row) {
     const Problem& p = task.p;
-    const ScratchOf scratch{shared_memory() + Memory::kScratch};
-    const StageOf stage{shared_memory() + Memory::kStage};
-    Group<Operand, kDplr, kWidth> group{thread(), 1, scratch};
+    const ScratchOf scratch{at<unsigned char>(Memory::kScratch)};
+    const StageOf stage{at<unsigned char>(Memory::kStage)};
+    Group<Operand, kDplr, kWidth> group{thread(), 1 + part(), scratch};
     const bool in_group = thread() < Layout::kGroupThreads;
     Channels<Operand, kDplr> c;
     if (in_group) {
@@ -500,20 +511,20 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     Two d_decay{0.0f, 0.0f};
     for (int first = 0; first < p.V; first += Memory::kValueRows) {
       copies_wait<0>();
-      block_barrier();
+      part_barrier();
       for (int v = warp() * kSlice; v < Memory::kValueRows; v += kGradientWarps * kSlice)
         values(task, stage, place, first, v);
-      block_barrier();
+      part_barrier();
       add_products(sums);
       add_to_decay(d_decay);
-      block_barrier();
+      part_barrier();
       if (first + Memory::kValueRows < p.V) fetch_values(task, place, row, first + Memory::kValueRows);
     }
     store_sums(sums);
     *reinterpret_cast<Two*>(at<float>(Memory::kDecay) + 2 * thread()) = d_decay;
-    block_barrier();
+    part_barrier();
 
-    const ChannelSums of_rows{at<float>(Memory::kStates) + 2 * thread(), kWidth};
+    const ChannelSums of_rows{at<float>(Memory::kStates) + 2 * thread(), Memory::kSumStride};
     if constexpr (!kDplr && sizeof(Element) == 2) {
       ChannelRegisters<Memory::kSums> d;
       if (in_group) d.load(of_rows);
@@ -532,7 +543,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     const ScratchOf& scratch = group.scratch;
     const bool in_group = thread() < Layout::kGroupThreads;
     const Factored<Operand, kDplr, kWidth> x{c, scratch};
-    const ChannelSums of_level{at<float>(Memory::kStage) + 2 * thread(), kWidth};
+    const ChannelSums of_level{at<float>(Memory::kStage) + 2 * thread(), Memory::kLevelStride};
     if (in_group) {
       Two d_decay{0.0f, 0.0f};
 #pragma unroll
@@ -546,9 +557,9 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     for (int half = kChunk / 2; half > 0; half /= 2) {
       if (in_group) write_level<Operand, kDplr, kWidth>(half, c, 2 * thread(), scratch.level(0));
       write_level_pairs(half, scratch);
-      block_barrier();
+      part_barrier();
       multiply_level_pairs(scratch.level(0));
-      block_barrier();
+      part_barrier();
       if (in_group) adjoint_of_level(half, x, of_level, d);
     }
     if (!in_group) return;
@@ -575,7 +586,9 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
 
   // The work of a block.
   static __device__ __forceinline__ void run(const GradientTask& task) {
-    const unsigned row = blockIdx.x, heads = static_cast<unsigned>(task.p.HV), slot = row / heads;
+    const unsigned row = blockIdx.x * (blockDim.x / kThreads) + static_cast<unsigned>(part());
+    const unsigned heads = static_cast<unsigned>(task.p.HV), slot = row / heads;
+    if (slot >= chunk_slots(task.p.sequences, task.window)) return;
     const int64_t sequence = sequence_of(task.p.sequences, task.window, slot);
     const SequenceSpan span = inside(span_of(task.p.sequences, sequence), task.window);
     const int64_t first = (slot - first_chunk_slot(task.p.sequences, task.window, sequence, span.start)) * kChunk;
@@ -585,16 +598,18 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
 };
 
 template <class Operand, bool kDplr, int kWidth>
-__global__ void __launch_bounds__(kGradientWarps* kWarp) gradient_kernel(const GradientTask task) {
+__global__ void __launch_bounds__(kMostGradientParts* kGradientWarps* kWarp) gradient_kernel(const GradientTask task) {
   Gradient<Operand, kDplr, kWidth>::run(task);
 }
 
 template <class Operand>
 void launch_gradient(const GradientTask& task, Stream stream) {
-  with_shape<Operand>(task.p, [&]<class O, bool kDplr, int kWidth>() {
+  with_shape<StateOrdered<Operand>>(task.p, [&]<class O, bool kDplr, int kWidth>() {
     using G = Gradient<O, kDplr, kWidth>;
-    const dim3 grid(static_cast<unsigned>(chunk_slots(task.p.sequences, task.window) * task.p.HV));
-    launch(gradient_kernel<O, kDplr, kWidth>, grid, G::kThreads, G::Memory::kTotal, stream, task);
+    const int parts = G::Memory::parts_in(shared_memory_limit());
+    const int64_t chunks = chunk_slots(task.p.sequences, task.window) * task.p.HV;
+    launch(gradient_kernel<O, kDplr, kWidth>, dim3(static_cast<unsigned>((chunks + parts - 1) / parts)),
+           parts * G::kThreads, parts * G::Memory::kTotal, stream, task);
   });
 }
 

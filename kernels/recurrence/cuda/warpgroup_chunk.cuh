@@ -10,7 +10,7 @@ namespace klab::kernels::cuda {
 
 template <class Format>
 struct WarpgroupOperand : HalfOperand<Format> {
-  static constexpr bool kCoreMatrices = true;
+  static constexpr TileOrder kOrder = TileOrder::core_matrices;
 };
 
 template <class Operand, bool kDplr, int kWidth>

@@ -11,14 +11,15 @@ namespace klab::kernels::cuda {
 namespace {
 
 // Every element has a unique offset inside the tile, and eight channels of a token form an aligned block of 16 bytes.
-template <int kWidth, bool kCoreMatrices>
+template <int kWidth, TileOrder kOrder>
 void expect_tile() {
-  using Tiles = TileLayout<kWidth, kCoreMatrices>;
+  using Tiles = TileLayout<kWidth, kOrder>;
   std::set<int> taken, small;
   for (int token = 0; token < kChunk; ++token) {
     for (int channel = 0; channel < kWidth; ++channel) {
       const int at = Tiles::offset(token, channel);
       EXPECT_TRUE(taken.insert(at).second && at >= 0 && at < Tiles::kTileOfTokens) << token << ", " << channel;
+      if (kOrder == TileOrder::rows_of_states) continue;
       EXPECT_EQ(at - at % 8 + channel % 8, at) << "eight channels are not an aligned block of 16 bytes";
     }
     for (int j = 0; j < kChunk; ++j) {
@@ -29,17 +30,20 @@ void expect_tile() {
 }
 
 TEST(ChunkLayout, EveryElementHasItsOwnPlace) {
-  expect_tile<64, false>();
-  expect_tile<128, false>();
-  expect_tile<256, false>();
-  expect_tile<64, true>();
-  expect_tile<128, true>();
+  expect_tile<64, TileOrder::rows>();
+  expect_tile<64, TileOrder::rows_of_states>();
+  expect_tile<128, TileOrder::rows>();
+  expect_tile<128, TileOrder::rows_of_states>();
+  expect_tile<256, TileOrder::rows>();
+  expect_tile<256, TileOrder::rows_of_states>();
+  expect_tile<64, TileOrder::core_matrices>();
+  expect_tile<128, TileOrder::core_matrices>();
 }
 
 // Core matrices of 128 bytes with contiguous rows of 16 bytes, as in wgmma's descriptors; the second tile of rows
 // follows the first like a further pair of token groups.
 TEST(ChunkLayout, CoreMatricesLieAsTheInstructionReadsThem) {
-  using Tiles = TileLayout<128, true>;
+  using Tiles = TileLayout<128, TileOrder::core_matrices>;
   for (int token = 0; token < kChunk; ++token) {
     for (int channel = 0; channel < 128; ++channel) {
       const int inside = token % 8 * 8 + channel % 8;
@@ -52,6 +56,19 @@ TEST(ChunkLayout, CoreMatricesLieAsTheInstructionReadsThem) {
   EXPECT_EQ(Tiles::kTokenStep * 2 % 16, 0);
 }
 
+TEST(ChunkLayout, KeptStatesHoldEveryChannelOnce) {
+  std::set<int> taken;
+  for (int channel = 0; channel < 128; ++channel) {
+    taken.insert(state_position<128>(channel));
+    EXPECT_EQ(channel_at<128>(state_position<128>(channel)), channel);
+  }
+  EXPECT_EQ(taken.size(), 128U);
+  EXPECT_EQ(*taken.rbegin(), 127);
+  for (int t = 0; t < 4; ++t) {  // a lane's channels 2t, 2t + 1 of every eight are contiguous
+    for (int n = 0; n < 16; ++n) EXPECT_EQ(state_position<128>(n * 8 + 2 * t), t * 32 + n * 2);
+  }
+}
+
 // Each lane of a warp writes two adjacent channels: 32 words in 32 different banks.
 TEST(ChunkLayout, WritesOfAWarpMeetEveryBankOnce) {
   const auto banks = [](auto tiles) {
@@ -59,8 +76,8 @@ TEST(ChunkLayout, WritesOfAWarpMeetEveryBankOnce) {
     for (int lane = 0; lane < 32; ++lane) all.insert(decltype(tiles)::offset(5, 2 * lane) / 2 % 32);
     return all.size();
   };
-  EXPECT_EQ(banks(TileLayout<128, false>()), 32U);
-  EXPECT_EQ(banks(TileLayout<128, true>()), 32U);
+  EXPECT_EQ(banks(TileLayout<128, TileOrder::rows>()), 32U);
+  EXPECT_EQ(banks(TileLayout<128, TileOrder::core_matrices>()), 32U);
 }
 
 TEST(ChunkLayout, TwoTokensMeetAtOneLevel) {
