@@ -142,8 +142,8 @@ def headline():
 
 
 def peers():
-    for case in (Case("kda", "forward", 1, 8192, 64), Case("gdn", "forward", 1, 8192, 64), Case("kda", "both", 1, 8192, 64),
-                 Case("gdn", "both", 1, 8192, 64), Case("kda", "forward", 1, 65536, 8), Case("kda", "decode", 32, 1, 32)):
+    for case in (Case("kda", "forward", 1, 8192, 64), Case("kda", "both", 1, 8192, 64), Case("kda", "decode", 32, 1, 32),
+                 Case("kda", "forward", 1, 65536, 8), Case("gdn", "forward", 1, 8192, 64), Case("gdn", "both", 1, 8192, 64)):
         yield dataclasses.replace(case, peer=True)
 
 

@@ -139,7 +139,9 @@ struct HalfOperand {
 // --- Float32 ---
 
 /// Float32 products by splitting each number into two TF32 numbers, with three TF32 products each: accurate to about 22
-/// bits. The order of the terms along k does not matter, so k is permuted to the layout of a Tile: index 2t where the
+/// bits. Tensor cores truncate the sums of their products, so each product of 16 terms is added to the accumulator by a
+/// separate addition, rounded to nearest: over thousands of tokens truncation errors, all of one sign, would add up.
+/// The order of the terms along k does not matter, so k is permuted to the layout of a Tile: index 2t where the
 /// instruction expects t, and 2t + 1 where it expects t + 4.
 struct SplitFloat32 {
   static constexpr Dtype kDtype = Dtype::float32;
@@ -218,6 +220,7 @@ struct SplitFloat32 {
     }
   }
   static __device__ __forceinline__ void multiply(Tile& c, const Left& a, const Right& b) {
+    float sums[4] = {};
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       float a_high[4], a_low[4], b_high[2], b_low[2];
@@ -231,10 +234,12 @@ struct SplitFloat32 {
         b_high[r] = round_to_tf32(b.v[h][r]);
         b_low[r] = round_to_tf32(b.v[h][r] - b_high[r]);
       }
-      multiply_tf32(c.c, a_low, b_high);
-      multiply_tf32(c.c, a_high, b_low);
-      multiply_tf32(c.c, a_high, b_high);
+      multiply_tf32(sums, a_low, b_high);
+      multiply_tf32(sums, a_high, b_low);
+      multiply_tf32(sums, a_high, b_high);
     }
+#pragma unroll
+    for (int r = 0; r < 4; ++r) c.c[r] += sums[r];
   }
 };
 
