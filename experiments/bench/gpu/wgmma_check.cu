@@ -21,7 +21,7 @@ constexpr int kShared = 48 * 1024;  // b takes at most 9 KB; what else a wrong d
 // Key rows, [n][k] with k a channel: n is a token of 16 or 32.
 template <int kWidth, int kTokens>
 struct RowsOfKeys {
-  using Tiles = TileLayout<kWidth, true>;
+  using Tiles = TileLayout<kWidth, TileOrder::core_matrices>;
   static constexpr bool kAcross = false;
   static constexpr int kRows = kWidth, kColumns = kTokens;
   static constexpr int kPitch = Tiles::kChannelStep * kBytes;
@@ -34,7 +34,7 @@ struct RowsOfKeys {
 // Columns at a chunk's end, [k][n] with k a token and n a channel.
 template <int kWidth>
 struct ColumnsOfKeys {
-  using Tiles = TileLayout<kWidth, true>;
+  using Tiles = TileLayout<kWidth, TileOrder::core_matrices>;
   static constexpr bool kAcross = true;
   static constexpr int kRows = kDepth, kColumns = kWidth;
   static constexpr int kPitch = Tiles::kChannelStep * kBytes;
@@ -46,7 +46,7 @@ struct ColumnsOfKeys {
 
 // A 16 x 16 matrix of a chunk, without padding, [n][k].
 struct SmallMatrix {
-  using Tiles = TileLayout<64, true>;
+  using Tiles = TileLayout<64, TileOrder::core_matrices>;
   static constexpr bool kAcross = false;
   static constexpr int kRows = kDepth, kColumns = 16;
   static constexpr int kPitch = 64 * kBytes;
