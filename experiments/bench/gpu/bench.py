@@ -124,13 +124,13 @@ def hopper():
 
 
 def in_tiers(case):
-    yield case
-    if hopper():
-        yield dataclasses.replace(case, request={"TIER": "hopper"})
+    for tier in ("portable", "hopper") if hopper() else ("portable",):
+        yield dataclasses.replace(case, request={"TIER": tier})
 
 
 def headline():
     case = Case("kda", "forward", 1, 8192, 64)
+    yield case
     yield from in_tiers(case)
     for consumers in ("4", "2", "1"):
         yield dataclasses.replace(case, request={"TIER": "portable", "CONSUMERS": consumers})

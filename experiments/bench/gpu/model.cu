@@ -225,9 +225,8 @@ void print_kernels() {
                R::Layout::shared(reverse.groups), chunks, true, reverse);
   using G = Gradient<StateOrdered<Portable>, false, 128>;
   const GradientTask gradient = gradient_task({kChunk, 64});
-  constexpr int kParts = G::Memory::parts_in(kSharedOfHopper);
-  print_kernel("kda_gradient", chunk_kernel("gradient_kernel", "HalfOperand"), kParts * G::kThreads, 64 / kParts,
-               kParts * G::Memory::kTotal, 1, false, gradient);
+  print_kernel("kda_gradient", chunk_kernel("gradient_kernel", "HalfOperand"), G::kThreads, 64, G::Memory::kTotal, 1,
+               false, gradient);
   print_kernel("kda_step", {"step_kernel", "Li128E"}, kStepThreads, static_cast<unsigned>(step_blocks(1, 32)),
                sizeof(TokenVectors), 1, false, step_task(1, 32));
 }
@@ -288,7 +287,7 @@ void print_workloads() {
       "kda_backward_8k",
       {forward_launch("kda_forward_states", kda, Pass::with_states, one, element(kda) * (4 * row + 1) + states),
        {"kda_reverse", reverse.grid().x, 8192 / kChunk, element(kda) * (4 * row + 1) + states},
-       {"kda_gradient", chunk_slots({1, 8192}) * 64 / 2, 1, element(kda) * (9 * row + 2) + 2 * states}});
+       {"kda_gradient", chunk_slots({1, 8192}) * 64, 1, element(kda) * (9 * row + 2) + 2 * states}});
 
   for (const int64_t batch : {1, 16, 256}) {  // a token per sequence, 32 heads: the state is read and written
     const Workload token{batch, 32};

@@ -53,11 +53,17 @@ Parts choose_parts(const Problem& problem, const Window& window);
 /// and their gradients, of `bytes_per_slot` per chunk slot. A multiple of kChunk.
 int64_t choose_window(const Problem& problem, size_t bytes_per_slot);
 
-/// Consumer warps per block, for the forward pass and the reverse pass of the gradients.
+/// Consumer warps per block of the portable kernels.
 int choose_consumers(const Problem& problem, const Parts& parts, int64_t slices);
 
-/// Whether the Hopper tier runs. Throws c10::NotImplementedError if it is requested and has no kernel for the problem.
-bool choose_hopper(const Problem& problem, int consumers);
+struct ForwardPlan {
+  bool hopper;
+  int consumers;
+};
+
+/// The tier and the consumer warps of a forward pass. Throws c10::NotImplementedError if the Hopper tier is requested
+/// and has no kernel for the problem.
+ForwardPlan choose_forward(const Problem& problem, const Parts& parts, int64_t slices);
 
 /// Keeps what was launched, for recurrence_last_plan().
 void record_plan(bool hopper, int consumers, int parts);

@@ -6,8 +6,7 @@
 
 namespace klab::kernels::cuda {
 
-constexpr int kGradientWarps = 4;      ///< per chunk
-constexpr int kMostGradientParts = 2;  ///< chunks that a block works on at the same time
+constexpr int kGradientWarps = 4;
 
 constexpr size_t larger(size_t x, size_t y) { return x > y ? x : y; }
 
@@ -42,7 +41,6 @@ struct GradientLayout {
   static constexpr size_t kBeta = kDecay + kDecayParts * kWidth * sizeof(float);       ///< float [warp, 16]
   static constexpr size_t kReduced = kBeta + kGradientWarps * kChunk * sizeof(float);  ///< float [warp, 32]
   static constexpr size_t kTotal = aligned(kReduced + kGradientWarps * 32 * sizeof(float));
-  static constexpr int parts_in(size_t bytes) { return kMostGradientParts * kTotal <= bytes ? kMostGradientParts : 1; }
   static_assert(kTotal <= kSharedOfHopper);
 };
 

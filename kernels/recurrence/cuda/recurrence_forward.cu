@@ -43,10 +43,10 @@ __global__ void __launch_bounds__(kMaxHeadDim)
 
 void launch_forward(ForwardTask& task, Stream stream) {
   task.slices = static_cast<int>(slices_of(task.p.V) + (task.part_map == nullptr ? 0 : slices_of(task.p.K)));
-  task.consumers = choose_consumers(task.p, task.parts, task.slices);
-  const bool hopper = choose_hopper(task.p, task.consumers);
-  record_plan(hopper, task.consumers, task.parts.count);
-  if (hopper) return launch_forward_warpgroups(task, stream);
+  const ForwardPlan plan = choose_forward(task.p, task.parts, task.slices);
+  task.consumers = plan.consumers;
+  record_plan(plan.hopper, plan.consumers, task.parts.count);
+  if (plan.hopper) return launch_forward_warpgroups(task, stream);
   switch (task.p.v.dtype) {
     case Dtype::bfloat16: launch_forward_bfloat16(task, stream); break;
     case Dtype::float16: launch_forward_float16(task, stream); break;

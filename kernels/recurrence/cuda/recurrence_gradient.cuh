@@ -2,12 +2,10 @@
 // The last step of the backward pass: the gradients of the inputs, independently for every chunk, from the state before
 // the chunk and the gradient of the state after it (recurrence_forward.cuh, recurrence_reverse.cuh).
 //
-// Each part of a block handles one chunk of one head. (Two parts that run through the same code at the same time share
-// what they load of it: with a chunk per block, a third of the time was spent on misses of the instruction cache.) It
-// prepares the chunk like the producers of the forward pass. Then it loops over blocks of columns of V: it recomputes
-// the values that the chunk read, wrote and corrected, transposed as in the forward pass, and accumulates the sums over
-// V: the gradients of rows, ends and pairs (chunk.cuh). The last step is the backward pass through the decays
-// (chunk_adjoint.cuh).
+// One block handles one chunk of one head. It prepares the chunk like the producers of the forward pass. Then it loops
+// over blocks of columns of V: it recomputes the values that the chunk read, wrote and corrected, transposed as in the
+// forward pass, and accumulates the sums over V: the gradients of rows, ends and pairs (chunk.cuh). The last step is
+// the backward pass through the decays (chunk_adjoint.cuh).
 #pragma once
 
 #include "kernels/recurrence/cuda/chunk_adjoint.cuh"
@@ -62,12 +60,9 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
 
   template <class T>
   static __device__ T* at(size_t offset) {
-    return reinterpret_cast<T*>(shared_memory() + part() * Memory::kTotal + offset);
+    return reinterpret_cast<T*>(shared_memory() + offset);
   }
-  // A block's part works on a chunk of its own, with its own threads, shared memory and barriers.
-  static __device__ int part() { return static_cast<int>(threadIdx.x / kThreads); }
-  static __device__ int thread() { return static_cast<int>(threadIdx.x % kThreads); }
-  static __device__ void part_barrier() { barrier_wait(3 + part(), kThreads); }
+  static __device__ int thread() { return static_cast<int>(threadIdx.x); }
   static __device__ int warp() { return thread() / kWarp; }
   static __device__ Element* state(int which) { return at<Element>(Memory::kStates + which * Memory::kState); }
   // [16][kTokenStride]: 0 d_o, 1 the gradient of the solve rows' reads, then the values written with each column kind.
@@ -492,7 +487,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     const Problem& p = task.p;
     const ScratchOf scratch{at<unsigned char>(Memory::kScratch)};
     const StageOf stage{at<unsigned char>(Memory::kStage)};
-    Group<Operand, kDplr, kWidth> group{thread(), 1 + part(), scratch};
+    Group<Operand, kDplr, kWidth> group{thread(), 1, scratch};
     const bool in_group = thread() < Layout::kGroupThreads;
     Channels<Operand, kDplr> c;
     if (in_group) {
@@ -511,18 +506,18 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     Two d_decay{0.0f, 0.0f};
     for (int first = 0; first < p.V; first += Memory::kValueRows) {
       copies_wait<0>();
-      part_barrier();
+      block_barrier();
       for (int v = warp() * kSlice; v < Memory::kValueRows; v += kGradientWarps * kSlice)
         values(task, stage, place, first, v);
-      part_barrier();
+      block_barrier();
       add_products(sums);
       add_to_decay(d_decay);
-      part_barrier();
+      block_barrier();
       if (first + Memory::kValueRows < p.V) fetch_values(task, place, row, first + Memory::kValueRows);
     }
     store_sums(sums);
     *reinterpret_cast<Two*>(at<float>(Memory::kDecay) + 2 * thread()) = d_decay;
-    part_barrier();
+    block_barrier();
 
     const ChannelSums of_rows{at<float>(Memory::kStates) + 2 * thread(), Memory::kSumStride};
     if constexpr (!kDplr && sizeof(Element) == 2) {
@@ -557,9 +552,9 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     for (int half = kChunk / 2; half > 0; half /= 2) {
       if (in_group) write_level<Operand, kDplr, kWidth>(half, c, 2 * thread(), scratch.level(0));
       write_level_pairs(half, scratch);
-      part_barrier();
+      block_barrier();
       multiply_level_pairs(scratch.level(0));
-      part_barrier();
+      block_barrier();
       if (in_group) adjoint_of_level(half, x, of_level, d);
     }
     if (!in_group) return;
@@ -586,9 +581,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
 
   // The work of a block.
   static __device__ __forceinline__ void run(const GradientTask& task) {
-    const unsigned row = blockIdx.x * (blockDim.x / kThreads) + static_cast<unsigned>(part());
-    const unsigned heads = static_cast<unsigned>(task.p.HV), slot = row / heads;
-    if (slot >= chunk_slots(task.p.sequences, task.window)) return;
+    const unsigned row = blockIdx.x, heads = static_cast<unsigned>(task.p.HV), slot = row / heads;
     const int64_t sequence = sequence_of(task.p.sequences, task.window, slot);
     const SequenceSpan span = inside(span_of(task.p.sequences, sequence), task.window);
     const int64_t first = (slot - first_chunk_slot(task.p.sequences, task.window, sequence, span.start)) * kChunk;
@@ -598,7 +591,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
 };
 
 template <class Operand, bool kDplr, int kWidth>
-__global__ void __launch_bounds__(kMostGradientParts* kGradientWarps* kWarp) gradient_kernel(const GradientTask task) {
+__global__ void __launch_bounds__(kGradientWarps* kWarp) gradient_kernel(const GradientTask task) {
   Gradient<Operand, kDplr, kWidth>::run(task);
 }
 
@@ -606,10 +599,8 @@ template <class Operand>
 void launch_gradient(const GradientTask& task, Stream stream) {
   with_shape<StateOrdered<Operand>>(task.p, [&]<class O, bool kDplr, int kWidth>() {
     using G = Gradient<O, kDplr, kWidth>;
-    const int parts = G::Memory::parts_in(shared_memory_limit());
-    const int64_t chunks = chunk_slots(task.p.sequences, task.window) * task.p.HV;
-    launch(gradient_kernel<O, kDplr, kWidth>, dim3(static_cast<unsigned>((chunks + parts - 1) / parts)),
-           parts * G::kThreads, parts * G::Memory::kTotal, stream, task);
+    const dim3 grid(static_cast<unsigned>(chunk_slots(task.p.sequences, task.window) * task.p.HV));
+    launch(gradient_kernel<O, kDplr, kWidth>, grid, G::kThreads, G::Memory::kTotal, stream, task);
   });
 }
 

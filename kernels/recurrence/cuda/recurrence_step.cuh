@@ -214,7 +214,7 @@ struct Step {
 
 // The launch bounds keep enough blocks per SM resident to saturate memory bandwidth.
 template <int kWidth>
-__global__ void __launch_bounds__(kStepThreads, kWidth <= 128 ? 5 : 2) step_kernel(const StepTask task) {
+__global__ void __launch_bounds__(kStepThreads, kWidth <= 128 ? 4 : 2) step_kernel(const StepTask task) {
   using S = Step<kWidth>;
   const Problem& p = task.p;
   const int K = static_cast<int>(p.K), V = static_cast<int>(p.V), blocks = (V + kStepColumns - 1) / kStepColumns;

@@ -205,7 +205,11 @@ TEST_P(RecurrenceOnCuda, HopperTierGivesWhatThePortableOneDoes) {
     Workload workload{"", 2, 70, 2, 4, K, 72};
     workload.initial_state = true;
     const NamedTensors x = copy_as(*GetParam(), GetParam()->inputs(workload, 5), at::kBFloat16, at::kCPU);
-    const NamedTensors portable = GetParam()->run(Implementation::cuda, x);
+    NamedTensors portable;
+    {
+      const Tier tier("portable");
+      portable = GetParam()->run(Implementation::cuda, x);
+    }
     const int64_t before = emulation::warpgroup_products();
     const Tier hopper("hopper");
     const NamedTensors actual = GetParam()->run(Implementation::cuda, x);
@@ -372,6 +376,7 @@ TEST_F(SharedMemory, KernelsThatDoNotFitAreNotLaunched) {
 // A device with less shared memory gets fewer groups of producers, and the same bits.
 TEST_F(SharedMemory, DecidesTheNumberOfProducers) {
   const at::NoGradGuard no_grad;
+  const Tier portable("portable");
   const auto in = as_inputs(kda_inputs({.T = 100, .K = 128}, at::kBFloat16));
   const at::Tensor expected = kernels::recurrence(in, Implementation::cuda).o;
   for (const size_t kib : {48, 99, 163}) {
@@ -402,6 +407,23 @@ TEST_F(SharedMemory, TheStatedNeedSuffices) {
       }
     }
   }
+}
+
+// The Hopper tier was the faster one for keys of more than 64 channels, without DPLR; the gradients have no kernels of
+// it.
+TEST_F(Recurrence, TheTierIsChosenByShape) {
+  const at::NoGradGuard no_grad;
+  const auto plan_of = [](const NamedTensors& inputs) {
+    kernels::recurrence(as_inputs(inputs), Implementation::cuda);
+    return last_plan().substr(0, last_plan().find(','));
+  };
+  EXPECT_EQ(plan_of(kda_inputs({.K = 128}, at::kBFloat16)), "hopper");
+  EXPECT_EQ(plan_of(kda_inputs({.K = 100}, at::kHalf)), "hopper");
+  EXPECT_EQ(plan_of(kda_inputs({.K = 64}, at::kBFloat16)), "portable");
+  EXPECT_EQ(plan_of(kda_inputs({.K = 200}, at::kBFloat16)), "portable");
+  EXPECT_EQ(plan_of(kda_inputs({.K = 128}, at::kFloat)), "portable");
+  const Request consumers("KLAB_CUDA_CONSUMERS", "2");
+  EXPECT_EQ(plan_of(kda_inputs({.K = 128}, at::kBFloat16)), "portable");
 }
 
 TEST_F(Recurrence, StepsSayThatTheyAreSteps) {
@@ -442,8 +464,8 @@ TEST_P(MissingBarrier, IsNoticed) {
   EXPECT_TRUE(noticed);
 }
 
-// The barriers of a group of producers, of a part of the gradient kernel, "stage full" and "stage empty".
-INSTANTIATE_TEST_SUITE_P(Each, MissingBarrier, testing::Values(1, 3, 5, 9), testing::PrintToStringParamName());
+// The barriers of a block (of the gradient kernel), of a group of producers, "stage full" and "stage empty".
+INSTANTIATE_TEST_SUITE_P(Each, MissingBarrier, testing::Values(0, 1, 5, 9), testing::PrintToStringParamName());
 
 }  // namespace
 }  // namespace klab
