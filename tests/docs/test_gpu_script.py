@@ -39,7 +39,7 @@ def test_faulty_steps_do_not_stop_the_others(tmp_path):
     outcomes = dict(re.findall(r"^(\w+): (.*), \d+ s$", report, re.MULTILINE))
     assert outcomes == {"check_wgmma": "done", "check_plans": "done", "ceilings": "done", "headline": "FAILED: stopped after 5 s",
                         "peers": "done", "backward": "FAILED: signal 11", "decode": "FAILED: exit code 3, see decode.log",
-                        "check_float32": "done"}
+                        "check_float32": "done", "kernels": "done"}
     assert report == done.stdout
     assert report.index("check_wgmma") < report.index("check_plans")
     assert {row["verdict"] for row in rows(tmp_path / "check_wgmma.csv")} == {"ok"}
