@@ -10,13 +10,13 @@
 namespace klab::kernels::cuda {
 
 constexpr int kRowPaddingOf16 = 8;
-constexpr int kSmallStride = kChunk + 8;        ///< row stride of the 16 x 16 operand matrices, in elements
-constexpr int kPairStride = kChunk + 4;         ///< row stride of the 16 x 16 float matrices: rows of 16-byte blocks
-constexpr int kLevels = 4;                      ///< 16 tokens are halved four times
-constexpr int kMostGroups = 4;                  ///< producer groups, limited by the number of named barriers
-constexpr int kSlice = 16;                      ///< columns of V per consumer warp
-constexpr int kMostConsumers = 4;               ///< consumer warps per block
-constexpr size_t kSharedOfHopper = 227 * 1024;  ///< shared memory per block of sm_90
+constexpr int kSmallStride = kChunk + 8;  ///< row stride of the 16 x 16 operand matrices, in elements
+constexpr int kPairStride = kChunk + 4;   ///< row stride of the 16 x 16 float matrices: rows of 16-byte blocks
+constexpr int kLevels = 4;                ///< 16 tokens are halved four times
+constexpr int kMostGroups = 4;            ///< producer groups, limited by the number of named barriers
+constexpr int kSlice = 16;                ///< columns of V per consumer warp
+constexpr int kMostConsumers = 4;         ///< consumer warps per block
+constexpr size_t kSharedOfHopper = size_t{227} * 1024;  ///< shared memory per block of sm_90
 
 constexpr size_t aligned(size_t bytes) { return (bytes + 127) / 128 * 128; }
 
@@ -67,14 +67,14 @@ struct ChunkLayout {
   static constexpr int kStride = kWidth + kRowPaddingOf16;  ///< row stride of keys, in elements
 
   // A stage: the data of one chunk that producer warps write and consumer warps read.
-  static constexpr size_t kTile = Tiles::kTileOfTokens * kElement;
+  static constexpr size_t kTile = kElement * Tiles::kTileOfTokens;
   static constexpr size_t kRows = 0;                            ///< decayed rows of 16 tokens: solve, query
   static constexpr size_t kEnds = kRows + 2 * kTile;            ///< columns decayed to the chunk's end, of each kind
   static constexpr size_t kInverse = kEnds + kColumns * kTile;  ///< 16 x 16
-  static constexpr size_t kSmall = kChunk * kSmallStride * kElement;
+  static constexpr size_t kSmall = kElement * kChunk * kSmallStride;
   static constexpr size_t kPairs = kInverse + kSmall;                     ///< query rows with each column kind
   static constexpr size_t kDecay = kPairs + kColumns * kSmall;            ///< float [kWidth]
-  static constexpr size_t kSolvePairs = kDecay + kWidth * sizeof(float);  ///< solve rows with each column kind
+  static constexpr size_t kSolvePairs = kDecay + sizeof(float) * kWidth;  ///< solve rows with each column kind
   static constexpr size_t kWholeStage = aligned(kSolvePairs + kColumns * kSmall);
   /// Without DPLR only the gradients need the solve pairs.
   static constexpr size_t kStage = kColumns == 2 ? kWholeStage : aligned(kSolvePairs);
@@ -89,17 +89,17 @@ struct ChunkLayout {
   // A group's scratch: a chunk's inputs and the intermediate results that its threads exchange.
   static constexpr int kKinds = kColumns == 2 ? 4 : 2;  ///< q, k; for DPLR also a, b
   static constexpr size_t kInputs = 0;                  ///< [kind, 16][kStride] operands
-  static constexpr size_t kInput = static_cast<size_t>(kChunk) * kStride * kElement;
+  static constexpr size_t kInput = kElement * kChunk * kStride;
   static constexpr size_t kGates = kInputs + kKinds * kInput;                    ///< [16][kWidth] g in its input dtype
-  static constexpr size_t kPairSums = kGates + kChunk * kWidth * sizeof(float);  ///< float [kind, column, 16][stride]
-  static constexpr size_t kNumbers = kPairSums + 2 * kColumns * kChunk * kPairStride * sizeof(float);
+  static constexpr size_t kPairSums = kGates + sizeof(float) * kChunk * kWidth;  ///< float [kind, column, 16][stride]
+  static constexpr size_t kNumbers = kPairSums + sizeof(float) * 2 * kColumns * kChunk * kPairStride;
   static constexpr int kNumberKinds = 4;  ///< per token: factors of q and of k, beta, the decay of a head
-  static constexpr size_t kLevels0 = aligned(kNumbers + kNumberKinds * kChunk * sizeof(float));
+  static constexpr size_t kLevels0 = aligned(kNumbers + sizeof(float) * kNumberKinds * kChunk);
   static constexpr int kLevelRows = kChunk + kColumns * kChunk / 2;  ///< 8 solve, 8 query and 8 k rows, DPLR: 8 b rows
-  static constexpr size_t kLevel = kLevelRows * kStride * kElement;
+  static constexpr size_t kLevel = kElement * kLevelRows * kStride;
   static constexpr size_t scratch(int levels) { return aligned(kLevels0 + static_cast<size_t>(levels) * kLevel); }
   /// Buffers of v of the consumer warps: two chunks of kSlice columns each.
-  static constexpr size_t kValues = static_cast<size_t>(kMostConsumers) * 2 * kChunk * kSlice * kElement;
+  static constexpr size_t kValues = kElement * kMostConsumers * 2 * kChunk * kSlice;
   static constexpr size_t total(int groups, int levels) {
     return kValues + static_cast<size_t>(groups) * (kStage + scratch(levels));
   }

@@ -249,7 +249,7 @@ int64_t async_copies() { return machine.async_copies; }
 bool ignores_warp_barriers() { return machine.ignored_barrier == kWarpBarrier; }
 
 namespace {
-size_t shared_limit = 227 * 1024;
+size_t shared_limit = size_t{227} * 1024;
 }
 
 void set_shared_memory_limit(size_t bytes) { shared_limit = bytes; }

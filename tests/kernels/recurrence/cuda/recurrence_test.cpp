@@ -340,7 +340,7 @@ TEST_F(Recurrence, RequestsThatCannotBeMetAreErrors) {
 // A device of compute capability 8.6 has 99 KiB, one of 8.0 has 163.
 class SharedMemory : public Recurrence {
  protected:
-  ~SharedMemory() override { emulation::set_shared_memory_limit(227 * 1024); }
+  ~SharedMemory() override { emulation::set_shared_memory_limit(size_t{227} * 1024); }
 
   static std::string refusal(const NamedTensors& inputs) {
     try {
@@ -354,7 +354,7 @@ class SharedMemory : public Recurrence {
 
 TEST_F(SharedMemory, KernelsThatDoNotFitAreNotLaunched) {
   const at::NoGradGuard no_grad;
-  emulation::set_shared_memory_limit(99 * 1024);
+  emulation::set_shared_memory_limit(size_t{99} * 1024);
   EXPECT_EQ(refusal(kda_inputs({.K = 128}, at::kBFloat16)), "");
   for (const OperatorCase* op : family()) {
     if (as_inputs(op->inputs({"", 1, 1, 1, 1, 16, 16}, 5)).update() != kernels::Update::dplr) continue;
@@ -364,7 +364,7 @@ TEST_F(SharedMemory, KernelsThatDoNotFitAreNotLaunched) {
     EXPECT_NE(refusal(wide(20)).find("KiB of shared memory per block and the device has 99"), std::string::npos);
     EXPECT_EQ(refusal(wide(1)), "") << "steps need little shared memory";
   }
-  emulation::set_shared_memory_limit(163 * 1024);
+  emulation::set_shared_memory_limit(size_t{163} * 1024);
   for (const OperatorCase* op : family()) {
     for (const int64_t K : {64, 128, 256}) {
       Workload workload{"", 1, 20, 1, 1, K, 16};
