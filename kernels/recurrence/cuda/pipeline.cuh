@@ -54,13 +54,8 @@ __device__ __forceinline__ Share share_of(const Walk& walk) {
   share.head = static_cast<int>(row % walk.p.HV);
   share.sequence = row / walk.p.HV / walk.parts.count;
   share.part = static_cast<int>(row / walk.p.HV % walk.parts.count);
-  share.span = span_of(walk.p.sequences, share.sequence);
-  share.span = inside(share.span, walk.window);
-  if (walk.parts.count > 1) {
-    const int64_t first = share.part * walk.parts.tokens, left = share.span.length - first;
-    share.span.start += first < share.span.length ? first : share.span.length;
-    share.span.length = left < 0 ? 0 : left < walk.parts.tokens ? left : walk.parts.tokens;
-  }
+  share.span = inside(span_of(walk.p.sequences, share.sequence), walk.window);
+  share.span = inside(share.span, {share.part * walk.parts.tokens, walk.parts.tokens});
   share.tokens = static_cast<int>(share.span.length);
   return share;
 }
@@ -153,6 +148,15 @@ struct Pipeline {
     for (int n = 0; n < 2; ++n) {
 #pragma unroll
       for (int r = 0; r < 4; ++r) to[n].c[r] += x[n].c[r];
+    }
+  }
+
+  // to = x - y
+  static __device__ void subtract(const Tile (&x)[2], const Tile (&y)[2], Tile (&to)[2]) {
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) to[n].c[r] = x[n].c[r] - y[n].c[r];
     }
   }
 

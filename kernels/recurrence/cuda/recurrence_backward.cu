@@ -100,32 +100,31 @@ void recurrence_backward(const Problem& p, const Rows& d_o, const float* d_final
     run_forward(starting(n), window(n), {}, boundary(n + 1), nullptr, of_forward, stream);
   }
 
+  ReverseTask reverse{};
+  reverse.p = p;
+  reverse.aligned = alignment_of(p, d_o);
+  reverse.parts = {1, sizes.window};
+  reverse.slices = static_cast<int>(slices_of(p.V));
+  reverse.consumers = choose_consumers(p, reverse.parts, reverse.slices);
+  reverse.d_o = d_o;
+  reverse.chunk_gradients = d_states;
+
+  GradientTask gradient{};
+  gradient.p = p;
+  gradient.aligned = reverse.aligned;
+  gradient.d_o = d_o;
+  gradient.states = states;
+  gradient.d_states = d_states;
+  gradient.state_rows = slices_of(p.V) * kSlice;
+  gradient.out = out;
+  gradient.d_A_log = out.A_log == nullptr ? nullptr : A_log;
+  gradient.d_dt_bias = out.dt_bias == nullptr ? nullptr : dt_bias;
+
   for (int64_t n = sizes.windows - 1; n >= 0; --n) {
     run_forward(starting(n), window(n), {}, nullptr, states, of_forward, stream);
-
-    ReverseTask reverse{};
-    reverse.p = p;
-    reverse.aligned = alignment_of(p, d_o);
-    reverse.window = window(n);
-    reverse.parts = {1, sizes.window};
-    reverse.slices = static_cast<int>(slices_of(p.V));
-    reverse.consumers = choose_consumers(p, reverse.parts, reverse.slices);
-    reverse.d_o = d_o;
+    reverse.window = gradient.window = window(n);
     reverse.d_final_state = n + 1 == sizes.windows ? d_final_state : boundary(0);
     reverse.d_initial_state = n == 0 ? out.initial_state : boundary(0);
-    reverse.chunk_gradients = d_states;
-
-    GradientTask gradient{};
-    gradient.p = p;
-    gradient.aligned = reverse.aligned;
-    gradient.window = reverse.window;
-    gradient.d_o = d_o;
-    gradient.states = states;
-    gradient.d_states = d_states;
-    gradient.state_rows = slices_of(p.V) * kSlice;
-    gradient.out = out;
-    gradient.d_A_log = out.A_log == nullptr ? nullptr : A_log;
-    gradient.d_dt_bias = out.dt_bias == nullptr ? nullptr : dt_bias;
     launch_kernels(reverse, gradient, stream);
     sum_chunks(p, reverse.window, A_log, 1, out.A_log, stream);
     sum_chunks(p, reverse.window, dt_bias, per_head(p), out.dt_bias, stream);

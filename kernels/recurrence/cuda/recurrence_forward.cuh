@@ -76,11 +76,7 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
       Base::multiply(z, Base::left(solve), stage.inverse());
       corrected = Base::left(z);
     } else if (solves) {
-#pragma unroll
-      for (int n = 0; n < 2; ++n) {
-#pragma unroll
-        for (int r = 0; r < 4; ++r) solve[n].c[r] = v[n].c[r] - solve[n].c[r];
-      }
+      Base::subtract(v, solve, solve);
       Tile u[2] = {};
       Base::multiply(u, Base::left(solve), stage.inverse());
       written = Base::left(u);

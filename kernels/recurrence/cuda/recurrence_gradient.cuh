@@ -131,14 +131,6 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  static __device__ void subtract(const Tile (&x)[2], const Tile (&y)[2], Tile (&to)[2]) {
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-#pragma unroll
-      for (int r = 0; r < 4; ++r) to[n].c[r] = x[n].c[r] - y[n].c[r];
-    }
-  }
-
   // Adds sum_v x y of every token to this warp's partial gradient of beta.
   static __device__ void add_to_beta(const Tile (&x)[2], const Tile (&y)[2]) {
     float* beta = at<float>(Memory::kBeta) + warp() * kChunk;
@@ -179,15 +171,15 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
       d_v.store(0, at.count, d_written);
     } else if (solves) {
       Tile u[2] = {}, known[2] = {}, d_x[2] = {}, elsewhere[2] = {};
-      subtract(x, solve, x);
+      Base::subtract(x, solve, x);
       Base::multiply(u, Base::left(x), stage.inverse());
       Base::multiply(known, Base::left(u), stage.solve_pairs(0));
-      subtract(x, known, x);  // the correction of the delta rule: u = beta x
+      Base::subtract(x, known, x);  // the correction of the delta rule: u = beta x
       Base::multiply_across(d_x, Base::left(d_written), stage.inverse());
       Base::multiply_across(elsewhere, Base::left(d_x), stage.solve_pairs(0));
-      subtract(d_written, elsewhere, d_written);
+      Base::subtract(d_written, elsewhere, d_written);
       add_to_beta(d_written, x);
-      subtract(d_solve, d_x, d_solve);
+      Base::subtract(d_solve, d_x, d_solve);
       put_tokens(tokens(2), v, u);
       d_v.store(0, at.count, d_x);
     } else {

@@ -79,11 +79,7 @@ struct WarpgroupChunk : Pipeline<Operand, kDplr, kWidth> {
       Base::add({reads[0], reads[1]}, solve);
       corrected = solved(Base::left(solve), stage.inverse());
     } else if (solves) {
-#pragma unroll
-      for (int n = 0; n < 2; ++n) {
-#pragma unroll
-        for (int r = 0; r < 4; ++r) solve[n].c[r] = v[n].c[r] - reads[n].c[r];
-      }
+      Base::subtract(v, {reads[0], reads[1]}, solve);
       written = solved(Base::left(solve), stage.inverse());
     }
     warpgroup_begin();
