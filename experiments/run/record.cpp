@@ -20,7 +20,6 @@ namespace fs = std::filesystem;
 constexpr std::array<const char*, 7> kStates = {"waiting", "running",  "parked", "finished",
                                                 "stopped", "diverged", "failed"};
 
-// Visits every member except the state, with its name in the file.
 std::string text_of(const RunRecord& record) {
   nlohmann::ordered_json json{{"state", to_string(record.state)}};
   json.update(to_object(record));

@@ -638,6 +638,11 @@ class Warp:
 
     # Instructions with memory addresses.
 
+    @staticmethod
+    def bytes_of(one):
+        """What a load or store moves per lane."""
+        return {"64": 8, "128": 16, "U8": 1, "S8": 1, "U16": 2, "S16": 2}.get(one.modifiers[-1] if one.modifiers else "", 4)
+
     def shared_passes(self, one, mask):
         text = next((operand for operand in one.operands if operand.startswith("[")), None)
         lanes = self.address(text, mask) if text else None
@@ -651,7 +656,7 @@ class Warp:
     def note_store(self, one, mask):
         match = _STORE.search(one.operands[0].replace(".reuse", ""))
         where = self.read(f"R{match[1]}", 2) if match and not match[2] else None
-        size = {"64": 8, "128": 16, "U8": 1, "U16": 2}.get(one.modifiers[-1], 4)
+        size = self.bytes_of(one)
         for n in range(LANES):
             if mask >> n & 1:
                 at = lane_of(where, n)
@@ -902,7 +907,7 @@ class Warp:
     do_s2ur = do_cs2r = do_s2r
 
     def do_ldc(self, one, mask):
-        size = {"64": 8, "128": 16, "U8": 1, "S8": 1, "U16": 2, "S16": 2}.get(one.modifiers[-1] if one.modifiers else "", 4)
+        size = self.bytes_of(one)
         value = self.read(one.operands[1], max(1, size // 4))
         if size < 4:
             value = each(lambda x: x & (1 << 8 * size) - 1, value)
@@ -974,10 +979,6 @@ class Warp:
         lanes = self.address(text, FULL)
         return lanes[0] if lanes else None
 
-    @staticmethod
-    def bytes_of(one):
-        return {"64": 8, "128": 16, "U8": 1, "S8": 1, "U16": 2, "S16": 2}.get(one.modifiers[-1] if one.modifiers else "", 4)
-
     def do_stl(self, one, mask):
         """Local memory is kept by bytes, so that numbers of any size can overlap."""
         where, number = self.local_address(one.operands[0]), one.operands[1].replace(".reuse", "")[1:]
@@ -1012,7 +1013,6 @@ class Clock:
         self.ready = [0] * 6         # when each scoreboard is clear
         self.cause = [None] * 6      # class of the instruction that set it
         self.copies = self.products = 0
-        self.units = {}
         self.global_waits = 0
         self.stalled = collections.Counter()
 
