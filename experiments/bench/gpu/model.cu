@@ -120,6 +120,7 @@ ForwardTask forward_task(const Workload& w, Pass pass, const Parts& parts) {
     return task;
   }
   task.o = rows<MutableRows>(w.T, w.H, kHead);
+  task.paired_o = true;
   task.final_state = static_cast<float*>(address());
   return task;
 }
@@ -149,6 +150,7 @@ GradientTask gradient_task(const Workload& w) {
   task.out.q = rows<MutableRows>(w.T, w.H, kHead);
   task.out.k = rows<MutableRows>(w.T, w.H, kHead);
   task.out.v = rows<MutableRows>(w.T, w.H, kHead);
+  task.paired_d_v = true;
   task.out.g = rows<MutableRows>(w.T, w.H, kHead);
   task.out.beta = rows<MutableRows>(w.T, w.H, 1);
   return task;

@@ -27,7 +27,7 @@ struct RowsOfKeys {
   static constexpr int kPitch = Tiles::kChannelStep * kBytes;
   static __device__ int offset(int k, int n) { return Tiles::offset(n, k); }
   static __device__ SharedMatrix operand(const uint16_t* b, int k, int pitch) {
-    return {b + Tiles::offset(0, k), pitch, Tiles::kTokenStep * kBytes};
+    return {b, Tiles::offset(0, k) * kBytes, pitch, Tiles::kTokenStep * kBytes};
   }
 };
 
@@ -40,7 +40,7 @@ struct ColumnsOfKeys {
   static constexpr int kPitch = Tiles::kChannelStep * kBytes;
   static __device__ int offset(int k, int n) { return Tiles::offset(k, n); }
   static __device__ SharedMatrix operand(const uint16_t* b, int, int pitch) {
-    return {b, Tiles::kTokenStep * kBytes, pitch};
+    return {b, 0, Tiles::kTokenStep * kBytes, pitch};
   }
 };
 
@@ -52,7 +52,7 @@ struct SmallMatrix {
   static constexpr int kPitch = 64 * kBytes;
   static __device__ int offset(int k, int n) { return Tiles::small_offset(n, k); }
   static __device__ SharedMatrix operand(const uint16_t* b, int, int pitch) {
-    return {b, pitch, Tiles::kSmallTokenStep * kBytes};
+    return {b, 0, pitch, Tiles::kSmallTokenStep * kBytes};
   }
 };
 

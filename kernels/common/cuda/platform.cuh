@@ -135,9 +135,10 @@ __device__ __forceinline__ void multiply_tf32(float (&c)[4], const float (&a)[4]
 /// A right operand of 16 x n 16-bit numbers in shared memory, made of core matrices of 8 rows of 16 bytes, each
 /// contiguous. K-major, [n][k]: a core matrix has 8 columns n by 8 k. MN-major ("across"), [k][n]: it has 8 k by 8
 /// columns n. In both, `leading` is the offset in bytes to the other 8 k and `stride` the offset to the next 8 columns.
+/// It starts `offset` bytes after `base`; constant offsets cost one instruction.
 struct SharedMatrix {
-  const void* start;
-  int leading, stride;
+  const void* base;
+  int offset, leading, stride;
 };
 
 /// Makes the shared memory writes of this thread visible to wgmma after the next barrier.
@@ -177,16 +178,17 @@ __device__ __forceinline__ void warpgroup_done(Tile (&c)[kTiles]) {
 }
 
 __device__ __forceinline__ uint64_t descriptor(const SharedMatrix& m) {
-  return static_cast<uint64_t>(shared_address(m.start) >> 4 & 0x3fff) | static_cast<uint64_t>(m.leading >> 4) << 16 |
-         static_cast<uint64_t>(m.stride >> 4) << 32;
+  // The address field has 14 bits, enough for all shared memory that a block can have (227 KiB).
+  const auto low = (shared_address(m.base) >> 4) + static_cast<uint32_t>(m.offset / 16 + (m.leading / 16 << 16));
+  return low | static_cast<uint64_t>(m.stride / 16) << 32;
 }
 
-/// c += a b for the four warps of a warpgroup, each with 16 rows of a and c; complete after warpgroup_wait(). All warps
-/// of the warpgroup must call it together.
-template <bool kBfloat16, bool kAcross, int kTiles, class Tile>
+/// c += a b, or with `kFresh` c = a b, for the four warps of a warpgroup, each with 16 rows of a and c; complete after
+/// warpgroup_wait(). All warps of the warpgroup must call it together.
+template <bool kBfloat16, bool kAcross, bool kFresh = false, int kTiles, class Tile>
 __device__ __forceinline__ void multiply_warpgroup(Tile (&c)[kTiles], const uint32_t (&a)[4], const SharedMatrix& b) {
 #ifdef KLAB_WARPGROUPS
-  wgmma::Instruction<kTiles, kBfloat16, kAcross>::run(c, a, descriptor(b));
+  wgmma::Instruction<kTiles, kBfloat16, kAcross>::template run<kFresh>(c, a, descriptor(b));
 #else
   __trap();  // this architecture has no wgmma; the kernel is never launched on it
 #endif

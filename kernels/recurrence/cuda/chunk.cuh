@@ -138,6 +138,14 @@ inline bool has_aligned_rows(const Rows& rows, int64_t width) {
   return all % 16 == 0;
 }
 
+// Whether two adjacent columns of 16-bit numbers can be stored together in all rows, with offsets of 32 bits inside a
+// chunk.
+inline bool has_paired_rows(const MutableRows& rows, int64_t width) {
+  const int64_t all =
+      static_cast<int64_t>(reinterpret_cast<uintptr_t>(rows.data)) / 2 | rows.token | rows.head | rows.batch | width;
+  return all % 2 == 0 && rows.token <= INT32_MAX / kChunk;
+}
+
 // Which inputs can be copied 16 bytes at a time. Determined on the host: the same for all chunks.
 struct Alignment {
   bool keys, values, d_o;  // all rows of width K; v; the gradient of o
@@ -164,21 +172,23 @@ struct RowCopies {
     return aligned ? data + thread / kPerRow * rows.token * kElement + thread % kPerRow * 16 : data;
   }
 
-  // Rows of `count` tokens from `token`, aligned; complete after copies_wait() and a barrier. `kWhole`: count is
-  // kChunk.
+  // source() of a token that is `tokens` later.
+  static __device__ __forceinline__ const unsigned char* later(const Rows& rows, const unsigned char* source,
+                                                               int tokens) {
+    return source + static_cast<uint64_t>(static_cast<unsigned>(tokens)) * static_cast<unsigned>(rows.token * kElement);
+  }
+
+  // Rows of `count` tokens, aligned; complete after copies_wait() and a barrier. `kWhole`: count is kChunk.
   template <bool kWhole>
-  static __device__ __forceinline__ void start(const Rows& rows, const unsigned char* from, int token, int count,
-                                               int width, void* to, int thread) {
+  static __device__ __forceinline__ void start(const Rows& rows, const unsigned char* source, int count, int width,
+                                               void* to, int thread) {
     const int first = thread / kPerRow, byte = thread % kPerRow * 16;
-    const auto stride = static_cast<unsigned>(rows.token * kElement);
     unsigned char* shared = static_cast<unsigned char*>(to) + first * kStride * kElement + byte;
-    const unsigned char* at = from + static_cast<uint64_t>(static_cast<unsigned>(token)) * stride;
     const bool inside = byte < width * kElement;
 #pragma unroll
     for (int i = 0; i < kChunk; i += kRowStep) {
-      const bool row_inside = inside && (kWhole || first + i < count);
-      copy_async(shared + i * kStride * kElement, kWhole || row_inside ? at : from, row_inside);
-      at += kRowStep * stride;
+      copy_async(shared + i * kStride * kElement, source, inside && (kWhole || first + i < count));
+      source += kRowStep * static_cast<unsigned>(rows.token * kElement);
     }
   }
 
@@ -565,12 +575,15 @@ struct Group {
     const int K = static_cast<int>(p.K);
 #pragma unroll
     for (int kind = 0; kind < Layout::kKinds; ++kind) {
-      InputCopies::template start<kWhole>(rows(p, kind), inputs[kind], first, count, K, scratch.input(kind), thread);
+      InputCopies::template start<kWhole>(rows(p, kind), InputCopies::later(rows(p, kind), inputs[kind], first), count,
+                                          K, scratch.input(kind), thread);
     }
     if (p.decay == Decay::channel && wide_gates) {
-      GateCopies<4>::template start<kWhole>(p.g, gates, first, count, K, scratch.gates(), thread);
+      GateCopies<4>::template start<kWhole>(p.g, GateCopies<4>::later(p.g, gates, first), count, K, scratch.gates(),
+                                            thread);
     } else if (p.decay == Decay::channel) {
-      GateCopies<2>::template start<kWhole>(p.g, gates, first, count, K, scratch.gates(), thread);
+      GateCopies<2>::template start<kWhole>(p.g, GateCopies<2>::later(p.g, gates, first), count, K, scratch.gates(),
+                                            thread);
     }
     copies_commit();
   }

@@ -223,33 +223,45 @@ struct Pipeline {
     }
   }
 
-  // Stores a chunk's state in the operand dtype, [slices of V, kWidth], for the gradient kernel: in the order of
-  // state_position(), 16 bytes at a time.
-  static __device__ void keep_state(const Walk& walk, const Share& share, const Slice& slice, int chunk,
-                                    const Tile (&state)[kTiles], void* states) {
-    const int64_t start = share.span.start - share.part * walk.parts.tokens;
-    const int64_t slot = first_chunk_slot(walk.p.sequences, walk.window, share.sequence, start) +
-                         share.part * walk.parts.tokens / kChunk + chunk;
-    Element* to =
-        static_cast<Element*>(states) + ((slot * walk.p.HV + share.head) * walk.slices * kSlice + slice.first) * kWidth;
-    const int g = lane() / 4, t = lane() % 4;
-    using Packed = typename Operand::Packed;
-    constexpr int kCount = 16 / sizeof(Packed);
-    struct alignas(16) Block {
-      Packed x[kCount];
-    };
+  // Stores the state of one chunk after the other, from `chunk` on forwards (direction 1) or backwards (-1), for the
+  // gradient kernel: in the operand dtype, [slices of V, kWidth], in the order of state_position(), 16 bytes at a time.
+  struct StateStores {
+    Element* to;   // this lane's part of the next chunk's state; null: states are not stored
+    int64_t step;  // to the one after it
+
+    __device__ StateStores(const Walk& walk, const Share& share, const Slice& slice, int chunk, int direction,
+                           void* states)
+        : to(static_cast<Element*>(states)) {
+      const int64_t slot_size = walk.p.HV * walk.slices * kSlice * kWidth;
+      step = direction * slot_size;
+      if (to == nullptr) return;
+      const int64_t start = share.span.start - share.part * walk.parts.tokens;
+      const int64_t slot = first_chunk_slot(walk.p.sequences, walk.window, share.sequence, start) +
+                           share.part * walk.parts.tokens / kChunk + chunk;
+      const int64_t row = static_cast<int64_t>(share.head) * walk.slices * kSlice + slice.first + lane() / 4;
+      to += slot * slot_size + row * kWidth + lane() % 4 * (kWidth / 4);
+    }
+
+    // Chunk n, counted from the first one in the direction.
+    __device__ void store(int n, const Tile (&state)[kTiles]) const {
+      using Packed = typename Operand::Packed;
+      constexpr int kCount = 16 / sizeof(Packed);
+      struct alignas(16) Block {
+        Packed x[kCount];
+      };
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      Block* row = reinterpret_cast<Block*>(to + (g + 8 * r) * kWidth + t * (kWidth / 4));
+      for (int r = 0; r < 2; ++r) {
+        Block* row = reinterpret_cast<Block*>(to + n * step + 8 * r * kWidth);
 #pragma unroll
-      for (int n = 0; n < kTiles; n += kCount) {
-        Block block;
+        for (int n = 0; n < kTiles; n += kCount) {
+          Block block;
 #pragma unroll
-        for (int m = 0; m < kCount; ++m) block.x[m] = Operand::pack(state[n + m].c[2 * r], state[n + m].c[2 * r + 1]);
-        row[n / kCount] = block;
+          for (int m = 0; m < kCount; ++m) block.x[m] = Operand::pack(state[n + m].c[2 * r], state[n + m].c[2 * r + 1]);
+          row[n / kCount] = block;
+        }
       }
     }
-  }
+  };
 };
 
 /// Calls run.operator()<Operand, kDplr, kWidth>() for the problem.

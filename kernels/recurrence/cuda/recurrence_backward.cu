@@ -117,6 +117,7 @@ void recurrence_backward(const Problem& p, const Rows& d_o, const float* d_final
   gradient.d_states = d_states;
   gradient.state_rows = slices_of(p.V) * kSlice;
   gradient.out = out;
+  gradient.paired_d_v = has_paired_rows(out.v, p.V);
   gradient.d_A_log = out.A_log == nullptr ? nullptr : A_log;
   gradient.d_dt_bias = out.dt_bias == nullptr ? nullptr : dt_bias;
 

@@ -97,6 +97,7 @@ void run_forward(const Problem& p, const Window& window, const MutableRows& o, f
     task.entering_states = states.entering;
   }
   task.o = o;
+  task.paired_o = has_paired_rows(o, p.V);
   task.final_state = final_state;
   task.chunk_states = chunk_states;
   launch_forward(task, stream);

@@ -15,6 +15,7 @@ namespace klab::kernels::cuda {
 
 struct ForwardTask : Walk {
   MutableRows o;                 // null data: not written
+  bool paired_o;                 // has_paired_rows()
   const float* entering_states;  // [N, parts, HV, K, V], or null: the problem's initial state (one part)
   float* final_state;            // [N, HV, K, V], or null
   // The affine map S -> M S + b of each part: M^T [N, parts, HV, K, K] and b [N, parts, HV, K, V], or null. If they are
@@ -96,13 +97,14 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
     const int chunks = share.chunks();
     Tile state[kTiles], o[2];
     Base::load_state(entering(task, share), slice, static_cast<int>(task.p.K), V, state);
-    const ValueLoads<Operand> v_loads(task.p.v, share.span.row, share.span.start, share.head, slice, V,
-                                      task.aligned.values, Base::values(warp));
-    const ValueStores<Operand> o_stores(task.o, share.span.row, share.span.start, share.head, slice, V);
+    ValueLoads<Operand> v_loads(task.p.v, share.span.row, share.span.start, 1, share.head, slice, V,
+                                task.aligned.values, Base::values(warp));
+    ValueStores<Operand> o_stores(task.o, share.span.row, share.span.start, share.head, slice, V, task.paired_o);
+    typename Base::StateStores states(task, share, slice, 0, 1, task.chunk_states);
     if (chunks > 0 && active) v_loads.fetch(task.p.v, 0, share.count(0));
     const auto take = [&](int n, const StageOf& stage) {
       if (!active && !kTogether) return;
-      if (active && task.chunk_states != nullptr) Base::keep_state(task, share, slice, n, state, task.chunk_states);
+      if (active && states.to != nullptr) states.store(n, state);
       Tile v[2];
       v_loads.tiles(n, v);
       if (n + 1 < chunks && active) v_loads.fetch(task.p.v, n + 1, share.count(n + 1));
@@ -113,7 +115,7 @@ struct Forward : Pipeline<Operand, kDplr, kWidth> {
       }
     };
     Base::consume(task, chunks, take, [&](int n) {
-      if (active && task.o && slice.values) o_stores.store(n * kChunk, share.count(n), o);
+      if (active && task.o && slice.values) o_stores.store(share.count(n), o);
     });
     if (active) store_final_state(task, share, slice, state);
   }

@@ -21,6 +21,7 @@ struct GradientTask {
   const void *states, *d_states;  // [chunk slots, HV, slices of V, kWidth] in the operand dtype
   int64_t state_rows;             // 16 times the number of slices
   RecurrenceGradients out;        // written, except initial_state, A_log and dt_bias
+  bool paired_d_v;                // has_paired_rows() of out.v
   float* d_A_log;                 // per chunk: [chunk slots, HV], or null
   float* d_dt_bias;               // per chunk: [chunk slots, HV, K or 1], or null
 };
@@ -106,7 +107,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     const unsigned char* from = Copies::source(rows, place.row, place.token, place.head, aligned, thread());
     from += first * kElement;
     if (aligned) {
-      Copies::template start<false>(rows, from, 0, place.count, left, to, thread());
+      Copies::template start<false>(rows, from, place.count, left, to, thread());
     } else {
       Copies::copy(rows, from, 0, place.count, left, to, thread());
     }
@@ -151,7 +152,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     const int V = static_cast<int>(task.p.V);
     const Slice slice{first + v, true};
     const bool solves = task.p.update != Update::accumulate;
-    const ValueStores<Operand> d_v(task.out.v, at.row, at.token, at.head, slice, V);
+    ValueStores<Operand> d_v(task.out.v, at.row, at.token, at.head, slice, V, task.paired_d_v);
     Tile x[2], d_o[2], solve[2] = {}, d_written[2] = {}, d_solve[2] = {};
     Operand::tiles(Operand::load_left_across(Gradient::at<Element>(Memory::kValues) + v, Memory::kTokenStride), x);
     Operand::tiles(Operand::load_left_across(tokens(0) + v, Memory::kTokenStride), d_o);
@@ -168,7 +169,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
       Base::multiply_across(d_written, Base::left(d_solve), stage.solve_pairs(0));
       put_tokens(tokens(kDplr ? 3 : 2), v, z);
       put_tokens(tokens(2), v, x);
-      d_v.store(0, at.count, d_written);
+      d_v.store(at.count, d_written);
     } else if (solves) {
       Tile u[2] = {}, known[2] = {}, d_x[2] = {}, elsewhere[2] = {};
       Base::subtract(x, solve, x);
@@ -181,10 +182,10 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
       add_to_beta(d_written, x);
       Base::subtract(d_solve, d_x, d_solve);
       put_tokens(tokens(2), v, u);
-      d_v.store(0, at.count, d_x);
+      d_v.store(at.count, d_x);
     } else {
       put_tokens(tokens(2), v, x);
-      d_v.store(0, at.count, d_written);
+      d_v.store(at.count, d_written);
     }
     put_tokens(tokens(1), v, d_solve);
   }

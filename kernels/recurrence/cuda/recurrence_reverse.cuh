@@ -55,14 +55,15 @@ struct Reverse : Pipeline<Operand, kDplr, kWidth> {
     const bool active = share.slice + warp < task.slices, solves = task.p.update != Update::accumulate;
     const int64_t states = (share.sequence * task.p.HV + share.head) * K * V;
     const auto chunk_of = [&](int n) { return chunks - 1 - n; };
-    const ValueLoads<Operand> loads(task.d_o, share.span.row, share.span.start, share.head, slice, V, task.aligned.d_o,
-                                    Base::values(warp));
+    ValueLoads<Operand> loads(task.d_o, share.span.row, share.span.start + (chunks - 1) * kChunk, -1, share.head, slice,
+                              V, task.aligned.d_o, Base::values(warp));
+    typename Base::StateStores gradients(task, share, slice, chunks - 1, -1, task.chunk_gradients);
     Tile d_state[kTiles];
     Base::load_state(task.d_final_state == nullptr ? nullptr : task.d_final_state + states, slice, K, V, d_state);
     if (active && chunks > 0) loads.fetch(task.d_o, chunks - 1, share.count(chunks - 1));
     const auto take = [&](int n, const StageOf& stage) {
       if (!active) return;
-      Base::keep_state(task, share, slice, chunk_of(n), d_state, task.chunk_gradients);
+      gradients.store(n, d_state);
       Tile d_o[2];
       loads.tiles(chunk_of(n), d_o);
       const int next = chunk_of(n + 1);

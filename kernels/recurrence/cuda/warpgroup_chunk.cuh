@@ -22,19 +22,31 @@ struct WarpgroupChunk : Pipeline<Operand, kDplr, kWidth> {
   static constexpr bool kBfloat16 = Operand::kDtype == Dtype::bfloat16;
   static constexpr int kBytes = sizeof(Element);
 
+  using Layout = typename Base::Layout;
+
+  static __device__ SharedMatrix in(const StageOf& stage, size_t offset, int leading, int stride) {
+    return {stage.base, static_cast<int>(offset), leading * kBytes, stride * kBytes};
+  }
   // Solve rows and then query rows, which are adjacent in memory: 32 rows, 16 channels from `channel`.
   static __device__ SharedMatrix rows(const StageOf& stage, int channel) {
-    return {stage.rows(0) + Tiles::offset(0, channel), Tiles::kChannelStep * kBytes, Tiles::kTokenStep * kBytes};
+    return in(stage, Layout::kRows + Tiles::offset(0, channel) * kBytes, Tiles::kChannelStep, Tiles::kTokenStep);
   }
   static __device__ SharedMatrix ends(const StageOf& stage, int column) {
-    return {stage.ends(column), Tiles::kTokenStep * kBytes, Tiles::kChannelStep * kBytes};
+    return in(stage, Layout::kEnds + column * Layout::kTile, Tiles::kTokenStep, Tiles::kChannelStep);
   }
-  static __device__ SharedMatrix small(const Element* matrix) {
-    return {matrix, 64 * kBytes, Tiles::kSmallTokenStep * kBytes};
+  // The 16 x 16 matrix at a byte of the stage.
+  static __device__ SharedMatrix small(const StageOf& stage, size_t offset) {
+    return in(stage, offset, 64, Tiles::kSmallTokenStep);
   }
 
-  template <bool kAcross = false, int kCount>
+  // to = x by
+  template <int kCount>
   static __device__ void multiply(Tile (&to)[kCount], const Left& x, const SharedMatrix& by) {
+    multiply_warpgroup<kBfloat16, false, true>(to, x.r, by);
+  }
+  // to += x by
+  template <bool kAcross = false, int kCount>
+  static __device__ void multiply_add(Tile (&to)[kCount], const Left& x, const SharedMatrix& by) {
     multiply_warpgroup<kBfloat16, kAcross>(to, x.r, by);
   }
 
@@ -46,10 +58,10 @@ struct WarpgroupChunk : Pipeline<Operand, kDplr, kWidth> {
   }
 
   // u or z: x times the 16 x 16 inverse.
-  static __device__ Left solved(const Left& x, const Element* inverse) {
-    Tile u[2] = {};
+  static __device__ Left solved(const StageOf& stage, const Left& x) {
+    Tile u[2];
     warpgroup_begin();
-    multiply(u, x, small(inverse));
+    multiply(u, x, small(stage, Layout::kInverse));
     finish(u);
     return Base::left(u);
   }
@@ -61,32 +73,33 @@ struct WarpgroupChunk : Pipeline<Operand, kDplr, kWidth> {
     for (int n = 0; n < kTiles / 2; ++n) s[n] = Operand::left(state[2 * n], state[2 * n + 1]);
     // Of the solve rows, of the query rows. No part of these registers may be the accumulator of a later product: the
     // compiler would serialise all products.
-    Tile reads[4] = {};
+    Tile reads[4];
     warpgroup_begin();
+    multiply(reads, s[0], rows(stage, 0));
 #pragma unroll
-    for (int n = 0; n < kTiles / 2; ++n) multiply(reads, s[n], rows(stage, 16 * n));
+    for (int n = 1; n < kTiles / 2; ++n) multiply_add(reads, s[n], rows(stage, 16 * n));
     finish(reads);
     // Not before the wait, although the products read copies of the state: these registers are also wgmma accumulators,
     // so the compiler would insert waits and serialise the products.
     Base::decay_state(state, stage.decay());
 
     Left written = Base::left(v), corrected = {};
-    Tile solve[2] = {}, through[2] = {};  // through: o from this chunk's columns
+    Tile solve[2], through[2];  // through: o from this chunk's columns
     if (kDplr) {
       warpgroup_begin();
-      multiply(solve, written, small(stage.solve_pairs(0)));
+      multiply(solve, written, small(stage, Layout::kSolvePairs));
       finish(solve);
       Base::add({reads[0], reads[1]}, solve);
-      corrected = solved(Base::left(solve), stage.inverse());
+      corrected = solved(stage, Base::left(solve));
     } else if (solves) {
       Base::subtract(v, {reads[0], reads[1]}, solve);
-      written = solved(Base::left(solve), stage.inverse());
+      written = solved(stage, Base::left(solve));
     }
     warpgroup_begin();
-    multiply(through, written, small(stage.query_pairs(0)));
-    if (kDplr) multiply(through, corrected, small(stage.query_pairs(kDplr ? 1 : 0)));
-    multiply<true>(state, written, ends(stage, 0));
-    if (kDplr) multiply<true>(state, corrected, ends(stage, kDplr ? 1 : 0));
+    multiply(through, written, small(stage, Layout::kPairs));
+    if (kDplr) multiply_add(through, corrected, small(stage, Layout::kPairs + Layout::kSmall));
+    multiply_add<true>(state, written, ends(stage, 0));
+    if (kDplr) multiply_add<true>(state, corrected, ends(stage, 1));
     finish(state);
     warpgroup_done(through);
     o[0] = reads[2];

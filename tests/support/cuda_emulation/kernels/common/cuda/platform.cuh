@@ -234,8 +234,8 @@ inline void multiply_tf32(float (&c)[4], const float (&a)[4], const float (&b)[2
 // --- Products of warpgroups ------------------------------------------------------------------------------------
 
 struct SharedMatrix {
-  const void* start;
-  int leading, stride;
+  const void* base;
+  int offset, leading, stride;
 };
 
 inline void publish_to_warpgroups() {}
@@ -253,17 +253,18 @@ uint32_t two_of(const SharedMatrix& m, int k, int n) {
     const int offset = kAcross ? n % 8 * 2 + n / 8 * m.stride + at % 8 * 16 + at / 8 * m.leading
                                : n % 8 * 16 + n / 8 * m.stride + at % 8 * 2 + at / 8 * m.leading;
     uint16_t bits;
-    std::memcpy(&bits, static_cast<const unsigned char*>(m.start) + offset, sizeof bits);
+    std::memcpy(&bits, static_cast<const unsigned char*>(m.base) + m.offset + offset, sizeof bits);
     return static_cast<uint32_t>(bits);
   };
   return element(k) | element(k + 1) << 16;
 }
 
-template <bool kBfloat16, bool kAcross, int kTiles, class Tile>
+template <bool kBfloat16, bool kAcross, bool kFresh = false, int kTiles, class Tile>
 void multiply_warpgroup(Tile (&c)[kTiles], const uint32_t (&a)[4], const SharedMatrix& b) {
   emulation::count_warpgroup_product();
   const int g = static_cast<int>(threadIdx.x % 32) / 4, t = static_cast<int>(threadIdx.x % 32) % 4;
   for (int n = 0; n < kTiles; ++n) {
+    if (kFresh) c[n] = {};
     const uint32_t right[2] = {two_of<kAcross>(b, 2 * t, n * 8 + g), two_of<kAcross>(b, 2 * t + 8, n * 8 + g)};
     if (kBfloat16) {
       multiply_bfloat16(c[n].c, a, right);
