@@ -539,7 +539,7 @@ struct Group {
   // Before the first fetch, with the token that fetch() counts from.
   __device__ __forceinline__ void begin(const RecurrenceProblem& p, bool aligned_keys, int64_t row, int64_t token,
                                         int head) {
-    const int key_head = head / static_cast<int>(p.HV / p.H);
+    const int key_head = p.HV == p.H ? head : head / static_cast<int>(p.HV / p.H);
     aligned = aligned_keys;
 #pragma unroll
     for (int kind = 0; kind < Layout::kKinds; ++kind) {

@@ -223,13 +223,14 @@ struct Pipeline {
     }
   }
 
-  // Stores the state of one chunk after the other, from `chunk` on forwards (direction 1) or backwards (-1), for the
-  // gradient kernel: in the operand dtype, [slices of V, kWidth], in the order of state_position(), 16 bytes at a time.
+  // Stores the state of one chunk after the other, from `first_chunk` on forwards (direction 1) or backwards (-1), for
+  // the gradient kernel: in the operand dtype, [slices of V, kWidth], in the order of state_position(), 16 bytes at a
+  // time.
   struct StateStores {
-    Element* to;   // this lane's part of the next chunk's state; null: states are not stored
-    int64_t step;  // to the one after it
+    Element* to;   // this lane's part of the state of `first_chunk`; null: states are not stored
+    int64_t step;  // from there to the next chunk's
 
-    __device__ StateStores(const Walk& walk, const Share& share, const Slice& slice, int chunk, int direction,
+    __device__ StateStores(const Walk& walk, const Share& share, const Slice& slice, int first_chunk, int direction,
                            void* states)
         : to(static_cast<Element*>(states)) {
       const int64_t slot_size = walk.p.HV * walk.slices * kSlice * kWidth;
@@ -237,13 +238,13 @@ struct Pipeline {
       if (to == nullptr) return;
       const int64_t start = share.span.start - share.part * walk.parts.tokens;
       const int64_t slot = first_chunk_slot(walk.p.sequences, walk.window, share.sequence, start) +
-                           share.part * walk.parts.tokens / kChunk + chunk;
+                           share.part * walk.parts.tokens / kChunk + first_chunk;
       const int64_t row = static_cast<int64_t>(share.head) * walk.slices * kSlice + slice.first + lane() / 4;
       to += slot * slot_size + row * kWidth + lane() % 4 * (kWidth / 4);
     }
 
-    // Chunk n, counted from the first one in the direction.
-    __device__ void store(int n, const Tile (&state)[kTiles]) const {
+    // `chunk` counts from `first_chunk`, in the direction.
+    __device__ void store(int chunk, const Tile (&state)[kTiles]) const {
       using Packed = typename Operand::Packed;
       constexpr int kCount = 16 / sizeof(Packed);
       struct alignas(16) Block {
@@ -251,7 +252,7 @@ struct Pipeline {
       };
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        Block* row = reinterpret_cast<Block*>(to + n * step + 8 * r * kWidth);
+        Block* row = reinterpret_cast<Block*>(to + chunk * step + 8 * r * kWidth);
 #pragma unroll
         for (int n = 0; n < kTiles; n += kCount) {
           Block block;

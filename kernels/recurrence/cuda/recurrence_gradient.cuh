@@ -28,6 +28,7 @@ struct GradientTask {
 
 // The sequence that a chunk slot of a window belongs to.
 __device__ inline int64_t sequence_of(const Sequences& s, const Window& window, unsigned slot) {
+  if (s.count == 1) return 0;
   if (window.tokens < s.tokens) return slot / static_cast<unsigned>(window.tokens / kChunk);
   if (s.offsets == nullptr) return slot / static_cast<unsigned>((s.tokens + kChunk - 1) / kChunk);
   int64_t low = 0, high = s.count;  // invariant: first slot of `low` <= slot < first slot of `high`
@@ -88,7 +89,7 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
 #pragma unroll
       for (int n = 0; n < Memory::kValueRows; n += kRowStep) {
         const bool inside = first + n < task.state_rows;  // state_rows is a multiple of 16
-        copy_async(to + n * kStride * kElement, inside ? from + own + n * kWidth * kElement : from, inside);
+        copy_async(to + n * kStride * kElement, from + own + n * kWidth * kElement, inside);
       }
     }
     const int left = static_cast<int>(task.p.V) - first;
@@ -572,14 +573,15 @@ struct Gradient : Pipeline<Operand, kDplr, kWidth> {
     }
   }
 
-  // The work of a block.
+  // The work of a block: its head is blockIdx.x, its chunk slot is counted by y and z. (A division costs 200 cycles.)
   static __device__ __forceinline__ void run(const GradientTask& task) {
-    const unsigned row = blockIdx.x, heads = static_cast<unsigned>(task.p.HV), slot = row / heads;
+    const unsigned slot = blockIdx.z * gridDim.y + blockIdx.y;
+    if (slot >= chunk_slots(task.p.sequences, task.window)) return;
     const int64_t sequence = sequence_of(task.p.sequences, task.window, slot);
     const SequenceSpan span = inside(span_of(task.p.sequences, sequence), task.window);
     const int64_t first = (slot - first_chunk_slot(task.p.sequences, task.window, sequence, span.start)) * kChunk;
     if (first >= span.length) return;  // sequences may leave slots unused
-    chunk(task, place_of(span, first, static_cast<int>(row % heads)), row);
+    chunk(task, place_of(span, first, static_cast<int>(blockIdx.x)), slot * task.p.HV + blockIdx.x);
   }
 };
 
@@ -592,7 +594,10 @@ template <class Operand>
 void launch_gradient(const GradientTask& task, Stream stream) {
   with_shape<StateOrdered<Operand>>(task.p, [&]<class O, bool kDplr, int kWidth>() {
     using G = Gradient<O, kDplr, kWidth>;
-    const dim3 grid(static_cast<unsigned>(chunk_slots(task.p.sequences, task.window) * task.p.HV));
+    constexpr int64_t kMost = 65535;  // blocks along y
+    const int64_t slots = chunk_slots(task.p.sequences, task.window);
+    const dim3 grid(static_cast<unsigned>(task.p.HV), static_cast<unsigned>(std::min(slots, kMost)),
+                    static_cast<unsigned>((slots + kMost - 1) / kMost));
     launch(gradient_kernel<O, kDplr, kWidth>, grid, G::kThreads, G::Memory::kTotal, stream, task);
   });
 }
