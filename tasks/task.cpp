@@ -3,6 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+
 #include "core/base/error.h"
 #include "core/base/text.h"
 
@@ -14,9 +17,11 @@ constexpr int64_t kLargest = int64_t{1} << 24;
 
 constexpr int64_t kFewDifficulties = 16;
 
-// One sequence in eight belongs to the test split: a test stream costs eight draws for each of its examples.
-constexpr uint64_t kTestShare = 8;
-// If 1/8 of the sequences are test sequences, all attempts miss them with probability (7/8)^10000 < 1e-500.
+constexpr std::array<const char*, 3> kSplits = {"train", "test", "validation"};  // in the order of Split
+
+// One sequence in 16 belongs to the test split and one to validation: their streams cost 16 draws for each example.
+constexpr uint64_t kShares = 16, kTestShare = 0, kValidationShare = 8;
+// If 1/16 of the sequences are test sequences, all attempts miss them with probability (15/16)^10000 < 1e-280.
 constexpr uint64_t kAttempts = 10000;
 
 // Integer arithmetic only, so that the split is the same on every machine; without the seed, so that it is the same
@@ -33,7 +38,8 @@ uint64_t sequence_hash(const std::vector<int64_t>& tokens) {
 }
 
 Split split_of(const Example& example) {
-  return sequence_hash(example.inputs) % kTestShare == 0 ? Split::test : Split::train;
+  const uint64_t share = sequence_hash(example.inputs) % kShares;
+  return share == kTestShare ? Split::test : share == kValidationShare ? Split::validation : Split::train;
 }
 
 }  // namespace
@@ -72,6 +78,14 @@ std::unique_ptr<Task> TaskConfig::make() const {
   return entry.make(shape, entry.options);
 }
 
+std::string to_string(Split split) { return kSplits.at(static_cast<size_t>(split)); }
+
+Split split_named(const std::string& name) {
+  const auto found = std::find(kSplits.begin(), kSplits.end(), name);
+  if (found == kSplits.end()) refuse("split = {}: must be train, validation or test", name);
+  return static_cast<Split>(found - kSplits.begin());
+}
+
 Example example(const Task& task, int64_t seed, Split split, int64_t index) {
   for (uint64_t attempt = 0; attempt < kAttempts; ++attempt) {
     Random random{static_cast<uint64_t>(seed), static_cast<uint64_t>(split), static_cast<uint64_t>(index), attempt};
@@ -80,8 +94,8 @@ Example example(const Task& task, int64_t seed, Split split, int64_t index) {
   }
   fail(
       "{} draws of the task gave no sequence of the {} split: it has too few different sequences for "
-      "separate training and test streams. Make task.length or task.vocab larger",
-      kAttempts, split == Split::test ? "test" : "train");
+      "separate training, validation and test streams. Make task.length or task.vocab larger",
+      kAttempts, to_string(split));
 }
 
 ExampleBatch example_batch(const Task& task, int64_t seed, Split split, int64_t first, int64_t count) {

@@ -101,11 +101,15 @@ struct TaskConfig : Configurable {
   std::string options_for_;
 };
 
-enum class Split { train, test };
+/// Training data; data for every choice (early stopping, best checkpoint, learning rate); data for the final result.
+enum class Split { train, test, validation };
+std::string to_string(Split split);
+/// Throws UsageError for an unknown name.
+Split split_named(const std::string& name);
 
-/// Example number `index` of a split. It is the same on every machine. A hash of the inputs assigns a sequence to the
-/// train or the test split, so the two never share a sequence, for any seeds. Throws Error when the task has so few
-/// sequences that none of this split is found.
+/// Example number `index` of a split. It is the same on every machine. A hash of the inputs assigns every sequence to
+/// one split, so no two splits share a sequence, for any seeds. Throws Error when the task has so few sequences that
+/// none of this split is found.
 Example example(const Task& task, int64_t seed, Split split, int64_t index);
 
 /// Examples [first, first + count) of a split, row-major.

@@ -41,6 +41,12 @@ struct Score {
   }
 };
 
+/// Results on test data.
+struct TestScores {
+  Score last;  ///< of the parameters after the last step
+  Score best;  ///< of those with the best evaluation, which are in the checkpoint `best`
+};
+
 /// The files of a run. With an empty path nothing is written.
 struct RunFolder {
   std::string path;
@@ -55,8 +61,9 @@ struct RunFolder {
 /// The progress of a run.
 struct TrainStatus {
   int64_t step = 0;
-  Score train;       ///< since the last evaluation
-  Score test, best;  ///< the last and the best evaluation; `targets` is 0 before the first
+  Score train;             ///< since the last evaluation
+  Score validation, best;  ///< the last and the best evaluation; `targets` is 0 before the first
+  int64_t best_step = 0;
   double lr = 0, grad_norm = 0;
   double seconds = 0;  ///< of training, including those before a resume
   double tokens_per_second = 0;

@@ -10,13 +10,18 @@ namespace klab {
 
 void TrainConfig::visit(Fields& fields) {
   fields("steps", steps, {1, 1'000'000'000}, "maximum number of optimiser steps");
+  fields.maps("phases", phases,
+              "a curriculum: [{steps: 500, task.length: 16}, ..], each with some steps and the keys of `task.*` that "
+              "differ in them, in order; then follow the rest of the steps with the task itself");
   fields("batch", batch, {1, 1'000'000}, "sequences per step");
   fields("lr", lr, {0, 1e30, Ends::above_least}, "peak learning rate");
   fields("seed", seed, {0, std::numeric_limits<int64_t>::max()}, "seed of parameters and data");
-  fields("eval_every", eval_every, {1, 1'000'000'000}, "steps between evaluations on held-out data");
-  fields("eval_examples", eval_examples, {1, 1'000'000'000}, "held-out sequences per evaluation");
+  fields("eval_every", eval_every, {1, 1'000'000'000}, "steps between evaluations on validation data");
+  fields("eval_examples", eval_examples, {1, 1'000'000'000},
+         "sequences per evaluation, on validation data while training and on test data at the end");
   fields("checkpoint_every", checkpoint_every, {1, 1'000'000'000}, "steps between checkpoints");
-  fields("stop_at", stop_at, {0, 1e6, Ends::above_least}, "stop when held-out acc_seq reaches this; above 1: never");
+  fields("stop_at", stop_at, {0, 1e6, Ends::above_least},
+         "stop when acc_seq on validation data reaches this; above 1: never");
   fields("warmup_ratio", warmup_ratio, {0, 1}, "share of the steps for linear warm-up; then cosine decay to zero");
   fields.renamed("warmup", "warmup_ratio");
   fields("max_grad_norm", max_grad_norm, {0, 1e9, Ends::above_least}, "gradients are clipped to this global norm");

@@ -9,6 +9,7 @@ namespace klab {
 
 struct TrainConfig : Configurable {
   int64_t steps = 1000;
+  std::vector<Value> phases;  ///< maps of `steps` and what is different in these steps, see RunConfig::phases()
   int64_t batch = 64;
   double lr = 3e-3;
   int64_t seed = 1;

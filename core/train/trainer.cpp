@@ -34,8 +34,8 @@ Batch on(const torch::Device& device, const Batch& batch) {
 
 }  // namespace
 
-Trainer::Trainer(Decoder model, const TrainConfig& config, BatchSource train, const BatchSource& test, RunFolder folder,
-                 const std::vector<std::string>& provenance, bool resume, torch::Device device)
+Trainer::Trainer(Decoder model, const TrainConfig& config, BatchSource train, const std::vector<Batch>& validation,
+                 RunFolder folder, const std::vector<std::string>& provenance, bool resume, torch::Device device)
     : model_(std::move(model)),
       config_(config),
       train_(std::move(train)),
@@ -43,7 +43,7 @@ Trainer::Trainer(Decoder model, const TrainConfig& config, BatchSource train, co
       device_(device),
       generator_(at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(config.seed))),
       adamw_((model_->initialise(generator_), model_->to(device), *model_), config.adamw) {
-  for (int64_t i = 0; i * config_.batch < config_.eval_examples; ++i) test_.push_back(on(device_, test(i)));
+  for (const Batch& batch : validation) validation_.push_back(on(device_, batch));
   if (folder_.path.empty()) return;
   if (resume && std::filesystem::exists(folder_.last())) restore(load_checkpoint(folder_.last()));
   open_metrics(provenance, resume);
@@ -54,12 +54,13 @@ void Trainer::open_metrics(const std::vector<std::string>& provenance, bool resu
   CsvTable table{provenance, kColumns, {}};
   if (resume && std::filesystem::exists(folder_.metrics())) {
     // A power failure can leave an incomplete last row; rows after the checkpoint belong to steps that will be
-    // repeated.
+    // repeated, and so will the test.
     const std::string content = read_file(folder_.metrics());
     if (!content.ends_with('\n')) write_file(folder_.metrics(), content.substr(0, content.rfind('\n') + 1));
     table = read_csv(folder_.metrics());
-    const size_t step = table.column("step");
-    std::erase_if(table.rows, [&](const auto& row) { return std::stoll(row[step]) > status_.step; });
+    const size_t step = table.column("step"), split = table.column("split");
+    std::erase_if(table.rows,
+                  [&](const auto& row) { return std::stoll(row[step]) > status_.step || row[split] == "test"; });
   }
   metrics_ = std::make_unique<CsvWriter>(folder_.metrics(), table);
 }
@@ -73,8 +74,9 @@ Checkpoint Trainer::checkpoint() const {
                        {"seconds", to_json(status_.seconds)},
                        {"threads", to_json(at::get_num_threads())},
                        {"train", to_object(status_.train).dump()},
-                       {"test", to_object(status_.test).dump()},
-                       {"best", to_object(status_.best).dump()}};
+                       {"validation", to_object(status_.validation).dump()},
+                       {"best", to_object(status_.best).dump()},
+                       {"best_step", to_json(status_.best_step)}};
   return checkpoint;
 }
 
@@ -96,8 +98,9 @@ void Trainer::restore(const Checkpoint& from) {
   status_.step = from.json_field<int64_t>("step");
   status_.seconds = from.json_field<double>("seconds");
   status_.train = from.json_field<Score>("train");
-  status_.test = from.json_field<Score>("test");
+  status_.validation = from.json_field<Score>("validation");
   status_.best = from.json_field<Score>("best");
+  status_.best_step = from.json_field<int64_t>("best_step");
 }
 
 void Trainer::save(const std::string& path) const {
@@ -130,24 +133,51 @@ void Trainer::train_step(const Batch& batch) {
   ++status_.step;
 }
 
-Score Trainer::evaluate() {
+Score Trainer::score(const std::vector<Batch>& batches) {
   const torch::NoGradGuard no_grad;
-  Score score;
-  for (const Batch& batch : test_) score += score_batch(model_, batch, nullptr);
-  return score;
+  Score sum;
+  for (const Batch& batch : batches) sum += score_batch(model_, batch, nullptr);
+  return sum;
+}
+
+Score Trainer::evaluate() { return score(validation_); }
+
+TestScores Trainer::test(const std::vector<Batch>& batches) {
+  std::vector<Batch> here;
+  for (const Batch& batch : batches) here.push_back(on(device_, batch));
+  const Score last = score(here);
+  TestScores scores{last, last};
+  if (status_.best_step != status_.step && !folder_.path.empty()) {
+    const Checkpoint now = checkpoint();
+    Checkpoint kept;
+    for (const auto& [name, tensor] : now.tensors) kept.tensors[name] = tensor.clone();
+    load_model(load_checkpoint(folder_.best()));
+    scores.best = score(here);
+    load_model(kept);
+    write_row(status_.best_step, "test", scores.best);
+  }
+  write_row(status_.step, "test", scores.last);
+  if (metrics_) metrics_->sync();
+  return scores;
+}
+
+void Trainer::load_model(const Checkpoint& from) {
+  const torch::NoGradGuard no_grad;
+  for (const auto& item : model_->named_parameters()) Tensor(item.value()).copy_(from.tensor("model." + item.key()));
+}
+
+void Trainer::write_row(int64_t step, const char* split, const Score& score) {
+  if (!metrics_) return;
+  metrics_->row({fmt::format("{}", step), split, fmt::format("{:.6f}", score.loss()),
+                 fmt::format("{:.6f}", score.acc_tok()), fmt::format("{:.6f}", score.acc_seq()),
+                 fmt::format("{:.6g}", status_.lr), fmt::format("{:.4g}", status_.grad_norm),
+                 fmt::format("{:.0f}", status_.tokens_per_second), fmt::format("{:.4f}", status_.wait_share),
+                 fmt::format("{:.2f}", status_.seconds)});
 }
 
 void Trainer::write_rows() {
-  if (!metrics_) return;
-  const auto row = [&](const char* split, const Score& score) {
-    metrics_->row({fmt::format("{}", status_.step), split, fmt::format("{:.6f}", score.loss()),
-                   fmt::format("{:.6f}", score.acc_tok()), fmt::format("{:.6f}", score.acc_seq()),
-                   fmt::format("{:.6g}", status_.lr), fmt::format("{:.4g}", status_.grad_norm),
-                   fmt::format("{:.0f}", status_.tokens_per_second), fmt::format("{:.4f}", status_.wait_share),
-                   fmt::format("{:.2f}", status_.seconds)});
-  };
-  row("train", status_.train);
-  row("test", status_.test);
+  write_row(status_.step, "train", status_.train);
+  write_row(status_.step, "validation", status_.validation);
 }
 
 Outcome Trainer::run(const std::function<Next(const TrainStatus&, bool)>& watch) {
@@ -171,14 +201,15 @@ Outcome Trainer::run(const std::function<Next(const TrainStatus&, bool)>& watch)
     Next next{};
     if (evaluated) {
       const Clock::time_point evaluation = Clock::now();
-      status_.test = evaluate();
-      check_finite(status_.test.loss_sum, "held-out loss", status_.step);
+      status_.validation = evaluate();
+      check_finite(status_.validation.loss_sum, "validation loss", status_.step);
       evaluating += seconds_since(evaluation);
       write_rows();
       next = watch(status_, true);
       status_.train = {};
-      if (status_.best.targets == 0 || better(status_.test.metrics(), status_.best.metrics())) {
-        status_.best = status_.test;
+      if (status_.best.targets == 0 || better(status_.validation.metrics(), status_.best.metrics())) {
+        status_.best = status_.validation;
+        status_.best_step = status_.step;
         save(folder_.best());
       }
     } else {

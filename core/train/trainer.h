@@ -28,36 +28,44 @@ enum class Next { step, stop };
 
 class Trainer {
  public:
-  /// `test` returns held-out batches 0, 1, ..; `provenance` is written to the header of metrics.csv. Starts from newly
-  /// initialised parameters, or with `resume` from the folder's last checkpoint (Error if it is damaged or of another
-  /// model).
-  Trainer(Decoder model, const TrainConfig& config, BatchSource train, const BatchSource& test, RunFolder folder,
-          const std::vector<std::string>& provenance, bool resume, torch::Device device);
+  /// Evaluations are on `validation`; early stopping and the best checkpoint are chosen by them. `provenance` is
+  /// written to the header of metrics.csv. Starts from newly initialised parameters, or with `resume` from the folder's
+  /// last checkpoint (Error if it is damaged or of another model).
+  Trainer(Decoder model, const TrainConfig& config, BatchSource train, const std::vector<Batch>& validation,
+          RunFolder folder, const std::vector<std::string>& provenance, bool resume, torch::Device device);
 
   /// Trains to the end, or until `watch` returns `stop`; then writes a checkpoint from which the run can be resumed.
   /// `watch` is called after every step, with `evaluated` true if the step ended with an evaluation. Throws Diverged
   /// (the last checkpoint is unchanged), and Interrupted, after writing a checkpoint, on a signal.
   Outcome run(const std::function<Next(const TrainStatus&, bool evaluated)>& watch);
 
+  /// Evaluates the last and the best parameters and writes a row of split `test` for each, at the step that they are
+  /// of. For after run(): nothing may be chosen by these results. The model keeps its last parameters.
+  TestScores test(const std::vector<Batch>& batches);
+
   const TrainStatus& status() const { return status_; }
   Decoder& model() { return model_; }
   const torch::Device& device() const { return device_; }
+  /// The score on validation data.
   Score evaluate();
 
  private:
   void train_step(const Batch& batch);
+  Score score(const std::vector<Batch>& batches);
+  void write_row(int64_t step, const char* split, const Score& score);
   void write_rows();
+  void load_model(const Checkpoint& checkpoint);
   void check_finite(double value, const char* what, int64_t step) const;
   Checkpoint checkpoint() const;
   void restore(const Checkpoint& checkpoint);
   void open_metrics(const std::vector<std::string>& provenance, bool resume);
   void save(const std::string& path) const;
-  bool succeeded() const { return status_.test.targets > 0 && status_.test.acc_seq() >= config_.stop_at; }
+  bool succeeded() const { return status_.validation.targets > 0 && status_.validation.acc_seq() >= config_.stop_at; }
 
   Decoder model_;
   TrainConfig config_;
   BatchSource train_;
-  std::vector<Batch> test_;
+  std::vector<Batch> validation_;
   RunFolder folder_;
   torch::Device device_;
   at::Generator generator_;

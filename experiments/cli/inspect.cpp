@@ -64,8 +64,8 @@ Command inspect_command() {
                 .show_default();
             app.add_option("--index", options->index, "index of the drawn example").not_negative().show_default();
             app.add_option("--tokens", *tokens, "token ids to draw instead of an example: 5,17,3");
-            app.add_option("--split", options->split, "split of the examples: held out (test) or training (train)")
-                .one_of({"test", "train"})
+            app.add_option("--split", options->split, "split of the examples")
+                .one_of({"test", "validation", "train"})
                 .show_default();
             app.add_option("--most-tokens", options->most_tokens,
                            "maximum number of tokens shown in matrices, from the start")

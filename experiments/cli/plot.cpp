@@ -19,7 +19,8 @@ Command plot_command() {
             app.add_option("FILES", options->files, "CSV files or run folders").required();
             app.add_option("--x", options->x, "column for the x axis (default: step, else the first that varies)");
             app.add_option("--y", options->y, "column for the y axis (default: acc_seq, else loss, else the last)");
-            app.add_option("--split", options->split, "rows to keep: train, test or all (default: test)");
+            app.add_option("--split", options->split,
+                           "rows to keep: train, validation, test or all (default: validation)");
             app.add_option("--group-by", options->group_by,
                            "columns that identify a curve, or none (default: those that vary)");
             app.add_option("--where", options->where, "only rows with column=value; may be repeated").one_each();

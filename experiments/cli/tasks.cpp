@@ -53,7 +53,7 @@ int show_examples(const std::string& name, int64_t count, const std::string& spl
   fmt::print("{}: {} tokens, vocabulary {}; {} stream of seed {}; · marks a position without a target\n\n", name,
              config.task.length, task->vocabulary(), split, seed);
   for (int64_t i = 0; i < count; ++i) {
-    print_example(*task, example(*task, seed, split == "test" ? Split::test : Split::train, i), i);
+    print_example(*task, example(*task, seed, split_named(split), i), i);
   }
   return 0;
 }
@@ -72,26 +72,26 @@ int list_tasks(bool names_only) {
 }  // namespace
 
 Command tasks_command() {
-  return {"tasks", "print examples of a task, tokens above labels",
-          "./klab tasks palindrome --task.length 17 --count 2", takes::seed,
-          [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
-            struct Options {
-              std::string name, split = "train";
-              int64_t count = 3;
-              bool list = false;
-              std::vector<Assignment> flags;
-            };
-            auto options = std::make_shared<Options>();
-            app.add_option("NAME", options->name, "task; without it all tasks are listed");
-            app.add_option("--count", options->count, "number of examples").positive().show_default();
-            app.add_option("--split", options->split, "train or test").one_of({"train", "test"});
-            app.add_flag("--list", options->list, "print only the names, one per line");
-            add_run_flags(app, options->flags);
-            return [options, &globals] {
-              if (options->list || options->name.empty()) return list_tasks(options->list);
-              return show_examples(options->name, options->count, options->split, options->flags, globals);
-            };
-          }};
+  return {
+      "tasks", "print examples of a task, tokens above labels", "./klab tasks palindrome --task.length 17 --count 2",
+      takes::seed, [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
+        struct Options {
+          std::string name, split = "train";
+          int64_t count = 3;
+          bool list = false;
+          std::vector<Assignment> flags;
+        };
+        auto options = std::make_shared<Options>();
+        app.add_option("NAME", options->name, "task; without it all tasks are listed");
+        app.add_option("--count", options->count, "number of examples").positive().show_default();
+        app.add_option("--split", options->split, "train, validation or test").one_of({"train", "validation", "test"});
+        app.add_flag("--list", options->list, "print only the names, one per line");
+        add_run_flags(app, options->flags);
+        return [options, &globals] {
+          if (options->list || options->name.empty()) return list_tasks(options->list);
+          return show_examples(options->name, options->count, options->split, options->flags, globals);
+        };
+      }};
 }
 
 }  // namespace klab

@@ -10,6 +10,7 @@
 #include "core/base/file.h"
 #include "core/base/progress.h"
 #include "core/base/provenance.h"
+#include "core/base/table.h"
 #include "core/base/text.h"
 #include "core/base/yaml.h"
 #include "core/io/checkpoint.h"
@@ -26,7 +27,7 @@ namespace fs = std::filesystem;
 constexpr const char* kTensorboardHelp = "also write the evaluations to RUNDIR/tensorboard, for TensorBoard";
 
 std::string describe(const TrainStatus& status) {
-  const Score& score = status.train.targets > 0 ? status.train : status.test;
+  const Score& score = status.train.targets > 0 ? status.train : status.validation;
   if (score.targets == 0) return "";
   return fmt::format("loss {:.3f}  acc_tok {:.3f}  acc_seq {:.3f}  {} tokens/s", score.loss(), score.acc_tok(),
                      score.acc_seq(), short_count(status.tokens_per_second));
@@ -41,15 +42,15 @@ void draw(const RunFolder& folder, const std::string& title) {
 }
 
 void log_to(TensorboardWriter& writer, const TrainStatus& status) {
-  const auto both = [&](const char* name, double train, double test) {
+  const auto both = [&](const char* name, double train, double validation) {
     return std::vector<std::pair<std::string, double>>{{fmt::format("{}/train", name), train},
-                                                       {fmt::format("{}/test", name), test}};
+                                                       {fmt::format("{}/validation", name), validation}};
   };
   std::vector<std::pair<std::string, double>> values{
       {"lr", status.lr}, {"grad_norm", status.grad_norm}, {"tokens_per_second", status.tokens_per_second}};
-  for (const auto& pairs : {both("loss", status.train.loss(), status.test.loss()),
-                            both("acc_tok", status.train.acc_tok(), status.test.acc_tok()),
-                            both("acc_seq", status.train.acc_seq(), status.test.acc_seq())}) {
+  for (const auto& pairs : {both("loss", status.train.loss(), status.validation.loss()),
+                            both("acc_tok", status.train.acc_tok(), status.validation.acc_tok()),
+                            both("acc_seq", status.train.acc_seq(), status.validation.acc_seq())}) {
     values.insert(values.end(), pairs.begin(), pairs.end());
   }
   writer.scalars(status.step, values);
@@ -60,10 +61,21 @@ struct TrainOptions {
 };
 
 void print_summary(const RunConfig& config, const RunRecord& record, double wait_share, const std::string& folder) {
-  const Metrics &last = record.last, &best = record.best;
-  fmt::print("{} after {} steps: held-out acc_seq {:.4f}, acc_tok {:.4f}, loss {:.4f}; best acc_seq {:.4f}\n",
-             last.acc_seq >= config.train.stop_at ? "success" : "done", record.step, last.acc_seq, last.acc_tok,
-             last.loss, best.acc_seq);
+  const auto row = [](const char* name, int64_t step, const Metrics& validation, const Metrics& test) {
+    return std::vector<std::string>{name,
+                                    fmt::format("{}", step),
+                                    fmt::format("{:.4f}", validation.loss),
+                                    fmt::format("{:.4f}", validation.acc_tok),
+                                    fmt::format("{:.4f}", validation.acc_seq),
+                                    fmt::format("{:.4f}", test.loss),
+                                    fmt::format("{:.4f}", test.acc_tok),
+                                    fmt::format("{:.4f}", test.acc_seq)};
+  };
+  fmt::print(
+      "{} after {} steps\n{}", record.last.acc_seq >= config.train.stop_at ? "success" : "done", record.step,
+      format_table({"parameters", "step", "validation: loss", "acc_tok", "acc_seq", "test: loss", "acc_tok", "acc_seq"},
+                   {row("last", record.step, record.last, record.test),
+                    row("best", record.best_step, record.best, record.best_test)}));
   fmt::print("{} tokens/s; {:.2f} % of the time spent waiting for data; time {}; files in {}\n",
              short_count(record.tokens_per_second), 100 * wait_share, clock_time(record.seconds), folder);
 }
@@ -89,7 +101,7 @@ int train_to_the_end(const RunConfig& config, const RunFolder& folder, const Glo
     progress->update(status->step, describe(*status));
     if (!evaluated) return;
     if (tensorboard) log_to(*tensorboard, *status);
-    progress->note(fmt::format("step {:>6}  held-out loss {:.4f}  acc_tok {:.4f}  acc_seq {:.4f}", status->step,
+    progress->note(fmt::format("step {:>6}  validation loss {:.4f}  acc_tok {:.4f}  acc_seq {:.4f}", status->step,
                                now.last.loss, now.last.acc_tok, now.last.acc_seq));
   });
   progress.reset();

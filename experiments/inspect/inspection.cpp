@@ -57,7 +57,7 @@ TaskConfig looked_at(const RunConfig& config, const InspectOptions& options, int
   return root.task;
 }
 
-Split split_of(const Inspection& found) { return found.options.split == "train" ? Split::train : Split::test; }
+Split split_of(const Inspection& found) { return split_named(found.options.split); }
 
 int64_t seed_of(const Inspection& found) { return found.options.seed.value_or(found.config.train.seed); }
 

@@ -18,7 +18,7 @@ struct InspectOptions {
   std::string run;
   std::string checkpoint = "last";  ///< or "best"
   std::vector<Assignment> task;     ///< overrides of the run's `task.*` keys
-  std::string split = "test";       ///< or "train"
+  std::string split = "test";       ///< or "validation", "train"
   int64_t examples = 128;           ///< number of examples for half-lives and accuracy
   int64_t index = 0;                ///< index of the example that is shown
   std::vector<int64_t> tokens{};    ///< shown instead of an example, unless empty

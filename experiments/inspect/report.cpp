@@ -42,7 +42,7 @@ std::string input_text(const Inspection& found) {
   return join({with_trained("task", now.name, trained.name),
                with_trained("length", fmt::format("{}", now.length), fmt::format("{}", trained.length)),
                with_trained("vocab", fmt::format("{}", now.vocab), fmt::format("{}", trained.vocab))}) +
-         (found.options.split == "train" ? "; training examples" : "; held-out examples") +
+         "; examples of the " + found.options.split + " split" +
          (found.options.seed ? fmt::format(", seed {}", *found.options.seed) : "");
 }
 

@@ -17,7 +17,8 @@ struct PlotOptions {
   std::string x;
   /// Default: acc_seq, else loss, else the last numeric column.
   std::string y;
-  /// Selects rows by the column `split`, if there is one. Default: test if there are such rows. "all": every row.
+  /// Selects rows by the column `split`, if there is one. Default: validation, or else test, if there are such rows.
+  /// "all": every row.
   std::string split;
   /// "task.name=mqar": only rows with that value. Several conditions must all hold.
   std::vector<std::string> where;

@@ -123,7 +123,8 @@ void keep_rows(PlotData& data, size_t column, const std::string& wanted) {
   data = std::move(kept);
 }
 
-// Keeps the rows of the wanted split; by default the test rows, because train rows exist at the same steps.
+// Keeps the rows of the wanted split; by default those of validation, or of test in files of earlier versions, because
+// train rows exist at the same steps.
 void keep_split(PlotData& data, std::string wanted) {
   if (!data.table.has("split")) {
     if (!wanted.empty() && wanted != "all") refuse("split = {}: the file has no column 'split'", wanted);
@@ -132,7 +133,7 @@ void keep_split(PlotData& data, std::string wanted) {
   const size_t column = data.table.column("split");
   const std::vector<std::string> splits = data.values(column);
   const auto has = [&](const char* split) { return std::find(splits.begin(), splits.end(), split) != splits.end(); };
-  if (wanted.empty()) wanted = has("test") ? "test" : "all";
+  if (wanted.empty()) wanted = has("validation") ? "validation" : has("test") ? "test" : "all";
   if (wanted == "all") return;
   if (!has(wanted.c_str())) {
     refuse("split = {}: no row is of that split. Splits: {}, all", wanted, join(splits));

@@ -15,11 +15,10 @@ namespace klab {
 Evaluation evaluate_variant(const TaskVariant& variant, const RunConfig& config, Decoder& model,
                             const torch::Device& device, Split split) {
   Evaluation result{variant.name, variant.task.length, variant.task.make()->difficulty_name(), {}, {}};
-  const BatchSource source = batch_source(variant.task, config.train.seed, config.train.batch, split);
   std::map<int64_t, Score> by_difficulty;
-  for (int64_t i = 0; i * config.train.batch < config.test.examples; ++i) {
+  for (const Batch& batch :
+       held_out_batches(variant.task, config.train.seed, config.test.examples, config.train.batch, split)) {
     if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted while testing variants");
-    const Batch batch = source(i);
     const Batch there{batch.inputs.to(device), batch.labels.to(device), batch.difficulty.to(device)};
     result.all += score_batch(model, there, nullptr, &by_difficulty);
   }

@@ -20,11 +20,11 @@ struct Evaluation {
   std::vector<std::pair<int64_t, Score>> slices;  ///< by increasing difficulty; scores of targets, not of sequences
 };
 
-/// Evaluates the model on `test.examples` sequences of one variant, rounded up to batches of `train.batch`.
+/// Evaluates the model on `test.examples` sequences of one variant.
 Evaluation evaluate_variant(const TaskVariant& variant, const RunConfig& config, Decoder& model,
                             const torch::Device& device, Split split = Split::test);
 
-/// Evaluates the model on `test.examples` held-out sequences of the task and of every variant of test.also.
+/// Evaluates the model on `test.examples` test sequences of the task and of every variant of test.also.
 std::vector<Evaluation> evaluate_variants(const RunConfig& config, Decoder& model, const torch::Device& device);
 
 /// Writes evaluations.csv into the run's folder if the config has variants in test.also.

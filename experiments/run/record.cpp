@@ -26,6 +26,13 @@ std::string text_of(const RunRecord& record) {
   return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
+// Records of earlier versions have no test results.
+void add_missing_test(nlohmann::ordered_json& json) {
+  for (const auto& [name, value] : to_object(RunRecord{}).items()) {
+    if (name == "tested" || name == "best_step" || name.find("test_") != std::string::npos) json[name] = value;
+  }
+}
+
 void write_unsynced(const std::string& path, const std::string& text) {
   const std::string temporary = path + ".tmp";
   {
@@ -54,10 +61,17 @@ void RunRecord::set(const TrainStatus& status) {
   step = status.step;
   tokens_per_second = status.tokens_per_second;
   seconds = status.seconds;
-  evaluated = status.test.targets > 0;
+  evaluated = status.validation.targets > 0;
   if (!evaluated) return;
-  last = status.test.metrics();
+  last = status.validation.metrics();
   best = status.best.targets > 0 ? status.best.metrics() : last;
+  best_step = status.best.targets > 0 ? status.best_step : status.step;
+}
+
+void RunRecord::set(const TestScores& scores) {
+  tested = true;
+  test = scores.last.metrics();
+  best_test = scores.best.metrics();
 }
 
 RunRecord read_record(const RunFolder& folder) {
@@ -66,7 +80,8 @@ RunRecord read_record(const RunFolder& folder) {
   if (!fs::exists(path)) return record;
   const std::string text = read_file(path);
   if (text.empty()) return record;  // lost in a power failure; checkpoint and metrics.csv are flushed
-  const auto json = parse_json(text, path);
+  auto json = parse_json(text, path);
+  if (!json.contains("tested")) add_missing_test(json);
   try {
     record.state = run_state_of(json.at("state").get<std::string>());
     from_object(json, record);
@@ -97,6 +112,9 @@ double metric_of(const RunRecord& record, const std::string& name) {
       known = true;
     }
   });
+  if (name.find("test_") != std::string::npos && known && !record.tested) {
+    fail("the run has no test results ({}): it has not ended, or an earlier version of klab made it", name);
+  }
   if (!known) refuse("'{}' is not a metric of a run{}. Known: {}", name, did_you_mean(name, names), join(names));
   return found;
 }

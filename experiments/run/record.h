@@ -27,13 +27,16 @@ struct RunRecord {
   RunState state = RunState::waiting;
   std::string reason;  ///< of `stopped`, `diverged`, `failed`
   int64_t step = 0;
-  bool evaluated = false;
-  Metrics last, best;  ///< last and best evaluation on held-out data, if `evaluated`
+  bool evaluated = false, tested = false;
+  Metrics last, best;       ///< last and best evaluation on validation data, if `evaluated`
+  int64_t best_step = 0;    ///< step of the best evaluation
+  Metrics test, best_test;  ///< test data with the parameters of the last and of the best step, if `tested`
   int64_t parameters = 0, state_bytes = 0;
   double tokens_per_second = 0, seconds = 0;
   std::vector<std::string> provenance;  ///< command, version, commit, machine
 
   void set(const TrainStatus& status);
+  void set(const TestScores& scores);
 
   template <class Self, class Visit>  // except the state, which is stored as a word
   static void each_field(Self& self, const Visit& visit) {
@@ -46,6 +49,14 @@ struct RunRecord {
     visit("best_loss", self.best.loss);
     visit("best_acc_tok", self.best.acc_tok);
     visit("best_acc_seq", self.best.acc_seq);
+    visit("best_step", self.best_step);
+    visit("tested", self.tested);
+    visit("test_loss", self.test.loss);
+    visit("test_acc_tok", self.test.acc_tok);
+    visit("test_acc_seq", self.test.acc_seq);
+    visit("best_test_loss", self.best_test.loss);
+    visit("best_test_acc_tok", self.best_test.acc_tok);
+    visit("best_test_acc_seq", self.best_test.acc_seq);
     visit("parameters", self.parameters);
     visit("state_bytes", self.state_bytes);
     visit("tokens_per_second", self.tokens_per_second);
@@ -61,7 +72,8 @@ RunRecord read_record(const RunFolder& folder);
 /// the record of a run in progress, but never leaves a partial one.
 void write_record(const RunFolder& folder, const RunRecord& record);
 
-/// A number of a record by its column name in results.csv. Throws UsageError for an unknown name.
+/// A number of a record by its column name in results.csv. Throws UsageError for an unknown name, and Error for a test
+/// result of a run that was not tested.
 double metric_of(const RunRecord& record, const std::string& name);
 
 }  // namespace klab

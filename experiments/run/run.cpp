@@ -44,7 +44,20 @@ BatchSource batch_source(const TaskConfig& config, int64_t seed, int64_t count, 
   };
 }
 
-BatchSource training_source(const RunConfig& config) {
+std::vector<Batch> held_out_batches(const TaskConfig& config, int64_t seed, int64_t examples, int64_t count,
+                                    Split split) {
+  const std::shared_ptr<const Task> task = config.make();
+  std::vector<Batch> batches;
+  for (int64_t first = 0; first < examples; first += count) {
+    batches.push_back(as_batch(example_batch(*task, seed, split, first, std::min(count, examples - first))));
+  }
+  return batches;
+}
+
+namespace {
+
+// The batches of the task, or of its mixture.
+BatchSource mixture_source(const RunConfig& config) {
   std::vector<BatchSource> sources{batch_source(config.task, config.train.seed, config.train.batch, Split::train)};
   std::vector<int64_t> until{1};  // cumulative weights
   for (const TaskVariant& variant : config.trained_variants()) {
@@ -59,6 +72,8 @@ BatchSource training_source(const RunConfig& config) {
     return sources[static_cast<size_t>(chosen)](index);
   };
 }
+
+}  // namespace
 
 Decoder make_model(const RunConfig& config) { return Decoder(config.model, config.vocabulary()); }
 
@@ -86,12 +101,34 @@ int64_t load_parameters(const std::string& path, const Decoder& model) {
   return checkpoint.json_field<int64_t>("step");
 }
 
+BatchSource training_source(const RunConfig& config) {
+  std::vector<BatchSource> sources;
+  std::vector<int64_t> until;  // the first step after each phase
+  for (const Phase& phase : config.phases()) {
+    sources.push_back(batch_source(phase.task, config.train.seed, config.train.batch, Split::train));
+    until.push_back((until.empty() ? 0 : until.back()) + phase.steps);
+  }
+  sources.push_back(mixture_source(config));
+  if (sources.size() == 1) return sources.front();
+  return [sources, until](int64_t index) {
+    const auto phase = std::upper_bound(until.begin(), until.end(), index) - until.begin();
+    return sources[static_cast<size_t>(phase)](index);
+  };
+}
+
+namespace {
+
+std::vector<Batch> held_out(const RunConfig& config, Split split) {
+  return held_out_batches(config.task, config.train.seed, config.train.eval_examples, config.train.batch, split);
+}
+
+}  // namespace
+
 Trainer make_trainer(const RunConfig& config, const RunFolder& folder, const std::vector<std::string>& provenance,
                      bool resume, const torch::Device& device) {
   if (device.is_cpu()) require_memory(config);
-  return Trainer(make_model(config), config.train, training_source(config),
-                 batch_source(config.task, config.train.seed, config.train.batch, Split::test), folder, provenance,
-                 resume, device);
+  return Trainer(make_model(config), config.train, training_source(config), held_out(config, Split::validation), folder,
+                 provenance, resume, device);
 }
 
 namespace {
@@ -122,6 +159,7 @@ void train_and_evaluate(const RunFolder& folder, const RunOptions& options, cons
   });
   record.set(trainer.status());
   if (record.state != RunState::running) return;
+  record.set(trainer.test(held_out(config, Split::test)));
   write_evaluations(config, trainer, folder, options.provenance);
   record.state = RunState::finished;
 }

@@ -18,7 +18,10 @@ RunConfig read_run_config(const RunFolder& folder);
 /// A source whose batch i contains the examples [i * count, (i + 1) * count) of a split of the task.
 BatchSource batch_source(const TaskConfig& task, int64_t seed, int64_t count, Split split);
 
-/// The training batches of the config: of its task, or of its mixture.
+/// The first `examples` examples of a split of the task, `count` per batch but for the last.
+std::vector<Batch> held_out_batches(const TaskConfig& task, int64_t seed, int64_t examples, int64_t count, Split split);
+
+/// The training batches of the config: of its phases, then of its task or mixture.
 BatchSource training_source(const RunConfig& config);
 
 /// Builds the model of a config; its parameters are not initialised.
@@ -42,9 +45,9 @@ struct RunOptions {
 /// other than `running`, which ends the run after a checkpoint.
 using WatchRun = std::function<void(RunRecord& record, const TrainStatus* status, bool evaluated)>;
 
-/// Trains the run of the config.yaml in `folder` to its end, evaluates the variants of test.also, and keeps record.json
-/// up to date. If the run diverges or fails this is recorded there, not thrown. Throws Interrupted, after a checkpoint,
-/// on a signal, and Error when the record cannot be written.
+/// Trains the run of the config.yaml in `folder` to its end, evaluates it on test data and on the variants of
+/// test.also, and keeps record.json up to date. If the run diverges or fails this is recorded there, not thrown. Throws
+/// Interrupted, after a checkpoint, on a signal, and Error when the record cannot be written.
 RunRecord train_run(const RunFolder& folder, const RunOptions& options, const WatchRun& watch);
 
 }  // namespace klab

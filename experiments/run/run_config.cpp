@@ -51,6 +51,33 @@ std::vector<TaskVariant> variants_of(const RunConfig& base, const std::string& k
 
 }  // namespace
 
+std::vector<Phase> RunConfig::phases() const {
+  struct Root : Configurable {
+    Phase phase{0, {}};
+    void visit(Fields& fields) override {
+      fields("steps", phase.steps, {1, 1'000'000'000}, "steps of this phase");
+      fields.group("task", phase.task);
+    }
+  };
+  std::vector<Phase> all;
+  int64_t steps = 0;
+  for (size_t i = 0; i < train.phases.size(); ++i) {
+    const std::string key = fmt::format("train.phases[{}]", i);
+    Root root;
+    root.phase.task = task;
+    std::vector<Assignment> assignments;
+    for (const auto& [name, value] : train.phases[i].items()) assignments.push_back({name, value, key});
+    assign(root, assignments);
+    root.phase.task.validate();
+    require(root.phase.steps > 0, key, train.phases[i].dump(), "must have the key steps");
+    steps += root.phase.steps;
+    all.push_back(root.phase);
+  }
+  require(steps < train.steps, "train.phases", fmt::format("{} steps", steps),
+          fmt::format("must leave at least one of train.steps = {} for the task itself", train.steps));
+  return all;
+}
+
 void MixtureConfig::visit(Fields& fields) {
   fields.maps("tasks", tasks,
               "further variants of the task to train on: [{length: 128, mqar.pairs: 8, weight: 2}, ..]; every batch is "
@@ -59,7 +86,7 @@ void MixtureConfig::visit(Fields& fields) {
 
 void TestConfig::visit(Fields& fields) {
   fields.maps("also", also, "variants of the task to evaluate at the end: [{length: 256}, ..]; writes evaluations.csv");
-  fields("examples", examples, {1, 1'000'000'000}, "held-out sequences per variant");
+  fields("examples", examples, {1, 1'000'000'000}, "test sequences per variant");
 }
 
 void RunConfig::visit(Fields& fields) {
@@ -89,6 +116,7 @@ void RunConfig::validate() const {
 
 int64_t RunConfig::task_vocabulary() const {
   int64_t most = task.make()->vocabulary();
+  for (const Phase& phase : phases()) most = std::max(most, phase.task.make()->vocabulary());
   for (const std::vector<TaskVariant>& variants : {trained_variants(), tested_variants()}) {
     for (const TaskVariant& variant : variants) most = std::max(most, variant.task.make()->vocabulary());
   }

@@ -19,6 +19,12 @@ struct TaskVariant {
   int64_t weight = 1;  ///< in a mixture: batches are drawn proportionally to it
 };
 
+/// A part of a run with a task of its own.
+struct Phase {
+  int64_t steps;
+  TaskConfig task;
+};
+
 /// The config keys `mixture.*`: further variants of the task to train on. Every batch is of one variant, drawn by
 /// weight; the task itself has weight 1.
 struct MixtureConfig : Configurable {
@@ -47,6 +53,10 @@ struct RunConfig : Configurable {
   /// The variants of `mixture.tasks` and of `test.also`. Throws UsageError for a key that the task does not have.
   std::vector<TaskVariant> trained_variants() const;
   std::vector<TaskVariant> tested_variants() const;
+
+  /// The phases of `train.phases`, which come before the task itself. Throws UsageError for a key that a phase does not
+  /// have, and if no step is left for the task itself.
+  std::vector<Phase> phases() const;
 
   /// Rows of the embedding: model.vocab, or the largest vocabulary of the task and its variants.
   int64_t vocabulary() const;

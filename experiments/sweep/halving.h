@@ -9,7 +9,7 @@
 
 namespace klab {
 
-enum class Verdict { go_on, stop, wait };
+enum class Promotion { go_on, stop, wait };
 
 /// The metric of a run at the rungs it has reached, in order.
 struct Reports {
@@ -22,6 +22,6 @@ struct Reports {
 /// earlier run may still report. As in asynchronous successive halving (Li et al. 2020) a run does not wait for the
 /// whole group, but promotion follows the plan's order, not completion order: a sweep has the same outcome with any
 /// number of workers.
-Verdict judge(const Plan& plan, const std::vector<Reports>& reports, size_t run, size_t rung);
+Promotion judge(const Plan& plan, const std::vector<Reports>& reports, size_t run, size_t rung);
 
 }  // namespace klab

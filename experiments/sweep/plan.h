@@ -13,7 +13,7 @@ namespace klab {
 /// up to itself in the plan that reached the rung. Promotion follows the plan's order, not completion order, so that a
 /// sweep has only one outcome.
 struct Halving {
-  std::string metric = "acc_seq";  ///< a column of metrics.csv, on held-out data
+  std::string metric = "acc_seq";  ///< a column of metrics.csv, on validation data
   int64_t factor = 3;
   std::vector<int64_t> steps;       ///< increasing
   std::vector<std::string> within;  ///< only runs with equal values of these keys are compared

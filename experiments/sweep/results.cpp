@@ -17,8 +17,26 @@ namespace {
 CsvTable results_of(const SweepOutcome& outcome, const std::vector<std::string>& provenance) {
   CsvTable table{provenance, {"run"}, {}};
   table.columns.insert(table.columns.end(), outcome.plan.keys.begin(), outcome.plan.keys.end());
-  for (const char* column : {"state", "reason", "step", "loss", "acc_tok", "acc_seq", "best_loss", "best_acc_tok",
-                             "best_acc_seq", "parameters", "state_bytes", "tokens_per_second", "seconds"}) {
+  for (const char* column : {"state",
+                             "reason",
+                             "step",
+                             "loss",
+                             "acc_tok",
+                             "acc_seq",
+                             "best_step",
+                             "best_loss",
+                             "best_acc_tok",
+                             "best_acc_seq",
+                             "test_loss",
+                             "test_acc_tok",
+                             "test_acc_seq",
+                             "best_test_loss",
+                             "best_test_acc_tok",
+                             "best_test_acc_seq",
+                             "parameters",
+                             "state_bytes",
+                             "tokens_per_second",
+                             "seconds"}) {
     table.columns.emplace_back(column);
   }
   for (const size_t i : outcome.plan.in_file_order()) {
@@ -26,13 +44,29 @@ CsvTable results_of(const SweepOutcome& outcome, const std::vector<std::string>&
     std::vector<std::string> row{outcome.plan.runs[i].id};
     row.insert(row.end(), outcome.plan.runs[i].values.begin(), outcome.plan.runs[i].values.end());
     const auto score = [&](double x) { return r.evaluated ? fmt::format("{:.6f}", x) : std::string(); };
+    const auto tested = [&](double x) { return r.tested ? fmt::format("{:.6f}", x) : std::string(); };
     std::string reason = r.reason;
     std::replace(reason.begin(), reason.end(), '\n', ' ');
-    for (const std::string& cell :
-         {to_string(r.state), reason, fmt::format("{}", r.step), score(r.last.loss), score(r.last.acc_tok),
-          score(r.last.acc_seq), score(r.best.loss), score(r.best.acc_tok), score(r.best.acc_seq),
-          fmt::format("{}", r.parameters), fmt::format("{}", r.state_bytes), fmt::format("{:.0f}", r.tokens_per_second),
-          fmt::format("{:.1f}", r.seconds)}) {
+    for (const std::string& cell : {to_string(r.state),
+                                    reason,
+                                    fmt::format("{}", r.step),
+                                    score(r.last.loss),
+                                    score(r.last.acc_tok),
+                                    score(r.last.acc_seq),
+                                    r.evaluated ? fmt::format("{}", r.best_step) : "",
+                                    score(r.best.loss),
+                                    score(r.best.acc_tok),
+                                    score(r.best.acc_seq),
+                                    tested(r.test.loss),
+                                    tested(r.test.acc_tok),
+                                    tested(r.test.acc_seq),
+                                    tested(r.best_test.loss),
+                                    tested(r.best_test.acc_tok),
+                                    tested(r.best_test.acc_seq),
+                                    fmt::format("{}", r.parameters),
+                                    fmt::format("{}", r.state_bytes),
+                                    fmt::format("{:.0f}", r.tokens_per_second),
+                                    fmt::format("{:.1f}", r.seconds)}) {
       row.push_back(cell);
     }
     table.rows.push_back(std::move(row));
@@ -68,8 +102,8 @@ CsvTable joined(const SweepFolder& folder, const SweepOutcome& outcome, const st
 
 void write_results(const SweepFolder& folder, const SweepOutcome& outcome, const std::vector<std::string>& provenance) {
   write_file(folder.results(), results_of(outcome, provenance).text());
-  const auto is_test = [](const CsvTable& table, const auto& row) { return row[table.column("split")] == "test"; };
-  const CsvTable curves = joined(folder, outcome, provenance, "metrics.csv", is_test);
+  const auto held_out = [](const CsvTable& table, const auto& row) { return row[table.column("split")] != "train"; };
+  const CsvTable curves = joined(folder, outcome, provenance, "metrics.csv", held_out);
   if (!curves.rows.empty()) write_file(folder.curves(), curves.text());
   const auto every = [](const CsvTable&, const auto&) { return true; };
   const CsvTable evaluations = joined(folder, outcome, provenance, "evaluations.csv", every);

@@ -55,7 +55,8 @@ class ReportBook {
       std::vector<double> values;
       for (const auto& row : table.rows) {
         const auto& steps = plan_.halving->steps;
-        if (row[split] == "test" && values.size() < steps.size() && std::stoll(row[step]) == steps[values.size()]) {
+        if (row[split] == "validation" && values.size() < steps.size() &&
+            std::stoll(row[step]) == steps[values.size()]) {
           values.push_back(std::stod(row[metric]));
         }
       }
@@ -103,7 +104,7 @@ class Worker {
     const std::string& id = plan_.runs[i].id;
     const RunRecord before = folder_.read(id);
     if (is_over(before.state)) return Turn::over;
-    if (before.state == RunState::parked && verdict_at(i, before.step) == Verdict::wait) return Turn::parked;
+    if (before.state == RunState::parked && verdict_at(i, before.step) == Promotion::wait) return Turn::parked;
     const auto lock = Lock::take(folder_.run(id).path + "/lock");
     if (!lock) return Turn::busy;
     RunRecord record = folder_.read(id);
@@ -123,20 +124,20 @@ class Worker {
   }
 
   // Whether halving promotes a run at `step`.
-  Verdict verdict_at(size_t i, int64_t step) {
-    if (!plan_.halving) return Verdict::go_on;
+  Promotion verdict_at(size_t i, int64_t step) {
+    if (!plan_.halving) return Promotion::go_on;
     const auto& steps = plan_.halving->steps;
     const auto rung = static_cast<size_t>(std::find(steps.begin(), steps.end(), step) - steps.begin());
-    if (rung == steps.size() || step >= plan_.runs[i].steps) return Verdict::go_on;
+    if (rung == steps.size() || step >= plan_.runs[i].steps) return Promotion::go_on;
     const std::vector<Reports>& reports = reports_.up_to(i);
-    return reports[i].values.size() <= rung ? Verdict::go_on : judge(plan_, reports, i, rung);
+    return reports[i].values.size() <= rung ? Promotion::go_on : judge(plan_, reports, i, rung);
   }
 
   // Parks or stops a run that may not continue.
-  static void apply(Verdict verdict, RunRecord& record) {
-    if (verdict == Verdict::go_on) return;
-    record.state = verdict == Verdict::wait ? RunState::parked : RunState::stopped;
-    if (verdict == Verdict::stop) record.reason = fmt::format("not promoted at step {}", record.step);
+  static void apply(Promotion verdict, RunRecord& record) {
+    if (verdict == Promotion::go_on) return;
+    record.state = verdict == Promotion::wait ? RunState::parked : RunState::stopped;
+    if (verdict == Promotion::stop) record.reason = fmt::format("not promoted at step {}", record.step);
   }
 
   RunRecord run(size_t i) {

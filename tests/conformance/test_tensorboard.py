@@ -34,7 +34,7 @@ def metrics(folder, split, column):
 def expect_same(folder):
     scalars = read(folder)
     for column in "loss", "acc_tok", "acc_seq":
-        for split in "train", "test":
+        for split in "train", "validation":
             expected = metrics(folder, split, column)
             actual = scalars[f"{column}/{split}"]
             assert [step for step, _ in actual] == [step for step, _ in expected]

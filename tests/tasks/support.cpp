@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tasks/support.h"
 
+#include <map>
 #include <set>
 
 namespace klab {
@@ -57,7 +58,7 @@ uint64_t golden(const Task& task, int64_t seed) {
   const auto add = [&hash](const std::vector<int64_t>& values) {
     for (const int64_t value : values) hash = (hash ^ static_cast<uint64_t>(value)) * 0x100000001b3;
   };
-  for (const Split split : {Split::train, Split::test}) {
+  for (const Split split : {Split::train, Split::test, Split::validation}) {
     for (int64_t index = 0; index < 10; ++index) {
       const Example drawn = example(task, seed, split, index);
       add(drawn.inputs);
@@ -69,18 +70,18 @@ uint64_t golden(const Task& task, int64_t seed) {
 }
 
 void expect_disjoint_splits(const Task& task) {
-  std::set<std::vector<int64_t>> seen[2];
-  for (const int64_t seed : {0, 1, 2, -7}) {
-    for (int64_t index = 0; index < 500; ++index) {
-      seen[0].insert(example(task, seed, Split::train, index).inputs);
-      seen[1].insert(example(task, seed, Split::test, index).inputs);
+  std::map<std::vector<int64_t>, Split> seen;
+  for (const Split split : {Split::train, Split::test, Split::validation}) {
+    std::set<std::vector<int64_t>> different;
+    for (const int64_t seed : {0, 1, 2, -7}) {
+      for (int64_t index = 0; index < 500; ++index) different.insert(example(task, seed, split, index).inputs);
     }
-  }
-  for (const auto& sequences : seen) {
-    ASSERT_LT(sequences.size(), 500u) << "the task is too large for this test";
-  }
-  for (const auto& sequence : seen[1]) {
-    EXPECT_FALSE(seen[0].contains(sequence)) << testing::PrintToString(sequence);
+    ASSERT_LT(different.size(), 500u) << "the task is too large for this test";
+    for (const auto& sequence : different) {
+      const auto [other, is_new] = seen.emplace(sequence, split);
+      EXPECT_TRUE(is_new) << testing::PrintToString(sequence) << " is in " << to_string(other->second) << " and in "
+                          << to_string(split);
+    }
   }
 }
 

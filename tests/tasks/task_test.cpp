@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Properties of all tasks: registry, config, numbering of examples, and the two splits.
+// Properties of all tasks: registry, config, numbering of examples, and the three splits.
 #include "tasks/task.h"
 
 #include <gtest/gtest.h>
@@ -24,7 +24,7 @@ class EveryTask : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(EveryTask, HasWellFormedExamples) {
-  for (const Split split : {Split::train, Split::test}) {
+  for (const Split split : {Split::train, Split::test, Split::validation}) {
     for (int64_t i = 0; i < 20; ++i) {
       const Example drawn = example(*task_, 5, split, i);
       ASSERT_EQ(drawn.size(), 64);
@@ -100,11 +100,13 @@ TEST(Example, DependsOnSeedSplitAndIndex) {
   EXPECT_EQ(base, inputs(1, Split::train, 2));
   EXPECT_NE(base, inputs(2, Split::train, 2));
   EXPECT_NE(base, inputs(1, Split::test, 2));
+  EXPECT_NE(base, inputs(1, Split::validation, 2));
+  EXPECT_NE(inputs(1, Split::test, 2), inputs(1, Split::validation, 2));
   EXPECT_NE(base, inputs(1, Split::train, 3));
   EXPECT_NE(base, inputs(2, Split::train, 1));
 }
 
-TEST(Example, SaysWhenATaskIsTooSmallForTwoSplits) {
+TEST(Example, SaysWhenATaskIsTooSmallForThreeSplits) {
   // The task has only four sequences, and the hash assigns none of them to the test split.
   const auto task = make_task({"task.name=palindrome", "task.length=5", "task.vocab=2"});
   try {
@@ -115,16 +117,25 @@ TEST(Example, SaysWhenATaskIsTooSmallForTwoSplits) {
   }
 }
 
-TEST(Example, OneSequenceInEightIsForTheTest) {
+TEST(Example, OneSequenceInSixteenIsForTheTestAndOneForValidation) {
   // The hash must be uniform over similar sequences: counts how often the first draw is kept.
   const auto task = make_task({"task.name=palindrome", "task.length=13", "task.vocab=64"});
-  int64_t first_draw_fits = 0;
-  for (uint64_t index = 0; index < 8000; ++index) {
-    Random random{1, static_cast<uint64_t>(Split::test), index, 0};
-    first_draw_fits += task->generate(random).inputs == example(*task, 1, Split::test, index).inputs;
+  for (const Split split : {Split::test, Split::validation}) {
+    int64_t first_draw_fits = 0;
+    for (uint64_t index = 0; index < 8000; ++index) {
+      Random random{1, static_cast<uint64_t>(split), index, 0};
+      first_draw_fits += task->generate(random).inputs == example(*task, 1, split, index).inputs;
+    }
+    // 500 of 8000, with a standard deviation of 22.
+    EXPECT_NEAR(first_draw_fits, 500, 5 * 22) << to_string(split);
   }
-  // 1000 of 8000, with a standard deviation of 30.
-  EXPECT_NEAR(first_draw_fits, 1000, 5 * 30);
+}
+
+TEST(Split, HasNames) {
+  for (const Split split : {Split::train, Split::test, Split::validation})
+    EXPECT_EQ(split_named(to_string(split)), split);
+  EXPECT_EQ(to_string(Split::validation), "validation");
+  EXPECT_THROW(split_named("valid"), UsageError);
 }
 
 TEST(ExampleBatch, HoldsTheExamplesRowAfterRow) {

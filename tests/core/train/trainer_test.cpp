@@ -29,11 +29,18 @@ struct TinyRun {
   }
 
   Trainer trainer(const std::string& folder, bool resume = false) const {
-    return {tiny_model(), config, train, test, RunFolder{folder}, {"made by: a test"}, resume, torch::kCPU};
+    return {tiny_model(), config, train, validation(), RunFolder{folder}, {"made by: a test"}, resume, torch::kCPU};
+  }
+
+  std::vector<Batch> validation() const { return batches_of(2, config.eval_examples / 8); }
+  static std::vector<Batch> batches_of(uint64_t seed, int64_t count) {
+    std::vector<Batch> batches;
+    for (int64_t i = 0; i < count; ++i) batches.push_back(previous_token_task(seed)(i));
+    return batches;
   }
 
   TrainConfig config;
-  BatchSource train = previous_token_task(1), test = previous_token_task(2);
+  BatchSource train = previous_token_task(1);
 };
 
 Next go_on(const TrainStatus&, bool) { return Next::step; }
@@ -82,14 +89,14 @@ TEST(Trainer, LearnsTheTask) {
   EXPECT_GT(before, 1.0);
   EXPECT_EQ(trainer.run(go_on), Outcome::steps_done);
   EXPECT_EQ(trainer.status().step, 300);
-  EXPECT_LT(trainer.status().test.loss(), 0.1 * before);
-  EXPECT_EQ(trainer.status().test.acc_tok(), 1);
+  EXPECT_LT(trainer.status().validation.loss(), 0.1 * before);
+  EXPECT_EQ(trainer.status().validation.acc_tok(), 1);
 }
 
 TEST(Trainer, EvaluatesWhenItIsDueAndAtTheEnd) {
   TinyRun run;
   run.config.steps = 12;
-  run.config.eval_examples = 17;  // three batches of 8
+  run.config.eval_examples = 24;
   run.config.warmup_ratio = 0;
   Trainer trainer = run.trainer("");
   std::vector<int64_t> evaluated, seen;
@@ -97,7 +104,7 @@ TEST(Trainer, EvaluatesWhenItIsDueAndAtTheEnd) {
     seen.push_back(status.step);
     if (!evaluation) return Next::step;
     evaluated.push_back(status.step);
-    EXPECT_EQ(status.test.sequences, 24);
+    EXPECT_EQ(status.validation.sequences, 24);
     EXPECT_EQ(status.train.sequences, status.step == 12 ? 16 : 40) << "since the previous evaluation";
     return Next::step;
   };
@@ -118,7 +125,7 @@ TEST(Trainer, StopsWhenTheTaskIsLearnt) {
   const int64_t step = trainer.status().step;
   EXPECT_LT(step, 1000);
   EXPECT_EQ(step % run.config.eval_every, 0);
-  EXPECT_EQ(trainer.status().test.acc_seq(), 1);
+  EXPECT_EQ(trainer.status().validation.acc_seq(), 1);
   EXPECT_EQ(step_of(RunFolder{folder.path()}.last()), step);
   Trainer again = run.trainer(folder.path(), /*resume=*/true);
   const auto never = [](const TrainStatus&, bool) {
@@ -193,13 +200,14 @@ TEST(Trainer, RefusesTheCheckpointOfAnotherModel) {
   const Folder folder;
   run.trainer(folder.path()).run(stop_after(1));
   EXPECT_CONTAINS(failure_of([&] {
-                    Trainer(tiny_model(/*width=*/16), run.config, run.train, run.test, RunFolder{folder.path()}, {},
+                    Trainer(tiny_model(/*width=*/16), run.config, run.train, run.validation(), RunFolder{folder.path()},
+                            {},
                             /*resume=*/true, torch::kCPU);
                   }),
                   "has another shape or dtype");
 }
 
-// In the first half of the steps the task is that of the held-out data, then another one.
+// In the first half of the steps the task is that of the validation data, then another one.
 TEST(Trainer, KeepsTheBestCheckpointBesideTheLast) {
   TinyRun run;
   run.config.steps = 120;
@@ -211,7 +219,7 @@ TEST(Trainer, KeepsTheBestCheckpointBesideTheLast) {
   Trainer trainer = run.trainer(folder.path());
   std::map<int64_t, Score> evaluations;
   trainer.run([&](const TrainStatus& status, bool evaluated) {
-    if (evaluated) evaluations[status.step] = status.test;
+    if (evaluated) evaluations[status.step] = status.validation;
     return Next::step;
   });
   int64_t best = 10;
@@ -231,6 +239,68 @@ TEST(Trainer, KeepsTheBestCheckpointBesideTheLast) {
     for (auto& item : trainer.model()->named_parameters()) item.value().copy_(kept.tensor("model." + item.key()));
   }
   EXPECT_NEAR(trainer.evaluate().loss(), evaluations[best].loss(), 1e-6);
+}
+
+// The rows of split `test` in metrics.csv: step and loss.
+std::vector<std::pair<int64_t, double>> test_rows(const RunFolder& folder) {
+  const CsvTable table = read_csv(folder.metrics());
+  std::vector<std::pair<int64_t, double>> rows;
+  for (const auto& row : table.rows) {
+    if (row[table.column("split")] == "test") {
+      rows.emplace_back(std::stoll(row[table.column("step")]), std::stod(row[table.column("loss")]));
+    }
+  }
+  return rows;
+}
+
+TEST(Trainer, TestsTheLastAndTheBestParameters) {
+  TinyRun run;
+  run.config.steps = 120;
+  run.config.eval_every = 10;
+  const BatchSource other = previous_token_task(1, /*shift=*/1);
+  run.train = [learn = run.train, other](int64_t index) { return index < 60 ? learn(index) : other(index); };
+  const Folder folder;
+  const RunFolder files{folder.path()};
+  Trainer trainer = run.trainer(folder.path());
+  trainer.run(go_on);
+  EXPECT_EQ(test_rows(files).size(), 0u) << "before the end nothing is tested";
+  const auto before = parameters_of(trainer);
+  const std::vector<Batch> held_out = TinyRun::batches_of(3, 2);
+  const TestScores scores = trainer.test(held_out);
+  expect_same_bits(parameters_of(trainer), before);
+  EXPECT_LT(scores.best.loss(), 0.5 * scores.last.loss()) << "the task was learnt and unlearnt";
+  const int64_t best = trainer.status().best_step;
+  EXPECT_EQ(step_of(files.best()), best);
+  const auto rows = test_rows(files);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].first, best);
+  EXPECT_NEAR(rows[0].second, scores.best.loss(), 1e-6);
+  EXPECT_EQ(rows[1].first, 120);
+  EXPECT_NEAR(rows[1].second, scores.last.loss(), 1e-6);
+
+  // The best ones are those of the checkpoint.
+  {
+    const torch::NoGradGuard no_grad;
+    const Checkpoint kept = load_checkpoint(files.best());
+    for (auto& item : trainer.model()->named_parameters()) item.value().copy_(kept.tensor("model." + item.key()));
+  }
+  double loss_sum = 0;
+  for (const Batch& batch : held_out) loss_sum += score_batch(trainer.model(), batch, nullptr).loss_sum;
+  EXPECT_NEAR(loss_sum, scores.best.loss_sum, 1e-4);
+}
+
+TEST(Trainer, ATestThatIsRepeatedAfterASuddenEndHasItsRowsOnce) {
+  const TinyRun run;
+  const Folder folder;
+  const RunFolder files{folder.path()};
+  Trainer trainer = run.trainer(folder.path());
+  trainer.run(go_on);
+  trainer.test(TinyRun::batches_of(3, 1));
+  const auto once = test_rows(files);
+  Trainer again = run.trainer(folder.path(), /*resume=*/true);
+  again.run(go_on);
+  again.test(TinyRun::batches_of(3, 1));
+  EXPECT_EQ(test_rows(files), once);
 }
 
 TEST(Trainer, ALossThatIsNoNumberDiverges) {
@@ -259,7 +329,7 @@ TEST(Trainer, AnInfiniteGradientDivergesBeforeItDoesHarm) {
 TEST(Trainer, DivergingLeavesTheLastCheckpointAsItWas) {
   TinyRun run;
   run.config.checkpoint_every = 1;
-  // Training never sees token 5, so only the held-out loss depends on its embedding.
+  // Training never sees token 5, so only the validation loss depends on its embedding.
   run.train = [train = run.train](int64_t index) {
     Batch batch = train(index);
     batch.inputs.clamp_max_(4);
@@ -273,7 +343,7 @@ TEST(Trainer, DivergingLeavesTheLastCheckpointAsItWas) {
   const std::string before = read_file(files.last());
   set_embedding_row(trainer, 5, std::numeric_limits<double>::quiet_NaN());
   const std::string message = message_of<Diverged>([&] { trainer.run(go_on); });
-  EXPECT_CONTAINS(message, "the held-out loss became nan at step " + std::to_string(trainer.status().step));
+  EXPECT_CONTAINS(message, "the validation loss became nan at step " + std::to_string(trainer.status().step));
   EXPECT_CONTAINS(message, "The last good checkpoint is kept in '" + files.last() + "'");
   EXPECT_EQ(read_file(files.last()), before);
   EXPECT_FALSE(std::filesystem::exists(files.best()));

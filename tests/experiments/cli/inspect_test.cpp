@@ -106,7 +106,7 @@ TEST_F(Inspect, AccuracyIsThatOfTheTraining) {
   const std::string run = train("kda,gdn");
   ASSERT_EQ(inspect(run).status, 0);
   const CsvTable metrics = read_csv(run + "/metrics.csv"), accuracy = read_csv(run + "/inspect/accuracy.csv");
-  const auto& trained = metrics.rows.back();  // the held-out examples of the last evaluation: 16, as here
+  const auto& trained = metrics.rows.back();  // the test examples: 16, as here
   ASSERT_EQ(trained[metrics.column("split")], "test");
   for (const char* name : {"acc_tok", "acc_seq"}) {
     EXPECT_EQ(accuracy.rows[0][accuracy.column(name)], trained[metrics.column(name)]) << name;

@@ -74,7 +74,12 @@ TEST(PlotData, OneWordMakesAColumnOfTexts) {
   EXPECT_TRUE(plot_data("depth,y\n1,1\nnan,2\n").is_numeric(0)) << "a failed measurement is no name";
 }
 
-TEST(ReadPlotData, KeepsTestRowsWhereThereAreSome) {
+TEST(ReadPlotData, KeepsValidationRowsWhereThereAreSome) {
+  const PlotData kept = plot_data("step,split,loss\n1,train,7\n1,validation,3\n2,train,6\n2,validation,2\n2,test,9\n");
+  EXPECT_EQ(kept.values(2), (Texts{"3", "2"}));
+}
+
+TEST(ReadPlotData, OfEarlierVersionsKeepsTestRows) {
   const std::string csv = "step,split,loss\n1,train,7\n1,test,3\n2,train,6\n2,test,2\n";
   const PlotData test = plot_data(csv);
   ASSERT_EQ(test.table.rows.size(), 2u);

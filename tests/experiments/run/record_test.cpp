@@ -19,6 +19,10 @@ RunRecord full_record() {
   record.evaluated = true;
   record.last = {0.1 + 0.2, 0.5, 0.25};
   record.best = {0.125, 0.75, 0.5};
+  record.best_step = 4;
+  record.tested = true;
+  record.test = {0.3, 0.6, 0.4};
+  record.best_test = {0.2, 0.7, 0.45};
   record.parameters = 123456789012;
   record.state_bytes = 4096;
   record.tokens_per_second = 1e5 / 3;
@@ -42,6 +46,11 @@ TEST(Record, IsReadBackExactly) {
   EXPECT_EQ(read.best.loss, written.best.loss);
   EXPECT_EQ(read.best.acc_tok, written.best.acc_tok);
   EXPECT_EQ(read.best.acc_seq, written.best.acc_seq);
+  EXPECT_EQ(read.best_step, written.best_step);
+  EXPECT_EQ(read.tested, written.tested);
+  EXPECT_EQ(read.test.loss, written.test.loss);
+  EXPECT_EQ(read.test.acc_seq, written.test.acc_seq);
+  EXPECT_EQ(read.best_test.acc_tok, written.best_test.acc_tok);
   EXPECT_EQ(read.parameters, written.parameters);
   EXPECT_EQ(read.state_bytes, written.state_bytes);
   EXPECT_EQ(read.tokens_per_second, written.tokens_per_second);
@@ -96,7 +105,7 @@ TEST(Record, TakesTheScoresOfATrainer) {
   record.set(status);
   EXPECT_EQ(record.step, 3);
   EXPECT_FALSE(record.evaluated);
-  status.test = {.loss_sum = 8, .targets = 4, .targets_right = 3, .sequences = 2, .sequences_right = 1};
+  status.validation = {.loss_sum = 8, .targets = 4, .targets_right = 3, .sequences = 2, .sequences_right = 1};
   record.set(status);
   EXPECT_TRUE(record.evaluated);
   EXPECT_EQ(record.last.loss, 2);
@@ -105,6 +114,27 @@ TEST(Record, TakesTheScoresOfATrainer) {
   record.set(status);
   EXPECT_EQ(record.last.acc_tok, 0.75);
   EXPECT_EQ(record.best.acc_seq, 1);
+  EXPECT_FALSE(record.tested);
+  record.set(TestScores{.last = status.validation, .best = status.best});
+  EXPECT_TRUE(record.tested);
+  EXPECT_EQ(record.test.loss, 2);
+  EXPECT_EQ(record.best_test.loss, 1);
+}
+
+TEST(Record, OfAnEarlierVersionHasNoTest) {
+  const Folder folder;
+  RunRecord record = full_record();
+  record.tested = false;
+  write_record({folder.path()}, record);
+  nlohmann::ordered_json json = nlohmann::ordered_json::parse(read_file(folder / "record.json"));
+  for (const char* name : {"best_step", "tested", "test_loss", "test_acc_tok", "test_acc_seq", "best_test_loss",
+                           "best_test_acc_tok", "best_test_acc_seq"}) {
+    ASSERT_EQ(json.erase(name), 1u) << name;
+  }
+  write_file(folder / "record.json", json.dump());
+  const RunRecord old = read_record({folder.path()});
+  EXPECT_EQ(old.best.acc_seq, record.best.acc_seq);
+  EXPECT_CONTAINS(message_of<Error>([&] { metric_of(old, "test_acc_seq"); }), "no test results");
 }
 
 TEST(Metric, IsFoundByItsColumn) {
@@ -113,6 +143,8 @@ TEST(Metric, IsFoundByItsColumn) {
   EXPECT_EQ(metric_of(record, "best_acc_seq"), 0.5);
   EXPECT_EQ(metric_of(record, "best_loss"), 0.125);
   EXPECT_EQ(metric_of(record, "step"), 6);
+  EXPECT_EQ(metric_of(record, "test_acc_tok"), 0.6);
+  EXPECT_EQ(metric_of(record, "best_test_acc_seq"), 0.45);
   EXPECT_EQ(metric_of(record, "parameters"), 123456789012);
   const std::string message = message_of<UsageError>([&] { metric_of(record, "best_acc_sec"); });
   EXPECT_CONTAINS(message, "'best_acc_sec' is not a metric of a run; did you mean 'best_acc_seq'?");

@@ -53,6 +53,14 @@ TEST(TrainRun, TrainsToTheEndAndRecordsIt) {
   const RunRecord kept = read_record(run);
   EXPECT_EQ(kept.state, RunState::finished);
   EXPECT_EQ(kept.last.loss, record.last.loss);
+  EXPECT_TRUE(kept.tested);
+  EXPECT_GT(kept.test.loss, 0);
+  EXPECT_NE(kept.test.loss, kept.last.loss) << "other sequences";
+  const CsvTable metrics = read_csv(run.metrics());
+  const auto& end = metrics.rows.back();
+  EXPECT_EQ(end[metrics.column("split")], "test");
+  EXPECT_EQ(end[metrics.column("step")], "12");
+  EXPECT_EQ(end[metrics.column("loss")], fmt::format("{:.6f}", kept.test.loss));
   EXPECT_EQ(kept.provenance, std::vector<std::string>{"command: test"});
   for (const std::string& file : {run.metrics(), run.last(), run.best(), run.path + "/evaluations.csv"}) {
     EXPECT_TRUE(fs::exists(file)) << file;
@@ -107,6 +115,26 @@ TEST(TrainRun, DivergenceAndFailureAreInTheRecord) {
 TEST(TrainRun, ARecordThatCannotBeWrittenIsAnError) {
   const Folder folder;
   EXPECT_THROW(train_run({folder / "nowhere"}, {}, watch_nothing), Error);
+}
+
+TEST(HeldOutBatches, HaveExactlyTheWantedExamples) {
+  const RunConfig config = tiny();
+  const std::vector<Batch> batches = held_out_batches(config.task, 1, 10, 4, Split::validation);
+  ASSERT_EQ(batches.size(), 3u);
+  EXPECT_EQ(batches[2].inputs.size(0), 2);
+  const std::vector<Batch> whole = held_out_batches(config.task, 1, 10, 10, Split::validation);
+  EXPECT_TRUE(torch::equal(torch::cat({batches[0].inputs, batches[1].inputs, batches[2].inputs}), whole[0].inputs));
+  EXPECT_FALSE(torch::equal(held_out_batches(config.task, 1, 10, 10, Split::test)[0].inputs, whole[0].inputs));
+}
+
+TEST(TrainingSource, FollowsThePhases) {
+  const RunConfig config =
+      tiny({{"train.phases", "{steps: 3, task.length: 5}, {steps: 2, task.length: 7, task.vocab: 4}", ""}});
+  const BatchSource source = training_source(config), plain = training_source(tiny());
+  std::vector<int64_t> lengths;
+  for (int64_t i = 0; i < 7; ++i) lengths.push_back(source(i).inputs.size(1));
+  EXPECT_EQ(lengths, (std::vector<int64_t>{5, 5, 5, 7, 7, 9, 9}));
+  EXPECT_TRUE(torch::equal(source(6).inputs, plain(6).inputs)) << "the task's own steps do not depend on the phases";
 }
 
 TEST(TrainingSource, DrawsVariantsByWeight) {

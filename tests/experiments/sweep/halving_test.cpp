@@ -27,77 +27,77 @@ std::vector<Reports> reports_of(const std::vector<std::vector<double>>& values) 
 
 TEST(Halving, TheFirstRunGoesOnWhateverItReports) {
   const Plan plan = plan_with("aaa");
-  EXPECT_EQ(judge(plan, reports_of({{0.0}, {0.9}, {1.0}}), 0, 0), Verdict::go_on);
+  EXPECT_EQ(judge(plan, reports_of({{0.0}, {0.9}, {1.0}}), 0, 0), Promotion::go_on);
 }
 
 TEST(Halving, OneOfThreeGoesOnRoundedUp) {
   const Plan plan = plan_with("aaaaaaa");
   const auto reports = reports_of({{0.5}, {0.4}, {0.45}, {0.49}, {0.48}, {0.47}, {0.485}});
-  EXPECT_EQ(judge(plan, reports, 1, 0), Verdict::stop);   // the second of two, one is promoted
-  EXPECT_EQ(judge(plan, reports, 2, 0), Verdict::stop);   // the second of three, one is promoted
-  EXPECT_EQ(judge(plan, reports, 3, 0), Verdict::go_on);  // the second of four, two are promoted
-  EXPECT_EQ(judge(plan, reports, 4, 0), Verdict::stop);   // the third of five, two are promoted
-  EXPECT_EQ(judge(plan, reports, 5, 0), Verdict::stop);   // the fourth of six, two are promoted
-  EXPECT_EQ(judge(plan, reports, 6, 0), Verdict::go_on);  // the third of seven, three are promoted
+  EXPECT_EQ(judge(plan, reports, 1, 0), Promotion::stop);   // the second of two, one is promoted
+  EXPECT_EQ(judge(plan, reports, 2, 0), Promotion::stop);   // the second of three, one is promoted
+  EXPECT_EQ(judge(plan, reports, 3, 0), Promotion::go_on);  // the second of four, two are promoted
+  EXPECT_EQ(judge(plan, reports, 4, 0), Promotion::stop);   // the third of five, two are promoted
+  EXPECT_EQ(judge(plan, reports, 5, 0), Promotion::stop);   // the fourth of six, two are promoted
+  EXPECT_EQ(judge(plan, reports, 6, 0), Promotion::go_on);  // the third of seven, three are promoted
 }
 
 TEST(Halving, AnotherFactorKeepsAnotherShare) {
   const auto reports = reports_of({{0.5}, {0.4}, {0.45}});
   EXPECT_EQ(judge(plan_with("aaa", "acc_seq", 2), reports, 2, 0),
-            Verdict::go_on);  // the second of three, two are promoted
-  EXPECT_EQ(judge(plan_with("aaa", "acc_seq", 3), reports, 2, 0), Verdict::stop);
+            Promotion::go_on);  // the second of three, two are promoted
+  EXPECT_EQ(judge(plan_with("aaa", "acc_seq", 3), reports, 2, 0), Promotion::stop);
 }
 
 TEST(Halving, EqualRunsAreNotAhead) {
   const Plan plan = plan_with("aaaa");
   const auto reports = reports_of({{0.5}, {0.5}, {0.5}, {0.5}});
-  for (size_t run = 0; run < 4; ++run) EXPECT_EQ(judge(plan, reports, run, 0), Verdict::go_on) << run;
+  for (size_t run = 0; run < 4; ++run) EXPECT_EQ(judge(plan, reports, run, 0), Promotion::go_on) << run;
 }
 
 TEST(Halving, OfALossTheSmallerIsAhead) {
   const Plan plan = plan_with("aaa", "loss");
   const auto reports = reports_of({{0.5}, {0.4}, {0.45}});
-  EXPECT_EQ(judge(plan, reports, 1, 0), Verdict::go_on);
-  EXPECT_EQ(judge(plan, reports, 2, 0), Verdict::stop);
+  EXPECT_EQ(judge(plan, reports, 1, 0), Promotion::go_on);
+  EXPECT_EQ(judge(plan, reports, 2, 0), Promotion::stop);
 }
 
 TEST(Halving, RunsBehindInThePlanDoNotCount) {
   const Plan plan = plan_with("aaa");
-  EXPECT_EQ(judge(plan, reports_of({{0.1}, {0.9}, {0.9}}), 0, 0), Verdict::go_on);
-  EXPECT_EQ(judge(plan, reports_of({{0.1}, {0.2}, {}}), 1, 0), Verdict::go_on) << "nor does it wait for them";
+  EXPECT_EQ(judge(plan, reports_of({{0.1}, {0.9}, {0.9}}), 0, 0), Promotion::go_on);
+  EXPECT_EQ(judge(plan, reports_of({{0.1}, {0.2}, {}}), 1, 0), Promotion::go_on) << "nor does it wait for them";
 }
 
 TEST(Halving, WaitsForEarlierRunsThatMayStillReport) {
   const Plan plan = plan_with("aaa");
   auto reports = reports_of({{0.1}, {}, {0.9}});
-  EXPECT_EQ(judge(plan, reports, 2, 0), Verdict::wait);
+  EXPECT_EQ(judge(plan, reports, 2, 0), Promotion::wait);
   reports[1].values = {0.2};
-  EXPECT_EQ(judge(plan, reports, 2, 0), Verdict::go_on);
+  EXPECT_EQ(judge(plan, reports, 2, 0), Promotion::go_on);
 }
 
 TEST(Halving, ARunThatEndedWithoutAReportDoesNotCount) {
   const Plan plan = plan_with("aaaa");
   auto reports = reports_of({{0.5}, {}, {0.1}, {0.4}});
   reports[1].over = true;
-  EXPECT_EQ(judge(plan, reports, 2, 0), Verdict::stop);
-  EXPECT_EQ(judge(plan, reports, 3, 0), Verdict::stop) << "it is the second of three, not of four";
+  EXPECT_EQ(judge(plan, reports, 2, 0), Promotion::stop);
+  EXPECT_EQ(judge(plan, reports, 3, 0), Promotion::stop) << "it is the second of three, not of four";
 }
 
 TEST(Halving, GroupsAreJudgedApart) {
   const Plan plan = plan_with("abab");
   auto reports = reports_of({{0.9}, {}, {0.95}, {0.1}});
-  EXPECT_EQ(judge(plan, reports, 2, 0), Verdict::go_on) << "does not wait for a run of another group";
+  EXPECT_EQ(judge(plan, reports, 2, 0), Promotion::go_on) << "does not wait for a run of another group";
   reports[1].values = {0.05};
-  EXPECT_EQ(judge(plan, reports, 3, 0), Verdict::go_on) << "nor is that run ahead";
+  EXPECT_EQ(judge(plan, reports, 3, 0), Promotion::go_on) << "nor is that run ahead";
 }
 
 TEST(Halving, LaterStepsCountOnlyRunsThatGotThere) {
   const Plan plan = plan_with("aaaa");
   auto reports = reports_of({{0.9, 0.2}, {0.1}, {0.95, 0.8}, {0.92, 0.7}});
-  EXPECT_EQ(judge(plan, reports, 2, 1), Verdict::wait) << "run 1 may still report";
+  EXPECT_EQ(judge(plan, reports, 2, 1), Promotion::wait) << "run 1 may still report";
   reports[1].over = true;
-  EXPECT_EQ(judge(plan, reports, 2, 1), Verdict::go_on);
-  EXPECT_EQ(judge(plan, reports, 3, 1), Verdict::stop) << "the second of three";
+  EXPECT_EQ(judge(plan, reports, 2, 1), Promotion::go_on);
+  EXPECT_EQ(judge(plan, reports, 3, 1), Promotion::stop) << "the second of three";
 }
 
 // For any number and speed of workers: each step of a run takes a random time, and a run is judged as soon as possible.
@@ -122,9 +122,9 @@ TEST(Halving, TheOutcomeDoesNotDependOnTheOrderOfCompletion) {
         own.values.push_back(results[run][0]);
         continue;
       }
-      const Verdict verdict = judge(plan, reports, run, own.values.size() - 1);
-      if (verdict == Verdict::wait) continue;
-      if (verdict == Verdict::stop || own.values.size() == kRungs) {
+      const Promotion verdict = judge(plan, reports, run, own.values.size() - 1);
+      if (verdict == Promotion::wait) continue;
+      if (verdict == Promotion::stop || own.values.size() == kRungs) {
         own.over = true;
       } else {
         own.values.push_back(results[run][own.values.size()]);
