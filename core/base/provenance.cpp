@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <sys/utsname.h>
+#include <torch/headeronly/version.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -45,11 +46,25 @@ std::string quoted_word(const std::string& word) {
   return quoted + "'";
 }
 
+// The instruction sets on which results depend, because kernels are chosen by them.
+std::string instruction_sets(const std::string& flags) {
+  std::vector<std::string> found;
+  const std::string all = " " + flags + " ";
+  for (const auto& [flag, name] : {std::pair(" avx2 ", "AVX2"), std::pair(" avx512f ", "AVX-512"),
+                                   std::pair(" avx512_bf16 ", "AVX-512-BF16"), std::pair(" amx_tile ", "AMX")}) {
+    if (all.find(flag) != std::string::npos) found.emplace_back(name);
+  }
+  return found.empty() ? "" : " with " + join(found, " ");
+}
+
 std::string processor() {
   std::ifstream file("/proc/cpuinfo");
+  std::string model;
   for (std::string line; std::getline(file, line);) {
-    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+    if (line.rfind("model name", 0) == 0) model = line.substr(line.find(':') + 2);
+    if (!model.empty() && line.rfind("flags", 0) == 0) return model + instruction_sets(line.substr(line.find(':') + 1));
   }
+  if (!model.empty()) return model;
   utsname system{};
   return ::uname(&system) == 0 ? system.machine : "unknown processor";
 }
@@ -65,7 +80,7 @@ std::string quoted_command(const std::vector<std::string>& words) {
 std::vector<std::string> provenance(const std::string& command, int threads) {
   return {fmt::format("klab {} commit {}", version(), commit()),
           fmt::format("machine: {}, {} cores, {} threads used", processor(), ::sysconf(_SC_NPROCESSORS_ONLN), threads),
-          "command: " + command};
+          fmt::format("libraries: torch {}, GCC {}", TORCH_VERSION, __VERSION__), "command: " + command};
 }
 
 }  // namespace klab

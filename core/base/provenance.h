@@ -11,7 +11,7 @@ namespace klab {
 /// others in single quotes, or in $'..' with escapes if they contain control characters.
 std::string quoted_command(const std::vector<std::string>& words);
 
-/// The comment lines of a results file: program version, commit, machine, threads, command. `command` is a
+/// The comment lines of a results file: program version, commit, machine, threads, libraries, command. `command` is a
 /// result of quoted_command().
 std::vector<std::string> provenance(const std::string& command, int threads);
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// klab capacity: the number of associations that a mixer stores, over the size of its state.
+// klab capacity: the number of associations that a mixer stores, over the size of its state; trained, or the update
+// rule alone.
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,6 +14,7 @@
 #include "core/base/provenance.h"
 #include "core/base/table.h"
 #include "core/base/text.h"
+#include "experiments/capacity/untrained.h"
 #include "experiments/command/command.h"
 #include "experiments/plot/plot.h"
 #include "experiments/study/summary.h"
@@ -25,8 +28,9 @@ constexpr double kHeld = 0.99;  // required token accuracy
 
 struct CapacityOptions {
   std::string mixer;
-  std::vector<int64_t> widths = {8, 16, 32}, seeds = {1};
-  std::vector<double> loads = {0.25, 0.5, 0.75, 1, 1.5}, lrs = {3e-3, 1e-2};
+  bool untrained = false;
+  std::vector<int64_t> widths, seeds;  // empty lists: the defaults
+  std::vector<double> loads, lrs;
   double budget_hours = 0;
   std::vector<Assignment> flags;
 };
@@ -136,7 +140,46 @@ void write(const Findings& findings, const std::string& mixer, int64_t threads, 
   fmt::print("{0}/capacity.csv, {0}/tried.csv, {0}/capacity.png\n", out);
 }
 
-int capacity(const CapacityOptions& options, const Globals& globals) {
+void refuse_flags_of_training(const CapacityOptions& options, const Globals& globals) {
+  const auto refuse_if = [](bool given, const std::string& name) {
+    if (given) refuse("capacity --untrained does not accept {}: nothing is trained", name);
+  };
+  refuse_if(!options.lrs.empty(), "--lrs");
+  refuse_if(!options.seeds.empty(), "--seeds (use --seed)");
+  refuse_if(options.budget_hours > 0, "--budget");
+  refuse_if(globals.device != "cpu", "--device");
+  if (!options.flags.empty()) refuse_if(true, "--" + options.flags.front().key);
+}
+
+int untrained(const CapacityOptions& options, const Globals& globals) {
+  refuse_flags_of_training(options, globals);
+  UntrainedOptions how;
+  how.mixer = options.mixer;
+  if (!options.widths.empty()) how.widths = options.widths;
+  if (!options.loads.empty()) how.loads = options.loads;
+  how.seed = static_cast<uint64_t>(globals.seed.value_or(1));
+  how.quiet = globals.quiet;
+  const std::vector<CapacityPoint> points = measure_untrained(how);
+  const std::string out = globals.out.empty() ? "out/capacity-untrained" : globals.out;
+  make_writable_folder(out);
+  CsvTable table = table_of(points);
+  table.comments = provenance(globals.command_line, at::get_num_threads());
+  write_file(out + "/capacity.csv", table.text());
+  draw_untrained(points, out + "/capacity.png");
+  fmt::print("{0}{1}/capacity.csv, {1}/capacity.png\n", summary_of(points), out);
+  return 0;
+}
+
+CapacityOptions with_defaults(CapacityOptions options) {
+  if (options.widths.empty()) options.widths = {8, 16, 32};
+  if (options.loads.empty()) options.loads = {0.25, 0.5, 0.75, 1, 1.5};
+  if (options.lrs.empty()) options.lrs = {3e-3, 1e-2};
+  if (options.seeds.empty()) options.seeds = {1};
+  return options;
+}
+
+int trained(const CapacityOptions& options, const Globals& globals) {
+  if (options.mixer.empty()) refuse("capacity needs MIXER, or --untrained");
   mixers().at(options.mixer);  // rejects unknown mixers before anything runs
   if (globals.seed) refuse("capacity does not accept --seed: use --seeds {}", *globals.seed);
   const std::string out = globals.out.empty() ? "runs/capacity-" + options.mixer : globals.out;
@@ -163,25 +206,31 @@ Command capacity_command() {
           takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<CapacityOptions>();
-            app.add_option("MIXER", options->mixer, "mixer name").required();
-            app.add_option("--widths", options->widths, "key widths").comma_separated().positive().show_default();
-            app.add_option("--loads", options->loads, "pairs as shares of layers x heads x key width")
+            app.add_option("MIXER", options->mixer,
+                           "mixer name; with --untrained optional: only its update rule and the special cases of it");
+            app.add_flag("--untrained", options->untrained,
+                         "random keys and values, written by the update rule with its best constant gates");
+            app.add_option("--widths", options->widths, "key widths (default: 8,16,32; untrained: 16,32,64)")
                 .comma_separated()
-                .positive()
-                .show_default();
-            app.add_option("--lrs", options->lrs, "learning rates; the best one is used")
+                .positive();
+            app.add_option("--loads", options->loads,
+                           "pairs as shares of layers x heads x key width (default: 0.25,0.5,0.75,1,1.5; untrained: up "
+                           "to 3)")
                 .comma_separated()
-                .positive()
-                .show_default();
+                .positive();
+            app.add_option("--lrs", options->lrs, "learning rates; the best one is used (default: 0.003,0.01)")
+                .comma_separated()
+                .positive();
             app.add_renamed("--rates", "--lrs");
-            app.add_option("--seeds", options->seeds, "seeds; results are averaged")
+            app.add_option("--seeds", options->seeds, "seeds; results are averaged (default: 1)")
                 .comma_separated()
-                .not_negative()
-                .show_default();
+                .not_negative();
             app.add_option("--budget", options->budget_hours, "time limit in hours; repeat the command to continue")
                 .positive();
             add_run_flags(app, options->flags);
-            return [options, &globals] { return capacity(*options, globals); };
+            return [options, &globals] {
+              return options->untrained ? untrained(*options, globals) : trained(with_defaults(*options), globals);
+            };
           }};
 }
 

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 
 #include "core/base/csv.h"
@@ -13,6 +12,7 @@
 #include "core/base/table.h"
 #include "core/base/text.h"
 #include "experiments/command/command.h"
+#include "experiments/study/bounded_mean.h"
 #include "experiments/study/summary.h"
 
 namespace klab {
@@ -28,10 +28,18 @@ struct Table {
   std::vector<std::vector<std::string>> rows;
 };
 
-// "0.931 ± 0.024".
-std::string estimate_text(const Estimate& e, const char* plus_minus) {
-  if (e.count == 1) return fmt::format("{:.3f}", e.mean);
-  return fmt::format("{:.3f} {} {:.3f}", e.mean, plus_minus, e.half_width);
+// The 95 % interval of the mean: of shares without an assumption, of losses Student's.
+Interval interval_of(const std::vector<double>& values, const std::string& metric) {
+  if (metric.find("acc") != std::string::npos) return mean_interval(values, {0, 1});
+  const Estimate e = estimate(values);
+  return {e.low(), e.high()};
+}
+
+// "0.931 [0.907, 0.955]".
+std::string estimate_text(const std::vector<double>& values, const std::string& metric) {
+  if (values.size() == 1) return fmt::format("{:.3f}", values.front());
+  const Interval interval = interval_of(values, metric);
+  return fmt::format("{:.3f} [{:.3f}, {:.3f}]", mean_of(values), interval.low, interval.high);
 }
 
 Table comparison_table(const std::vector<RunGroup>& groups, const std::vector<std::string>& keys,
@@ -41,7 +49,7 @@ Table comparison_table(const std::vector<RunGroup>& groups, const std::vector<st
   table.columns.emplace_back("seeds");
   for (const std::string& metric : metrics) {
     table.columns.push_back(metric);
-    if (format == "csv") table.columns.push_back(metric + "_half_width");
+    if (format == "csv") table.columns.insert(table.columns.end(), {metric + "_low", metric + "_high"});
   }
   for (const char* column : {"parameters", "state_bytes", "tokens_per_second"}) table.columns.emplace_back(column);
   for (const RunGroup& group : groups) {
@@ -52,12 +60,15 @@ Table comparison_table(const std::vector<RunGroup>& groups, const std::vector<st
     }
     row.push_back(fmt::format("{}", group.runs.size()));
     for (const std::string& metric : metrics) {
-      const Estimate e = estimate(group.metric(metric));
-      if (format == "csv") {
-        row.push_back(fmt::format("{:.6f}", e.mean));
-        row.push_back(std::isfinite(e.half_width) ? fmt::format("{:.6f}", e.half_width) : "");
-      } else {
-        row.push_back(estimate_text(e, format == "latex" ? "$\\pm$" : "±"));
+      const std::vector<double> values = group.metric(metric);
+      if (format != "csv") {
+        row.push_back(estimate_text(values, metric));
+        continue;
+      }
+      const Interval interval = values.size() > 1 ? interval_of(values, metric) : Interval{};
+      row.push_back(fmt::format("{:.6f}", mean_of(values)));
+      for (const double end : {interval.low, interval.high}) {
+        row.push_back(values.size() > 1 ? fmt::format("{:.6f}", end) : "");
       }
     }
     const RunRecord& first = group.runs.front()->record;
@@ -77,7 +88,7 @@ std::string markdown(const Table& table) {
   return text;
 }
 
-// Escapes LaTeX's special characters, except $ and \, which estimate_text uses for math.
+// Escapes LaTeX's special characters.
 std::string latex_cell(const std::string& text) {
   std::string out;
   for (const char c : text) out += c == '_' || c == '%' || c == '&' || c == '#' ? std::string{'\\', c} : std::string{c};

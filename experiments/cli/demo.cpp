@@ -1,124 +1,130 @@
 // SPDX-License-Identifier: Apache-2.0
-// klab demo: a small sweep that compares KDA, Gated DeltaNet and Mamba2 on associative recall.
+// klab demo: a small study that compares KDA, Gated DeltaNet and Mamba2 on associative recall.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <chrono>
 #include <filesystem>
 
 #include "core/base/csv.h"
-#include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/table.h"
 #include "core/base/text.h"
 #include "experiments/command/command.h"
+#include "experiments/figures/study_report/study_report.h"
 #include "experiments/plot/plot.h"
-#include "experiments/study/summary.h"
+#include "experiments/study/bounded_mean.h"
 #include "experiments/sweep/sweep.h"
-#include "experiments/sweep/sweep_file.h"
 
 namespace klab {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-const std::vector<std::string> kKeys = {"model.pattern", "train.lr"};
-
-Sweep demo_sweep(int64_t steps, const Globals& globals) {
+// The curriculum of the file holds for the file's number of steps only.
+StudyFile demo_study(int64_t steps, const Globals& globals) {
   std::vector<Assignment> overrides;
-  if (steps > 0) overrides.push_back({"train.steps", steps, "--steps"});
+  if (steps > 0) {
+    overrides.push_back({"train.steps", steps, "--steps"});
+    overrides.push_back({"train.phases", Value::array(), "--steps"});
+  }
   if (globals.seed) overrides.push_back({"train.seed", *globals.seed, "--seed"});
-  return read_builtin_sweep("configs/demo.yaml", overrides);
+  return read_builtin_study("configs/demo.yaml", overrides);
 }
 
 // An interrupted demo continues; a complete one is run again.
-void remove_complete(const SweepFolder& runs) {
-  if (!std::filesystem::exists(runs.plan())) return;
-  const SweepOutcome before = read_outcome(runs);
-  if (before.plan.name == "demo" && before.complete()) std::filesystem::remove_all(runs.path());
+void remove_complete(const std::string& runs) {
+  const SweepFolder seeds(runs + "/seeds");
+  if (std::filesystem::exists(seeds.plan()) && read_outcome(seeds).complete()) std::filesystem::remove_all(runs);
 }
 
-void run_all(Sweep sweep, const std::string& folder, int64_t workers, const Globals& globals) {
-  SweepOptions options;
-  options.out = folder;
-  options.workers = workers;
-  options.threads = 1;  // for such small models parallel runs are faster than more threads per run
-  options.command_line = globals.command_line;
-  options.quiet = globals.quiet;
-  const SweepOutcome outcome = run_sweep(std::move(sweep), options);
-  for (const RunRecord& record : outcome.records) {
-    if (record.state == RunState::failed) fail("a run failed: {}", record.reason);
-  }
-}
-
-// The rows of a table that belong to these runs.
-CsvTable rows_of(CsvTable table, const std::vector<RunGroup>& runs) {
-  std::erase_if(table.rows, [&](const std::vector<std::string>& row) {
-    return std::none_of(runs.begin(), runs.end(), [&](const RunGroup& run) {
-      return row[table.column(kKeys[0])] == text_of(run.values[0]) &&
-             row[table.column(kKeys[1])] == text_of(run.values[1]);
-    });
-  });
-  return table;
-}
-
-std::string demo_table(const std::vector<RunGroup>& runs) {
-  std::vector<std::vector<std::string>> rows;
-  for (const RunGroup& run : runs) {
-    const RunRecord& record = run.runs.front()->record;
-    rows.push_back({bare_list(text_of(run.values[0])), text_of(run.values[1]), fmt::format("{}", record.parameters),
-                    fmt::format("{}", record.state_bytes), fmt::format("{}", record.step),
-                    fmt::format("{:.3f}", record.last.loss), fmt::format("{:.3f}", record.last.acc_tok),
-                    fmt::format("{:.3f}", record.last.acc_seq), short_count(record.tokens_per_second)});
-  }
-  return format_table({"mixer", "lr", "parameters", "state bytes", "steps", "loss", "acc_tok", "acc_seq", "tokens/s"},
-                      rows);
-}
-
-void print_setting(const RunConfig& setting) {
+void print_setting(const StudyFile& file) {
+  const RunConfig& config = file.search.configs.front();
   fmt::print(
       "Associative recall (MQAR): read {0} key-value pairs, then predict the value of each queried key.\n"
-      "{1} layers x {2} head x key width {3}: every mixer has a state of {3} x {3} numbers per layer and runs with\n"
-      "every learning rate of the same grid; all other settings are equal. A run ends when it answers all {4}\n"
-      "held-out sequences correctly.\n\n",
-      setting.task.length / 4, setting.model.layers, setting.model.heads, setting.model.head_dim,
-      setting.train.eval_examples);
+      "{1} layers x {2} head x key width {3}: every mixer has a state of {3} x {3} numbers per layer, and all other\n"
+      "settings are equal. The learning rate of each mixer is chosen on validation data with one seed; then {4} new "
+      "seeds\n"
+      "are tested on other data.\n\n"
+      "What to expect: Mamba2 only adds to its state, so every new pair disturbs the earlier ones. GDN and KDA first "
+      "erase\n"
+      "what the state holds under the key (the delta rule). GDN has one decay per head, KDA one per channel.\n\n",
+      config.task.length / 4, config.model.layers, config.model.heads, config.model.head_dim, file.study.seeds);
   std::fflush(stdout);
 }
 
-int demo(int64_t steps, int64_t workers, const Globals& globals) {
-  const std::string folder = globals.out.empty() ? "out/demo" : globals.out;
-  const SweepFolder runs(folder + "/runs");
-  make_writable_folder(folder);
-  remove_complete(runs);
-  const Sweep sweep = demo_sweep(steps, globals);
-  print_setting(sweep.configs.front());
-  const Clock::time_point begin = Clock::now();
-  run_all(sweep, runs.path(), workers, globals);
+std::string seeds_text(const std::vector<double>& values) {
+  std::vector<std::string> words;
+  for (const double value : values) words.push_back(fmt::format("{:.0f}", 100 * value));
+  return join(words, " ");
+}
 
-  const std::vector<RunSummary> all = summarise_sweep(runs);
-  const std::vector<RunGroup> best = best_over(grouped(all, kKeys), kKeys, "train.lr", "best_acc_seq");
-  const CsvTable curves = read_csv(runs.curves());
-  write_file(folder + "/all_runs.csv", curves.text());
-  write_file(folder + "/demo.csv", rows_of(curves, best).text());
+std::string demo_table(const Study& study, const StudyCell& cell) {
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& [mixer, runs] : cell.runs) {
+    const std::vector<double> values = outcomes(runs, study.config.metric);
+    const Interval interval = mean_interval(values, {0, 1});
+    const RunRecord& record = runs.front()->record;
+    rows.push_back({mixer, short_text(runs.front()->field(study.config.choose)), fmt::format("{}", record.parameters),
+                    fmt::format("{}", record.state_bytes), fmt::format("{:.1f}", 100 * mean_of(values)),
+                    fmt::format("{:.0f} to {:.0f}", 100 * interval.low, 100 * interval.high), seeds_text(values),
+                    short_count(record.tokens_per_second)});
+  }
+  return format_table(
+      {"mixer", "lr", "parameters", "state bytes", "tokens right %", "95 % interval", "every seed", "tokens/s"}, rows);
+}
+
+// What a verdict says, in a sentence.
+std::string sentence(const Claim& claim, const Judgement& judgement, const Question& question) {
+  const double points = 100 * judgement.effect;
+  switch (judgement.verdict) {
+    case Verdict::held:
+      return fmt::format("{} recalls more than {} here: {:+.1f} points, {}.", claim.better, claim.than, points,
+                         verdict_text(judgement, question));
+    case Verdict::reversed:
+      return fmt::format("{} recalls less than {} here: {:+.1f} points, {}.", claim.better, claim.than, points,
+                         verdict_text(judgement, question));
+    case Verdict::equal:
+      return fmt::format("{} and {} do not differ here by more than {:g} points ({:+.1f}).", claim.better, claim.than,
+                         100 * question.margin, points);
+    default:
+      return fmt::format("{} and {}: {:+.1f} points, {}.", claim.better, claim.than, points,
+                         verdict_text(judgement, question));
+  }
+}
+
+void draw(const std::string& out) {
   PlotOptions picture;
-  picture.files = {folder + "/demo.csv"};
+  picture.files = {out + "/curves.csv"};
   picture.group_by = "model.pattern";
-  picture.y = "acc_seq";
-  picture.out = folder + "/demo.png";
-  picture.title = fmt::format("Associative recall of {} pairs, best learning rate of each mixer",
-                              sweep.configs.front().task.length / 4);
+  picture.x = "step";
+  picture.y = "acc_tok";
+  picture.out = out + "/demo.png";
+  picture.title = "Associative recall on validation data, every seed";
   plot(picture);
+}
 
-  fmt::print("\nBest learning rate of each mixer, on held-out sequences, after {}:\n\n{}\n",
-             clock_time(std::chrono::duration<double>(Clock::now() - begin).count()), demo_table(best));
-  fmt::print(
-      "Why they differ: Mamba2 only adds to its state, so every new pair interferes with earlier ones. GDN and KDA "
-      "first\n"
-      "erase the value stored under the key (the delta rule), so the same state stores more pairs. KDA learns a decay\n"
-      "per channel, GDN one per head; the report finds an advantage of this near the state's capacity\n"
-      "(figure 4 of arXiv 2510.26692).\n\n");
-  fmt::print("{0}/demo.csv, {0}/all_runs.csv, {0}/demo.png; the runs are in {0}/runs\n", folder);
+int demo(int64_t steps, int64_t workers, const Globals& globals) {
+  StudyOptions options;
+  options.out = globals.out.empty() ? "out/demo" : globals.out;
+  options.workers = workers;
+  options.command_line = globals.command_line;
+  options.quiet = globals.quiet;
+  make_writable_folder(options.out);
+  remove_complete(options.out + "/runs-demo");
+  const StudyFile file = demo_study(steps, globals);
+  print_setting(file);
+  const Clock::time_point begin = Clock::now();
+  const Study study = run_study(file, options);
+  const StudyVerdicts verdicts = judge_study(study);
+  write_study_report(study, verdicts, options.out, "Demo: associative recall");
+  draw(options.out);
+  fmt::print("\nTest data after training, {}:\n\n{}\n",
+             clock_time(std::chrono::duration<double>(Clock::now() - begin).count()),
+             demo_table(study, verdicts.cells.front()));
+  for (size_t claim = 0; claim < verdicts.claims.size(); ++claim) {
+    fmt::print("{}\n", sentence(verdicts.claims[claim], verdicts.primary.front()[claim], verdicts.question));
+  }
+  fmt::print("\n{0}/page.md has all verdicts; {0}/demo.png, {0}/results.csv, {0}/curves.csv\n", options.out);
   return 0;
 }
 

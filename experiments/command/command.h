@@ -53,6 +53,8 @@ Command plot_command();
 Command reproduce_command();
 Command resume_command();
 Command sweep_command();
+Command study_command();
+Command verify_command();
 Command sweep_worker_command();
 Command tasks_command();
 Command train_command();

@@ -30,8 +30,9 @@ struct PlotOptions {
   /// "power": fits factor x^exponent to the points of each group, with logarithmic axes.
   std::string fit;
   /// Columns that define a curve, "mixer,lr"; `run` is the file's folder. Default: those that vary. "none": one
-  /// curve. Rows with the same curve and x (seeds) are drawn as their mean with a band from the lowest to the highest;
-  /// over steps, a run that ended early keeps its last value.
+  /// curve. Rows with the same curve and x (seeds) are drawn as their mean, with a thin line or a dot for every seed
+  /// (up to 30), else with a band from the lowest to the highest; over steps, the mean keeps the last value of a run
+  /// that ended early.
   std::string group_by;
   /// The output file, .png or .svg.
   std::string out;

@@ -19,7 +19,8 @@ double PlotAxis::place(double value) const {
 
 namespace {
 
-constexpr size_t kMostNames = 20;  // categories along a text axis
+constexpr size_t kMostSeedsDrawn = 30;  // more thin lines or dots hide each other
+constexpr size_t kMostNames = 20;       // categories along a text axis
 
 // Readable names of known columns.
 const std::map<std::string, std::string> kColumnNames = {
@@ -29,6 +30,11 @@ const std::map<std::string, std::string> kColumnNames = {
     {"acc_tok", "tokens right"},
     {"best_acc_seq", "sequences fully right, best evaluation"},
     {"best_acc_tok", "tokens right, best evaluation"},
+    {"test_acc_tok", "tokens right (test)"},
+    {"test_acc_seq", "sequences right (test)"},
+    {"best_test_acc_tok", "tokens right (test, best step)"},
+    {"best_test_acc_seq", "sequences right (test, best step)"},
+    {"share_waiting", "share of runs"},
     {"lr", "learning rate"},
     {"length", "sequence length"},
     {"width", "model width"},
@@ -103,13 +109,15 @@ std::vector<double> curve_rank(const PlotData& data, size_t row, const std::vect
 
 // The last value of each run of a curve; runs are identified by their seeds.
 struct Endings {
-  std::map<std::string, std::pair<double, double>> last;  // x and y, by seed
-  bool mixed = false;                                     // several runs share a seed
+  std::map<std::string, std::pair<double, double>> last;                // x and y, by seed
+  std::map<std::string, std::vector<std::pair<double, double>>> paths;  // all points, by seed
+  bool mixed = false;                                                   // several runs share a seed
 
   void add(const std::string& seed, double x, double y) {
     const auto [at, fresh] = last.try_emplace(seed, x, y);
     mixed = mixed || (!fresh && x <= at->second.first);
     at->second = {x, y};
+    paths[seed].emplace_back(x, y);
   }
 };
 
@@ -142,11 +150,17 @@ std::vector<PlotCurve> gather(const PlotData& data, const PlotColumns& columns, 
     const auto name = std::find(names.begin(), names.end(), data.cell(row, columns.x));
     const double x = names.empty() ? finite(data, row, columns.x, log_x) : static_cast<double>(name - names.begin());
     const double y = finite(data, row, columns.y, log_y);
-    curve->second.points[x].add(y);
+    PlotPoint& point = curve->second.points[x];
+    point.add(y);
+    point.rows.push_back(y);
     if (columns.seed) endings[key].add(data.cell(row, *columns.seed), x, y);
   }
   if (last_part(data.name(columns.x)) == "step") {
     for (auto& [key, curve] : by_key) *held = hold_last_values(curve, endings[key]) || *held;
+  }
+  for (auto& [key, curve] : by_key) {
+    if (endings[key].mixed) continue;
+    for (const auto& [seed, path] : endings[key].paths) curve.seeds.push_back(path);
   }
   std::sort(order.begin(), order.end());
   std::vector<PlotCurve> curves;
@@ -284,8 +298,13 @@ void set_words(Picture& picture, const PlotData& data, const PlotColumns& column
   picture.bands = most > 1;
   if (picture.bands) {
     const bool seeds = columns.seed && most <= data.values(*columns.seed).size();
-    picture.caption = fmt::format("mean of {} {}, {} from lowest to highest", most, seeds ? "seeds" : "rows",
-                                  picture.bars ? "whiskers" : "bands");
+    const bool paths = std::all_of(picture.curves.begin(), picture.curves.end(),
+                                   [](const PlotCurve& curve) { return !curve.seeds.empty(); });
+    picture.seeds = most <= kMostSeedsDrawn && (picture.bars ? seeds : paths);
+    const std::string shown = picture.seeds  ? (picture.bars ? "dots: each" : "thin lines: each")
+                              : picture.bars ? "whiskers from lowest to highest"
+                                             : "bands from lowest to highest";
+    picture.caption = fmt::format("mean of {} {}; {}", most, seeds ? "seeds" : "rows", shown);
   }
   if (columns.groups.size() == 1 && data.is_numeric(columns.groups[0])) {
     picture.key_title = column_name(data.name(columns.groups[0]));

@@ -19,6 +19,7 @@ namespace klab {
 struct PlotPoint {
   double low = std::numeric_limits<double>::infinity(), high = -low, sum = 0;
   size_t count = 0;
+  std::vector<double> rows;  ///< the values of the rows; runs that ended before are in the mean, not here
 
   double mean() const { return sum / static_cast<double>(count); }
   void add(double value) {
@@ -31,8 +32,9 @@ struct PlotPoint {
 
 struct PlotCurve {
   std::string name;
-  std::map<double, PlotPoint> points;  ///< by x; bars are at 0, 1, 2, ...
-  std::optional<PowerLaw> fit;         ///< drawn instead of lines between the points
+  std::map<double, PlotPoint> points;                         ///< by x; bars are at 0, 1, 2, ...
+  std::optional<PowerLaw> fit;                                ///< drawn instead of lines between the points
+  std::vector<std::vector<std::pair<double, double>>> seeds;  ///< the path of every seed, if rows have seeds
 };
 
 struct PlotAxis {
@@ -56,6 +58,7 @@ struct Picture {
   std::string key_title, caption;
   bool bars = false;   ///< x holds names
   bool bands = false;  ///< points are means of several rows
+  bool seeds = false;  ///< every seed is drawn, instead of bands
 };
 
 /// Readable names of a column, "tokens right" for acc_tok, and of a cell, "KDA" for [kda].

@@ -26,6 +26,11 @@ constexpr std::array kFills = {"solid 0.85", "pattern 4", "pattern 2", "pattern 
 
 std::string colour(size_t i) { return fmt::format("lc rgb '{}'", kColours[i % kColours.size()]); }
 
+// Half transparent.
+std::string faint_colour(size_t i) {
+  return fmt::format("lc rgb '#90{}'", std::string_view(kColours[i % kColours.size()]).substr(1));
+}
+
 std::string dash(size_t i) { return fmt::format("lw 2.6 dt {}", kDashes[i % kDashes.size()]); }
 
 std::string mark(size_t i) { return fmt::format("pt {} ps marks", kMarkTypes[i % kMarkTypes.size()]); }
@@ -36,6 +41,29 @@ std::string block(size_t i, const Picture& picture) {
   for (const auto& [x, point] : picture.curves[i].points) {
     out +=
         fmt::format("{} {} {} {}\n", x * picture.x.scale, point.mean() * scale, point.low * scale, point.high * scale);
+  }
+  return out + "EOD\n";
+}
+
+// The paths of the seeds, with an empty line between them.
+std::string seeds_block(size_t i, const Picture& picture) {
+  std::string out = fmt::format("$s{} << EOD\n", i);
+  for (const auto& path : picture.curves[i].seeds) {
+    for (const auto& [x, y] : path) out += fmt::format("{} {}\n", x * picture.x.scale, y * picture.y.scale);
+    out += "\n";
+  }
+  return out + "EOD\n";
+}
+
+// The values of the rows, side by side in the order of the file: (x, offset in [-1/2, 1/2], y).
+std::string dots_block(size_t i, const Picture& picture) {
+  std::string out = fmt::format("$d{} << EOD\n", i);
+  for (const auto& [x, point] : picture.curves[i].points) {
+    const auto count = static_cast<double>(point.rows.size());
+    for (size_t n = 0; n < point.rows.size(); ++n) {
+      out +=
+          fmt::format("{} {} {}\n", x, (static_cast<double>(n) + 0.5) / count - 0.5, point.rows[n] * picture.y.scale);
+    }
   }
   return out + "EOD\n";
 }
@@ -56,7 +84,9 @@ std::string line_elements(const Picture& picture) {
     const PlotCurve& curve = picture.curves[i];
     // Marks of different curves are at different x, so that overlapping curves remain visible.
     const size_t step = std::max<size_t>(1, curve.points.size() / kMarks), first = step * i / n;
-    if (picture.bands) {
+    if (picture.seeds) {
+      bands += fmt::format("$s{} using 1:2 with lines {} lw 0.8 notitle, \\\n", i, faint_colour(i));
+    } else if (picture.bands) {
       bands += fmt::format("$c{} using 1:3:4 with filledcurves {} fs transparent solid 0.16 noborder notitle, \\\n", i,
                            colour(i));
     }
@@ -81,7 +111,12 @@ std::string bar_elements(const Picture& picture) {
     out += fmt::format("$c{} using ($1+{}):2:({}) with boxes {} lw 1.5 fs {} border {} {}, \\\n", i, shift,
                        0.92 * width, colour(i), kFills[i % kFills.size()], colour(i),
                        name.empty() ? "notitle" : "title " + gnuplot_text(name));
-    if (picture.bands) {
+    if (picture.seeds) {
+      for (const auto& [size, shade] : {std::pair(1.1, "#ffffff"), std::pair(0.75, "#000000")}) {  // with a white rim
+        out += fmt::format("$d{} using ($1+{}+$2*{}):3 with points pt 7 ps {}*marks lc rgb '{}' notitle, \\\n", i,
+                           shift, 0.6 * width, size, shade);
+      }
+    } else if (picture.bands) {
       out += fmt::format(
           "$c{} using ($1+{}):3:(0):($4-$3) with vectors heads size screen 0.004,90 lc rgb '#000000' lw 1.8 "
           "notitle, \\\n",
@@ -205,6 +240,7 @@ std::string gnuplot_script(const Picture& picture, const PlotOptions& options, c
   for (size_t i = 0; i < picture.curves.size(); ++i) {
     out += block(i, picture);
     if (picture.curves[i].fit) out += fit_block(i, picture);
+    if (picture.seeds) out += picture.bars ? dots_block(i, picture) : seeds_block(i, picture);
   }
   std::string elements = picture.bars ? bar_elements(picture) : line_elements(picture);
   elements.resize(elements.rfind(','));

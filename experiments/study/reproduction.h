@@ -31,6 +31,9 @@ struct Reproduction {
   bool has_device = true;   ///< false: measures only the CPU
 };
 
+/// Writes OUT/page.md.
+void write_page(const ReproduceOptions& options, const std::vector<std::string>& lines);
+
 // One per figure or table, listed in reproduce.cpp.
 Reproduction complexity_reproduction();
 Reproduction fig1_reproduction();

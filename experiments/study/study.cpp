@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/study/study.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <filesystem>
+#include <map>
+#include <set>
 
 #include "core/base/csv.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/provenance.h"
+#include "core/base/table.h"
 #include "core/base/text.h"
 #include "core/base/yaml.h"
+#include "experiments/run/run.h"
 #include "experiments/sweep/sweep.h"
-#include "experiments/sweep/sweep_file.h"
 
 namespace klab {
 namespace {
@@ -22,17 +26,16 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr double kSearchShare = 0.6;  // of the budget
+constexpr double kSearchShare = 0.6;  // of the time limit
+constexpr int64_t kThreads = 1;       // per run: small models train faster in parallel runs than with more threads
 
-bool fits(const RunSummary& run, const std::vector<CellKey>& cell) {
-  return std::all_of(cell.begin(), cell.end(), [&](const CellKey& one) { return run.field(one.key) == one.value; });
-}
-
-SweepOutcome conduct(Sweep sweep, const std::string& folder, double hours, const ReproduceOptions& options) {
+SweepOutcome conduct(Sweep sweep, const std::string& folder, double hours, const StudyOptions& options) {
   SweepOptions how;
   how.out = folder;
   how.command_line = options.command_line;
   how.budget_hours = hours;
+  how.workers = options.workers;
+  how.threads = kThreads;
   how.quiet = options.quiet;
   how.device = options.device;
   SweepOutcome outcome = run_sweep(std::move(sweep), how);
@@ -43,107 +46,170 @@ SweepOutcome conduct(Sweep sweep, const std::string& folder, double hours, const
   return outcome;
 }
 
-// The run with the best metric of each cell.
-std::vector<RunSummary> best_of_cells(const std::vector<RunSummary>& runs, const StudyPlan& plan) {
-  std::vector<std::string> keys = plan.cells;
-  keys.emplace_back("train.lr");
-  std::vector<RunSummary> best;
-  for (const RunGroup& group : best_over(grouped(runs, keys), keys, "train.lr", plan.metric)) {
-    best.push_back(*group.runs.front());
-  }
-  return best;
+// The keys of a cell and the compared one.
+std::vector<std::string> group_keys(const StudyConfig& study) {
+  std::vector<std::string> keys = study.cells;
+  keys.push_back(study.compare);
+  return keys;
 }
 
-Sweep fresh_seeds(const std::vector<RunSummary>& best, const StudyPlan& plan) {
-  std::vector<RunConfig> configs;
-  for (const RunSummary& run : best) {
-    for (int64_t i = 1; i <= plan.seeds; ++i) {
-      std::vector<Assignment> assignments = read_yaml(RunFolder{run.folder}.config());
-      assignments.push_back({"train.seed", run.field("train.seed").get<int64_t>() + i, "the study"});
-      configs.push_back(make_run_config(assignments));
-    }
+Value field_of(RunConfig config, const std::string& key) { return Fields::of(config).find(key)->get(); }
+
+std::vector<Value> group_of(const RunConfig& config, const StudyConfig& study) {
+  std::vector<Value> values;
+  for (const std::string& key : group_keys(study)) values.push_back(field_of(config, key));
+  return values;
+}
+
+// Whether any cell has more than one setting to choose from.
+bool has_choice(const StudyFile& file) {
+  std::map<std::string, std::set<std::string>> settings;
+  for (const RunConfig& config : file.search.configs) {
+    settings[Value(group_of(config, file.study)).dump()].insert(field_of(config, file.study.choose).dump());
   }
-  std::vector<std::string> shown = plan.cells;
-  shown.insert(shown.end(), {"train.lr", "train.seed"});
+  return std::any_of(settings.begin(), settings.end(), [](const auto& one) { return one.second.size() > 1; });
+}
+
+// One config per cell and compared value: that of the best setting in the search.
+std::vector<RunConfig> chosen(const std::vector<RunSummary>& search, const StudyConfig& study) {
+  std::vector<std::string> keys = group_keys(study);
+  keys.push_back(study.choose);
+  std::vector<RunConfig> configs;
+  for (const RunGroup& group : best_over(grouped(search, keys), keys, study.choose, study.choose_by)) {
+    configs.push_back(read_run_config({group.runs.front()->folder}));
+  }
+  return configs;
+}
+
+// Without a choice the first config of every cell, whatever its seed.
+std::vector<RunConfig> first_of_cells(const StudyFile& file) {
+  std::vector<RunConfig> configs;
+  std::set<std::string> seen;
+  for (const RunConfig& config : file.search.configs) {
+    if (seen.insert(Value(group_of(config, file.study)).dump()).second) configs.push_back(config);
+  }
+  return configs;
+}
+
+Sweep with_new_seeds(const std::vector<RunConfig>& chosen, const StudyFile& file) {
+  int64_t used = 0;
+  for (const RunConfig& config : file.search.configs) used = std::max(used, config.train.seed);
+  std::vector<RunConfig> configs;
+  for (int64_t i = 1; i <= file.study.seeds; ++i) {  // seed by seed, so that a part of the study is balanced
+    for (const RunConfig& config : chosen) configs.emplace_back(config).train.seed = used + i;
+  }
+  std::vector<std::string> shown = group_keys(file.study);
+  shown.insert(shown.end(), {file.study.choose, "train.seed"});
   return make_sweep("seeds", configs, shown);
+}
+
+// The runs that are over, in the order of the file: also those that diverged before their first evaluation, so that no
+// seed is left out of the results for having diverged.
+std::vector<RunSummary> runs_over(const SweepFolder& sweep) {
+  const Plan plan = sweep.read_plan();
+  std::vector<RunSummary> runs;
+  for (const size_t i : plan.in_file_order()) {
+    const RunFolder folder = sweep.run(plan.runs[i].id);
+    RunSummary run{folder.path, {}, read_record(folder)};
+    if (!is_over(run.record.state)) continue;
+    for (const auto& [key, value] : values_of(read_run_config(folder))) run.config[key] = value;
+    runs.push_back(std::move(run));
+  }
+  return runs;
 }
 
 void keep(const std::string& from, const std::string& to) {
   if (fs::exists(from)) write_file(to, read_file(from));
 }
 
+// A folder holds one study: its file may not change under the runs.
+void keep_file(const StudyFile& file, const std::string& path) {
+  if (file.text.find("extends:") != std::string::npos) {
+    refuse("{}: a study file must be complete, without `extends`: it is kept beside the results", file.name);
+  }
+  if (fs::exists(path) && read_file(path) != file.text) {
+    refuse("'{}' is of another study than {}: choose another --out, or remove that folder", path, file.name);
+  }
+  write_file(path, file.text);
+}
+
 }  // namespace
 
-Study run_study(const StudyPlan& plan, const ReproduceOptions& options) {
+Study run_study(const StudyFile& file, const StudyOptions& options) {
   const Clock::time_point begin = Clock::now();
-  const std::string work = options.out + "/runs-" + options.scale;
+  const std::string work = options.out + "/runs-" + fs::path(file.name).stem().string();
   const SweepFolder search(work + "/search"), seeds(work + "/seeds");
   make_writable_folder(options.out);
-  Study study;
-  const std::string file = fmt::format("figures/{}/{}.yaml", plan.figure, options.scale);
-  std::vector<Assignment> seed;
-  if (options.seed) seed.push_back({"train.seed", *options.seed, "--seed"});
-  SweepOutcome found =
-      conduct(read_builtin_sweep(file, seed), search.path(), kSearchShare * options.budget_hours, options);
-  study.search = summarise_sweep(search);
-  if (study.search.empty()) fail("no run of {} reached an evaluation: use a larger --budget", plan.figure);
-  const double hours = std::chrono::duration<double>(Clock::now() - begin).count() / 3600;
-  // An unfinished search may still find a better learning rate.
-  study.out_of_time = found.out_of_time;
-  if (!found.out_of_time) {
-    const SweepOutcome again = conduct(fresh_seeds(best_of_cells(study.search, plan), plan), seeds.path(),
-                                       std::max(options.budget_hours - hours, 1e-3), options);
-    study.measured = summarise_sweep(seeds);
-    study.out_of_time = again.out_of_time;
+  make_writable_folder(work);
+  keep_file(file, work + "/study.yaml");
+  Study study{file.name, file.study, {}, {}, false, provenance(options.command_line, kThreads)};
+  std::vector<RunConfig> settings;
+  if (has_choice(file)) {
+    study.out_of_time = conduct(file.search, search.path(), kSearchShare * options.budget_hours, options).out_of_time;
+    study.search = summarise_sweep(search);
+    if (study.search.empty()) fail("no run of {} reached an evaluation: use a larger --budget", file.name);
+    if (!study.out_of_time) settings = chosen(study.search, file.study);
+  } else {
+    settings = first_of_cells(file);
+  }
+  if (!study.out_of_time) {  // an unfinished search may still find a better setting
+    const double used = std::chrono::duration<double>(Clock::now() - begin).count() / 3600;
+    const double hours = options.budget_hours > 0 ? std::max(options.budget_hours - used, 1e-3) : 0;
+    study.out_of_time = conduct(with_new_seeds(settings, file), seeds.path(), hours, options).out_of_time;
+    study.measured = runs_over(seeds);
     keep(seeds.results(), options.out + "/results.csv");
     keep(seeds.curves(), options.out + "/curves.csv");
     keep(seeds.evaluations(), options.out + "/evaluations.csv");
   }
   keep(search.results(), options.out + "/search.csv");
+  write_file(options.out + "/study.yaml", file.text);
   return study;
 }
 
-std::vector<double> metric_of_cell(const std::vector<RunSummary>& runs, const std::vector<CellKey>& cell,
-                                   const std::string& metric) {
+std::string short_text(const Value& value) { return bare_list(text_of(value)); }
+
+std::string StudyCell::name() const {
+  std::vector<std::string> words;
+  for (const Value& value : values) words.push_back(short_text(value));
+  return join(words);
+}
+
+std::vector<const RunSummary*> StudyCell::of(const std::string& compared) const {
+  for (const auto& [name, list] : runs) {
+    if (name == bare_list(compared)) return list;
+  }
+  return {};
+}
+
+std::vector<StudyCell> cells_of(const Study& study) {
+  std::vector<StudyCell> cells;
+  for (const RunGroup& group : grouped(study.measured, group_keys(study.config))) {
+    std::vector<Value> values(group.values.begin(), group.values.end() - 1);
+    auto cell = std::find_if(cells.begin(), cells.end(), [&](const StudyCell& one) { return one.values == values; });
+    if (cell == cells.end()) cell = cells.insert(cells.end(), {values, {}});
+    cell->runs.emplace_back(short_text(group.values.back()), group.runs);
+  }
+  return cells;
+}
+
+std::vector<double> outcomes(const std::vector<const RunSummary*>& runs, const std::string& metric) {
   std::vector<double> values;
-  for (const RunSummary& run : runs) {
-    if (fits(run, cell)) values.push_back(metric_of(run.record, metric));
+  const bool larger = better(metric, 1, 0);
+  for (const RunSummary* run : runs) {
+    const bool diverged = run->record.state == RunState::diverged;
+    if (diverged && larger) values.push_back(0);
+    if (!diverged) values.push_back(metric_of(run->record, metric));
   }
   return values;
 }
 
-std::vector<Value> values_of_key(const std::vector<RunSummary>& runs, const std::string& key) {
-  std::vector<Value> values;
-  for (const RunSummary& run : runs) {
-    const Value value = run.field(key);
-    if (!value.is_null() && std::find(values.begin(), values.end(), value) == values.end()) values.push_back(value);
+Time steps_to(const RunSummary& run, const std::string& metric, double threshold) {
+  const CsvTable table = read_csv(RunFolder{run.folder}.metrics());
+  const size_t step = table.column("step"), split = table.column("split"), value = table.column(metric);
+  for (const auto& row : table.rows) {
+    if (row[split] == "validation" && std::stod(row[value]) >= threshold) return {std::stod(row[step]), true};
   }
-  if (!values.empty() && values.front().is_number()) std::sort(values.begin(), values.end());
-  return values;
-}
-
-std::string percent(const std::vector<double>& shares) {
-  if (shares.empty()) return "-";
-  const Estimate e = estimate(shares);
-  if (e.count == 1) return fmt::format("{:.1f}", 100 * e.mean);
-  return fmt::format("{:.1f} ± {:.1f}", 100 * e.mean, 100 * e.half_width);
-}
-
-std::string verdict(const std::vector<double>& x, const std::vector<double>& y) {
-  if (x.size() < 2 || y.size() < 2) return "not measured";
-  const Estimate e = estimate_difference(x, y);
-  if (e.low() > 0) return "held";
-  return e.high() < 0 ? "reversed" : "not decided";
-}
-
-std::string difference(const std::vector<double>& x, const std::vector<double>& y) {
-  if (x.size() < 2 || y.size() < 2) return "-";
-  const Estimate e = estimate_difference(x, y);
-  return fmt::format("{:+.1f} [{:+.1f}, {:+.1f}]", 100 * e.mean, 100 * e.low(), 100 * e.high());
-}
-
-void write_page(const ReproduceOptions& options, const std::vector<std::string>& lines) {
-  write_file(options.out + "/page.md", join(lines, "\n") + "\n");
+  return {static_cast<double>(run.record.step), false};
 }
 
 }  // namespace klab

@@ -1,54 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
-// Comparisons of trained models: a learning rate search per model, then runs with new seeds at the best learning rate.
+// Studies: a search that chooses a setting per cell on validation data, then runs with new seeds, tested on test data.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "experiments/study/reproduction.h"
+#include "experiments/study/study_file.h"
 #include "experiments/study/summary.h"
 
 namespace klab {
 
+struct StudyOptions {
+  std::string out;           ///< folder of the results; the runs are in OUT/runs-NAME
+  std::string command_line;  ///< quoted, for the headers of results
+  double budget_hours = 0;   ///< 0: no limit
+  int64_t workers = 0;       ///< parallel runs; 0: as many as fit on the cores
+  std::string device = "cpu";
+  bool quiet = false;
+};
+
+/// The runs of a study so far.
 struct Study {
-  std::vector<RunSummary> search, measured;  ///< one seed at every learning rate; new seeds at the best one
-  bool out_of_time = false;                  ///< runs are missing; repeating the command continues
+  std::string name;
+  StudyConfig config;
+  std::vector<RunSummary> search, measured;
+  bool out_of_time = false;  ///< runs are missing; repeating the command continues
+  std::vector<std::string> provenance;
 };
 
-struct StudyPlan {
-  std::string figure;              ///< the folder under experiments/figures/ with SCALE.yaml
-  std::vector<std::string> cells;  ///< keys; each combination of their values (cell) has its own learning rate
-  std::string metric;              ///< metric for choosing the learning rate
-  int64_t seeds = 3;               ///< number of new seeds
+/// Runs the search, chooses, and runs every cell with new seeds: results on the search's own seed would be biased by
+/// the choice. A later call with the same folder continues. Writes study.yaml (a copy of the file), search.csv,
+/// results.csv, curves.csv and evaluations.csv. Throws Error when a run fails for another reason than divergence.
+Study run_study(const StudyFile& file, const StudyOptions& options);
+
+/// A cell: the values of the study's `cells`, and its measured runs by the compared value.
+struct StudyCell {
+  std::vector<Value> values;
+  std::vector<std::pair<std::string, std::vector<const RunSummary*>>> runs;  ///< in the order of the file
+
+  std::string name() const;  ///< "palindrome, 33"
+  /// The runs of a compared value; none if there are none.
+  std::vector<const RunSummary*> of(const std::string& compared) const;
 };
 
-/// Runs experiments/figures/FIGURE/SCALE.yaml, then the best run of each cell with seeds that the search did not use:
-/// results on the search's own seed would be biased by the selection. Runs are in OUT/runs-SCALE/, where a later call
-/// continues; writes search.csv, results.csv, curves.csv and evaluations.csv to OUT. Throws Error when a run fails for
-/// another reason than divergence.
-Study run_study(const StudyPlan& plan, const ReproduceOptions& options);
+/// The cells of the study's measured runs, in the order of the file.
+std::vector<StudyCell> cells_of(const Study& study);
 
-/// The metric of all runs whose config has these values.
-struct CellKey {
-  std::string key;
-  Value value;
-};
-std::vector<double> metric_of_cell(const std::vector<RunSummary>& runs, const std::vector<CellKey>& cell,
-                                   const std::string& metric);
-/// The distinct values of a key among runs; numbers sorted, others in order of appearance.
-std::vector<Value> values_of_key(const std::vector<RunSummary>& runs, const std::string& key);
+/// The value of a key in short form: kda for the pattern [kda].
+std::string short_text(const Value& value);
 
-/// "98.4 ± 1.2" in percent; "-" for no values.
-std::string percent(const std::vector<double>& shares);
+/// The study's primary outcome of runs. A run that diverged counts as 0 where larger is better, and is left out of
+/// losses.
+std::vector<double> outcomes(const std::vector<const RunSummary*>& runs, const std::string& metric);
 
-/// Whether x exceeds y, by the 95 % interval of the difference: "held", "reversed", "not decided" (the interval
-/// contains 0) or "not measured" (fewer than two values).
-std::string verdict(const std::vector<double>& x, const std::vector<double>& y);
-
-/// The difference in percentage points: "+1.2 [+0.3, +2.1]".
-std::string difference(const std::vector<double>& x, const std::vector<double>& y);
-
-/// Writes page.md.
-void write_page(const ReproduceOptions& options, const std::vector<std::string>& lines);
+/// Steps until the run's `metric` on validation data reached `threshold`, or until it ended without that.
+Time steps_to(const RunSummary& run, const std::string& metric, double threshold);
 
 }  // namespace klab

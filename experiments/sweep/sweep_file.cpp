@@ -54,6 +54,7 @@ struct SweepFile {
   std::vector<Assignment> seeds;
   std::vector<Condition> conditions;
   std::optional<Halving> halving;
+  Point study;
 };
 
 class Reader {
@@ -62,7 +63,7 @@ class Reader {
 
   SweepFile read(const YAML::Node& root) const {
     if (!root.IsMap()) refuse("{}: a sweep is a map with base, grid, seeds, random, conditions, halving", path_);
-    only_keys(root, {"base", "grid", "seeds", "random", "conditions", "halving"});
+    only_keys(root, {"base", "grid", "seeds", "random", "conditions", "halving", "study"});
     SweepFile file;
     file.base = assignments_of(child(root, "base"), path_);
     file.axes = axes(child(root, "grid"), "grid");
@@ -70,6 +71,7 @@ class Reader {
     file.draws = draws(child(root, "random"));
     file.conditions = conditions(child(root, "conditions"));
     file.halving = halving(child(root, "halving"));
+    file.study = assignments_of(child(root, "study"), path_);
     return file;
   }
 
@@ -425,6 +427,7 @@ Sweep sweep_of(const YAML::Node& root, const std::string& path, const std::vecto
   for (const Point& point : points) configs.push_back(make_run_config(point));
   std::vector<std::map<std::string, std::string>> texts;
   Sweep sweep = distinct(std::filesystem::path(path).stem().string(), configs, named_keys(points), {}, texts);
+  sweep.study = file.study;
   if (!file.halving) return sweep;
   sweep.plan.halving = file.halving;
   for (size_t i = 0; i < sweep.configs.size(); ++i) {

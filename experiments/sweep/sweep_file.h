@@ -12,7 +12,8 @@ namespace klab {
 
 struct Sweep {
   Plan plan;
-  std::vector<RunConfig> configs;  ///< configs of plan.runs
+  std::vector<RunConfig> configs;         ///< configs of plan.runs
+  std::vector<Assignment> study{};        ///< the section `study`, see study_file.h
 };
 
 /// A sweep of these configs without duplicates. Results show the keys `shown`, then the keys in which the runs differ.
@@ -28,6 +29,7 @@ Sweep make_sweep(const std::string& name, const std::vector<RunConfig>& configs,
 ///                                     draws for every point of the grid
 ///     conditions: [{when: {key: value}, set: {..}, grid: {..}, skip: true}, ..]   for runs that match `when`
 ///     halving: {metric: acc_seq, steps: [500, 1000], factor: 3, within: [model.pattern]}
+///     study: {..}                     for `klab study` (study_file.h); a sweep does not use it
 ///
 /// `overrides` apply to every run and override the file. Throws UsageError, with file and line, for errors in the file
 /// or in a run's config.

@@ -12,7 +12,7 @@
 #include "experiments/bench/timing.h"
 #include "experiments/plot/plot.h"
 #include "experiments/run/device.h"
-#include "experiments/study/study.h"
+#include "experiments/study/reproduction.h"
 #include "kernels/attention/attention.h"
 
 namespace klab {

@@ -15,7 +15,7 @@
 #include "experiments/bench/timing.h"
 #include "experiments/plot/plot.h"
 #include "experiments/run/device.h"
-#include "experiments/study/study.h"
+#include "experiments/study/reproduction.h"
 
 namespace klab {
 namespace {

@@ -3,17 +3,15 @@
 // the capacity of their states.
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <cstdlib>
 #include <map>
 
-#include "experiments/plot/plot.h"
-#include "experiments/study/study.h"
+#include "experiments/figures/study_report/study_report.h"
 
 namespace klab {
 namespace {
 
 constexpr int64_t kReportedCapacity = int64_t{2} * 2 * 128;  // layers x heads x key width
-const std::vector<std::string> kMixers = {"kda", "gdn", "mamba2"};
 
 // Percent of correct sequences at 256, 512, 1024 and 2048 tokens, read off the report's figure.
 const std::map<std::string, std::map<std::string, std::vector<double>>>& reported() {
@@ -37,106 +35,49 @@ std::string reported_cell(const std::string& task, const std::string& mixer, int
 int64_t equivalent_length(const RunSummary& run) {
   const auto number = [&](const char* key) { return run.field(key).get<int64_t>(); };
   const int64_t capacity = number("model.layers") * number("model.heads") * number("model.head_dim");
-  return number("task.length") * kReportedCapacity / capacity;
+  return (number("task.length") * kReportedCapacity + capacity / 2) / capacity;
 }
 
-std::vector<double> cell(const Study& study, const Value& task, const Value& length, const std::string& mixer) {
-  const Value pattern = std::vector<std::string>{mixer};
-  return metric_of_cell(study.measured, {{"task.name", task}, {"task.length", length}, {"model.pattern", pattern}},
-                        "best_acc_seq");
+// The lengths of the report nearest to those with the same ratio: 520 for a task that needs one more token is 512.
+int64_t nearest_reported(int64_t length) {
+  for (const int64_t reported_length : {256, 512, 1024, 2048}) {
+    if (std::abs(length - reported_length) <= reported_length / 16) return reported_length;
+  }
+  return length;
 }
 
-struct Counts {
-  int held = 0, reversed = 0, open = 0;
-  void add(const std::string& verdict) {
-    if (verdict == "not measured") return;
-    ++(verdict == "held" ? held : verdict == "reversed" ? reversed : open);
+// The report's values beside the lengths of the study.
+std::vector<std::string> reported_lines(const StudyVerdicts& verdicts) {
+  std::vector<std::string> lines = {
+      "",
+      "## What the report shows",
+      "",
+      "Percent of sequences with every target correct at the length with the same ratio of "
+      "items to layers x heads x key width, best run (read off figure 4).",
+      "",
+      "| task | length | the report's length | KDA | GDN | Mamba2 |",
+      "|---|---|---|---|---|---|"};
+  for (const StudyCell& cell : verdicts.cells) {
+    const RunSummary& run = *cell.runs.front().second.front();
+    const std::string task = text_of(run.field("task.name"));
+    if (!reported().contains(task)) continue;
+    const int64_t length = nearest_reported(equivalent_length(run));
+    std::string line = fmt::format("| {} | {} | {} |", task, text_of(run.field("task.length")), length);
+    for (const char* mixer : {"kda", "gdn", "mamba2"}) line += fmt::format(" {} |", reported_cell(task, mixer, length));
+    lines.push_back(line);
   }
-  std::string text() const {
-    return fmt::format("held in {}, reversed in {}, not decided in {} of {} cells", held, reversed, open,
-                       held + reversed + open);
-  }
-};
-
-std::vector<std::string> page_of(const Study& study, const ReproduceOptions& options) {
-  const std::string claim =
-      "Claim: KDA recalls at least as much as Gated DeltaNet, and both far more than Mamba2, as lengths approach the "
-      "capacity of layers x heads x key width.";
-  const std::string how =
-      "Percent of held-out sequences with every target correct, best evaluation of each run; mean and 95 % interval "
-      "over new seeds, at the learning rate selected with one other seed. In brackets the report's value at the "
-      "length with the same ratio to capacity.";
-  std::vector<std::string> lines = {"# Figure 4: synthetic tasks near the state's capacity",
-                                    "",
-                                    claim,
-                                    "",
-                                    fmt::format("Command: `{}`", options.command_line),
-                                    "",
-                                    how,
-                                    "",
-                                    "| task | length (equivalent) | KDA | GDN | Mamba2 | KDA - GDN | GDN - Mamba2 |",
-                                    "|---|---|---|---|---|---|---|"};
-  Counts first, second;
-  for (const std::string task : values_of_key(study.search, "task.name")) {
-    for (const int64_t length : values_of_key(study.search, "task.length")) {
-      const auto any = std::find_if(study.search.begin(), study.search.end(), [&](const RunSummary& run) {
-        return run.field("task.name") == task && run.field("task.length") == length;
-      });
-      if (any == study.search.end()) continue;
-      const int64_t paper = equivalent_length(*any);
-      std::string line = fmt::format("| {} | {} ({}) |", task, length, paper);
-      for (const std::string& mixer : kMixers) {
-        line += fmt::format(" {} ({}) |", percent(cell(study, task, length, mixer)), reported_cell(task, mixer, paper));
-      }
-      const auto kda = cell(study, task, length, "kda"), gdn = cell(study, task, length, "gdn"),
-                 mamba2 = cell(study, task, length, "mamba2");
-      lines.push_back(line + fmt::format(" {} | {} |", difference(kda, gdn), difference(gdn, mamba2)));
-      first.add(verdict(kda, gdn));
-      second.add(verdict(gdn, mamba2));
-    }
-  }
-  lines.insert(lines.end(), {"", fmt::format("KDA above GDN: {}. GDN above Mamba2: {}.", first.text(), second.text())});
-  if (study.out_of_time) lines.push_back("**Incomplete**: the time limit was reached; repeat the command to continue.");
   return lines;
 }
 
-void draw(const Study& study, const ReproduceOptions& options) {
-  for (const std::string task : values_of_key(study.measured, "task.name")) {
-    PlotOptions bars;
-    bars.files = {options.out + "/results.csv"};
-    bars.where = {"task.name=" + task};
-    bars.x = "task.length";
-    bars.y = "best_acc_seq";
-    bars.group_by = "model.pattern";
-    bars.bars = true;
-    bars.title = fmt::format("{}: sequences with all targets correct", task);
-    bars.out = fmt::format("{}/{}.png", options.out, task);
-    plot(bars);
-    PlotOptions curves = bars;
-    curves.files = {options.out + "/curves.csv"};
-    // The length equivalent to the report's 1024, for which the report shows convergence.
-    for (const RunSummary& run : study.measured) {
-      if (run.field("task.name") == task && equivalent_length(run) == 1024) {
-        const std::string length = text_of(run.field("task.length"));
-        curves.where.push_back("task.length=" + length);
-        curves.bars = false;
-        curves.x = "step";
-        curves.y = "acc_seq";
-        curves.title = fmt::format("{}, length {}", task, length);
-        curves.out = fmt::format("{}/{}_convergence.png", options.out, task);
-        plot(curves);
-        break;
-      }
-    }
-  }
-}
-
 void run(const ReproduceOptions& options) {
-  const Study study = run_study(
-      {"fig4", {"task.name", "task.length", "model.pattern"}, "best_acc_seq", options.scale == "smoke" ? 2 : 3},
-      options);
-  write_page(options, page_of(study, options));
-  if (!study.measured.empty()) draw(study, options);
+  std::vector<Assignment> seed;
+  if (options.seed) seed.push_back({"train.seed", *options.seed, "--seed"});
+  const StudyFile file = read_builtin_study(fmt::format("figures/fig4/{}.yaml", options.scale), seed);
+  const Study study = run_study(file, study_options(options));
+  const StudyVerdicts verdicts = judge_study(study);
+  write_study_report(study, verdicts, options.out, "Figure 4: synthetic tasks near the state's capacity", {},
+                     verdicts.cells.empty() ? std::vector<std::string>{} : reported_lines(verdicts));
+  for (const std::string& line : verdict_counts(verdicts)) fmt::print("{}\n", line);
   fmt::print("fig4: {}/page.md\n", options.out);
 }
 

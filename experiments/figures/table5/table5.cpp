@@ -7,8 +7,9 @@
 #include <map>
 
 #include "core/base/csv.h"
+#include "experiments/figures/study_report/study_report.h"
 #include "experiments/plot/plot.h"
-#include "experiments/study/study.h"
+#include "experiments/study/bounded_mean.h"
 
 namespace klab {
 namespace {
@@ -49,71 +50,110 @@ Results read_results(const std::string& file) {
   return results;
 }
 
-std::vector<std::string> page_of(const Results& results, const Study& study, const ReproduceOptions& options) {
-  const std::string claim =
-      "Claim: a KDA hybrid without position encoding in its attention generalises to longer sequences than one with "
-      "rotary positions, attention alone, and a GDN hybrid.";
-  std::vector<std::string> lines = {
-      "# Table 5: position encoding",
-      "",
-      claim,
-      "",
-      fmt::format("Command: `{}`", options.command_line),
-      "",
-      fmt::format("Percent of needle queries answered correctly, trained at {} tokens; mean and 95 % interval over new "
-                  "seeds. The last column has the report's averages over long-context suites (and RULER alone).",
-                  results.lengths.empty() ? 0 : results.lengths.front()),
-      ""};
+constexpr double kLearnt = 0.9;  // share at the trained length below which a comparison beyond it says little
+
+std::string cell_text(const Results& results, const Contestant& one, int64_t length) {
+  const auto found = results.shares.find({one.pattern, length});
+  if (found == results.shares.end()) return "-";
+  const Interval interval = mean_interval(found->second, {0, 1});
+  return fmt::format("{:.1f} [{:.1f}, {:.1f}]", 100 * mean_of(found->second), 100 * interval.low, 100 * interval.high);
+}
+
+std::vector<std::string> table_of(const Results& results) {
   std::string head = "| model |", rule = "|---|";
   for (const int64_t length : results.lengths) {
     head += fmt::format(" {} |", length);
     rule += "---|";
   }
-  lines.insert(lines.end(), {head + " reported (RULER) |", rule + "---|"});
+  std::vector<std::string> lines{head + " reported (RULER) |", rule + "---|"};
   for (const Contestant& one : contestants()) {
     std::string line = fmt::format("| {} |", one.name);
-    for (const int64_t length : results.lengths) {
-      const auto found = results.shares.find({one.pattern, length});
-      line += fmt::format(" {} |", found == results.shares.end() ? "-" : percent(found->second));
-    }
+    for (const int64_t length : results.lengths) line += fmt::format(" {} |", cell_text(results, one, length));
     lines.push_back(line + fmt::format(" {} ({}) |", one.long_context, one.ruler));
   }
-  lines.emplace_back("");
-  for (size_t i = 1; i < contestants().size() && results.lengths.size() > 1; ++i) {
-    std::string line =
-        fmt::format("KDA hybrid without positions minus {}, beyond the trained length:", contestants()[i].name);
-    for (size_t l = 1; l < results.lengths.size(); ++l) {
-      const auto mine = results.shares.find({contestants()[0].pattern, results.lengths[l]}),
-                 other = results.shares.find({contestants()[i].pattern, results.lengths[l]});
-      if (mine == results.shares.end() || other == results.shares.end()) continue;
-      line += fmt::format(" {}: {} ({});", results.lengths[l], difference(mine->second, other->second),
-                          verdict(mine->second, other->second));
-    }
-    lines.push_back(line);
-  }
-  if (study.out_of_time) lines.push_back("**Incomplete**: the time limit was reached; repeat the command to continue.");
   return lines;
 }
 
-void run(const ReproduceOptions& options) {
-  const Study study =
-      run_study({"table5", {"model.pattern"}, "best_acc_seq", options.scale == "smoke" ? 2 : 3}, options);
-  const std::string file = options.out + "/evaluations.csv";
-  if (study.measured.empty()) {
-    write_page(options, page_of({}, study, options));
-  } else {
-    write_page(options, page_of(read_results(file), study, options));
-    PlotOptions heat;
-    heat.files = {file};
-    heat.heat = "acc_tok";
-    heat.x = "length";
-    heat.y = "difficulty";
-    heat.y_label = "depth (tenths of the haystack)";
-    heat.group_by = "model.pattern";
-    heat.title = "Needles found, by length and depth";
-    heat.out = options.out + "/depth.png";
-    plot(heat);
+// The first contestant against every other one beyond the trained length, as one family.
+std::vector<std::string> verdict_table(const Results& results, const StudyConfig& config) {
+  std::vector<Comparison> family;
+  for (size_t i = 1; i < contestants().size(); ++i) {
+    for (size_t l = 1; l < results.lengths.size(); ++l) {
+      const auto values = [&](const Contestant& one) {
+        const auto found = results.shares.find({one.pattern, results.lengths[l]});
+        return found == results.shares.end() ? std::vector<double>{} : found->second;
+      };
+      family.push_back({config.primary(), values(contestants()[0]), values(contestants()[i]), {}, {}});
+    }
   }
+  if (family.empty()) return {};
+  const std::vector<Judgement> judgements = judge(family);
+  std::vector<std::string> lines{"",
+                                 fmt::format("{} above the others, beyond the trained length:", contestants()[0].name),
+                                 "", "| | length | difference in points | verdict |", "|---|---|---|---|"};
+  size_t at = 0;
+  for (size_t i = 1; i < contestants().size(); ++i) {
+    for (size_t l = 1; l < results.lengths.size(); ++l, ++at) {
+      const std::string effect =
+          judgements[at].verdict == Verdict::not_measured ? "-" : fmt::format("{:+.1f}", 100 * judgements[at].effect);
+      lines.push_back(fmt::format("| {} | {} | {} | {} |", contestants()[i].name, results.lengths[l], effect,
+                                  verdict_text(judgements[at], family[at].question)));
+    }
+  }
+  return lines;
+}
+
+// A model that has not learnt the trained length cannot show how far it generalises.
+std::vector<std::string> warnings(const Results& results) {
+  std::vector<std::string> lines;
+  for (const Contestant& one : contestants()) {
+    const auto found = results.shares.find({one.pattern, results.lengths.front()});
+    if (found == results.shares.end() || mean_of(found->second) >= kLearnt) continue;
+    lines.insert(lines.end(),
+                 {"", fmt::format("**{} has not learnt the trained length** ({:.1f} %): its results beyond "
+                                  "it do not show how it generalises.",
+                                  one.name, 100 * mean_of(found->second))});
+  }
+  return lines;
+}
+
+std::vector<std::string> appendix_of(const Results& results, const StudyConfig& config) {
+  if (results.lengths.empty()) return {};
+  std::vector<std::string> lines = {
+      "", "## Beyond the trained length", "",
+      fmt::format("Percent of needle queries answered correctly, trained at {} tokens: mean over seeds with its 95 % "
+                  "interval. The last column has the report's averages over long-context suites (and RULER alone).",
+                  results.lengths.front()),
+      ""};
+  for (const auto& more : {table_of(results), warnings(results), verdict_table(results, config)}) {
+    lines.insert(lines.end(), more.begin(), more.end());
+  }
+  return lines;
+}
+
+void draw(const std::string& out) {
+  PlotOptions heat;
+  heat.files = {out + "/evaluations.csv"};
+  heat.heat = "acc_tok";
+  heat.x = "length";
+  heat.y = "difficulty";
+  heat.y_label = "depth (tenths of the haystack)";
+  heat.group_by = "model.pattern";
+  heat.title = "Needles found, by length and depth";
+  heat.out = out + "/depth.png";
+  plot(heat);
+}
+
+void run(const ReproduceOptions& options) {
+  std::vector<Assignment> seed;
+  if (options.seed) seed.push_back({"train.seed", *options.seed, "--seed"});
+  const StudyFile file = read_builtin_study(fmt::format("figures/table5/{}.yaml", options.scale), seed);
+  const Study study = run_study(file, study_options(options));
+  const bool measured = !study.measured.empty();
+  const Results results = measured ? read_results(options.out + "/evaluations.csv") : Results{};
+  if (measured) draw(options.out);
+  write_study_report(study, judge_study(study), options.out, "Table 5: position encoding", {},
+                     appendix_of(results, study.config));
   fmt::print("table5: {}/page.md\n", options.out);
 }
 

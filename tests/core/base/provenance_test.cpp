@@ -54,11 +54,12 @@ TEST(QuotedCommand, BashReadsTheSameWords) {
 
 TEST(Provenance, SaysWhereNumbersComeFrom) {
   const std::vector<std::string> lines = provenance("klab train a.yaml", 3);
-  ASSERT_EQ(lines.size(), 3u);
+  ASSERT_EQ(lines.size(), 4u);
   EXPECT_CONTAINS(lines[0], "klab ");
   EXPECT_CONTAINS(lines[0], " commit ");
   EXPECT_CONTAINS(lines[1], "3 threads used");
-  EXPECT_EQ(lines[2], "command: klab train a.yaml");
+  EXPECT_CONTAINS(lines[2], "libraries: torch 2.");
+  EXPECT_EQ(lines[3], "command: klab train a.yaml");
 }
 
 }  // namespace

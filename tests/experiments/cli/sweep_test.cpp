@@ -206,7 +206,9 @@ TEST_F(SweepTest, CompareShowsMeansIntervalsAndCosts) {
     EXPECT_NEAR(std::stod(row[table.column("loss")]), sum / 3, 2e-6);
     // Student's t for two degrees of freedom.
     const double deviation = std::sqrt((squares - sum * sum / 3) / 2);
-    EXPECT_NEAR(std::stod(row[table.column("loss_half_width")]), 4.302653 * deviation / std::sqrt(3.0), 1e-4);
+    const double half_width = 4.302653 * deviation / std::sqrt(3.0);
+    EXPECT_NEAR(std::stod(row[table.column("loss_low")]), sum / 3 - half_width, 1e-4);
+    EXPECT_NEAR(std::stod(row[table.column("loss_high")]), sum / 3 + half_width, 1e-4);
     EXPECT_EQ(row[table.column("seeds")], "3");
   }
   EXPECT_NE(klab({"compare", path("out"), "--format", "latex"}).out.find("\\toprule"), std::string::npos);

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/base/error.h"
+
 namespace klab {
 namespace {
 
@@ -125,6 +127,80 @@ TEST(FitPowerLaw, TakesTheIntervalFromTheResiduals) {
   EXPECT_NEAR(law.exponent, 0, 1e-12);
   EXPECT_NEAR(law.factor, std::exp(0.1), 1e-12);
   EXPECT_NEAR(law.half_width, std::tan(0.475 * kPi) * std::sqrt(0.03), 1e-6);
+}
+
+// scipy 1.17: binomtest(k, n).proportion_ci(level).
+TEST(ClopperPearson, HasScipysNumbers) {
+  const auto check = [](const Share& share, double level, double low, double high) {
+    const Interval interval = clopper_pearson(share, level);
+    EXPECT_NEAR(interval.low, low, 1e-9);
+    EXPECT_NEAR(interval.high, high, 1e-9);
+  };
+  check({0, 3}, 0.95, 0, 0.7075982261787133);
+  check({3, 3}, 0.95, 0.2924017738212867, 1);
+  check({2, 3}, 0.95, 0.09429932405071303, 0.9915962413403874);
+  check({7, 10}, 0.95, 0.3475471499399921, 0.9332604888222655);
+  check({7, 10}, 0.9, 0.39337578389442357, 0.9127355660858497);
+}
+
+// The exact probability, over all outcomes, that the interval holds the true share.
+TEST(ClopperPearson, CoversAtLeastItsLevelForEveryShare) {
+  for (const int64_t n : {3, 5, 10, 20}) {
+    for (int step = 1; step < 100; ++step) {
+      const double share = step / 100.0;
+      double probability = std::pow(1 - share, n), covered = 0;
+      for (int64_t k = 0; k <= n; ++k) {
+        if (clopper_pearson({k, n}).contains(share)) covered += probability;
+        probability *= static_cast<double>(n - k) / static_cast<double>(k + 1) * share / (1 - share);
+      }
+      EXPECT_GE(covered, 0.95) << n << " trials, share " << share;
+    }
+  }
+}
+
+// scipy 1.17: fisher_exact, whose definition of two-sided is the same.
+TEST(FisherTest, HasScipysNumbers) {
+  EXPECT_NEAR(fisher_test({3, 3}, {0, 3}), 0.1, 1e-12);
+  EXPECT_NEAR(fisher_test({5, 5}, {1, 5}), 0.047619047619047616, 1e-12);
+  EXPECT_NEAR(fisher_test({8, 10}, {1, 6}), 0.034965034965034975, 1e-12);
+  EXPECT_NEAR(fisher_test({3, 12}, {4, 6}), 0.1414027149321267, 1e-12);
+  EXPECT_NEAR(fisher_test({10, 17}, {1, 20}), 0.0006658493866502765, 1e-12);
+  EXPECT_EQ(fisher_test({4, 4}, {4, 4}), 1);
+}
+
+TEST(FisherTest, RefusesImpossibleShares) {
+  EXPECT_THROW(fisher_test({4, 3}, {0, 3}), UsageError);
+  EXPECT_THROW(fisher_test({0, 3}, {0, 0}), UsageError);
+  EXPECT_THROW(clopper_pearson({-1, 3}), UsageError);
+}
+
+// By hand: 5 x 0.005, 4 x 0.01, 3 x 0.03, then 2 x 0.04, which is raised to its predecessor's, and 0.5.
+TEST(Holm, StepsDown) {
+  const std::vector<double> adjusted = holm({0.01, 0.04, 0.03, 0.005, 0.5});
+  const std::vector<double> expected{0.04, 0.09, 0.09, 0.025, 0.5};
+  for (size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(adjusted[i], expected[i], 1e-15);
+  EXPECT_EQ(holm({0.6, 0.7}), (std::vector<double>{1, 1}));
+  EXPECT_EQ(holm({}), std::vector<double>{});
+}
+
+TEST(EffectSizes, AreMediansAndSharesOfPairs) {
+  EXPECT_DOUBLE_EQ(hodges_lehmann({1, 2, 9}, {0, 1, 2}), 1);  // differences -1 0 0 1 1 2 7 8 9
+  EXPECT_DOUBLE_EQ(hodges_lehmann({3, 5}, {1}), 3);
+  EXPECT_DOUBLE_EQ(cliffs_delta({1, 2, 9}, {0, 1, 2}), 5.0 / 9);  // six greater, one less, two ties
+  EXPECT_DOUBLE_EQ(cliffs_delta({5, 6}, {1, 2}), 1);
+  EXPECT_DOUBLE_EQ(cliffs_delta({1}, {1}), 0);
+}
+
+TEST(EffectSizes, RefuseNoValuesAndNaN) {
+  EXPECT_THROW(hodges_lehmann({}, {1}), UsageError);
+  EXPECT_THROW(cliffs_delta({1}, {}), UsageError);
+  EXPECT_THROW(hodges_lehmann({1}, {std::nan("")}), UsageError);
+  try {
+    cliffs_delta({1, std::nan("")}, {1});
+    FAIL();
+  } catch (const UsageError& error) {
+    EXPECT_STREQ(error.what(), "x[1] is nan: statistics need finite values");
+  }
 }
 
 }  // namespace

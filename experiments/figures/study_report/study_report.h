@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// The results of a study: page.md, pictures, and the data of the Kaplan-Meier curves.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "experiments/study/reproduction.h"
+#include "experiments/study/study_page.h"
+
+namespace klab {
+
+/// Writes OUT/page.md: the title, `introduction`, the study's page and `appendix`. Draws the primary outcome with every
+/// seed (outcome-*.png), and for every cell the convergence with every seed (curves-*.png) and the share of runs that
+/// have not reached the threshold (waiting-*.png, from survival.csv).
+void write_study_report(const Study& study, const StudyVerdicts& verdicts, const std::string& out,
+                        const std::string& title, const std::vector<std::string>& introduction = {},
+                        const std::vector<std::string>& appendix = {});
+
+/// The options of a study that is a figure of the report.
+StudyOptions study_options(const ReproduceOptions& options);
+
+}  // namespace klab
