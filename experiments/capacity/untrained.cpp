@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/capacity/untrained.h"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <functional>
 #include <mutex>
@@ -20,6 +18,7 @@
 #include "experiments/capacity/gate_search.h"
 #include "experiments/capacity/recall.h"
 #include "experiments/capacity/theory.h"
+#include "kernels/common/cpu/workers.h"
 
 namespace klab {
 namespace {
@@ -78,14 +77,13 @@ void for_each_cell(const std::vector<Cell>& cells, bool quiet, const std::functi
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return work(a) > work(b); });
   Progress progress("capacity", static_cast<int64_t>(cells.size()), 0, quiet);
   std::mutex mutex;
-  std::atomic<size_t> next = 0, done = 0;
+  int64_t done = 0;
   // Operators that are called inside of a parallel region use one thread.
-  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
-    for (size_t i = next++; i < order.size() && interrupt_requested() == 0; i = next++) {
-      measure(order[i]);
-      const std::lock_guard lock(mutex);
-      progress.update(static_cast<int64_t>(++done), "");
-    }
+  kernels::cpu::run_tasks(static_cast<int64_t>(order.size()), [&](int64_t i) {
+    if (interrupt_requested() != 0) return;
+    measure(order[static_cast<size_t>(i)]);
+    const std::lock_guard lock(mutex);
+    progress.update(++done, "");
   });
   if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted: nothing was written");
 }

@@ -18,17 +18,18 @@ const std::vector<std::string> kTestMetrics = {"test_acc_tok",      "test_acc_se
 
 bool is_loss(const std::string& metric) { return metric.ends_with("loss"); }
 
-// Every run of a misspelt value would be waited for in vain.
+// With a misspelt value the study would run in vain.
 void check_claims(const StudyFile& file) {
   std::vector<std::string> values;
   for (const RunConfig& config : file.search.configs) {
-    values.push_back(bare_list(text_of(Fields::of(config).find(file.study.compare)->get())));
+    const std::string value = bare_list(text_of(Fields::of(config).find(file.study.compare)->get()));
+    if (std::find(values.begin(), values.end(), value) == values.end()) values.push_back(value);
   }
   for (const Claim& claim : file.study.claim_list()) {
     for (const std::string& value : {bare_list(claim.better), bare_list(claim.than)}) {
       if (std::find(values.begin(), values.end(), value) != values.end()) continue;
-      refuse("{}: study.claims: no run has {} = {}{}", file.name, file.study.compare, value,
-             did_you_mean(value, values));
+      refuse("{}: study.claims: no run has {} = {}. There are: {}", file.name, file.study.compare, value,
+             join(values, "; "));
     }
   }
 }

@@ -11,8 +11,8 @@
 namespace klab {
 
 /// Writes OUT/page.md: the title, `introduction`, the study's page and `appendix`. Draws the primary outcome with every
-/// seed (outcome-*.png), and for every cell the convergence with every seed (curves-*.png) and the share of runs that
-/// have not reached the threshold (waiting-*.png, from survival.csv).
+/// seed (outcome-*.png, from outcomes.csv), and for every cell the convergence with every seed (curves-*.png) and the
+/// share of runs that have not reached the threshold (waiting-*.png, from survival.csv).
 void write_study_report(const Study& study, const StudyVerdicts& verdicts, const std::string& out,
                         const std::string& title, const std::vector<std::string>& introduction = {},
                         const std::vector<std::string>& appendix = {});

@@ -58,6 +58,13 @@ TEST_F(Usage, BadFlags) {
            {{"check", "--operator", "nonsense"}, 2, "no operator matches"},
            {{"plot", path("none.csv")}, 2, "none.csv"},
            {{"sweep", path("none.yaml")}, 2, "none.yaml"},
+           {{"study", path("none.yaml")}, 2, "none.yaml"},
+           {{"study"}, 2, "FILE"},
+           {{"study", path("none.yaml"), "--seed", "1"}, 2, "study does not accept --seed"},
+           {{"study", path("none.yaml"), "--budget", "0"}, 2, "budget"},
+           {{"verify", path("none")}, 2, "none' is not the results of a study"},
+           {{"verify", path("none"), "--out", path("x")}, 2, "verify does not accept --out"},
+           {{"verfy", path("none")}, 2, "unknown command 'verfy'; did you mean 'verify'?"},
            {{"model", path("none.yaml")}, 2, "none.yaml"},
            {{"compare", path("none")}, 2, "none"},
            {{"inspect", path("none")}, 2, "none"},
@@ -94,7 +101,8 @@ TEST_F(Usage, UnwritableFolders) {
 }
 
 TEST_F(Usage, EveryCommandHasHelpWithAnExample) {
-  for (const char* command : {"demo", "train", "resume", "tasks", "model", "plot", "check", "bench"}) {
+  for (const char* command :
+       {"demo", "train", "resume", "study", "verify", "tasks", "model", "plot", "check", "bench"}) {
     const Finished run = klab({command, "--help"});
     EXPECT_EQ(run.status, 0);
     EXPECT_NE(run.out.find("Example:\n  ./klab " + std::string(command)), std::string::npos) << run.out;

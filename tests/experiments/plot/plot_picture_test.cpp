@@ -34,6 +34,8 @@ std::string along_x(const Texts& values, const std::string& name = "x") {
 TEST(ColumnName, IsInPlainWords) {
   EXPECT_EQ(column_name("acc_tok"), "tokens right");
   EXPECT_EQ(column_name("train.lr"), "learning rate");
+  EXPECT_EQ(column_name("test_acc_tok"), "tokens right (test)");
+  EXPECT_EQ(column_name("best_test_acc_seq"), "sequences right (test, best step)");
   EXPECT_EQ(column_name("model.moe.experts_per_token"), "experts per token");
 }
 
@@ -63,15 +65,73 @@ TEST(ComposePicture, RowsThatShareAPlaceBecomeTheirMeanInABand) {
   EXPECT_DOUBLE_EQ(point.low, 2);
   EXPECT_DOUBLE_EQ(point.high, 4);
   EXPECT_TRUE(picture.bands);
-  EXPECT_CONTAINS(picture.caption, "mean of 2 seeds, bands");
+  EXPECT_EQ(picture.caption, "mean of 2 seeds; thin lines: each");
   EXPECT_EQ(picture.x.label, "training step");
   EXPECT_EQ(picture.y.label, "cross-entropy loss (nats)");
 }
 
+TEST(ComposePicture, EverySeedHasItsPath) {
+  using Path = std::vector<std::pair<double, double>>;
+  const Picture picture = picture_of(
+      "step,mixer,seed,loss\n1,kda,1,2\n1,kda,2,4\n2,kda,1,1\n2,kda,2,1\n3,kda,2,0.5\n1,gdn,1,5\n2,gdn,1,3\n");
+  ASSERT_EQ(names_of(picture), (Texts{"KDA", "GDN"}));
+  EXPECT_TRUE(picture.seeds);
+  ASSERT_EQ(picture.curves[0].seeds.size(), 2u);
+  EXPECT_EQ(picture.curves[0].seeds[0], (Path{{1, 2}, {2, 1}})) << "to where the run ended";
+  EXPECT_EQ(picture.curves[0].seeds[1], (Path{{1, 4}, {2, 1}, {3, 0.5}}));
+  ASSERT_EQ(picture.curves[1].seeds.size(), 1u);
+  EXPECT_EQ(picture.curves[1].seeds[0], (Path{{1, 5}, {2, 3}}));
+  EXPECT_EQ(picture.curves[0].points.at(3).rows, std::vector<double>{0.5}) << "held values are in the mean alone";
+  EXPECT_EQ(picture.curves[0].points.at(3).count, 2u);
+  EXPECT_EQ(picture.curves[0].points.at(1).rows, (std::vector<double>{2, 4}));
+}
+
+TEST(ComposePicture, BandsStandForRunsThatSeedsDoNotTellApart) {
+  const Picture mixed = picture_of("step,seed,loss\n1,1,2\n1,1,4\n1,2,3\n2,2,3\n");
+  EXPECT_TRUE(mixed.bands);
+  EXPECT_FALSE(mixed.seeds);
+  EXPECT_TRUE(mixed.curves[0].seeds.empty());
+  EXPECT_EQ(mixed.caption, "mean of 3 rows; bands from lowest to highest");
+  // One such curve is enough: either all curves have their seeds or none.
+  const Picture one =
+      picture_of("step,mixer,seed,loss\n1,kda,1,2\n1,kda,1,4\n1,gdn,1,3\n1,gdn,2,5\n2,gdn,1,3\n2,gdn,2,5\n");
+  EXPECT_FALSE(one.seeds);
+  EXPECT_EQ(one.caption, "mean of 2 seeds; bands from lowest to highest");
+}
+
+TEST(ComposePicture, UpTo30SeedsAreDrawn) {
+  for (const bool bars : {false, true}) {
+    std::string csv = bars ? "mixer,seed,loss\n" : "step,seed,loss\n";
+    const std::string x = bars ? "kda" : "1";
+    for (int i = 1; i <= 30; ++i) csv += x + "," + std::to_string(i) + ",1\n";
+    PlotOptions options;
+    options.x = bars ? "mixer" : "step";
+    const Picture few = picture_of(csv, options);
+    EXPECT_TRUE(few.seeds);
+    EXPECT_EQ(few.caption, bars ? "mean of 30 seeds; dots: each" : "mean of 30 seeds; thin lines: each");
+    const Picture many = picture_of(csv + x + ",31,1\n", options);
+    EXPECT_FALSE(many.seeds);
+    EXPECT_EQ(many.caption, bars ? "mean of 31 seeds; whiskers from lowest to highest"
+                                 : "mean of 31 seeds; bands from lowest to highest");
+  }
+}
+
+TEST(ComposePicture, BarsHaveDotsIfTheirRowsAreSeeds) {
+  const Picture dots = picture_of("mixer,seed,acc_seq\na,1,0.5\nb,1,1\na,2,0.1\nb,2,0.9\n");
+  EXPECT_TRUE(dots.seeds);
+  EXPECT_EQ(dots.caption, "mean of 2 seeds; dots: each");
+  EXPECT_EQ(dots.curves[0].points.at(0).rows, (std::vector<double>{0.5, 0.1}));
+  EXPECT_EQ(dots.curves[0].points.at(1).rows, (std::vector<double>{1, 0.9}));
+  const Picture whiskers = picture_of("mixer,acc_seq\na,0.5\nb,1\na,0.1\n");
+  EXPECT_FALSE(whiskers.seeds);
+  EXPECT_EQ(whiskers.caption, "mean of 2 rows; whiskers from lowest to highest");
+}
+
 TEST(ComposePicture, RepeatsWithoutSeedsAreRows) {
-  EXPECT_CONTAINS(picture_of("step,loss\n1,2\n1,4\n").caption, "mean of 2 rows");
+  EXPECT_EQ(picture_of("step,loss\n1,2\n1,4\n").caption, "mean of 2 rows; bands from lowest to highest");
   const Picture single = picture_of("step,seed,loss\n1,1,2\n2,1,4\n");
   EXPECT_FALSE(single.bands);
+  EXPECT_FALSE(single.seeds);
   EXPECT_EQ(single.caption, "");
 }
 

@@ -74,6 +74,8 @@ TEST(GnuplotScript, BothTerminalsDrawCurvesBarsAndFits) {
                                                        {seeds, {}},
                                                        {seeds, large},
                                                        {"mixer,seed,acc_seq\na,1,0.5\nb,1,1\na,2,0.1\n", {}},
+                                                       {"mixer,acc_seq\na,0.5\nb,1\na,0.1\n", {}},
+                                                       {"step,loss\n1,4\n1,2\n2,3\n", {}},
                                                        {"n,loss\n1,1\n2,3\n4,4\n", fit},
                                                        {"step,acc_seq\n1,0\n1,0\n", {}}};
   const Folder folder;
@@ -101,6 +103,26 @@ TEST(GnuplotScript, OnlyRepeatsHaveBandsAndOnlyNamedCurvesALegend) {
   EXPECT_FALSE(contains(named, "unset key"));
   EXPECT_CONTAINS(named, "title \"KDA\"");
   EXPECT_CONTAINS(named, "title \"GDN\"");
+}
+
+TEST(GnuplotScript, SeedsAreThinLines) {
+  const std::string script = script_of("step,seed,acc_seq\n1,1,0.25\n1,2,0.5\n2,1,0.5\n2,2,1\n3,2,1\n");
+  EXPECT_CONTAINS(script, "$s0 << EOD\n1 25\n2 50\n\n1 50\n2 100\n3 100\n\nEOD\n");
+  EXPECT_CONTAINS(script, "$s0 using 1:2 with lines lc rgb '#900072B2' lw 0.8 notitle");
+  EXPECT_LT(script.find("$s0 using"), script.find("$c0 using")) << "below the mean";
+  EXPECT_FALSE(contains(script, "filledcurves"));
+  EXPECT_FALSE(contains(script_of("step,loss\n1,4\n1,2\n"), "$s0")) << "rows without seeds";
+}
+
+TEST(GnuplotScript, SeedsAreDotsOnBars) {
+  const std::string script = script_of("mixer,seed,acc_seq\na,1,0.5\nb,1,1\na,2,0.25\nb,2,0.75\n");
+  EXPECT_CONTAINS(script, "$d0 << EOD\n0 -0.25 50\n0 0.25 25\n1 -0.25 100\n1 0.25 75\nEOD\n");
+  EXPECT_CONTAINS(script, "$d0 using ($1+0+$2*0.48):3 with points pt 7");
+  EXPECT_LT(script.find("with boxes"), script.find("$d0 using")) << "on the bar";
+  EXPECT_FALSE(contains(script, "with vectors"));
+  const std::string whiskers = script_of("mixer,acc_seq\na,0.5\nb,1\na,0.25\n");
+  EXPECT_CONTAINS(whiskers, "with vectors");
+  EXPECT_FALSE(contains(whiskers, "$d0"));
 }
 
 // Straight lines from corner to corner leave two corners to the legend.

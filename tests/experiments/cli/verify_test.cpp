@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// klab verify: what it prints and returns for results that are as they were, and for others.
+#include "core/base/csv.h"
+#include "core/base/file.h"
+#include "experiments/cli/support.h"
+
+namespace klab {
+namespace {
+
+bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+class VerifyProgram : public ProgramTest {
+ protected:
+  void SetUp() override {
+    write_file(path("tiny.yaml"), R"(base:
+  task: {name: copy, length: 9, vocab: 8}
+  model: {layers: 1, width: 8, heads: 1, head_dim: 8}
+  train: {batch: 4, steps: 8, eval_every: 4, eval_examples: 8, stop_at: 2}
+grid:
+  model.pattern: [kda, gdn]
+study:
+  claims: [{better: kda, than: gdn}]
+  seeds: 2
+)");
+    const Finished done = klab({"study", path("tiny.yaml"), "--out", path("out"), "--quiet"});
+    ASSERT_EQ(done.status, 0) << done.err;
+  }
+
+  Finished verify(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments{"verify", path("out"), "--quiet"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return klab(arguments);
+  }
+};
+
+TEST_F(VerifyProgram, ResultsAreEqualUntilADigitIsChanged) {
+  const Finished all = verify({"--runs", "4"});
+  EXPECT_EQ(all.status, 0) << all.out << all.err;
+  EXPECT_TRUE(holds(all.out, "passed: on the same kind of machine every digit must be equal")) << all.out;
+  EXPECT_TRUE(holds(all.out, "4 of 4 repeated runs passed")) << all.out;
+  EXPECT_FALSE(holds(all.out, "differs")) << all.out;
+
+  const Finished one = verify({"--seed", "5"});
+  EXPECT_EQ(one.status, 0) << one.out << one.err;
+  EXPECT_TRUE(holds(one.out, "1 of 1 repeated runs passed")) << one.out;
+  EXPECT_EQ(verify({"--seed", "5"}).out, one.out) << "the same run again";
+
+  CsvTable table = read_csv(path("out/results.csv"));
+  char& digit = table.rows[1][table.column("best_test_loss")].back();
+  digit = digit == '9' ? '8' : static_cast<char>(digit + 1);
+  write_file(path("out/results.csv"), table.text());
+  const Finished changed = verify({"--runs", "4"});
+  EXPECT_EQ(changed.status, 1) << changed.out << changed.err;
+  EXPECT_TRUE(holds(changed.out, "differs")) << changed.out;
+  EXPECT_TRUE(holds(changed.out, "FAILED: on the same kind of machine")) << changed.out;
+  EXPECT_TRUE(holds(changed.out, "3 of 4 repeated runs passed")) << changed.out;
+
+  // Made elsewhere, the digit may differ.
+  for (std::string& line : table.comments) {
+    if (line.starts_with("machine: ")) line = "machine: another one";
+  }
+  write_file(path("out/results.csv"), table.text());
+  const Finished elsewhere = verify({"--runs", "4"});
+  EXPECT_EQ(elsewhere.status, 0) << elsewhere.out << elsewhere.err;
+  EXPECT_TRUE(holds(elsewhere.out, "passed: made on another kind of machine (another one)")) << elsewhere.out;
+  for (auto& row : table.rows) row[table.column("test_acc_tok")] = "5.000000";
+  write_file(path("out/results.csv"), table.text());
+  const Finished far = verify({"--runs", "4"});
+  EXPECT_EQ(far.status, 1) << far.out << far.err;
+  EXPECT_TRUE(holds(far.out, "FAILED: made on another kind of machine")) << far.out;
+  EXPECT_TRUE(holds(far.out, "0 of 4 repeated runs passed")) << far.out;
+}
+
+TEST_F(VerifyProgram, Mistakes) {
+  const auto refused = [&](const std::vector<std::string>& arguments, const std::string& words) {
+    const Finished done = klab(arguments);
+    EXPECT_EQ(done.status, 2) << done.err;
+    EXPECT_TRUE(holds(done.err, words)) << done.err;
+    EXPECT_EQ(done.out, "");
+  };
+  refused({"verify"}, "DIR");
+  refused({"verify", path("none")}, "none' is not the results of a study: it has no study.yaml");
+  refused({"verify", path("out"), "--runs", "0"}, "runs");
+  refused({"verify", path("out"), "--threads", "2"}, "verify does not accept --threads");
+  std::filesystem::remove(path("out/results.csv"));
+  refused({"verify", path("out")}, "it has no results.csv");
+}
+
+}  // namespace
+}  // namespace klab
