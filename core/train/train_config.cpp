@@ -22,6 +22,8 @@ void TrainConfig::visit(Fields& fields) {
   fields("checkpoint_every", checkpoint_every, {1, 1'000'000'000}, "steps between checkpoints");
   fields("stop_at", stop_at, {0, 1e6, Ends::above_least},
          "stop when acc_seq on validation data reaches this; above 1: never");
+  fields("patience", patience, {0, 1'000'000},
+         "stop after so many evaluations without a better one on validation data; 0: never");
   fields("warmup_ratio", warmup_ratio, {0, 1}, "share of the steps for linear warm-up; then cosine decay to zero");
   fields.renamed("warmup", "warmup_ratio");
   fields("max_grad_norm", max_grad_norm, {0, 1e9, Ends::above_least}, "gradients are clipped to this global norm");

@@ -17,6 +17,7 @@ struct TrainConfig : Configurable {
   int64_t eval_examples = 512;
   int64_t checkpoint_every = 500;
   double stop_at = 1.0;
+  int64_t patience = 0;
   double warmup_ratio = 0.05;
   double max_grad_norm = 1.0;
   AdamWOptions adamw;

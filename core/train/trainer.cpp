@@ -182,6 +182,7 @@ void Trainer::write_rows() {
 
 Outcome Trainer::run(const std::function<Next(const TrainStatus&, bool)>& watch) {
   if (succeeded()) return Outcome::success;
+  if (stalled()) return Outcome::stalled;
   BatchStream stream(train_, status_.step);
   const double seconds_before = status_.seconds;
   const Clock::time_point begin = Clock::now();
@@ -215,9 +216,9 @@ Outcome Trainer::run(const std::function<Next(const TrainStatus&, bool)>& watch)
     } else {
       next = watch(status_, false);
     }
-    if (evaluated && succeeded()) {
+    if (evaluated && (succeeded() || stalled())) {
       save(folder_.last());
-      return Outcome::success;
+      return succeeded() ? Outcome::success : Outcome::stalled;
     }
     const int signal = interrupt_requested();
     const bool stop = next == Next::stop && !last;

@@ -21,7 +21,8 @@ struct Diverged : Error {
   using Error::Error;
 };
 
-enum class Outcome { steps_done, success, stopped };
+/// `stalled`: train.patience evaluations without improvement.
+enum class Outcome { steps_done, success, stalled, stopped };
 
 /// The callback's decision after a step.
 enum class Next { step, stop };
@@ -60,6 +61,10 @@ class Trainer {
   void restore(const Checkpoint& checkpoint);
   void open_metrics(const std::vector<std::string>& provenance, bool resume);
   void save(const std::string& path) const;
+  bool stalled() const {
+    return config_.patience > 0 && status_.best.targets > 0 &&
+           status_.step - status_.best_step >= config_.patience * config_.eval_every;
+  }
   bool succeeded() const { return status_.validation.targets > 0 && status_.validation.acc_seq() >= config_.stop_at; }
 
   Decoder model_;

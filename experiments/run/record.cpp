@@ -28,7 +28,8 @@ std::string text_of(const RunRecord& record) {
 
 // Records of earlier versions have no test results.
 void add_missing_test(nlohmann::ordered_json& json) {
-  for (const auto& [name, value] : to_object(RunRecord{}).items()) {
+  const auto record = to_object(RunRecord{});  // outlives the loop over its items
+  for (const auto& [name, value] : record.items()) {
     if (name == "tested" || name == "best_step" || name.find("test_") != std::string::npos) json[name] = value;
   }
 }
@@ -81,7 +82,7 @@ RunRecord read_record(const RunFolder& folder) {
   const std::string text = read_file(path);
   if (text.empty()) return record;  // lost in a power failure; checkpoint and metrics.csv are flushed
   auto json = parse_json(text, path);
-  if (!json.contains("tested")) add_missing_test(json);
+  if (json.is_object() && !json.contains("tested")) add_missing_test(json);
   try {
     record.state = run_state_of(json.at("state").get<std::string>());
     from_object(json, record);

@@ -130,11 +130,17 @@ std::vector<std::string> compared_values(const StudyVerdicts& verdicts) {
   return names;
 }
 
+// "task" for task.name, "length" for task.length.
+std::string short_key(const std::string& key) {
+  const size_t dot = key.rfind('.');
+  return key.ends_with(".name") ? key.substr(0, dot) : key.substr(dot + 1);
+}
+
 // A table with a row per cell: a column for every compared value, then the columns of every claim.
 class CellTable {
  public:
   CellTable(const StudyVerdicts& verdicts, const StudyConfig& study) : verdicts_(verdicts) {
-    for (const std::string& key : study.cells) head_.push_back(key.substr(key.rfind('.') + 1));
+    for (const std::string& key : study.cells) head_.push_back(short_key(key));
     names_ = compared_values(verdicts);
     head_.insert(head_.end(), names_.begin(), names_.end());
   }
@@ -277,6 +283,7 @@ StudyVerdicts judge_study(const Study& study) {
 
 std::vector<std::string> verdict_counts(const StudyVerdicts& verdicts) {
   std::vector<std::string> lines;
+  if (verdicts.cells.empty()) return lines;
   for (size_t claim = 0; claim < verdicts.claims.size(); ++claim) {
     std::vector<std::string> parts;
     const auto count = [&](Verdict wanted, const char* name) {

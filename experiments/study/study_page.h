@@ -21,7 +21,8 @@ struct StudyVerdicts {
 };
 StudyVerdicts judge_study(const Study& study);
 
-/// "kda above gdn: held in 5, equal in 2, not decided in 2 of 9 cells." for every claim, by the primary outcome.
+/// "kda above gdn: held in 5, equal in 2, not decided in 2 of 9 cells." for every claim, by the primary outcome;
+/// nothing if no run is over yet.
 std::vector<std::string> verdict_counts(const StudyVerdicts& verdicts);
 
 /// The page: what was stated before the runs, verdicts and numbers per cell, settings chosen, provenance.

@@ -135,6 +135,26 @@ TEST(Trainer, StopsWhenTheTaskIsLearnt) {
   EXPECT_EQ(again.run(never), Outcome::success);
 }
 
+TEST(Trainer, StopsWhenValidationNoLongerImproves) {
+  TinyRun run;
+  run.config.steps = 400;
+  run.config.eval_every = 10;
+  run.config.patience = 3;
+  const BatchSource other = previous_token_task(1, /*shift=*/1);
+  run.train = [learn = run.train, other](int64_t index) { return index < 60 ? learn(index) : other(index); };
+  const Folder folder;
+  Trainer trainer = run.trainer(folder.path());
+  EXPECT_EQ(trainer.run(go_on), Outcome::stalled);
+  EXPECT_EQ(trainer.status().step, trainer.status().best_step + 30);
+  EXPECT_LT(trainer.status().step, 200) << "the task was unlearnt from step 60 on";
+  Trainer again = run.trainer(folder.path(), /*resume=*/true);
+  const auto never = [](const TrainStatus&, bool) {
+    ADD_FAILURE() << "a finished run takes no step";
+    return Next::stop;
+  };
+  EXPECT_EQ(again.run(never), Outcome::stalled);
+}
+
 TEST(Trainer, ResumesToTheSameBits) {
   const TinyRun run;
   const Folder straight_folder, cut_folder;

@@ -36,14 +36,16 @@ TEST_F(ReproduceProgram, Figures1And7MakeTheirPagesCurvesAndNumbers) {
 
 TEST_F(ReproduceProgram, Figure4ComparesMixersOnFreshSeeds) {
   const std::string page = reproduce("fig4");
-  EXPECT_TRUE(holds(page, "| palindrome | 16 (512) |")) << page;
-  EXPECT_TRUE(holds(page, "(100)")) << "the report's value is included";
+  for (const char* claim : {"- kda above gdn: ", "- gdn above mamba2: "}) EXPECT_TRUE(holds(page, claim)) << page;
+  EXPECT_TRUE(holds(page, "of 2 cells.")) << page;
+  EXPECT_TRUE(holds(page, "| palindrome | 16 | 512 | 100 | 100 | 0 |")) << "the report's values: " << page;
   const CsvTable search = read_csv(path("out/fig4/search.csv")), results = read_csv(path("out/fig4/results.csv"));
   EXPECT_EQ(search.rows.size(), 2u * 3 * 2);
   EXPECT_EQ(results.rows.size(), 2u * 3 * 2) << "two new seeds of each mixer on each task";
   for (const auto& row : results.rows) EXPECT_NE(row[results.column("train.seed")], "1") << "the search's seed";
-  EXPECT_TRUE(fs::exists(path("out/fig4/palindrome.png")));
-  EXPECT_TRUE(fs::exists(path("out/fig4/mqar.png")));
+  for (const char* file : {"outcome.png", "curves-palindrome.png", "waiting-mqar.png", "survival.csv"}) {
+    EXPECT_TRUE(fs::exists(path("out/fig4/") + file)) << file;
+  }
   // Existing results are not computed again.
   const auto before = fs::last_write_time(path("out/fig4/runs-smoke/seeds/plan.json"));
   EXPECT_EQ(reproduce("fig4"), page);

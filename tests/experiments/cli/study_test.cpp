@@ -108,22 +108,22 @@ TEST_F(StudyProgram, FromTheQuestionToThePage) {
 }
 
 TEST_F(StudyProgram, WhenTheTimeIsUpThePageSaysSoAndTheNextCallContinues) {
-  const std::string name = file("", "  seeds: 5\n", 150);
-  const Finished first = study(name, {"--budget", "0.0004"});  // 1.4 seconds
+  const std::string name = file("", "  seeds: 6\n", 60);
+  const Finished first = study(name, {"--budget", "0.0002"});  // 0.7 seconds
   ASSERT_EQ(first.status, 0) << first.err;
   EXPECT_TRUE(holds(first.out, "the time limit was reached")) << first.out;
   EXPECT_TRUE(holds(page(), "**Incomplete**")) << page();
   EXPECT_FALSE(fs::exists(path("out/search.csv"))) << "there was nothing to choose";
   EXPECT_FALSE(holds(page(), "chosen per cell")) << page();
   const Texts states = values("results.csv", "state"), before = timeless_rows(path("out/results.csv"));
-  EXPECT_LT(std::count(states.begin(), states.end(), "finished"), 10);
+  EXPECT_LT(std::count(states.begin(), states.end(), "finished"), 12);
   const Finished rest = study(name);
   ASSERT_EQ(rest.status, 0) << rest.err;
   EXPECT_FALSE(holds(rest.out, "time limit")) << rest.out;
   EXPECT_FALSE(holds(page(), "Incomplete")) << page();
-  EXPECT_EQ(values("results.csv", "state"), Texts(10, "finished"));
+  EXPECT_EQ(values("results.csv", "state"), Texts(12, "finished"));
   const Texts after = timeless_rows(path("out/results.csv"));
-  for (size_t i = 0; i < 10; ++i) {
+  for (size_t i = 0; i < 12; ++i) {
     if (states[i] == "finished") {
       EXPECT_EQ(after[i], before[i]);
     }
@@ -159,7 +159,7 @@ TEST_F(StudyProgram, Mistakes) {
     const std::string message = refusal(file("  train.lr: [1e-3, 1e-2]\n", lines));
     EXPECT_TRUE(holds(message, words)) << message;
   };
-  expect("  sedes: 3\n", "tiny.yaml, line 11: unknown key 'sedes'; did you mean 'seeds'?");
+  expect("  sedes: 3\n", "tiny.yaml, line 10: unknown key 'sedes'; did you mean 'seeds'?");
   expect("  metric: acc\n", "metric = acc must be one of: test_acc_tok");
   expect("  cells: [task.size]\n", "'task.size' is not a key of all runs");
   expect("  choose: train.rate\n", "'train.rate' is not a key of all runs");

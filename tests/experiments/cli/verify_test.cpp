@@ -9,10 +9,7 @@ namespace {
 
 bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
-class VerifyProgram : public ProgramTest {
- protected:
-  void SetUp() override {
-    write_file(path("tiny.yaml"), R"(base:
+const std::string kStudy = R"(base:
   task: {name: copy, length: 9, vocab: 8}
   model: {layers: 1, width: 8, heads: 1, head_dim: 8}
   train: {batch: 4, steps: 8, eval_every: 4, eval_examples: 8, stop_at: 2}
@@ -21,11 +18,10 @@ grid:
 study:
   claims: [{better: kda, than: gdn}]
   seeds: 2
-)");
-    const Finished done = klab({"study", path("tiny.yaml"), "--out", path("out"), "--quiet"});
-    ASSERT_EQ(done.status, 0) << done.err;
-  }
+)";
 
+class VerifyProgram : public ProgramTest {
+ protected:
   Finished verify(const std::vector<std::string>& more = {}) {
     std::vector<std::string> arguments{"verify", path("out"), "--quiet"};
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -34,6 +30,9 @@ study:
 };
 
 TEST_F(VerifyProgram, ResultsAreEqualUntilADigitIsChanged) {
+  write_file(path("tiny.yaml"), kStudy);
+  const Finished done = klab({"study", path("tiny.yaml"), "--out", path("out"), "--quiet"});
+  ASSERT_EQ(done.status, 0) << done.err;
   const Finished all = verify({"--runs", "4"});
   EXPECT_EQ(all.status, 0) << all.out << all.err;
   EXPECT_TRUE(holds(all.out, "passed: on the same kind of machine every digit must be equal")) << all.out;
@@ -80,10 +79,11 @@ TEST_F(VerifyProgram, Mistakes) {
   };
   refused({"verify"}, "DIR");
   refused({"verify", path("none")}, "none' is not the results of a study: it has no study.yaml");
-  refused({"verify", path("out"), "--runs", "0"}, "runs");
-  refused({"verify", path("out"), "--threads", "2"}, "verify does not accept --threads");
-  std::filesystem::remove(path("out/results.csv"));
-  refused({"verify", path("out")}, "it has no results.csv");
+  write_file(path("study.yaml"), kStudy);
+  refused({"verify", path("")}, "it has no results.csv");
+  write_file(path("results.csv"), "run,test_loss\n");
+  refused({"verify", path(""), "--runs", "0"}, "runs");
+  refused({"verify", path(""), "--threads", "2"}, "verify does not accept --threads");
 }
 
 }  // namespace

@@ -264,6 +264,7 @@ TEST_F(StudyPage, IncompleteStudiesSaySo) {
   study_.measured.clear();
   EXPECT_CONTAINS(page(), "**Incomplete**");
   EXPECT_FALSE(contains(page(), "## Verdicts"));
+  EXPECT_EQ(counts(), Texts{}) << "nothing is over yet";
   EXPECT_CONTAINS(page(), "## How to repeat it");
 }
 
@@ -305,7 +306,7 @@ TEST_F(StudyPage, ClaimsOnListsAndSeveralClaims) {
   add(16, "gdn", kLow);
   EXPECT_EQ(counts(), (Texts{"kda, kda, mla above kda, kda, mla_rope: held in 1 of 1 cell.",
                              "gdn above [kda, kda, mla]: reversed in 1 of 1 cell."}));
-  EXPECT_CONTAINS(page(), "| name | length | kda, kda, mla | kda, kda, mla_rope | gdn | ");
+  EXPECT_CONTAINS(page(), "| task | length | kda, kda, mla | kda, kda, mla_rope | gdn | ");
   EXPECT_TRUE(row(16, 0)[6].starts_with("held"));
   EXPECT_TRUE(row(16, 0)[8].starts_with("reversed"));
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -43,7 +44,7 @@ inline std::string mixer_of(const RunConfig& config) { return config.model.patte
 inline RunFolder begin_run(const std::string& sweep, const RunConfig& config) {
   const RunFolder run{sweep + "/" + config_hash(config)};
   std::filesystem::create_directories(run.path);
-  write_file(run.config(), to_yaml(config));
+  std::ofstream(run.config()) << to_yaml(config);
   return run;
 }
 

@@ -161,10 +161,10 @@ TEST_F(Verify, OnAnotherMachineTheRangeIsOfTheCellAlone) {
 
 TEST_F(Verify, TheSeedDrawsTheRuns) {
   std::set<std::string> drawn;
-  for (uint64_t seed = 1; seed <= 8; ++seed) {
+  for (uint64_t seed = 1; seed <= 6; ++seed) {
     const std::vector<VerifiedRun> runs = verify(1, seed);
     ASSERT_EQ(runs.size(), 1u);
-    if (seed <= 2) {
+    if (seed == 1) {
       EXPECT_EQ(verify(1, seed)[0].name, runs[0].name);
     }
     drawn.insert(runs[0].name);
