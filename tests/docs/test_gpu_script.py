@@ -120,9 +120,9 @@ def test_the_commit_is_known_with_and_without_a_repository(tmp_path):
     git(repository, "add", ".")
     git(repository, "commit", "-q", "-m", "one")
     head = git(repository, "rev-parse", "HEAD")
-    assert report_of(repository, KLAB_COMMIT="other")[0].startswith(f"klab {head};")
+    assert report_of(repository, KLAB_COMMIT="other")[0] == f"klab commit {head}"
     (repository / ".gitignore").write_text("changed")
-    assert report_of(repository)[0].startswith(f"klab {head}-dirty;")
+    assert report_of(repository)[0] == f"klab commit {head}-dirty"
 
     # Inside another repository, whose commit it must not take.
     archive = repository / "archive"
@@ -130,18 +130,18 @@ def test_the_commit_is_known_with_and_without_a_repository(tmp_path):
     (tmp_path / "archive.tar").write_bytes(subprocess.run(["git", "-C", repository, "archive", "HEAD"], capture_output=True,
                                                           check=True).stdout)
     shutil.unpack_archive(tmp_path / "archive.tar", archive)
-    assert report_of(archive, KLAB_COMMIT="other")[0].startswith(f"klab {head};")
+    assert report_of(archive, KLAB_COMMIT="other")[0] == f"klab commit {head}"
     for prebuilt, expected in (("prebuilt", "prebuilt"), ("unknown", head)):
         (archive / "build-gpu").mkdir(exist_ok=True)
         (archive / "build-gpu" / "commit.txt").write_text(prebuilt + "\n")
-        assert report_of(archive)[0].startswith(f"klab {expected};")
+        assert report_of(archive)[0] == f"klab commit {expected}"
 
 
 def test_an_unknown_commit_is_said(tmp_path):
     tree = copy_of_script(tmp_path / "tree")
-    assert report_of(tree, KLAB_COMMIT="given")[0].startswith("klab given;")
+    assert report_of(tree, KLAB_COMMIT="given")[0] == "klab commit given"
     report = report_of(tree)
-    assert report[0].startswith("klab unknown;")
+    assert report[0] == "klab commit unknown"
     assert [line for line in report if line.startswith("WARNING")] == [report[1]] and "KLAB_COMMIT" in report[1]
 
 

@@ -18,7 +18,6 @@ import argparse
 import csv
 import json
 import pathlib
-import shlex
 import shutil
 import statistics
 import subprocess
@@ -30,6 +29,7 @@ sys.modules["fla"] = None  # on a CPU, transformers would call its Triton kernel
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
+from provenance import header  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 PROMPT, ANSWER = 2048, 64
@@ -147,15 +147,11 @@ def write(rows, options):
     def cell(value):
         return f"{value:.4g}" if isinstance(value, float) else value
 
-    cpu = next((line.split(":", 1)[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-                if line.startswith("model name")), "unknown")
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    command = shlex.join(["python", "experiments/bench/peers/kimi.py", *sys.argv[1:]])
     path = pathlib.Path(options.out)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as file:
-        file.write(f"# klab {commit.stdout.strip() or 'unknown'}; {command}; {cpu}; {options.threads} threads; "
-                   f"transformers {transformers.__version__}\n")
+        file.writelines(f"{line}\n" for line in header("experiments/bench/peers/kimi.py", options.threads,
+                                                       [torch, transformers]))
         csv.writer(file).writerows([COLUMNS, *[[cell(value) for value in row] for row in rows]])
     for row in [COLUMNS, *rows]:
         print("{:32} {:>10} {:>12} {:>8}  {}".format(*[cell(value) for value in row]))

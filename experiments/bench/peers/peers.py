@@ -14,8 +14,6 @@ forward pass and three times that with the backward pass; share_of_sgemm is rela
 import argparse
 import csv
 import pathlib
-import shlex
-import subprocess
 import sys
 
 import torch
@@ -25,6 +23,7 @@ sys.path.insert(0, str(ROOT / "python"))
 
 import contestants  # noqa: E402
 import klab  # noqa: E402
+from provenance import header  # noqa: E402
 from timing import Ceilings, Race  # noqa: E402
 
 from klab.integrations import transformers as integration  # noqa: E402
@@ -50,26 +49,13 @@ class Report:
 
     def write(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        command = shlex.join(["python", "experiments/bench/peers/peers.py", *sys.argv[1:]])
         with open(self.path, "w", newline="") as file:
-            file.write(f"# klab {_version()} {command} {_cpu()} {self.threads}\n")
+            file.writelines(f"{line}\n" for line in header("experiments/bench/peers/peers.py", self.threads, [torch]))
             csv.writer(file).writerows([COLUMNS, *self.rows])
 
 
 def _number(x):
     return "" if x is None else f"{x:.4g}"
-
-
-def _version():
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
-
-
-def _cpu():
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return "unknown"
 
 
 # --- The operators ----------------------------------------------------------------------------------------------------
