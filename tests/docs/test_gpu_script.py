@@ -142,7 +142,7 @@ def test_an_unknown_commit_is_said(tmp_path):
     assert report_of(tree, KLAB_COMMIT="given")[0] == "klab commit given"
     report = report_of(tree)
     assert report[0] == "klab commit unknown"
-    assert [line for line in report if line.startswith("WARNING")] == [report[1]] and "KLAB_COMMIT" in report[1]
+    assert [line for line in report if line.startswith("WARNING")] == [report[3]] and "KLAB_COMMIT" in report[3]
 
 
 def test_kernels_of_another_commit_are_said(tmp_path, monkeypatch):
