@@ -122,9 +122,18 @@ void keep(const std::string& from, const std::string& to) {
   if (fs::exists(from)) write_file(to, read_file(from));
 }
 
+// Whether a line of the text, or a map in braces, begins with `extends`.
+bool extends_another(const std::string& text) {
+  for (size_t at = text.find("extends:"); at != std::string::npos; at = text.find("extends:", at + 1)) {
+    const size_t before = at == 0 ? std::string::npos : text.find_last_not_of(' ', at - 1);
+    if (before == std::string::npos || text[before] == '\n' || text[before] == '{') return true;
+  }
+  return false;
+}
+
 // A folder holds one study: its file may not change under the runs.
 void keep_file(const StudyFile& file, const std::string& path) {
-  if (file.text.find("extends:") != std::string::npos) {
+  if (extends_another(file.text)) {
     refuse("{}: a study file must be complete, without `extends`: it is kept beside the results", file.name);
   }
   if (fs::exists(path) && read_file(path) != file.text) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/study/study_file.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 
@@ -8,6 +10,7 @@
 #include "core/base/file.h"
 #include "core/base/table.h"
 #include "core/base/text.h"
+#include "core/base/yaml.h"
 #include "experiments/sweep/builtin_sweeps.h"
 
 namespace klab {
@@ -32,6 +35,13 @@ void check_claims(const StudyFile& file) {
              join(values, "; "));
     }
   }
+}
+
+// The text with a section `overrides`, so that it says all that was run.
+std::string with_overrides(std::string text, const std::vector<Assignment>& overrides) {
+  if (!overrides.empty()) text += "overrides:\n";
+  for (const Assignment& one : overrides) text += fmt::format("  {}: {}\n", one.key, yaml_flow(one.value));
+  return text;
 }
 
 StudyFile study_of(const std::string& name, const std::string& text, Sweep sweep) {
@@ -99,11 +109,13 @@ Question StudyConfig::primary() const {
 }
 
 StudyFile read_study(const std::string& path, const std::vector<Assignment>& overrides) {
-  return study_of(std::filesystem::path(path).stem().string(), read_file(path), read_sweep(path, overrides));
+  const std::string text = with_overrides(read_file(path), overrides);
+  return study_of(std::filesystem::path(path).stem().string(), text, parse_sweep(text, path));
 }
 
 StudyFile read_builtin_study(const std::string& name, const std::vector<Assignment>& overrides) {
-  return study_of(name, std::string(builtin_sweep(name)), read_builtin_sweep(name, overrides));
+  const std::string text = with_overrides(std::string(builtin_sweep(name)), overrides);
+  return study_of(name, text, parse_sweep(text, name));
 }
 
 }  // namespace klab

@@ -50,7 +50,8 @@ struct StudyFile {
 };
 
 /// Reads a study file: a sweep file (sweep_file.h) with a map `study` of StudyConfig's keys. Its runs are the search;
-/// without a key to choose they only say what is run with new seeds. `overrides` apply to every run. Throws UsageError.
+/// without a key to choose they only say what is run with new seeds. `overrides` apply to every run and become a part
+/// of its text. Throws UsageError.
 StudyFile read_study(const std::string& path, const std::vector<Assignment>& overrides = {});
 
 /// The same for a file that is compiled into the program.

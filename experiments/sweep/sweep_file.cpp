@@ -54,7 +54,7 @@ struct SweepFile {
   std::vector<Assignment> seeds;
   std::vector<Condition> conditions;
   std::optional<Halving> halving;
-  Point study;
+  Point overrides, study;
 };
 
 class Reader {
@@ -63,7 +63,7 @@ class Reader {
 
   SweepFile read(const YAML::Node& root) const {
     if (!root.IsMap()) refuse("{}: a sweep is a map with base, grid, seeds, random, conditions, halving", path_);
-    only_keys(root, {"base", "grid", "seeds", "random", "conditions", "halving", "study"});
+    only_keys(root, {"base", "grid", "seeds", "random", "conditions", "overrides", "halving", "study"});
     SweepFile file;
     file.base = assignments_of(child(root, "base"), path_);
     file.axes = axes(child(root, "grid"), "grid");
@@ -71,6 +71,7 @@ class Reader {
     file.draws = draws(child(root, "random"));
     file.conditions = conditions(child(root, "conditions"));
     file.halving = halving(child(root, "halving"));
+    file.overrides = assignments_of(child(root, "overrides"), path_);
     file.study = assignments_of(child(root, "study"), path_);
     return file;
   }
@@ -421,7 +422,11 @@ namespace {
 Sweep sweep_of(const YAML::Node& root, const std::string& path, const std::vector<Assignment>& overrides) {
   const SweepFile file = Reader(path).read(root);
   std::vector<Point> points = points_of(file);
-  for (Point& point : points) point.insert(point.end(), overrides.begin(), overrides.end());
+  for (Point& point : points) {
+    for (const std::vector<Assignment>& more : {file.overrides, overrides}) {
+      point.insert(point.end(), more.begin(), more.end());
+    }
+  }
   if (points.empty()) refuse("{}: the conditions skip every run", path);
   std::vector<RunConfig> configs;
   for (const Point& point : points) configs.push_back(make_run_config(point));
@@ -445,8 +450,12 @@ Sweep read_sweep(const std::string& path, const std::vector<Assignment>& overrid
   return sweep_of(load_yaml(path), path, overrides);
 }
 
+Sweep parse_sweep(const std::string& text, const std::string& name, const std::vector<Assignment>& overrides) {
+  return sweep_of(parse_yaml(text, name), name, overrides);
+}
+
 Sweep read_builtin_sweep(const std::string& name, const std::vector<Assignment>& overrides) {
-  return sweep_of(parse_yaml(std::string(builtin_sweep(name)), name), name, overrides);
+  return parse_sweep(std::string(builtin_sweep(name)), name, overrides);
 }
 
 }  // namespace klab

@@ -185,5 +185,19 @@ TEST(PrimaryQuestion, AssumesNothingWithinTheRangeOfAccuraciesIfAsked) {
   EXPECT_FALSE(study.primary().range) << "losses have no known range";
 }
 
+// The copy beside the results says all that was run.
+TEST(StudyFile, OverridesBecomeAPartOfItsText) {
+  const StudyFile changed = read_builtin_study(
+      "configs/demo.yaml", {{"train.steps", 20, "--steps"}, {"train.phases", Value::array(), "--steps"}});
+  const Folder folder;
+  write_file(folder / "demo.yaml", changed.text);
+  const StudyFile again = read_study(folder / "demo.yaml");
+  ASSERT_EQ(again.search.configs.size(), changed.search.configs.size());
+  for (size_t i = 0; i < again.search.configs.size(); ++i) {
+    EXPECT_EQ(again.search.configs[i].train.steps, 20);
+    EXPECT_EQ(again.search.plan.runs[i].id, changed.search.plan.runs[i].id);
+  }
+}
+
 }  // namespace
 }  // namespace klab

@@ -125,13 +125,16 @@ TEST_F(Verify, ADigitMoreOrLessFails) {
 
 TEST_F(Verify, OnAnotherMachineSumsAreRoundedDifferently) {
   move_to_another_machine();
-  tamper(every, "test_acc_tok", [](const std::string& cell) { return added(cell, 0.05); });
-  tamper(every, "test_loss", [](const std::string& cell) { return added(cell, 0.05); });
-  for (const VerifiedRun& run : verify()) {
-    EXPECT_FALSE(run.same_machine);
-    EXPECT_EQ(run.machine, "another one");
-    EXPECT_FALSE(run.metrics[0].equal);
-    EXPECT_TRUE(run.passed()) << run.name;
+  for (const double by : {0.05, -0.1}) {  // above what is repeated, then below it
+    for (const std::string column : {"test_acc_tok", "test_loss"}) {
+      tamper(every, column, [&](const std::string& cell) { return added(cell, by); });
+    }
+    for (const VerifiedRun& run : verify()) {
+      EXPECT_FALSE(run.same_machine);
+      EXPECT_EQ(run.machine, "another one");
+      EXPECT_FALSE(run.metrics[0].equal);
+      EXPECT_TRUE(run.passed()) << run.name;
+    }
   }
 }
 
