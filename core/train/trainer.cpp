@@ -76,7 +76,8 @@ Checkpoint Trainer::checkpoint() const {
                        {"train", to_object(status_.train).dump()},
                        {"validation", to_object(status_.validation).dump()},
                        {"best", to_object(status_.best).dump()},
-                       {"best_step", to_json(status_.best_step)}};
+                       {"best_step", to_json(status_.best_step)},
+                       {"grad_norm", to_json(status_.grad_norm)}};
   return checkpoint;
 }
 
@@ -101,6 +102,7 @@ void Trainer::restore(const Checkpoint& from) {
   status_.validation = from.json_field<Score>("validation");
   status_.best = from.json_field<Score>("best");
   status_.best_step = from.json_field<int64_t>("best_step");
+  status_.grad_norm = from.json_field<double>("grad_norm");
 }
 
 void Trainer::save(const std::string& path) const {
@@ -151,12 +153,13 @@ TestScores Trainer::test(const std::vector<Batch>& batches) {
     const Checkpoint now = checkpoint();
     Checkpoint kept;
     for (const auto& [name, tensor] : now.tensors) kept.tensors[name] = tensor.clone();
-    load_model(load_checkpoint(folder_.best()));
+    const Checkpoint best = load_checkpoint(folder_.best());
+    load_model(best);
     scores.best = score(here);
     load_model(kept);
-    write_row(status_.best_step, "test", scores.best);
+    write_row(status_.best_step, "test", scores.best, best.json_field<double>("grad_norm"));
   }
-  write_row(status_.step, "test", scores.last);
+  write_row(status_.step, "test", scores.last, status_.grad_norm);
   if (metrics_) metrics_->sync();
   return scores;
 }
@@ -166,18 +169,18 @@ void Trainer::load_model(const Checkpoint& from) {
   for (const auto& item : model_->named_parameters()) Tensor(item.value()).copy_(from.tensor("model." + item.key()));
 }
 
-void Trainer::write_row(int64_t step, const char* split, const Score& score) {
+void Trainer::write_row(int64_t step, const char* split, const Score& score, double grad_norm) {
   if (!metrics_) return;
   metrics_->row({fmt::format("{}", step), split, fmt::format("{:.6f}", score.loss()),
                  fmt::format("{:.6f}", score.acc_tok()), fmt::format("{:.6f}", score.acc_seq()),
-                 fmt::format("{:.6g}", status_.lr), fmt::format("{:.4g}", status_.grad_norm),
+                 fmt::format("{:.6g}", config_.lr_at(step)), fmt::format("{:.4g}", grad_norm),
                  fmt::format("{:.0f}", status_.tokens_per_second), fmt::format("{:.4f}", status_.wait_share),
                  fmt::format("{:.2f}", status_.seconds)});
 }
 
 void Trainer::write_rows() {
-  write_row(status_.step, "train", status_.train);
-  write_row(status_.step, "validation", status_.validation);
+  write_row(status_.step, "train", status_.train, status_.grad_norm);
+  write_row(status_.step, "validation", status_.validation, status_.grad_norm);
 }
 
 Outcome Trainer::run(const std::function<Next(const TrainStatus&, bool)>& watch) {

@@ -53,7 +53,7 @@ class Trainer {
  private:
   void train_step(const Batch& batch);
   Score score(const std::vector<Batch>& batches);
-  void write_row(int64_t step, const char* split, const Score& score);
+  void write_row(int64_t step, const char* split, const Score& score, double grad_norm);
   void write_rows();
   void load_model(const Checkpoint& checkpoint);
   void check_finite(double value, const char* what, int64_t step) const;

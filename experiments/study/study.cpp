@@ -53,7 +53,7 @@ std::vector<std::string> group_keys(const StudyConfig& study) {
   return keys;
 }
 
-Value field_of(RunConfig config, const std::string& key) { return Fields::of(config).find(key)->get(); }
+Value field_of(const RunConfig& config, const std::string& key) { return Fields::of(config).find(key)->get(); }
 
 std::vector<Value> group_of(const RunConfig& config, const StudyConfig& study) {
   std::vector<Value> values;
@@ -163,7 +163,7 @@ Study run_study(const StudyFile& file, const StudyOptions& options) {
   }
   if (!study.out_of_time) {  // an unfinished search may still find a better setting
     const double used = std::chrono::duration<double>(Clock::now() - begin).count() / 3600;
-    const double hours = options.budget_hours > 0 ? std::max(options.budget_hours - used, 1e-3) : 0;
+    const double hours = options.budget_hours > 0 ? std::max(options.budget_hours - used, 1e-6) : 0;
     study.out_of_time = conduct(with_new_seeds(settings, file), seeds.path(), hours, options).out_of_time;
     study.measured = runs_over(seeds);
     keep(seeds.results(), options.out + "/results.csv");

@@ -53,7 +53,7 @@ StudyFile study_of(const std::string& name, const std::string& text, Sweep sweep
   keys.insert(keys.end(), {file.study.compare, file.study.choose});
   for (const std::string& key : keys) {
     const bool known = std::all_of(file.search.configs.begin(), file.search.configs.end(),
-                                   [&](RunConfig config) { return Fields::of(config).find(key) != nullptr; });
+                                   [&](const RunConfig& config) { return Fields::of(config).find(key) != nullptr; });
     if (!known) refuse("{}: study: '{}' is not a key of all runs", name, key);
   }
   check_claims(file);

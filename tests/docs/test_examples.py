@@ -177,12 +177,14 @@ FEW_STEPS = ["--train.steps", "2", "--train.eval_every", "1", "--train.eval_exam
 def shortened(words, folder):
     """A short version of the command; None for commands that take long or need missing inputs."""
     subcommand, rest = words[0], list(words[1:])
-    rest = [str(folder / "public") if word == "DIR" else str(folder / "FILE.yaml") if word == "FILE.yaml" else word
+    rest = [str(folder / "public") if word == "DIR" else str(folder / word) if word in ("FILE.yaml", "QUESTION.yaml") else word
             for word in rest]
     if subcommand == "train":
         large = any(word.startswith("experiments/configs/") for word in rest)
         tests = ["--test.examples", "4"] if "--test.also" in rest else []
         return None if large else [subcommand, *rest, *FEW_STEPS, *tests]
+    if subcommand == "study":
+        return [subcommand, *rest]
     if subcommand == "sweep":
         return None if "slurm" in rest else [subcommand, *rest]
     if subcommand == "reproduce":
@@ -211,20 +213,23 @@ def test_cheap_commands_run(page, tmp_path, request):
     examples = [command for command in commands(page) if shortened(command.words, tmp_path)]
     if any("DIR" in command.words for command in examples):
         (tmp_path / "public").symlink_to(request.getfixturevalue("public_checkpoint"))
-    if any("FILE.yaml" in command.words for command in examples):
-        (tmp_path / "FILE.yaml").write_text(short_sweep(page))
+    for number, file in enumerate(("FILE.yaml", "QUESTION.yaml")):
+        if any(file in command.words for command in examples):
+            (tmp_path / file).write_text(short_sweep(page, number))
     for command in examples:
         output_of(PROGRAM, *shortened(command.words, tmp_path), cwd=tmp_path)
 
 
-def short_sweep(page):
-    """The page's sweep file with few steps and one seed."""
+def short_sweep(page, number):
+    """A sweep or study file of the page with few steps and seeds."""
     yaml = pytest.importorskip("yaml")
-    (block,) = blocks("yaml", page)
-    sweep = yaml.load(block.text, yaml.BaseLoader)  # keeps all values as text
+    sweep = yaml.load(blocks("yaml", page)[number].text, yaml.BaseLoader)  # keeps all values as text
     sweep["base"]["train"].update(steps="4", eval_every="2", eval_examples="4", batch="2")
-    sweep["halving"]["steps"] = ["2"]
-    sweep["seeds"] = ["1"]
+    if "study" in sweep:
+        sweep["study"]["seeds"] = "2"
+    else:
+        sweep["halving"]["steps"] = ["2"]
+        sweep["seeds"] = ["1"]
     return yaml.dump(sweep)
 
 

@@ -72,14 +72,14 @@ TEST_F(Plot, DrawsPng) {
   EXPECT_EQ(read_file(path("new/a.png")).substr(1, 3), "PNG");
 }
 
-TEST_F(Plot, SeedsBecomeABand) {
+TEST_F(Plot, EverySeedIsAThinLine) {
   const std::string one = "step,mixer,seed,loss\n1,kda,1,2.0\n2,kda,1,1.0\n1,gdn,1,2.2\n2,gdn,1,1.9\n";
   const std::string alone = draw(one);
   EXPECT_FALSE(has_band(alone));
   EXPECT_FALSE(holds(alone, "mean of"));
   const std::string svg = draw(one + "1,kda,2,2.1\n2,kda,2,1.2\n1,gdn,2,2.3\n2,gdn,2,1.6\n");
-  EXPECT_TRUE(has_band(svg));
-  EXPECT_TRUE(holds(svg, "mean of 2 seeds, bands from lowest to highest"));
+  EXPECT_FALSE(has_band(svg));
+  EXPECT_TRUE(holds(svg, "mean of 2 seeds; thin lines: each"));
   EXPECT_TRUE(holds(svg, ">KDA<"));
   EXPECT_TRUE(holds(svg, ">GDN<"));
 }
@@ -112,7 +112,7 @@ TEST_F(Plot, TextsAlongXAreBars) {
   const std::string svg = draw("mixer,seed,seconds\nkda,1,2\nkda,2,3\nmamba2,1,4\nmamba2,2,4\n");
   EXPECT_TRUE(holds(svg, ">Mamba-2<"));
   EXPECT_TRUE(holds(svg, ">time (s)<"));
-  EXPECT_TRUE(holds(svg, "mean of 2 seeds, whiskers from lowest to highest"));
+  EXPECT_TRUE(holds(svg, "mean of 2 seeds; dots: each"));
 }
 
 TEST_F(Plot, RunsThatEndedStayAtTheirLastValue) {

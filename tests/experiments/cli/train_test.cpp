@@ -125,10 +125,10 @@ TEST_F(TrainProgram, EndsADivergedRunWithItsLastGoodCheckpoint) {
 
 TEST_F(TrainProgram, StopsEarlyOnSuccess) {
   const Finished run = klab(tiny_run(
-      path("a"), {"--train.stop_at", "0.05", "--task.mqar.pairs", "2", "--train.lr", "1e-2", "--train.steps", "300"}));
+      path("a"), {"--train.stop_at", "0.05", "--task.mqar.pairs", "2", "--train.lr", "1e-2", "--train.steps", "900"}));
   ASSERT_EQ(run.status, 0) << run.err;
   EXPECT_NE(run.out.find("success after "), std::string::npos) << run.out;
-  EXPECT_LT(load_checkpoint(path("a/checkpoint/last.safetensors")).json_field<int64_t>("step"), 300);
+  EXPECT_LT(load_checkpoint(path("a/checkpoint/last.safetensors")).json_field<int64_t>("step"), 900);
 }
 
 TEST_F(TrainProgram, RefusesADamagedCheckpoint) {
