@@ -32,9 +32,11 @@ StudyFile demo_study(int64_t steps, const Globals& globals) {
 }
 
 // An interrupted demo continues; a complete one is run again.
-void remove_complete(const std::string& runs) {
-  const SweepFolder seeds(runs + "/seeds");
-  if (std::filesystem::exists(seeds.plan()) && read_outcome(seeds).complete()) std::filesystem::remove_all(runs);
+void remove_complete(const std::string& out) {
+  const SweepFolder seeds(out + "/runs-demo/seeds");
+  if (!std::filesystem::exists(seeds.plan()) || !read_outcome(seeds).complete()) return;
+  std::filesystem::remove_all(out + "/runs-demo");
+  std::filesystem::remove(out + "/study.yaml");
 }
 
 void print_setting(const StudyFile& file) {
@@ -110,7 +112,7 @@ int demo(int64_t steps, int64_t workers, const Globals& globals) {
   options.command_line = globals.command_line;
   options.quiet = globals.quiet;
   make_writable_folder(options.out);
-  remove_complete(options.out + "/runs-demo");
+  remove_complete(options.out);
   const StudyFile file = demo_study(steps, globals);
   print_setting(file);
   const Clock::time_point begin = Clock::now();

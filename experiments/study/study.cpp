@@ -70,12 +70,26 @@ bool has_choice(const StudyFile& file) {
   return std::any_of(settings.begin(), settings.end(), [](const auto& one) { return one.second.size() > 1; });
 }
 
+// The runs of the search without those that diverged, whatever they had reached, unless their cell has no others.
+std::vector<RunSummary> candidates(const std::vector<RunSummary>& search, const StudyConfig& study) {
+  std::vector<RunSummary> kept;
+  for (const RunGroup& cell : grouped(search, group_keys(study))) {
+    const auto is_sound = [](const RunSummary* run) { return run->record.state != RunState::diverged; };
+    const bool any_sound = std::any_of(cell.runs.begin(), cell.runs.end(), is_sound);
+    for (const RunSummary* run : cell.runs) {
+      if (is_sound(run) || !any_sound) kept.push_back(*run);
+    }
+  }
+  return kept;
+}
+
 // One config per cell and compared value: that of the best setting in the search.
 std::vector<RunConfig> chosen(const std::vector<RunSummary>& search, const StudyConfig& study) {
   std::vector<std::string> keys = group_keys(study);
   keys.push_back(study.choose);
   std::vector<RunConfig> configs;
-  for (const RunGroup& group : best_over(grouped(search, keys), keys, study.choose, study.choose_by)) {
+  const std::vector<RunSummary> sound = candidates(search, study);
+  for (const RunGroup& group : best_over(grouped(sound, keys), keys, study.choose, study.choose_by)) {
     configs.push_back(read_run_config({group.runs.front()->folder}));
   }
   return configs;
@@ -149,8 +163,7 @@ Study run_study(const StudyFile& file, const StudyOptions& options) {
   const std::string work = options.out + "/runs-" + fs::path(file.name).stem().string();
   const SweepFolder search(work + "/search"), seeds(work + "/seeds");
   make_writable_folder(options.out);
-  make_writable_folder(work);
-  keep_file(file, work + "/study.yaml");
+  keep_file(file, options.out + "/study.yaml");
   Study study{file.name, file.study, {}, {}, false, provenance(options.command_line, kThreads)};
   std::vector<RunConfig> settings;
   if (has_choice(file)) {
@@ -171,7 +184,6 @@ Study run_study(const StudyFile& file, const StudyOptions& options) {
     keep(seeds.evaluations(), options.out + "/evaluations.csv");
   }
   keep(search.results(), options.out + "/search.csv");
-  write_file(options.out + "/study.yaml", file.text);
   return study;
 }
 
@@ -218,7 +230,9 @@ Time steps_to(const RunSummary& run, const std::string& metric, double threshold
   for (const auto& row : table.rows) {
     if (row[split] == "validation" && std::stod(row[value]) >= threshold) return {std::stod(row[step]), true};
   }
-  return {static_cast<double>(run.record.step), false};
+  // A run that diverged will not get there with all of its steps.
+  const bool diverged = run.record.state == RunState::diverged;
+  return {diverged ? run.field("train.steps").get<double>() : static_cast<double>(run.record.step), false};
 }
 
 }  // namespace klab

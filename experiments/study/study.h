@@ -54,7 +54,8 @@ std::string short_text(const Value& value);
 /// losses.
 std::vector<double> outcomes(const std::vector<const RunSummary*>& runs, const std::string& metric);
 
-/// Steps until the run's `metric` on validation data reached `threshold`, or until it ended without that.
+/// Steps until the run's `metric` on validation data reached `threshold`, or until it ended without that; a run that
+/// diverged counts as one that did all its steps.
 Time steps_to(const RunSummary& run, const std::string& metric, double threshold);
 
 }  // namespace klab

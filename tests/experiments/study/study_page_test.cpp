@@ -40,11 +40,8 @@ class StudyPage : public testing::Test {
     for (size_t i = 0; i < values.size(); ++i) {
       RunSummary run;
       run.folder = folder_ / std::to_string(study_.measured.size());
-      run.config = {{"task.name", "mqar"},
-                    {"task.length", length},
-                    {"model.pattern", pattern},
-                    {"train.lr", 0.01},
-                    {"train.seed", int64_t(i) + 2}};
+      run.config = {{"train.steps", 400},       {"task.name", "mqar"}, {"task.length", length},
+                    {"model.pattern", pattern}, {"train.lr", 0.01},    {"train.seed", int64_t(i) + 2}};
       run.record.state = RunState::finished;
       run.record.step = 400;
       run.record.evaluated = run.record.tested = true;

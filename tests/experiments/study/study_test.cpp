@@ -160,9 +160,23 @@ TEST_F(StudyTest, AFolderIsOfOneFile) {
   EXPECT_EQ(names_of(run(file).measured), before) << "the same file continues";
   const StudyFile other = study_file(folder_, study_text("  seeds: 3\n"));
   const std::string message = message_of<UsageError>([&] { run(other); });
-  EXPECT_CONTAINS(message, "out/runs-question/study.yaml' is of another study than question");
+  EXPECT_CONTAINS(message, "out/study.yaml' is of another study than question");
   EXPECT_CONTAINS(message, "choose another --out");
   EXPECT_EQ(read_file(folder_ / "out/study.yaml"), file.text) << "nothing was changed";
+}
+
+TEST_F(StudyTest, ASettingThatDivergedIsNotChosen) {
+  const StudyFile file = study_file(folder_, study_text("  seeds: 2\n"));
+  const auto best_diverges = [](const RunConfig& config) {
+    RunRecord record = searched(config);
+    if (config.train.lr == 1e-2) {
+      record = finished(1);
+      record.state = RunState::diverged;
+    }
+    return record;
+  };
+  prepare(file, best_diverges, [](const RunConfig&) { return finished(0.5); });
+  EXPECT_EQ(names_of(run(file).measured), (Texts{"kda 0.001 2", "gdn 0.001 2", "kda 0.001 3", "gdn 0.001 3"}));
 }
 
 TEST_F(StudyTest, TheFileIsComplete) {
@@ -267,6 +281,17 @@ TEST_F(StepsTo, IsTheFirstEvaluationThatReachedIt) {
 
 TEST_F(StepsTo, IsNotKnownOfARunWithoutEvaluations) {
   const Time never = steps("", "acc_tok", 0);
+  EXPECT_FALSE(never.reached);
+  EXPECT_EQ(never.value, 400);
+}
+
+TEST_F(StepsTo, OfARunThatDivergedAreAllItsSteps) {
+  write_file(folder_ / "metrics.csv", "step,split,loss,acc_tok,acc_seq\n100,validation,1,0.5,0.1\n");
+  RunSummary run = summary(diverged(true));
+  run.folder = folder_.path();
+  run.record.step = 150;
+  run.config["train.steps"] = 400;
+  const Time never = steps_to(run, "acc_tok", 0.9);
   EXPECT_FALSE(never.reached);
   EXPECT_EQ(never.value, 400);
 }
