@@ -17,6 +17,7 @@
 #include "core/base/table.h"
 #include "core/check/cases.h"
 #include "core/check/matrix.h"
+#include "experiments/bench/training.h"
 #include "experiments/command/command.h"
 #include "experiments/run/device.h"
 #include "experiments/run/dtype.h"
@@ -31,6 +32,8 @@ struct BenchOptions {
   double seconds = 0.5;
   bool backward = false;
   std::string dtype = "float32", shape, implementation;
+  std::string training;  // a mixer
+  std::vector<int64_t> widths = {64, 128, 256};
 };
 
 // One line of the result; rates are per second.
@@ -212,7 +215,34 @@ bool has_cuda_kernels() {
   return std::find(all.begin(), all.end(), kernels::Implementation::cuda) != all.end();
 }
 
+// Training steps of a mixer over widths.
+int bench_training(const BenchOptions& options, const Globals& globals) {
+  constexpr int64_t kTokens = 8192;  // per step
+  const std::vector<std::string> categories = {"products",  "recurrence", "other klab operators", "elementwise",
+                                               "optimiser", "other ATen", "outside of operators"};
+  std::vector<std::string> columns = {"width", "ms per step", "tokens/s", "GFLOP/s", "of product"};
+  columns.insert(columns.end(), categories.begin(), categories.end());
+  std::vector<std::vector<std::string>> rows;
+  for (const int64_t width : options.widths) {
+    TrainingSpeed speed = measure_training(options.training, width, kTokens, 10 * options.seconds);
+    std::vector<std::string> row = {fmt::format("{}", width), fmt::format("{:.2f}", speed.milliseconds),
+                                    fmt::format("{:.0f}", speed.tokens_per_second),
+                                    fmt::format("{:.1f}", speed.flops / speed.milliseconds / 1e6),
+                                    fmt::format("{:.1f}%", 100 * speed.share_of_product())};
+    for (const std::string& category : categories) row.push_back(fmt::format("{:.1f}%", 100 * speed.shares[category]));
+    rows.push_back(std::move(row));
+  }
+  const auto comments = provenance(globals.command_line, at::get_num_threads());
+  fmt::print(
+      "training steps of two layers of {}, MQAR of 256 tokens, {} tokens per step, float32; {}\n"
+      "GFLOP/s counts three forward passes; shares of the time by kind of operator\n\n{}",
+      options.training, kTokens, comments[1], format_table(columns, rows));
+  if (!globals.out.empty()) write_file(globals.out, CsvTable{comments, columns, rows}.text());
+  return 0;
+}
+
 int bench(const BenchOptions& options, const Globals& globals) {
+  if (!options.training.empty()) return bench_training(options, globals);
   const at::Device device = open_device(globals.device);
   add_ceilings(options.seconds, device);
   add_operators(options, device);
@@ -244,9 +274,7 @@ int bench(const BenchOptions& options, const Globals& globals) {
              options.backward ? "forward and backward" : "forward", options.dtype, comments[1],
              format_table(columns, rows));
   if (device.is_cpu() && has_cuda_kernels()) {
-    fmt::print(
-        "\nThis build also has CUDA kernels, which have not been timed on a GPU yet; experiments/bench/gpu/run times "
-        "them.\n");
+    fmt::print("\nThis build also has CUDA kernels, which experiments/bench/gpu/run checks and times on a GPU.\n");
   }
   if (!globals.out.empty()) write_file(globals.out, CsvTable{comments, columns, rows}.text());
   return 0;
@@ -266,6 +294,12 @@ Command bench_command() {
             app.add_option("--dtype", options->dtype, "dtype of the inputs").one_of(kDtypeNames).show_default();
             app.add_option("--seconds", options->seconds, "time per benchmark").between(0.01, 600.0);
             app.add_flag("--backward", options->backward, "forward and backward pass together");
+            app.add_option("--training", options->training,
+                           "time training steps of this mixer instead, and where their time goes");
+            app.add_option("--widths", options->widths, "widths of the models of --training")
+                .comma_separated()
+                .positive()
+                .show_default();
             return [options, &globals] { return bench(*options, globals); };
           }};
 }
