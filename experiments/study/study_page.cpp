@@ -232,13 +232,13 @@ std::vector<std::string> stated(const Study& study, const StudyVerdicts& verdict
   std::string choice = fmt::format("`{}` is given by the file; nothing was chosen.", config.choose);
   if (!study.search.empty()) {
     choice = fmt::format(
-        "`{}` was chosen per cell and mixer by `{}` on validation data, with a seed that is not used "
+        "`{}` was chosen per cell and mixer by `{}` on validation data, with seeds that are not used "
         "again; test data decide nothing.",
         config.choose, config.choose_by);
   }
   return {
-      fmt::format("- Primary outcome: `{}` of the last step, {} new seeds per cell and mixer; {}.", config.metric,
-                  config.seeds, test),
+      fmt::format("- Primary outcome: `{}` of the {} step, {} new seeds per cell and mixer; {}.", config.metric,
+                  config.metric.starts_with("best_") ? "best" : "last", config.seeds, test),
       "- " + equality,
       fmt::format(
           "- Any wrong verdict on the primary outcome has a probability of at most {:g} (Holm's adjustment over "
