@@ -62,7 +62,7 @@ std::vector<std::string> keys_of(const CsvTable& results) {
   return keys;
 }
 
-std::string value_of(RunConfig config, const std::string& key) {
+std::string value_of(const RunConfig& config, const std::string& key) {
   const Fields fields = Fields::of(config);
   const Field* field = fields.find(key);
   return field == nullptr ? "" : text_of(field->get());

@@ -133,6 +133,9 @@ std::vector<std::string> page_of(const std::vector<Point>& points, const Setting
   const std::string claim =
       "Claim: KDA takes 126,976 operations per token and head (width 128, chunks of 64) at any length; attention "
       "needs more from 496 tokens on.";
+  const std::string head =
+      "| tokens | KDA us per token and head | attention us per token and head | attention / KDA, time | the same, "
+      "operations |";
   std::vector<std::string> lines = {
       "# Complexity: equations 13 and 14",
       "",
@@ -144,8 +147,7 @@ std::vector<std::string> page_of(const std::vector<Point>& points, const Setting
                   "threads, {} heads:",
                   kda_flops(1, width), s.width, crossing(width), options.device, at::get_num_threads(), s.heads),
       "",
-      "| tokens | KDA us per token and head | attention us per token and head | attention / KDA, time | the same, "
-      "operations |",
+      head,
       "|---|---|---|---|---|"};
   for (const Point& point : points) {
     const auto tokens = static_cast<double>(point.tokens);

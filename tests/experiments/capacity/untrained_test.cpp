@@ -35,7 +35,7 @@ TEST(UntrainedCapacity, Columns) {
   const CsvTable table = table_of(measure_untrained(small()));
   const std::vector<std::string> first(table.columns.begin(), table.columns.begin() + 4);
   EXPECT_EQ(first, (std::vector<std::string>{"update", "key_dim", "pairs", "recovered"}));
-  EXPECT_EQ(table.rows.size(), 3 * 2 * (update_rules().size() + 1));
+  EXPECT_EQ(table.rows.size(), size_t{6} * (update_rules().size() + 1));
   EXPECT_EQ(table.rows[0][2], "2");
 }
 
