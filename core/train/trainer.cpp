@@ -150,9 +150,10 @@ TestScores Trainer::test(const std::vector<Batch>& batches) {
   const Score last = score(here);
   TestScores scores{last, last};
   if (status_.best_step != status_.step && !folder_.path.empty()) {
-    const Checkpoint now = checkpoint();
-    Checkpoint kept;
-    for (const auto& [name, tensor] : now.tensors) kept.tensors[name] = tensor.clone();
+    Checkpoint kept;  // of the model alone
+    for (const auto& item : model_->named_parameters()) {
+      kept.tensors["model." + item.key()] = item.value().detach().clone();
+    }
     const Checkpoint best = load_checkpoint(folder_.best());
     load_model(best);
     scores.best = score(here);

@@ -123,11 +123,8 @@ std::vector<RunSummary> runs_over(const SweepFolder& sweep) {
   const Plan plan = sweep.read_plan();
   std::vector<RunSummary> runs;
   for (const size_t i : plan.in_file_order()) {
-    const RunFolder folder = sweep.run(plan.runs[i].id);
-    RunSummary run{folder.path, {}, read_record(folder)};
-    if (!is_over(run.record.state)) continue;
-    for (const auto& [key, value] : values_of(read_run_config(folder))) run.config[key] = value;
-    runs.push_back(std::move(run));
+    const std::string& id = plan.runs[i].id;
+    if (is_over(sweep.read(id).state)) runs.push_back(read_summary(sweep.run(id).path));
   }
   return runs;
 }
@@ -189,7 +186,7 @@ Study run_study(const StudyFile& file, const StudyOptions& options) {
 
 std::string short_text(const Value& value) { return bare_list(text_of(value)); }
 
-std::string StudyCell::name() const {
+std::string short_text(const std::vector<Value>& values) {
   std::vector<std::string> words;
   for (const Value& value : values) words.push_back(short_text(value));
   return join(words);
@@ -222,6 +219,12 @@ std::vector<double> outcomes(const std::vector<const RunSummary*>& runs, const s
     if (!diverged) values.push_back(metric_of(run->record, metric));
   }
   return values;
+}
+
+std::vector<Time> times_of(const std::vector<const RunSummary*>& runs, const StudyConfig& study) {
+  std::vector<Time> times;
+  for (const RunSummary* run : runs) times.push_back(steps_to(*run, study.reach, study.reach_at));
+  return times;
 }
 
 Time steps_to(const RunSummary& run, const std::string& metric, double threshold) {

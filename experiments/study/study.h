@@ -39,7 +39,6 @@ struct StudyCell {
   std::vector<Value> values;
   std::vector<std::pair<std::string, std::vector<const RunSummary*>>> runs;  ///< in the order of the file
 
-  std::string name() const;  ///< "palindrome, 33"
   /// The runs of a compared value; none if there are none.
   std::vector<const RunSummary*> of(const std::string& compared) const;
 };
@@ -47,8 +46,9 @@ struct StudyCell {
 /// The cells of the study's measured runs, in the order of the file.
 std::vector<StudyCell> cells_of(const Study& study);
 
-/// The value of a key in short form: kda for the pattern [kda].
+/// The value of a key in short form: kda for the pattern [kda]; several with commas between.
 std::string short_text(const Value& value);
+std::string short_text(const std::vector<Value>& values);
 
 /// The study's primary outcome of runs. A run that diverged counts as 0 where larger is better, and is left out of
 /// losses.
@@ -57,5 +57,8 @@ std::vector<double> outcomes(const std::vector<const RunSummary*>& runs, const s
 /// Steps until the run's `metric` on validation data reached `threshold`, or until it ended without that; a run that
 /// diverged counts as one that did all its steps.
 Time steps_to(const RunSummary& run, const std::string& metric, double threshold);
+
+/// The same for runs of a study, to its threshold.
+std::vector<Time> times_of(const std::vector<const RunSummary*>& runs, const StudyConfig& study);
 
 }  // namespace klab

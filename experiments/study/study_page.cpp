@@ -40,12 +40,6 @@ std::vector<double> solved_values(const std::vector<const RunSummary*>& runs, do
   return values;
 }
 
-std::vector<Time> times_of(const std::vector<const RunSummary*>& runs, const StudyConfig& study) {
-  std::vector<Time> times;
-  for (const RunSummary* run : runs) times.push_back(steps_to(*run, study.reach, study.reach_at));
-  return times;
-}
-
 // The runs of the seeds that both have; for losses, without the seeds of which a run diverged.
 std::pair<Runs, Runs> pairs_of(const Runs& x, const Runs& y, const std::string& metric) {
   const auto counts = [&](const RunSummary& run) {

@@ -24,13 +24,16 @@ Value RunSummary::field(const std::string& key) const {
   return found == config.end() ? Value() : found->second;
 }
 
+RunSummary read_summary(const std::string& folder) {
+  RunSummary run{folder, {}, read_record({folder})};
+  for (const auto& [key, value] : values_of(read_run_config({folder}))) run.config[key] = value;
+  return run;
+}
+
 RunSummary summarise(const std::string& folder) {
   const std::string path = RunFolder{folder}.config();
   if (!fs::exists(path)) refuse("'{}' is neither a run nor a sweep: it has no config.yaml or plan.json", folder);
-  RunSummary run;
-  run.folder = folder;
-  for (const auto& [key, value] : values_of(make_run_config(read_yaml(path)))) run.config[key] = value;
-  run.record = read_record({folder});
+  const RunSummary run = read_summary(folder);
   if (!run.record.evaluated) fail("the run in '{}' has not been evaluated yet", folder);
   return run;
 }

@@ -22,6 +22,9 @@ struct RunSummary {
   Value field(const std::string& key) const;
 };
 
+/// Reads the run in a folder, in any state. Throws UsageError if there is none.
+RunSummary read_summary(const std::string& folder);
+
 /// Reads the run in a folder. Throws UsageError if there is none, and Error if it has not been evaluated yet.
 RunSummary summarise(const std::string& folder);
 

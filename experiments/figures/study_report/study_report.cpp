@@ -29,10 +29,10 @@ std::vector<std::string> conditions(const std::vector<std::string>& keys, const 
   return all;
 }
 
-std::string title_of(const std::vector<Value>& values) {
-  std::vector<std::string> words;
-  for (const Value& value : values) words.push_back(short_text(value));
-  return join(words);
+std::vector<std::string> texts_of(const StudyCell& cell) {
+  std::vector<std::string> texts;
+  for (const Value& value : cell.values) texts.push_back(text_of(value));
+  return texts;
 }
 
 bool has_outcome(const StudyCell& cell, const std::string& metric) {
@@ -47,8 +47,7 @@ void write_outcomes(const Study& study, const StudyVerdicts& verdicts, const std
   for (const StudyCell& cell : verdicts.cells) {
     for (const auto& [name, runs] : cell.runs) {
       for (const RunSummary* run : runs) {
-        std::vector<std::string> cells;
-        for (const Value& value : cell.values) cells.push_back(text_of(value));
+        std::vector<std::string> cells = texts_of(cell);
         cells.insert(cells.end(), {name, text_of(run->field("train.seed"))});
         for (const double value : outcomes({run}, study.config.metric)) {  // none of a loss that diverged
           cells.push_back(fmt::format("{:.6f}", value));
@@ -78,7 +77,7 @@ std::vector<std::string> draw_outcomes(const Study& study, const StudyVerdicts& 
     bars.y = study.config.metric;
     bars.group_by = study.config.compare;
     bars.bars = true;
-    bars.title = title_of(outer);
+    bars.title = short_text(outer);
     files.push_back(outer.empty() ? "outcome.png" : fmt::format("outcome-{}.png", file_part(outer)));
     bars.out = out + "/" + files.back();
     plot(bars);
@@ -92,7 +91,7 @@ PlotOptions cell_picture(const Study& study, const StudyCell& cell, const std::s
   picture.where = conditions(study.config.cells, cell.values);
   picture.x = "step";
   picture.group_by = study.config.compare;
-  picture.title = title_of(cell.values);
+  picture.title = short_text(cell.values);
   return picture;
 }
 
@@ -128,12 +127,9 @@ void write_survival(const Study& study, const StudyVerdicts& verdicts, const std
   table.columns.insert(table.columns.end(), {study.config.compare, "step", "share_waiting"});
   for (const StudyCell& cell : verdicts.cells) {
     for (const auto& [name, runs] : cell.runs) {
-      std::vector<std::string> cells;
-      for (const Value& value : cell.values) cells.push_back(text_of(value));
+      std::vector<std::string> cells = texts_of(cell);
       cells.push_back(name);
-      std::vector<Time> times;
-      for (const RunSummary* run : runs) times.push_back(steps_to(*run, study.config.reach, study.config.reach_at));
-      add_survival(table, cells, times);
+      add_survival(table, cells, times_of(runs, study.config));
     }
   }
   write_file(path, table.text());

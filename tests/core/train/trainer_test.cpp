@@ -39,6 +39,12 @@ struct TinyRun {
     return batches;
   }
 
+  // From this step on the task is another one than that of the validation data.
+  void unlearn_from(int64_t step) {
+    const BatchSource other = previous_token_task(1, /*shift=*/1);
+    train = [learn = train, other, step](int64_t index) { return index < step ? learn(index) : other(index); };
+  }
+
   TrainConfig config;
   BatchSource train = previous_token_task(1);
 };
@@ -140,8 +146,7 @@ TEST(Trainer, StopsWhenValidationNoLongerImproves) {
   run.config.steps = 400;
   run.config.eval_every = 10;
   run.config.patience = 3;
-  const BatchSource other = previous_token_task(1, /*shift=*/1);
-  run.train = [learn = run.train, other](int64_t index) { return index < 60 ? learn(index) : other(index); };
+  run.unlearn_from(60);
   const Folder folder;
   Trainer trainer = run.trainer(folder.path());
   EXPECT_EQ(trainer.run(go_on), Outcome::stalled);
@@ -232,8 +237,7 @@ TEST(Trainer, KeepsTheBestCheckpointBesideTheLast) {
   TinyRun run;
   run.config.steps = 120;
   run.config.eval_every = 10;
-  const BatchSource other = previous_token_task(1, /*shift=*/1);
-  run.train = [learn = run.train, other](int64_t index) { return index < 60 ? learn(index) : other(index); };
+  run.unlearn_from(60);
   const Folder folder;
   const RunFolder files{folder.path()};
   Trainer trainer = run.trainer(folder.path());
@@ -277,8 +281,7 @@ TEST(Trainer, TestsTheLastAndTheBestParameters) {
   TinyRun run;
   run.config.steps = 120;
   run.config.eval_every = 10;
-  const BatchSource other = previous_token_task(1, /*shift=*/1);
-  run.train = [learn = run.train, other](int64_t index) { return index < 60 ? learn(index) : other(index); };
+  run.unlearn_from(60);
   const Folder folder;
   const RunFolder files{folder.path()};
   Trainer trainer = run.trainer(folder.path());

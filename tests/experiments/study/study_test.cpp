@@ -232,9 +232,9 @@ TEST(CellsOf, AreInTheFilesOrderWithTheirRuns) {
   }
   const std::vector<StudyCell> cells = cells_of(study);
   ASSERT_EQ(cells.size(), 3u);
-  EXPECT_EQ(cells[0].name(), "mqar, 64");
-  EXPECT_EQ(cells[1].name(), "copy, 9");
-  EXPECT_EQ(cells[2].name(), "mqar, 9");
+  EXPECT_EQ(short_text(cells[0].values), "mqar, 64");
+  EXPECT_EQ(short_text(cells[1].values), "copy, 9");
+  EXPECT_EQ(short_text(cells[2].values), "mqar, 9");
   EXPECT_EQ(cells[0].values, (std::vector<Value>{"mqar", 64}));
   ASSERT_EQ(cells[0].runs.size(), 2u);
   EXPECT_EQ(cells[0].runs[0].first, "kda, mla");
