@@ -3,9 +3,11 @@
 
     PYTHONPATH=python python experiments/bench/gpu/bench.py --group GROUP --out FILE [--seconds 60] [--emulate]
 
-Groups: ceilings; headline, KDA forward at T = 8192 in every launch configuration; peers, the headline cases of both sides;
-backward; long, few heads and long sequences; decode; kernels, the device time of each kernel of a call; figure2, the shapes
-of figure 2 of arXiv 2510.26692; once, one untimed call per tier, for a profiler. One call of this program times one group, so that a fault on the device ends that group only; every row is written and flushed when known.
+Groups: compile_peers, every case of peers once, all at the same time, so that Triton's cache holds their kernels; ceilings;
+headline, KDA forward at T = 8192 in every launch configuration; peers, the headline cases of both sides; backward; long, few
+heads and long sequences; decode; kernels, the device time of each kernel of a call; figure2, the shapes of figure 2 of
+arXiv 2510.26692; once, one untimed call per tier, for a profiler. One call of this program times one group, so that a fault
+on the device ends that group only; every row is written and flushed when known.
 
 Times are medians, both by replay of a CUDA graph (graph_ms; empty if the call cannot be captured) and by events around
 eager calls (eager_ms), for klab and for the peer alike. Every call reads other inputs, whose copies together exceed the L2
@@ -20,6 +22,7 @@ import argparse
 import csv
 import ctypes
 import dataclasses
+import multiprocessing
 import os
 import pathlib
 import statistics
@@ -328,6 +331,26 @@ def run_once(case):
     return dict(plan=last_plan())
 
 
+def run_peer(case):
+    case = small(case) if EMULATED else case
+    if (peer := theirs(case)) is not None:
+        runner(peer, case, inputs(case))()
+
+
+def compile_peers(report):
+    """Returns the number of processes that failed."""
+    processes = [(case, multiprocessing.get_context("spawn").Process(target=run_peer, args=(case,))) for case in peers()]
+    for _, process in processes:
+        process.start()
+    failures = 0
+    for case, process in processes:
+        process.join()
+        if process.exitcode != 0:
+            failures += 1
+            report.add(group="compile_peers", what=case.what, failure=f"exit code {process.exitcode}")
+    return failures
+
+
 def measure(case, bandwidth):
     """The row of a case."""
     request(case)
@@ -379,7 +402,7 @@ def run_group(group, report, end):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--group", required=True, choices=["ceilings", *GROUPS])
+    parser.add_argument("--group", required=True, choices=["compile_peers", "ceilings", *GROUPS])
     parser.add_argument("--out", required=True)
     parser.add_argument("--origin", default="experiments/bench/gpu/bench.py")
     parser.add_argument("--seconds", type=float, default=60, help="no new case after this time")
@@ -388,6 +411,8 @@ def main():
     report = Report(args.out, args.origin)
     if args.group == "ceilings":
         return ceilings(report)
+    if args.group == "compile_peers":
+        return 1 if compile_peers(report) else 0
     return 1 if run_group(args.group, report, time.monotonic() + args.seconds) else 0
 
 
