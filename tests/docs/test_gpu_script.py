@@ -62,6 +62,28 @@ def test_a_run_without_time_says_what_it_left_out(tmp_path):
     assert "check_wgmma: not run, out of time" in done.stdout
 
 
+@needs_build
+def test_racecheck_counts_only_if_it_passes_its_control(tmp_path):
+    """A sanitizer that reports a race in the correct use of named barriers can say nothing about the kernels."""
+    sanitizer, folders = tmp_path / "compute-sanitizer", os.environ["PATH"]
+    outcomes = []
+    for verdict in ('case "$*" in *--barriers*) exit 1;; esac', 'case "$*" in *--plans*racecheck*|*racecheck*--plans*) exit 1;; esac'):
+        sanitizer.write_text(f"#!/bin/sh\n{verdict}\n")
+        sanitizer.chmod(0o755)
+        done = subprocess.run([sys.executable, SCRIPT, "--emulate", pathlib.Path(COMMANDS).parent, "--out", tmp_path / "out", "--only",
+                               "memcheck,racecheck"], capture_output=True, text=True, check=False,
+                              env={**os.environ, "PATH": os.pathsep.join([str(tmp_path), folders])})
+        outcomes.append((done.returncode, re.findall(r"^racecheck: (\w+ ?\w*)", done.stdout, re.MULTILINE)))
+    assert outcomes == [(0, ["left out"]), (1, ["FAILED"])]
+
+
+@needs_build
+def test_the_control_of_race_detectors_hands_over_every_number():
+    program = pathlib.Path(COMMANDS).parent / "tests" / "support" / "gpu_check_emulated"
+    done = subprocess.run([program, "--barriers"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.endswith("named,8,ok\n")
+
+
 def check_wgmma(*options):
     """The exit code and rows of the check of wgmma, on the emulation."""
     program = pathlib.Path(COMMANDS).parent / "tests" / "support" / "gpu_check_emulated"
@@ -167,4 +189,4 @@ def test_unknown_steps_are_refused(tmp_path):
     assert done.returncode == 0 and "--prebuild" in done.stdout
     if COMMANDS:
         refused = run(tmp_path, "--only", "nonsense")
-        assert refused.returncode == 2 and "nonsense is none of compile_peers, check_wgmma" in refused.stderr
+        assert refused.returncode == 2 and "nonsense is none of check_wgmma" in refused.stderr

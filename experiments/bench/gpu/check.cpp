@@ -5,6 +5,7 @@
 //     gpu_check --plans TIERS [--heads N] [...]                the forward kernels of the recurrence in every launch
 //                                                              configuration of these tiers (portable,hopper)
 //     gpu_check --wgmma [--fault pitch|device]                 the wgmma instruction, see wgmma_check.h
+//     gpu_check --barriers                                     a control for race detectors, see barrier_check.h
 //
 // Needs only torch and CUDA. Compiled with KLAB_EMULATED it runs on the emulation of a device. Every line is flushed;
 // the column `plan` says what was launched last, and a configuration other than the requested one fails. --fault tests
@@ -15,6 +16,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "barrier_check.h"
 #include "core/check/matrix.h"
 #include "kernels/common/cuda/backend.h"
 #include "kernels/recurrence/cuda/forward_plan.h"
@@ -30,7 +32,7 @@ struct Options {
   MatrixFilter filter;
   std::string tiers;  // empty: the check matrix
   int64_t heads = 64;
-  bool wgmma = false;
+  bool wgmma = false, barriers = false;
   std::string fault;
 };
 
@@ -38,7 +40,7 @@ int usage() {
   std::fprintf(
       stderr,
       "usage: gpu_check [--quick] [--operator PART] [--dtype float32|bfloat16|float16] [--plans portable,hopper] "
-      "[--heads N] [--wgmma [--fault pitch|device]]\n");
+      "[--heads N] [--wgmma [--fault pitch|device]] [--barriers]\n");
   return 2;
 }
 
@@ -58,6 +60,10 @@ bool parse(int argc, char** argv, Options& options) {
     }
     if (word == "--wgmma") {
       options.wgmma = true;
+      continue;
+    }
+    if (word == "--barriers") {
+      options.barriers = true;
       continue;
     }
     if (i + 1 == argc) return false;
@@ -177,6 +183,7 @@ int check(int argc, char** argv) {
   options.filter.device = at::Device(at::kCUDA, 0);
 #endif
   if (options.wgmma) return run_wgmma(options);
+  if (options.barriers) return check_barriers(options.filter.device) ? 0 : 1;
   options.filter.implementation = "cuda";
   Report report;
   if (options.tiers.empty()) {

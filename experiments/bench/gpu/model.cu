@@ -17,7 +17,7 @@ template __global__ void forward_kernel<Portable, false, 128>(const ForwardTask)
 template __global__ void forward_kernel<Hopper, false, 128>(const ForwardTask);
 template __global__ void reverse_kernel<Portable, false, 128>(const ReverseTask);
 template __global__ void gradient_kernel<StateOrdered<Portable>, false, 128>(const GradientTask);
-template __global__ void step_kernel<128>(const StepTask);
+template __global__ void step_kernel<128, true>(const StepTask);
 #ifdef KLAB_MODEL_DPLR
 template __global__ void forward_kernel<Portable, true, 128>(const ForwardTask);
 template __global__ void forward_kernel<Hopper, true, 128>(const ForwardTask);
@@ -175,6 +175,7 @@ StepTask step_task(int64_t sequences, int64_t heads) {
   task.p.initial_state = static_cast<const float*>(address());
   task.o = rows<MutableRows>(1, heads, kHead);
   task.final_state = static_cast<float*>(address());
+  task.heads_per_key = 1;
   return task;
 }
 int64_t step_blocks(int64_t sequences, int64_t heads) { return sequences * heads * kHead / kStepColumns; }
@@ -229,7 +230,7 @@ void print_kernels() {
   const GradientTask gradient = gradient_task({kChunk, 64});
   print_kernel("kda_gradient", chunk_kernel("gradient_kernel", "HalfOperand"), G::kThreads, 64, G::Memory::kTotal, 1,
                false, gradient);
-  print_kernel("kda_step", {"step_kernel", "Li128E"}, kStepThreads, static_cast<unsigned>(step_blocks(1, 32)),
+  print_kernel("kda_step", {"step_kernel", "Li128E", "Lb1E"}, kStepThreads, static_cast<unsigned>(step_blocks(1, 32)),
                sizeof(TokenVectors), 1, false, step_task(1, 32));
 }
 

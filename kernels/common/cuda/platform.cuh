@@ -194,6 +194,25 @@ __device__ __forceinline__ void multiply_warpgroup(Tile (&c)[kTiles], const uint
 #endif
 }
 
+// --- Loads ----------------------------------------------------------------------------------------------------------
+
+/// The 16 or, if `wide`, 32 bits at `from` in global memory. The load starts here; without this the compiler moves it
+/// to the first use of its result, which then waits for device memory.
+__device__ __forceinline__ uint32_t load_now(const void* from, bool wide) {
+  uint32_t bits;
+  asm volatile(
+      "{\n"
+      ".reg .pred wide;\n"
+      "setp.ne.b32 wide, %2, 0;\n"
+      "@wide ld.global.b32 %0, [%1];\n"
+      "@!wide ld.global.u16 %0, [%1];\n"
+      "}"
+      : "=r"(bits)
+      : "l"(from), "r"(static_cast<int>(wide))
+      : "memory");
+  return bits;
+}
+
 // --- Asynchronous copies --------------------------------------------------------------------------------------------
 
 /// Copies 16 aligned bytes from global to shared memory, complete after copies_wait(); zeros if `inside` is false.

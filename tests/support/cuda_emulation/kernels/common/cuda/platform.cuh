@@ -274,6 +274,12 @@ void multiply_warpgroup(Tile (&c)[kTiles], const uint32_t (&a)[4], const SharedM
   }
 }
 
+// --- Loads ---
+
+inline uint32_t load_now(const void* from, bool wide) {
+  return wide ? *static_cast<const uint32_t*>(from) : *static_cast<const uint16_t*>(from);
+}
+
 // --- Asynchronous copies ---
 
 inline void copy_async(void* to_shared, const void* from_global, bool inside = true) {
