@@ -13,40 +13,48 @@ namespace {
 
 using namespace kernels::cuda;
 
-constexpr int kRounds = 8, kSlots = 2, kBoth = 2 * kWarp;
+constexpr int kRounds = 8, kSlots = 2, kProducers = 2 * kWarp, kConsumers = 4 * kWarp,
+              kThreads = kProducers + kConsumers;
 
-__device__ int full(int slot) { return 1 + slot; }
-__device__ int empty(int slot) { return 1 + kSlots + slot; }
+// The barriers of slot n: `full` + n and `empty` + n. Their numbers and their threads are parameters, because the chunk
+// kernels do not know them at compile time either.
+struct Handoff {
+  int full, empty, threads, rounds;
+  float* sums;  // [kConsumers]
+};
 
-// Warp 0 writes a number per lane and round, warp 1 reads those of the next lane and stores the sums over rounds.
-__global__ void handoff_kernel(float* sums) {
+// Each producer writes a number per round; consumer i sums up those of producer i + 1 over all rounds.
+__global__ void handoff_kernel(const Handoff task) {
   auto* const slots = reinterpret_cast<float*>(shared_memory());
-  const bool producer = threadIdx.x < kWarp;
+  const int thread = static_cast<int>(threadIdx.x);
+  const bool consumer = thread < kConsumers;
   float sum = 0.0f;
-  for (int round = 0; round < kRounds; ++round) {
+#pragma unroll 1
+  for (int round = 0; round < task.rounds; ++round) {
     const int slot = round % kSlots;
-    float* const numbers = slots + slot * kWarp;
-    if (producer) {
-      if (round >= kSlots) barrier_wait(empty(slot), kBoth);
-      numbers[lane()] = static_cast<float>(round + lane());
-      barrier_arrive(full(slot), kBoth);
+    float* const numbers = slots + slot * kProducers;
+    if (consumer) {
+      barrier_wait(task.full + slot, task.threads);
+      sum += numbers[(thread + 1) % kProducers];
+      if (round + kSlots < task.rounds) barrier_arrive(task.empty + slot, task.threads);
     } else {
-      barrier_wait(full(slot), kBoth);
-      sum += numbers[(lane() + 1) % kWarp];
-      if (round + kSlots < kRounds) barrier_arrive(empty(slot), kBoth);
+      if (round >= kSlots) barrier_wait(task.empty + slot, task.threads);
+      numbers[thread - kConsumers] = static_cast<float>(round + thread - kConsumers);
+      barrier_arrive(task.full + slot, task.threads);
     }
   }
-  if (!producer) sums[lane()] = sum;
+  if (consumer) task.sums[thread] = sum;
 }
 
 }  // namespace
 
 bool check_barriers(at::Device device) {
-  const at::Tensor sums = at::zeros({kWarp}, at::TensorOptions(device).dtype(at::kFloat));
-  launch(handoff_kernel, dim3(1), kBoth, kSlots * kWarp * sizeof(float), Stream{}, sums.data_ptr<float>());
-  // Over all rounds and lanes: sum of round + lane.
-  const double expected = kWarp * kRounds * (kRounds - 1) / 2 + kRounds * kWarp * (kWarp - 1) / 2;
-  const bool right = sums.sum().item<double>() == expected;
+  const at::Tensor sums = at::zeros({kConsumers}, at::TensorOptions(device).dtype(at::kFloat));
+  const Handoff task{1, 1 + kSlots, kThreads, kRounds, sums.data_ptr<float>()};
+  launch(handoff_kernel, dim3(1), kThreads, kSlots * kProducers * sizeof(float), Stream{}, task);
+  // Every producer's numbers are read by kConsumers / kProducers consumers: round + number of the producer.
+  constexpr int kNumbers = kRounds * kProducers * (kRounds - 1 + kProducers - 1) / 2;
+  const bool right = sums.sum().item<double>() == kNumbers * (kConsumers / kProducers);
   std::printf("barriers,rounds,verdict\nnamed,%d,%s\n", kRounds, right ? "ok" : "FAIL");
   return right;
 }

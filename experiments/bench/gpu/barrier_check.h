@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A control for race detectors: a small kernel that hands numbers from one warp to another by named barriers, as the
-// chunk kernels hand stages from producers to consumers (pipeline.cuh), and that has no race.
+// A control for race detectors: a small kernel that hands numbers from some warps to others by named barriers, as
+// the chunk kernels hand stages from producers to consumers (pipeline.cuh), and that has no race.
 #pragma once
 
 #include <c10/core/Device.h>
