@@ -3,7 +3,6 @@
 
 #include <torch/nn/module.h>
 
-#include "core/model/mixer_probe.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/rotary.h"
 #include "mixers/registry.h"
@@ -61,9 +60,15 @@ Tensor Attention::mix(const Tensor& x, const Sequences& sequences, State* state)
   };
   std::vector<Tensor> parts;
   for (const Span& span : all) {
-    parts.push_back(attention({span.of(q), keys(span, k, "k"), keys(span, v, "v"), keys(span, g, "g")}, probe_));
+    parts.push_back(attend({span.of(q), keys(span, k, "k"), keys(span, v, "v"), keys(span, g, "g")}));
   }
   return o_proj_->forward(join_spans(all, parts).reshape({B, T, heads_ * head_dim_}));
+}
+
+void Attention::scale_logits(const Tensor& factors) {
+  const bool own_keys = kv_heads_ == heads_;
+  scale_rows(q_proj_->weight, own_keys ? factors.sqrt() : factors, 0, head_dim_);
+  if (own_keys) scale_rows(k_proj_->weight, factors.sqrt(), 0, head_dim_);
 }
 
 void Attention::add_state(State& state, int64_t sequences, const torch::Device& device) const {

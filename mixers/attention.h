@@ -2,15 +2,15 @@
 // Softmax attention.
 #pragma once
 
+#include "core/model/attention_mixer.h"
 #include "core/model/layers.h"
-#include "core/model/token_mixer.h"
 
 namespace klab {
 
 /// Causal softmax attention, optionally with fewer key and value heads than query heads (grouped-query attention,
 /// Ainslie et al. 2023), without position embedding (NoPE) or with a rotary one. Caches k and v [N, S, kv_heads,
 /// head_dim] of every token.
-class Attention : public TokenMixer {
+class Attention : public AttentionMixer {
  public:
   struct Options : Configurable {
     int64_t kv_heads = 0;
@@ -24,6 +24,8 @@ class Attention : public TokenMixer {
   Attention(const MixerShape& shape, const Options& options);
   double flops(int64_t tokens) const override;
   double decode_flops(int64_t tokens) const override;
+  /// Scales queries and keys of a head alike, or, where query heads share keys, queries alone.
+  void scale_logits(const torch::Tensor& factors) override;
 
  protected:
   torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) final;

@@ -18,7 +18,7 @@ class Dplr : public LinearMixer {
   void initialise(const at::Generator& generator) override;
 
  protected:
-  void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+  void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
                    const State* state) const override;
 
  private:

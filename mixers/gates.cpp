@@ -27,8 +27,8 @@ void draw_dt_bias(const Tensor& dt_bias, const at::Generator& generator) {
 Beta::Beta(torch::nn::Module& owner, int64_t width, int64_t heads, bool allow_neg_eigval)
     : allow_neg_eigval_(allow_neg_eigval), b_proj_(owner.register_module("b_proj", Linear(width, heads))) {}
 
-void Beta::give_to(kernels::RecurrenceInputs& in, const Tensor& x) const {
-  in.beta = b_proj_->forward(x);
+void Beta::give_to(kernels::RecurrenceInputs& in, const SharedInput& x) const {
+  in.beta = x.take(b_proj_);
   in.beta_sigmoid = true;
   in.allow_neg_eigval = allow_neg_eigval_;
 }
@@ -44,8 +44,8 @@ HeadDecay::HeadDecay(torch::nn::Module& owner, int64_t width, int64_t heads)
       A_log_(owner.register_parameter("A_log", new_wide_parameter({heads}))),
       dt_bias_(owner.register_parameter("dt_bias", new_wide_parameter({heads}))) {}
 
-void HeadDecay::give_to(kernels::RecurrenceInputs& in, const Tensor& x) const {
-  in.g = a_proj_->forward(x);
+void HeadDecay::give_to(kernels::RecurrenceInputs& in, const SharedInput& x) const {
+  in.g = x.take(a_proj_);
   in.gate = kernels::RecurrenceGate{A_log_, dt_bias_};
 }
 
@@ -69,17 +69,19 @@ ChannelDecay::ChannelDecay(torch::nn::Module& owner, int64_t width, int64_t head
   dt_bias_ = owner.register_parameter("dt_bias", new_wide_parameter({heads * K}));
 }
 
-Tensor ChannelDecay::raw(const Tensor& x) const {
-  const Tensor y = f_proj_ ? f_proj_->forward(x) : f_b_proj_->forward(f_a_proj_->forward(x));
-  return y.view({x.size(0), x.size(1), heads_, -1});
+Tensor ChannelDecay::raw(const SharedInput& x) const {
+  const Tensor first = x.take(projection()), y = f_proj_ ? first : f_b_proj_->forward(first);
+  return y.view({y.size(0), y.size(1), heads_, -1});
 }
 
-void ChannelDecay::give_to(kernels::RecurrenceInputs& in, const Tensor& x) const {
+void ChannelDecay::give_to(kernels::RecurrenceInputs& in, const SharedInput& x) const {
   in.g = raw(x);
   in.gate = kernels::RecurrenceGate{A_log_, dt_bias_, lower_bound_};
 }
 
-Tensor ChannelDecay::value(const Tensor& x) const { return kernels::kda_gate(raw(x), A_log_, dt_bias_, lower_bound_); }
+Tensor ChannelDecay::value(const Tensor& x) const {
+  return kernels::kda_gate(raw({x, {}}), A_log_, dt_bias_, lower_bound_);
+}
 
 void ChannelDecay::initialise(const at::Generator& generator) {
   draw_A_log(A_log_, generator);

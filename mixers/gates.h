@@ -23,8 +23,9 @@ void draw_dt_bias(const torch::Tensor& dt_bias, const at::Generator& generator);
 class Beta {
  public:
   Beta(torch::nn::Module& owner, int64_t width, int64_t heads, bool allow_neg_eigval);
-  void give_to(kernels::RecurrenceInputs& in, const torch::Tensor& x) const;  ///< the kernel applies the sigmoid
-  torch::Tensor value(const torch::Tensor& x) const;                          ///< float32 or wider
+  void give_to(kernels::RecurrenceInputs& in, const SharedInput& x) const;  ///< the kernel applies the sigmoid
+  torch::Tensor value(const torch::Tensor& x) const;                        ///< float32 or wider
+  const Linear& projection() const { return b_proj_; }                      ///< of x
 
  private:
   bool allow_neg_eigval_;
@@ -35,9 +36,10 @@ class Beta {
 class HeadDecay {
  public:
   HeadDecay(torch::nn::Module& owner, int64_t width, int64_t heads);
-  void give_to(kernels::RecurrenceInputs& in, const torch::Tensor& x) const;
+  void give_to(kernels::RecurrenceInputs& in, const SharedInput& x) const;
   torch::Tensor value(const torch::Tensor& x) const;
   void initialise(const at::Generator& generator);
+  const Linear& projection() const { return a_proj_; }  ///< of x
 
  private:
   Linear a_proj_;
@@ -49,12 +51,13 @@ class HeadDecay {
 class ChannelDecay {
  public:
   ChannelDecay(torch::nn::Module& owner, int64_t width, int64_t heads, int64_t K, bool full_rank, double lower_bound);
-  void give_to(kernels::RecurrenceInputs& in, const torch::Tensor& x) const;
+  void give_to(kernels::RecurrenceInputs& in, const SharedInput& x) const;
   torch::Tensor value(const torch::Tensor& x) const;
   void initialise(const at::Generator& generator);
+  const Linear& projection() const { return f_proj_ ? f_proj_ : f_a_proj_; }  ///< of x
 
  private:
-  torch::Tensor raw(const torch::Tensor& x) const;
+  torch::Tensor raw(const SharedInput& x) const;
 
   int64_t heads_;
   std::optional<double> lower_bound_;

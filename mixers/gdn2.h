@@ -18,7 +18,7 @@ class Gdn2 : public LinearMixer {
   void initialise(const at::Generator& generator) override { decay_.initialise(generator); }
 
  protected:
-  void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+  void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
                    const State* state) const override;
 
  private:

@@ -22,7 +22,7 @@ class Hgrn2 : public LinearMixer {
   Hgrn2(const MixerShape& shape, const Options& options);
 
  protected:
-  void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+  void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
                    const State* state) const override;
 
  private:

@@ -18,8 +18,9 @@ class Kda : public LinearMixer {
   void initialise(const at::Generator& generator) override { decay_.initialise(generator); }
 
  protected:
-  void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+  void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
                    const State* state) const override;
+  std::vector<Linear> gate_projections() const override { return {beta_.projection(), decay_.projection()}; }
 
  private:
   Beta beta_;

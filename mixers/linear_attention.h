@@ -24,7 +24,7 @@ class LinearAttention : public LinearMixer {
   LinearAttention(const MixerShape& shape, const Options& options);
 
  protected:
-  void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+  void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
                    const State* state) const override;
 
  private:

@@ -70,15 +70,18 @@ Tensor LinearMixer::for_value_heads(const Tensor& y) const {
   return value_heads_ == heads_ ? y : y.repeat_interleave(value_heads_ / heads_, 2);
 }
 
-Tensor LinearMixer::convolved(const Linear& projection, const ShortConv& conv, const Tensor& x,
+Tensor LinearMixer::convolved(const Linear& projection, const ShortConv& conv, const SharedInput& x,
                               const Sequences& sequences, State* state, const std::string& name) const {
-  const Tensor projected = projection->forward(x);
+  const Tensor projected = x.take(projection);
   if (short_conv_) return conv->forward(projected, sequences, state, name);
   return traits_.activated ? torch::silu(projected) : projected;
 }
 
-Tensor LinearMixer::mix(const Tensor& x, const Sequences& sequences, State* state) {
-  const int64_t B = x.size(0), T = x.size(1);
+Tensor LinearMixer::mix(const Tensor& input, const Sequences& sequences, State* state) {
+  const int64_t B = input.size(0), T = input.size(1);
+  std::vector<Linear> together = gate_projections();
+  together.insert(together.end(), {q_proj_, k_proj_, v_proj_, full_rank_gates_ ? g_proj_ : g_a_proj_});
+  const SharedInput x(input, together);
   kernels::RecurrenceInputs in;
   in.q = convolved(q_proj_, q_conv_, x, sequences, state, "q_conv").view({B, T, heads_, key_dim_});
   in.k = convolved(k_proj_, k_conv_, x, sequences, state, "k_conv").view({B, T, heads_, key_dim_});
@@ -87,11 +90,11 @@ Tensor LinearMixer::mix(const Tensor& x, const Sequences& sequences, State* stat
   return output(run_recurrence(in, sequences, state, probe_), x);
 }
 
-Tensor LinearMixer::output(const Tensor& o, const Tensor& x) const {
+Tensor LinearMixer::output(const Tensor& o, const SharedInput& x) const {
   const std::vector<int64_t> flat{o.size(0), o.size(1), value_heads_ * value_dim_};
   if (traits_.norm_over_heads) return o_proj_->forward(kernels::rms_norm(o.reshape(flat), o_norm_, norm_eps_));
   if (output_gate_ == "none") return o_proj_->forward(kernels::rms_norm(o, o_norm_, norm_eps_).reshape(flat));
-  const Tensor gate = full_rank_gates_ ? g_proj_->forward(x) : g_b_proj_->forward(g_a_proj_->forward(x));
+  const Tensor gate = full_rank_gates_ ? x.take(g_proj_) : g_b_proj_->forward(x.take(g_a_proj_));
   return o_proj_->forward(
       kernels::gated_rms_norm(o, o_norm_, by_value_head(gate), output_gate_, norm_eps_).reshape(flat));
 }

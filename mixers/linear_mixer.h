@@ -6,6 +6,7 @@
 #include <torch/types.h>
 
 #include <string>
+#include <vector>
 
 #include "core/model/layers.h"
 #include "core/model/mixer_probe.h"
@@ -62,8 +63,11 @@ class LinearMixer : public TokenMixer {
   LinearMixer(const MixerShape& shape, const LinearOptions& options, const LinearTraits& traits);
 
   /// Adds g, beta, a, b, as the mixer needs them, to inputs that already hold q, k [B, T, H, K] and v [B, T, HV, V].
-  virtual void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+  virtual void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
                            const State* state) const = 0;
+
+  /// The projections of x that fill_inputs() takes, to be computed together with q, k and v.
+  virtual std::vector<Linear> gate_projections() const { return {}; }
 
   torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) final;
   void add_state(State& state, int64_t sequences, const torch::Device& device) const final;
@@ -78,9 +82,9 @@ class LinearMixer : public TokenMixer {
   double norm_eps_;
 
  private:
-  torch::Tensor convolved(const Linear& projection, const ShortConv& conv, const torch::Tensor& x,
+  torch::Tensor convolved(const Linear& projection, const ShortConv& conv, const SharedInput& x,
                           const Sequences& sequences, State* state, const std::string& name) const;
-  torch::Tensor output(const torch::Tensor& o, const torch::Tensor& x) const;
+  torch::Tensor output(const torch::Tensor& o, const SharedInput& x) const;
   double conv_flops() const;
 
   LinearTraits traits_;

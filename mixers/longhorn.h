@@ -18,7 +18,7 @@ class Longhorn : public LinearMixer {
   Longhorn(const MixerShape& shape, const Options& options);
 
  protected:
-  void fill_inputs(kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+  void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
                    const State* state) const override;
 
  private:

@@ -3,7 +3,6 @@
 
 #include <torch/nn/module.h>
 
-#include "core/model/mixer_probe.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/latent_attention.h"
 #include "kernels/attention/rotary.h"
@@ -89,7 +88,7 @@ Tensor Mla::mix(const Tensor& x, const Sequences& sequences, State* state) {
     const Tensor queries = span.of(q),
                  keys = state == nullptr ? span.of(rows) : span.cached(state->caches.at("latent"));
     if (state == nullptr || torch::GradMode::is_enabled() || span.past == 0) {
-      parts.push_back(attention(expand(queries, keys), probe_));
+      parts.push_back(attend(expand(queries, keys)));
     } else {
       parts.push_back(span.tokens <= kAbsorbedTokens ? absorbed(queries, keys) : over_past(queries, keys));
     }
@@ -127,6 +126,13 @@ Tensor Mla::absorbed(const Tensor& q, const Tensor& rows) const {
   const double scale = 1 / std::sqrt(static_cast<double>(nope_dim_ + rope_dim_));
   const Tensor read = kernels::latent_attention({queries, rows, latent_, scale});  // [B, T, H, latent]
   return by_token(torch::bmm(by_head(read), up.narrow(1, nope_dim_, value_dim_).transpose(1, 2)));
+}
+
+void Mla::scale_logits(const Tensor& factors) {
+  const Tensor& queries = q_proj_ ? q_proj_->weight : q_b_proj_->weight;
+  scale_rows(queries, factors.sqrt(), 0, nope_dim_);
+  scale_rows(queries, factors, nope_dim_, rope_dim_);
+  scale_rows(kv_b_proj_->weight, factors.sqrt(), 0, nope_dim_);
 }
 
 void Mla::add_state(State& state, int64_t sequences, const torch::Device& device) const {

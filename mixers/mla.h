@@ -2,8 +2,8 @@
 // Latent attention (MLA).
 #pragma once
 
+#include "core/model/attention_mixer.h"
 #include "core/model/layers.h"
-#include "core/model/token_mixer.h"
 #include "kernels/attention/attention.h"
 
 namespace klab {
@@ -15,7 +15,7 @@ namespace klab {
 /// form: W_kvb is absorbed into queries and outputs, and all heads read the same latent row. More new tokens use the
 /// expanded form, on one block of the cache at a time. Without position encoding (NoPE) the "rope" part is content like
 /// the rest; RoPE rotates only that part.
-class Mla : public TokenMixer {
+class Mla : public AttentionMixer {
  public:
   struct Options : Configurable {
     int64_t heads = 0;
@@ -35,6 +35,8 @@ class Mla : public TokenMixer {
   Mla(const MixerShape& shape, const Options& options);
   double flops(int64_t tokens) const override;
   double decode_flops(int64_t tokens) const override;
+  /// Scales the nope part of queries and of keys alike; of the other part, whose key all heads share, queries alone.
+  void scale_logits(const torch::Tensor& factors) override;
 
  protected:
   torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) final;

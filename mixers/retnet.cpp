@@ -22,9 +22,9 @@ RetNet::RetNet(const MixerShape& shape, const Options& options)
   require(key_dim_ % 2 == 0, "key_dim", fmt::format("{}", key_dim_), "must be even: channels are rotated in pairs");
 }
 
-void RetNet::fill_inputs(kernels::RecurrenceInputs& in, const Tensor& x, const Sequences& sequences,
+void RetNet::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
                          const State* state) const {
-  const int64_t B = x.size(0), T = x.size(1);
+  const int64_t B = x.tensor().size(0), T = x.tensor().size(1);
   const Tensor at = positions(sequences, B, T, state, x.device());
   in.q = kernels::rotary(in.q, at, rope_base_);
   in.k = kernels::rotary(in.k, at, rope_base_);

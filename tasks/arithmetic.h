@@ -25,7 +25,7 @@ struct ArithmeticOptions : Configurable {
 /// The difficulty is the number of digits of the longer operand. The vocabulary always has the same 16 tokens;
 /// task.vocab has no effect. Train and test share no sequence, but the same problem can occur in both unless a sequence
 /// has only one problem.
-class Arithmetic : public Task {
+class Arithmetic : public GeneratedTask {
  public:
   Arithmetic(const TaskShape& shape, const ArithmeticOptions& options);
 

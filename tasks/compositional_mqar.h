@@ -21,7 +21,7 @@ struct CompositionalMqarOptions : Configurable {
 /// i^(power_a - 1), without replacement. All other positions are fillers, none of them a key symbol of this sequence
 /// (in the public code they may be). The first third of the symbols are first key symbols, the second third second key
 /// symbols; the rest, including the remainder of the division by three, are values.
-class CompositionalMqar : public Task {
+class CompositionalMqar : public GeneratedTask {
  public:
   CompositionalMqar(const TaskShape& shape, const CompositionalMqarOptions& options);
 

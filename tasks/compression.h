@@ -22,7 +22,7 @@ struct CompressionOptions : Configurable {
 ///
 /// Positions are tokens, so the vocabulary grows with task.length: a model trained at one length has no embedding for
 /// the positions of longer sequences.
-class Compression : public Task {
+class Compression : public GeneratedTask {
  public:
   explicit Compression(const TaskShape& shape);
 

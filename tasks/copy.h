@@ -15,7 +15,7 @@ struct CopyOptions : Configurable {
 /// and in the second half the target at x(i) is x(i+1); the last xn has none: n targets, each n tokens after the
 /// symbol's first occurrence. A model given the tokens up to <sep> can therefore generate the copy autoregressively.
 /// Even lengths end with <pad>.
-class Copy : public Task {
+class Copy : public GeneratedTask {
  public:
   explicit Copy(const TaskShape& shape);
 

@@ -22,7 +22,7 @@ struct ForgettingMqarOptions : Configurable {
 ///
 /// Differences to the public code: here the new value always differs from the key's own old one, while zoology compares
 /// it with the old value of another key; and here fillers are never keys of the sequence.
-class ForgettingMqar : public Task {
+class ForgettingMqar : public GeneratedTask {
  public:
   ForgettingMqar(const TaskShape& shape, const ForgettingMqarOptions& options);
 

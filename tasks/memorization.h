@@ -19,7 +19,7 @@ struct MemorizationOptions : Configurable {
 /// first half of the symbols, values the second half. An odd length ends with <pad>.
 ///
 /// All entries are equally difficult; the difficulty is always 1.
-class Memorization : public Task {
+class Memorization : public GeneratedTask {
  public:
   Memorization(const TaskShape& shape, const MemorizationOptions& options);
 

@@ -24,7 +24,7 @@ struct MqarOptions : Configurable {
 ///   positions; a query is placed at the start of slot i with probability proportional to i^(power_a - 1), without
 ///   replacement. All other positions are fillers: symbols that are not keys of this sequence. No <sep> is needed,
 ///   because the pairs always end at the same position and a filler has no target.
-class Mqar : public Task {
+class Mqar : public GeneratedTask {
  public:
   Mqar(const TaskShape& shape, const MqarOptions& options);
 

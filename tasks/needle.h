@@ -37,7 +37,7 @@ struct NeedleOptions : Configurable {
 ///
 /// Only the number of noise tokens depends on task.length: vocabulary, needles and queries stay the same, so a model
 /// trained at one length can be evaluated at any other.
-class Needle : public Task {
+class Needle : public GeneratedTask {
  public:
   Needle(const TaskShape& shape, const NeedleOptions& options);
 

@@ -14,7 +14,7 @@ struct PalindromeOptions : Configurable {
 /// Inputs x1 .. xn <sep> xn .. x1, of n = (length - 1) / 2 symbols drawn with replacement. In the second half the
 /// target at x(i) is x(i-1). <sep> has no target, because xn was read just before it, nor has the last x1: n - 1
 /// targets. Even lengths end with <pad>.
-class Palindrome : public Task {
+class Palindrome : public GeneratedTask {
  public:
   explicit Palindrome(const TaskShape& shape);
 

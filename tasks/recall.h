@@ -44,7 +44,7 @@ struct NoisyRecallOptions : Configurable {
 /// in its tests, only positions with a known answer have one. It trains fuzzy recall with keys of all lengths and tests
 /// with the longest only: longest_keys gives every key the maximum length. It fixes in advance which pair ends the
 /// sequence; here that is drawn uniformly among the earlier keys.
-class Recall : public Task {
+class Recall : public GeneratedTask {
  public:
   Recall(const TaskShape& shape, const InContextRecallOptions& options);
   Recall(const TaskShape& shape, const FuzzyRecallOptions& options);

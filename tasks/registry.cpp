@@ -19,7 +19,9 @@
   X(needle)             \
   X(state_tracking)     \
   X(copy)               \
-  X(arithmetic)
+  X(arithmetic)         \
+  X(text)               \
+  X(language)
 
 namespace klab {
 

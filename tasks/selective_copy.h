@@ -18,7 +18,7 @@ struct SelectiveCopyOptions : Configurable {
 ///
 /// Differences to the public code: there no blank follows xn, and the positions of the blanks do not depend on its
 /// seed.
-class SelectiveCopy : public Task {
+class SelectiveCopy : public GeneratedTask {
  public:
   SelectiveCopy(const TaskShape& shape, const SelectiveCopyOptions& options);
 

@@ -18,7 +18,7 @@ struct StackOptions : Configurable {
 /// not empty the next operation is a pop with the given probability, of a stack drawn uniformly among the
 /// non-empty ones; so an empty stack is never popped. Pushes draw the stack and the element uniformly. A
 /// sequence that would have no pop ends with one. Lengths that are not a multiple of three end with <pad>.
-class Stack : public Task {
+class Stack : public GeneratedTask {
  public:
   Stack(const TaskShape& shape, const StackOptions& options);
 

@@ -21,7 +21,7 @@ struct StateTrackingOptions : Configurable {
 /// permutations are applied.
 ///
 /// The vocabulary is the group's elements; task.vocab has no effect. Inputs and targets use the same token per element.
-class StateTracking : public Task {
+class StateTracking : public GeneratedTask {
  public:
   StateTracking(const TaskShape& shape, const StateTrackingOptions& options);
 

@@ -37,11 +37,6 @@ uint64_t sequence_hash(const std::vector<int64_t>& tokens) {
   return hash;
 }
 
-Split split_of(const Example& example) {
-  const uint64_t share = sequence_hash(example.inputs) % kShares;
-  return share == kTestShare ? Split::test : share == kValidationShare ? Split::validation : Split::train;
-}
-
 }  // namespace
 
 void Example::append(int64_t input, int64_t label, int64_t how_hard) {
@@ -78,6 +73,12 @@ std::unique_ptr<Task> TaskConfig::make() const {
   return entry.make(shape, entry.options);
 }
 
+void TaskConfig::identify_data() {
+  Fields fields = Fields::of(*this);
+  const Field* hash = fields.find(name + ".hash");
+  if (hash != nullptr && hash->get() == "") hash->set(make()->data_hash());
+}
+
 std::string to_string(Split split) { return kSplits.at(static_cast<size_t>(split)); }
 
 Split split_named(const std::string& name) {
@@ -86,11 +87,16 @@ Split split_named(const std::string& name) {
   return static_cast<Split>(found - kSplits.begin());
 }
 
-Example example(const Task& task, int64_t seed, Split split, int64_t index) {
+Split split_of_hash(uint64_t hash) {
+  const uint64_t share = hash % kShares;
+  return share == kTestShare ? Split::test : share == kValidationShare ? Split::validation : Split::train;
+}
+
+Example GeneratedTask::example(int64_t seed, Split split, int64_t index) const {
   for (uint64_t attempt = 0; attempt < kAttempts; ++attempt) {
     Random random{static_cast<uint64_t>(seed), static_cast<uint64_t>(split), static_cast<uint64_t>(index), attempt};
-    Example drawn = task.generate(random);
-    if (split_of(drawn) == split) return drawn;
+    Example drawn = generate(random);
+    if (split_of_hash(sequence_hash(drawn.inputs)) == split) return drawn;
   }
   fail(
       "{} draws of the task gave no sequence of the {} split: it has too few different sequences for "
@@ -99,13 +105,17 @@ Example example(const Task& task, int64_t seed, Split split, int64_t index) {
 }
 
 ExampleBatch example_batch(const Task& task, int64_t seed, Split split, int64_t first, int64_t count) {
-  ExampleBatch batch{count, 0, {}, {}, {}};
+  ExampleBatch batch{count, 0, {}};
+  const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
   for (int64_t index = first; index < first + count; ++index) {
-    const Example row = example(task, seed, split, index);
+    const Example row = task.example(seed, split, index);
     batch.length = row.size();
-    batch.inputs.insert(batch.inputs.end(), row.inputs.begin(), row.inputs.end());
-    batch.labels.insert(batch.labels.end(), row.labels.begin(), row.labels.end());
-    batch.difficulty.insert(batch.difficulty.end(), row.difficulty.begin(), row.difficulty.end());
+    append(batch.rows.inputs, row.inputs);
+    append(batch.rows.labels, row.labels);
+    append(batch.rows.difficulty, row.difficulty);
+    append(batch.rows.starts, row.starts);
+    append(batch.rows.bytes, row.bytes);
+    append(batch.rows.surprisal, row.surprisal);
   }
   return batch;
 }

@@ -18,6 +18,18 @@ struct Batch {
   torch::Tensor inputs;           ///< [B, T] int64
   torch::Tensor labels;           ///< [B, T] int64; negative for positions without a target
   torch::Tensor difficulty = {};  ///< [B, T] int64, the task's difficulty of each target; may be undefined
+  /// [B, T] int64, 1 at the first position of each of a row's packed sequences, which do not see each other; undefined:
+  /// every row is one sequence.
+  torch::Tensor starts = {};
+  torch::Tensor bytes = {};  ///< [B, T] int64, bytes of text that the target stands for; may be undefined
+  torch::Tensor surprisal =
+      {};  ///< [B, T] float64, -log of the target's probability under its source; may be undefined
+
+  /// The batch with `change` applied to every tensor that is defined.
+  Batch map(const std::function<torch::Tensor(const torch::Tensor&)>& change) const {
+    const auto changed = [&](const torch::Tensor& x) { return x.defined() ? change(x) : x; };
+    return {changed(inputs), changed(labels), changed(difficulty), changed(starts), changed(bytes), changed(surprisal)};
+  }
 };
 
 /// Batch number `index` of a stream. A pure function, so that the position in the data is one number.

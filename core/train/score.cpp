@@ -18,6 +18,8 @@ bool better(const std::string& metric, double a, double b) {
 
 Score& Score::operator+=(const Score& other) {
   loss_sum += other.loss_sum;
+  surprisal_sum += other.surprisal_sum;
+  bytes += other.bytes;
   targets += other.targets;
   targets_right += other.targets_right;
   sequences += other.sequences;
@@ -35,13 +37,24 @@ struct Answers {
   Tensor wrong() const { return logits.detach().argmax(-1).ne(labels).to(torch::kLong); }
 };
 
+// The sequences of a batch with packed rows, as one row [1, B * T].
+Sequences packed(const Tensor& starts) {
+  const Tensor ends = torch::full({1}, starts.numel(), starts.options());
+  return {torch::cat({starts.reshape({-1}).nonzero().squeeze(-1), ends})};
+}
+
+// [B, T, D], or [1, B * T, D] for packed rows.
+Tensor hidden_states(Decoder& model, const Batch& batch) {
+  if (!batch.starts.defined()) return model->hidden(batch.inputs);
+  return model->hidden(batch.inputs.reshape({1, -1}), packed(batch.starts));
+}
+
 Answers answers_of(Decoder& model, const Batch& batch) {
-  const int64_t B = batch.labels.size(0), T = batch.labels.size(1);
   Answers answers;
   answers.where = batch.labels.reshape({-1}).ge(0).nonzero().squeeze(-1);
   answers.labels = batch.labels.reshape({-1}).index_select(0, answers.where);
-  const Tensor hidden = model->hidden(batch.inputs);  // [B, T, D]
-  answers.logits = model->head(hidden.reshape({B * T, -1}).index_select(0, answers.where)).to(torch::kFloat);
+  const Tensor hidden = hidden_states(model, batch);
+  answers.logits = model->head(hidden.reshape({-1, hidden.size(-1)}).index_select(0, answers.where)).to(torch::kFloat);
   return answers;
 }
 
@@ -49,12 +62,18 @@ void add_by_difficulty(const Answers& answers, const Batch& batch, std::map<int6
   const Tensor losses =
       torch::cross_entropy_loss(answers.logits, answers.labels, {}, at::Reduction::None).to(torch::kCPU);
   const Tensor wrong = answers.wrong().to(torch::kCPU);
-  const Tensor difficulty = batch.difficulty.reshape({-1}).index_select(0, answers.where).to(torch::kCPU);
+  const auto at_targets = [&](const Tensor& x) {
+    return x.defined() ? x.reshape({-1}).index_select(0, answers.where).to(torch::kCPU) : x;
+  };
+  const Tensor difficulty = at_targets(batch.difficulty), bytes = at_targets(batch.bytes),
+               surprisal = at_targets(batch.surprisal);
   for (int64_t i = 0; i < difficulty.numel(); ++i) {
     Score& score = scores[difficulty.data_ptr<int64_t>()[i]];
     ++score.targets;
     score.targets_right += 1 - wrong.data_ptr<int64_t>()[i];
     score.loss_sum += losses.data_ptr<float>()[i];
+    if (bytes.defined()) score.bytes += bytes.data_ptr<int64_t>()[i];
+    if (surprisal.defined()) score.surprisal_sum += surprisal.data_ptr<double>()[i];
   }
 }
 
@@ -75,6 +94,9 @@ Score score_batch(Decoder& model, const Batch& batch, Tensor* mean_loss, std::ma
   score.sequences = B;
   score.sequences_right = B - wrong_in_row.ne(0).sum().item<int64_t>();
   score.loss_sum = loss.item<double>() * static_cast<double>(score.targets);
+  const auto sum_over_targets = [&](const Tensor& x) { return x.reshape({-1}).index_select(0, answers.where).sum(); };
+  if (batch.bytes.defined()) score.bytes = sum_over_targets(batch.bytes).item<int64_t>();
+  if (batch.surprisal.defined()) score.surprisal_sum = sum_over_targets(batch.surprisal).item<double>();
   return score;
 }
 

@@ -2,7 +2,9 @@
 // Progress and results of a run, without torch types.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <numbers>
 #include <string>
 
 namespace klab {
@@ -19,13 +21,20 @@ bool better(const std::string& metric, double a, double b);
 
 /// Loss and accuracy as sums over batches; tables show the means.
 struct Score {
-  double loss_sum = 0;  ///< cross-entropy in nats, over targets
+  double loss_sum = 0;       ///< cross-entropy in nats, over targets
+  double surprisal_sum = 0;  ///< of the same targets under their source: the least loss; 0 if the source is not known
+  int64_t bytes = 0;         ///< of text that the targets stand for; 0 if they are not text
   int64_t targets = 0, targets_right = 0, sequences = 0, sequences_right = 0;
 
   double loss() const { return loss_sum / static_cast<double>(targets); }
   double acc_tok() const { return static_cast<double>(targets_right) / static_cast<double>(targets); }
   /// Share of sequences with every target predicted correctly.
   double acc_seq() const { return static_cast<double>(sequences_right) / static_cast<double>(sequences); }
+
+  /// Loss above the entropy of the source, in nats per target.
+  double excess() const { return loss() - surprisal_sum / static_cast<double>(targets); }
+  double bits_per_byte() const { return loss_sum / std::numbers::ln2 / static_cast<double>(bytes); }
+  double perplexity() const { return std::exp(loss()); }
 
   Metrics metrics() const { return {loss(), acc_tok(), acc_seq()}; }
 
@@ -34,6 +43,8 @@ struct Score {
   template <class Self, class Visit>
   static void each_field(Self& self, const Visit& visit) {
     visit("loss_sum", self.loss_sum);
+    visit("surprisal_sum", self.surprisal_sum);
+    visit("bytes", self.bytes);
     visit("targets", self.targets);
     visit("targets_right", self.targets_right);
     visit("sequences", self.sequences);

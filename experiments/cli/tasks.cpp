@@ -53,7 +53,7 @@ int show_examples(const std::string& name, int64_t count, const std::string& spl
   fmt::print("{}: {} tokens, vocabulary {}; {} stream of seed {}; · marks a position without a target\n\n", name,
              config.task.length, task->vocabulary(), split, seed);
   for (int64_t i = 0; i < count; ++i) {
-    print_example(*task, example(*task, seed, split_named(split), i), i);
+    print_example(*task, task->example(seed, split_named(split), i), i);
   }
   return 0;
 }

@@ -175,7 +175,7 @@ void answer(DrawnExample& drawn, const Tensor& logits, const Task& task) {
 void look_at_example(Inspection& found, std::vector<Watched>& mixers, Decoder& model) {
   const auto task = found.task.make();
   const Example drawn = found.options.tokens.empty()
-                            ? example(*task, seed_of(found), split_of(found), found.options.index)
+                            ? task->example(seed_of(found), split_of(found), found.options.index)
                             : given_tokens(found.options.tokens, model->vocabulary());
   found.drawn = named(drawn, *task);
   found.shown_tokens = std::min(found.options.most_tokens, drawn.size());

@@ -299,28 +299,57 @@ DrawnPicture draw_ranks(const MixerView& view, const Inspection& found, const st
                       found.rank_tokens.back())};
 }
 
-DrawnPicture draw_accuracy(const Evaluation& of, const std::string& folder) {
-  const bool none = std::all_of(of.slices.begin(), of.slices.end(), [](const auto& slice) { return slice.first < 0; });
-  if (none) return {};
+namespace {
+
+using Slices = std::vector<std::pair<int64_t, Score>>;
+
+// Bars of `value` of every slice, labelled by its first number. The caller sets the y axis.
+Picture bars_of(const Slices& slices, const std::string& x, double (*value)(const Score&)) {
   std::vector<std::string> names;
   std::vector<double> values;
-  for (const auto& [difficulty, score] : of.slices) {
-    names.push_back(fmt::format("{}", difficulty));
-    values.push_back(score.acc_tok());
+  for (const auto& [first, score] : slices) {
+    names.push_back(fmt::format("{}", first));
+    values.push_back(value(score));
   }
   Picture picture;
   picture.bars = true;
-  picture.x = names_axis("difficulty: " + of.measure, names);
+  picture.x = names_axis(x, names);
+  picture.curves.push_back(bars(values));
+  return picture;
+}
+
+}  // namespace
+
+DrawnPicture draw_accuracy(const Evaluation& of, const std::string& folder) {
+  const bool none = std::all_of(of.slices.begin(), of.slices.end(), [](const auto& slice) { return slice.first < 0; });
+  if (none) return {};
+  Picture picture = bars_of(of.slices, "difficulty: " + of.measure, [](const Score& score) { return score.acc_tok(); });
   picture.y.label = "targets right";
   picture.y.percent = true;
   picture.y.low = 0;
   picture.y.high = 1.02;
   picture.y.scale = 100;
-  picture.curves.push_back(bars(values));
   draw_picture(picture, "accuracy by difficulty", folder + "/accuracy.png");
-  return {
-      "accuracy.png", "accuracy by difficulty",
-      fmt::format("Bars of the share of right answers for {} slices of the difficulty {}", names.size(), of.measure)};
+  return {"accuracy.png", "accuracy by difficulty",
+          fmt::format("Bars of the share of right answers for {} slices of the difficulty {}", of.slices.size(),
+                      of.measure)};
+}
+
+std::vector<DrawnPicture> draw_losses(const Evaluation& of, const std::string& folder) {
+  std::vector<DrawnPicture> drawn;
+  if (of.positions.empty()) return drawn;
+  const bool known = of.all.surprisal_sum > 0;
+  for (const auto& [measure, slices] :
+       {std::pair(of.measure, of.slices), std::pair(std::string("position"), of.positions)}) {
+    const auto value =
+        known ? [](const Score& score) { return score.excess(); } : [](const Score& score) { return score.loss(); };
+    Picture picture = bars_of(slices, measure, value);
+    picture.y.label = known ? "loss above entropy, nats per token" : "loss, nats per token";
+    const std::string title = "loss by " + measure, file = fmt::format("loss_by_{}.png", measure);
+    draw_picture(picture, title, folder + "/" + file);
+    drawn.push_back({file, title, fmt::format("Bars of the loss for {} slices of {}", slices.size(), measure)});
+  }
+  return drawn;
 }
 
 }  // namespace klab

@@ -30,4 +30,8 @@ DrawnPicture draw_ranks(const MixerView& view, const Inspection& found, const st
 /// Accuracy by difficulty. Draws nothing (`file` is "") if the task has no difficulty measure.
 DrawnPicture draw_accuracy(const Evaluation& of, const std::string& folder);
 
+/// Loss, less the entropy of the source if it is known, by difficulty and by position, for text and language. Draws
+/// nothing for other tasks.
+std::vector<DrawnPicture> draw_losses(const Evaluation& of, const std::string& folder);
+
 }  // namespace klab

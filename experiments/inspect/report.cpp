@@ -212,6 +212,7 @@ std::string accuracy_section(const Inspection& found, const std::string& folder)
       html_text(of.measure))});
   const DrawnPicture drawn = draw_accuracy(of, folder);
   if (!drawn.file.empty()) out += figure(drawn, folder);
+  for (const DrawnPicture& loss : draw_losses(of, folder)) out += figure(loss, folder);
   std::vector<std::vector<std::string>> rows;
   const auto row = [&](const std::string& difficulty, const Score& score) {
     rows.push_back(

@@ -72,12 +72,14 @@ NamedTable weights(const MixerView& view, const DrawnExample& drawn, const std::
 
 NamedTable accuracy(const Evaluation& of, const std::vector<std::string>& provenance) {
   CsvTable table{provenance, {"measure", "difficulty", "targets", "loss", "acc_tok", "acc_seq"}, {}};
-  const auto row = [&](const std::string& difficulty, const Score& score, const std::string& acc_seq) {
-    table.rows.push_back({of.measure, difficulty, text(score.targets), fmt::format("{:.6f}", score.loss()),
+  const auto row = [&](const std::string& measure, const std::string& difficulty, const Score& score,
+                       const std::string& acc_seq) {
+    table.rows.push_back({measure, difficulty, text(score.targets), fmt::format("{:.6f}", score.loss()),
                           fmt::format("{:.6f}", score.acc_tok()), acc_seq});
   };
-  row("all", of.all, fmt::format("{:.6f}", of.all.acc_seq()));
-  for (const auto& [difficulty, score] : of.slices) row(text(difficulty), score, "");
+  row(of.measure, "all", of.all, fmt::format("{:.6f}", of.all.acc_seq()));
+  for (const auto& [difficulty, score] : of.slices) row(of.measure, text(difficulty), score, "");
+  for (const auto& [position, score] : of.positions) row("position", text(position), score, "");
   return {"accuracy.csv", table};
 }
 

@@ -18,6 +18,8 @@ struct Evaluation {
   std::string measure;  ///< the unit of `difficulty`
   Score all;
   std::vector<std::pair<int64_t, Score>> slices;  ///< by increasing difficulty; scores of targets, not of sequences
+  /// For tasks with a target at every position (text, language): slices by the target's position in its sequence.
+  std::vector<std::pair<int64_t, Score>> positions = {};
 };
 
 /// Evaluates the model on `test.examples` sequences of one variant.
@@ -27,7 +29,8 @@ Evaluation evaluate_variant(const TaskVariant& variant, const RunConfig& config,
 /// Evaluates the model on `test.examples` test sequences of the task and of every variant of test.also.
 std::vector<Evaluation> evaluate_variants(const RunConfig& config, Decoder& model, const torch::Device& device);
 
-/// Writes evaluations.csv into the run's folder if the config has variants in test.also.
+/// Writes evaluations.csv into the run's folder if the config has variants in test.also, or the task has a target at
+/// every position.
 void write_evaluations(const RunConfig& config, Trainer& trainer, const RunFolder& folder,
                        const std::vector<std::string>& provenance);
 

@@ -22,10 +22,12 @@ namespace {
 constexpr uint64_t kMixtureStream = 0x6d6978;  // separates this random stream from those of the examples
 
 Batch as_batch(const ExampleBatch& examples) {
-  const auto tensor = [&](const std::vector<int64_t>& ids) {
-    return torch::tensor(ids, torch::kLong).view({examples.count, examples.length});
+  const Example& rows = examples.rows;
+  const auto tensor = [&](const auto& numbers, torch::ScalarType type) {
+    return numbers.empty() ? torch::Tensor() : torch::tensor(numbers, type).view({examples.count, examples.length});
   };
-  return {tensor(examples.inputs), tensor(examples.labels), tensor(examples.difficulty)};
+  return {tensor(rows.inputs, torch::kLong), tensor(rows.labels, torch::kLong), tensor(rows.difficulty, torch::kLong),
+          tensor(rows.starts, torch::kLong), tensor(rows.bytes, torch::kLong),  tensor(rows.surprisal, torch::kDouble)};
 }
 
 }  // namespace
@@ -47,6 +49,7 @@ BatchSource batch_source(const TaskConfig& config, int64_t seed, int64_t count, 
 std::vector<Batch> held_out_batches(const TaskConfig& config, int64_t seed, int64_t examples, int64_t count,
                                     Split split) {
   const std::shared_ptr<const Task> task = config.make();
+  examples = std::min(examples, task->examples(split).value_or(examples));
   std::vector<Batch> batches;
   for (int64_t first = 0; first < examples; first += count) {
     batches.push_back(as_batch(example_batch(*task, seed, split, first, std::min(count, examples - first))));

@@ -149,6 +149,7 @@ RunConfig make_run_config(const std::vector<Assignment>& assignments) {
   RunConfig config;
   assign(config, with_public_config(assignments));
   config.validate();
+  config.task.identify_data();
   return config;
 }
 

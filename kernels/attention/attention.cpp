@@ -16,6 +16,7 @@ namespace {
 using at::Tensor;
 
 constexpr const char* kOp = "attention";
+constexpr int64_t kLogitBlock = 128;
 constexpr int64_t kQueryBlock = 256;  // with forget gates, [B, H, 256, S] weights are in memory at a time
 
 void check(const AttentionInputs& in) {
@@ -144,6 +145,24 @@ Tensor attention_weights(const AttentionInputs& in) {
   check(in);
   const at::ScalarType wide = accumulation_type(in.q.scalar_type());
   return weights_of({in.q.to(wide), in.k.to(wide), in.v, in.g, in.scale}, 0, in.q.size(1));
+}
+
+Tensor largest_logits(const AttentionInputs& in) {
+  check(in);
+  const at::NoGradGuard no_grad;
+  const int64_t T = in.q.size(1), H = in.q.size(2), past = in.k.size(1) - T;
+  const Tensor q = heads_first(in.q.to(at::kFloat)) * scale_of(in);
+  const Tensor k = heads_first(per_query_head(in.k.to(at::kFloat), H)).transpose(2, 3);  // [B, H, K, S]
+  const double none = -std::numeric_limits<double>::infinity();
+  Tensor largest = at::full({H}, none, q.options());
+  for (int64_t first = 0; first < T; first += kLogitBlock) {
+    const int64_t count = std::min(kLogitBlock, T - first), keys = past + first + count;
+    Tensor logits = q.narrow(2, first, count).matmul(k.narrow(3, 0, keys));  // [B, H, count, keys]
+    const Tensor later = at::ones({count, count}, q.options().dtype(at::kBool)).triu(1);
+    logits.narrow(3, keys - count, count).masked_fill_(later, none);
+    largest = at::maximum(largest, logits.amax({0, 2, 3}));
+  }
+  return largest;
 }
 
 Tensor attention(const AttentionInputs& in, Implementation implementation) {

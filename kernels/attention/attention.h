@@ -34,6 +34,10 @@ KLAB_API at::Tensor attention(const AttentionInputs& inputs, Implementation impl
 /// float64). The whole tensor is materialised. v is not read.
 KLAB_API at::Tensor attention_weights(const AttentionInputs& inputs);
 
+/// The largest logit scale q_t k_j of each query head, over the batch and all j <= p: [H] float32. Without forget gates
+/// and gradients; the logits of 128 queries are in memory at a time. v is not read.
+KLAB_API at::Tensor largest_logits(const AttentionInputs& inputs);
+
 /// Attention to a subset of the keys, with the log-sum-exp of the logits, which join() needs.
 struct PartialAttention {
   at::Tensor o;    ///< [B, T, H, V]

@@ -86,7 +86,7 @@ TEST(Arithmetic, AsksForTheDigitsOfResults) {
              fmt::format("task.arithmetic.digits={}", digits),
              fmt::format("task.arithmetic.result_order={}_first", lowest_first ? "lowest" : "highest")});
         for (int64_t index = 0; index < 10; ++index) {
-          const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+          const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
           expect_example(*task, drawn, 200, replay(printed_inputs(*task, drawn), lowest_first));
         }
       }
@@ -99,7 +99,7 @@ TEST(Arithmetic, FillsTheLengthWithProblems) {
   for (const int64_t length : {10, 11, 20, 64}) {
     const auto task = make_task({"task.name=arithmetic", fmt::format("task.length={}", length)});
     for (int64_t index = 0; index < 100; ++index) {
-      const auto words = printed_inputs(*task, example(*task, 1, Split::train, index));
+      const auto words = printed_inputs(*task, task->example(1, Split::train, index));
       EXPECT_LT(std::count(words.begin(), words.end(), "<pad>"), 10);
       if (length == 10) {
         EXPECT_EQ(read_problems(words).size(), 1u);
@@ -115,7 +115,7 @@ TEST(Arithmetic, DrawsSignsAndLengthsUniformly) {
   std::set<std::string> operands;
   int64_t problems = 0;
   for (int64_t index = 0; index < 600; ++index) {
-    const auto all = read_problems(printed_inputs(*task, example(*task, 2, Split::train, index)));
+    const auto all = read_problems(printed_inputs(*task, task->example(2, Split::train, index)));
     // Only the first ones: a sequence has more of the short problems.
     for (size_t i = 0; i < 3; ++i, ++problems) {
       ++signs[all.at(i).sign];

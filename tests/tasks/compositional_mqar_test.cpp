@@ -56,7 +56,7 @@ TEST(CompositionalMqar, AsksForEachPairOnce) {
         make_task({"task.name=compositional_mqar", fmt::format("task.length={}", length),
                    fmt::format("task.vocab={}", vocab), fmt::format("task.compositional_mqar.grid={}", grid)});
     for (int64_t index = 0; index < 20; ++index) {
-      const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+      const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
       expect_example(*task, drawn, length, replay(printed_inputs(*task, drawn), grid));
     }
   }
@@ -66,7 +66,7 @@ TEST(CompositionalMqar, FillersAreNoKeysOfTheSequence) {
   const auto task = make_task({"task.name=compositional_mqar", "task.length=64", "task.vocab=12"});
   std::set<std::string> fillers;
   for (int64_t index = 0; index < 300; ++index) {
-    const Example drawn = example(*task, 1, Split::train, index);
+    const Example drawn = task->example(1, Split::train, index);
     const auto words = printed_inputs(*task, drawn);
     const std::set<std::string> stored(words.begin(), words.begin() + 12);
     for (int64_t i = 12; i < 64; ++i) {
@@ -84,7 +84,7 @@ TEST(CompositionalMqar, StoresThePairsInAnyOrder) {
   // Whether the second triple has the same first symbol as the first one, the same second symbol, or neither.
   int64_t counts[3] = {};
   for (int64_t index = 0; index < 3000; ++index) {
-    const auto words = printed_inputs(*task, example(*task, 2, Split::train, index));
+    const auto words = printed_inputs(*task, task->example(2, Split::train, index));
     ++counts[words[0] == words[3] ? 0 : words[1] == words[4] ? 1 : 2];
   }
   // 1000 of each, with a standard deviation of 26.

@@ -32,7 +32,7 @@ TEST(Compression, AsksForEveryPlaceOnce) {
   for (const int64_t length : {5, 6, 33, 64}) {
     const auto task = make_task({"task.name=compression", fmt::format("task.length={}", length), "task.vocab=8"});
     for (int64_t index = 0; index < 20; ++index) {
-      const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+      const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
       const auto words = printed_inputs(*task, drawn);
       const auto end = std::find(words.begin(), words.end(), "<compress>");
       ASSERT_EQ(end - words.begin(), (length - 1) / 2);
@@ -47,7 +47,7 @@ TEST(Compression, AsksInAnyOrder) {
   const auto task = make_task(kToy);
   std::vector<int64_t> first(16, 0);
   for (int64_t index = 0; index < 1600; ++index) {
-    const auto words = printed_inputs(*task, example(*task, 2, Split::train, index));
+    const auto words = printed_inputs(*task, task->example(2, Split::train, index));
     ++first[static_cast<size_t>(std::stoll(words[17].substr(1)) - 1)];
   }
   // 100 of each, with a standard deviation of 10.

@@ -32,7 +32,7 @@ TEST(Copy, AsksForEverySymbolInOrder) {
   for (const int64_t length : {5, 6, 33, 64, 257}) {
     const auto task = make_task({"task.name=copy", fmt::format("task.length={}", length), "task.vocab=8"});
     for (int64_t index = 0; index < 20; ++index) {
-      const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+      const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
       const auto words = printed_inputs(*task, drawn);
       ASSERT_EQ(words[(length - 1) / 2], "<sep>");
       ASSERT_EQ(words.back() == "<pad>", length % 2 == 0);
@@ -43,7 +43,7 @@ TEST(Copy, AsksForEverySymbolInOrder) {
 
 TEST(Copy, AsksForOneSmallExampleAsWritten) {
   const auto task = make_task({"task.name=copy", "task.length=6", "task.vocab=100"});
-  const Example drawn = example(*task, 1, Split::train, 0);
+  const Example drawn = task->example(1, Split::train, 0);
   const auto words = printed_inputs(*task, drawn);
   EXPECT_EQ(words, (std::vector<std::string>{words[0], words[1], "<sep>", words[0], words[1], "<pad>"}));
   EXPECT_EQ(printed_labels(*task, drawn), (std::vector<std::string>{"", "", words[0], words[1], "", ""}));

@@ -55,7 +55,7 @@ TEST(ForgettingMqar, AsksForTheLastValueOfEachKeyOnce) {
                                  fmt::format("task.forgetting_mqar.pairs={}", pairs),
                                  fmt::format("task.forgetting_mqar.updates={}", updates)});
     for (int64_t index = 0; index < 20; ++index) {
-      const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+      const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
       expect_example(*task, drawn, length, replay(printed_inputs(*task, drawn), pairs, updates));
     }
   }
@@ -66,7 +66,7 @@ TEST(ForgettingMqar, UpdatesAnyKeyWithAnyOtherValue) {
                                "task.forgetting_mqar.pairs=3", "task.forgetting_mqar.updates=1"});
   std::map<std::string, int64_t> keys, values;
   for (int64_t index = 0; index < 3000; ++index) {
-    const auto words = printed_inputs(*task, example(*task, 2, Split::train, index));
+    const auto words = printed_inputs(*task, task->example(2, Split::train, index));
     for (int64_t pair = 0; pair < 3; ++pair) {
       if (words[2 * pair] == words[6]) ++keys[fmt::format("pair {}", pair)];
     }
@@ -86,7 +86,7 @@ TEST(ForgettingMqar, AsksSoonWhenTheLawIsSteep) {
     const auto task = make_task(settings);
     int64_t sum = 0;
     for (int64_t index = 0; index < 200; ++index) {
-      const Example drawn = example(*task, 2, Split::train, index);
+      const Example drawn = task->example(2, Split::train, index);
       for (int64_t i = 0; i < 64; ++i) sum += drawn.labels[i] == kNoTarget ? 0 : i;
     }
     return sum;

@@ -26,7 +26,7 @@ void learn(const Task& task, const Example& drawn, Table& table) {
 Table table_of(const std::vector<std::string>& settings, int64_t seed, Split split) {
   const auto task = make_task(settings);
   Table table;
-  for (int64_t index = 0; index < 50; ++index) learn(*task, example(*task, seed, split, index), table);
+  for (int64_t index = 0; index < 50; ++index) learn(*task, task->example(seed, split, index), table);
   return table;
 }
 
@@ -47,7 +47,7 @@ TEST(Memorization, AsksForTheTableAndNeverSaysIt) {
   for (const int64_t length : {4, 5, 32}) {
     const auto task = make_task({"task.name=memorization", fmt::format("task.length={}", length), "task.vocab=16"});
     for (int64_t index = 0; index < 20; ++index) {
-      const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+      const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
       const auto words = printed_inputs(*task, drawn);
       for (int64_t i = 0; i + 1 < length; i += 2) ASSERT_EQ(words[i + 1], "<insert>");
       for (const std::string& word : words) ASSERT_NE(word[0], 'v');
@@ -74,7 +74,7 @@ TEST(Memorization, DrawsKeysUniformly) {
   const auto task = make_task(kToy);
   std::map<std::string, int64_t> keys;
   for (int64_t index = 0; index < 200; ++index) {
-    const auto words = printed_inputs(*task, example(*task, 2, Split::train, index));
+    const auto words = printed_inputs(*task, task->example(2, Split::train, index));
     for (size_t i = 0; i < 32; i += 2) ++keys[words[i]];
   }
   // 3200 keys: 400 of each, with a standard deviation of 19.

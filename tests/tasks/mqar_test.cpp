@@ -54,7 +54,7 @@ TEST(Mqar, ReportAsksOnlyStoredKeysAfterTheSeparator) {
     const auto task = make_task({"task.name=mqar", fmt::format("task.length={}", length), "task.vocab=64",
                                  fmt::format("task.mqar.pairs={}", option)});
     for (int64_t index = 0; index < 20; ++index) {
-      const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+      const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
       const auto words = printed_inputs(*task, drawn);
       ASSERT_EQ(words[2 * pairs], "<sep>");
       const Expected expected = replay(words, pairs);
@@ -68,7 +68,7 @@ TEST(Mqar, ReportAsksPairsUniformlyWithReplacement) {
   const auto task = make_task({"task.name=mqar", "task.length=64", "task.vocab=64", "task.mqar.pairs=4"});
   std::map<int64_t, int64_t> counts;
   for (int64_t index = 0; index < 200; ++index) {
-    const Example drawn = example(*task, 2, Split::train, index);
+    const Example drawn = task->example(2, Split::train, index);
     for (int64_t i = 9; i < 64; ++i) ++counts[i - drawn.difficulty[i]];
   }
   ASSERT_EQ(counts.size(), 4u);
@@ -82,7 +82,7 @@ TEST(Mqar, ZoologyAsksEachKeyOnceAtASlot) {
     const auto task = make_task({"task.name=mqar", fmt::format("task.length={}", length), "task.vocab=32",
                                  "task.mqar.protocol=zoology", fmt::format("task.mqar.pairs={}", pairs)});
     for (int64_t index = 0; index < 20; ++index) {
-      const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+      const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
       const auto words = printed_inputs(*task, drawn);
       const Expected expected = replay(words, pairs);
       expect_example(*task, drawn, length, expected);
@@ -105,7 +105,7 @@ TEST(Mqar, ZoologySlotsFollowThePowerLaw) {
     const int64_t draws = 8000, slots = (64 - 2 * 4) / 2;
     std::vector<int64_t> counts(slots, 0);
     for (int64_t index = 0; index < draws; ++index) {
-      const Example drawn = example(*task, 4, Split::train, index);
+      const Example drawn = task->example(4, Split::train, index);
       // The slot of the first pair is drawn first, so it follows the power law exactly.
       for (int64_t i = 8; i < 64; i += 2) counts[(i - 8) / 2] += i - drawn.difficulty[i] == 1;
     }
@@ -123,7 +123,7 @@ TEST(Mqar, ZoologyFillersAreAnySymbolsButTheKeys) {
       {"task.name=mqar", "task.length=64", "task.vocab=8", "task.mqar.protocol=zoology", "task.mqar.pairs=2"});
   std::set<std::string> fillers;
   for (int64_t index = 0; index < 200; ++index) {
-    const Example drawn = example(*task, 1, Split::train, index);
+    const Example drawn = task->example(1, Split::train, index);
     const auto words = printed_inputs(*task, drawn);
     for (size_t i = 4; i < words.size(); ++i) {
       if (drawn.labels[i] != kNoTarget) continue;

@@ -86,7 +86,7 @@ TEST(Needle, AsksForWhatTheNeedlesSaid) {
         const auto task = make_task(settings(kind, {fmt::format("task.needle.value_tokens={}", value_tokens),
                                                     fmt::format("task.needle.depth={}", depth), "task.length=100"}));
         for (int64_t index = 0; index < 20; ++index) {
-          const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+          const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
           expect_example(*task, drawn, 100, replay(printed_inputs(*task, drawn), static_cast<size_t>(value_tokens)));
         }
       }
@@ -98,7 +98,7 @@ TEST(Needle, HasTheNeedlesAndQueriesOfItsKind) {
   for (const std::string& kind : kKinds) {
     const auto task = make_task(settings(kind, {"task.needle.needles=5"}));
     for (int64_t index = 0; index < 50; ++index) {
-      const auto words = printed_inputs(*task, example(*task, 1, Split::train, index));
+      const auto words = printed_inputs(*task, task->example(1, Split::train, index));
       const Haystack haystack = read_haystack(words, 1);
       std::set<std::string> keys, queried;
       for (const Found& found : haystack.needles) keys.insert(found.key);
@@ -119,7 +119,7 @@ TEST(Needle, OnlyTheHayDependsOnTheLength) {
     std::set<int64_t> vocabularies, not_noise;
     for (const int64_t length : {64, 128, 512}) {
       const auto task = make_task(settings(kind, {fmt::format("task.length={}", length)}));
-      const Haystack haystack = read_haystack(printed_inputs(*task, example(*task, 1, Split::train, 0)), 1);
+      const Haystack haystack = read_haystack(printed_inputs(*task, task->example(1, Split::train, 0)), 1);
       vocabularies.insert(task->vocabulary());
       not_noise.insert(length - haystack.noise);
     }
@@ -134,7 +134,7 @@ TEST(Needle, TheAskedNeedleStandsAtTheDepth) {
       // A tenth of this haystack is not a whole number of tokens.
       const auto task = make_task(settings(kind, {fmt::format("task.needle.depth={}", depth), "task.length=77"}));
       for (int64_t index = 0; index < 20; ++index) {
-        const Example drawn = example(*task, 3, Split::train, index);
+        const Example drawn = task->example(3, Split::train, index);
         std::set<int64_t> depths(drawn.difficulty.begin(), drawn.difficulty.end());
         EXPECT_TRUE(depths.contains(std::min<int64_t>(9, depth / 10))) << kind << " at " << depth;
         EXPECT_LE(depths.size(), kind == "single" || kind == "multi_key" ? 2u : 5u);
@@ -152,7 +152,7 @@ TEST(Needle, WithoutADepthNeedlesStandAnywhere) {
     const auto task = make_task(settings(kind, {"task.length=256"}));
     std::vector<int64_t> counts(10, 0);
     for (int64_t index = 0; index < 2000; ++index) {
-      for (const int64_t depth : example(*task, 2, Split::train, index).difficulty) {
+      for (const int64_t depth : task->example(2, Split::train, index).difficulty) {
         if (depth >= 0) ++counts[static_cast<size_t>(depth)];
       }
     }
@@ -168,7 +168,7 @@ TEST(Needle, AsksAnyOfSeveralNeedles) {
   const auto task = make_task(settings("multi_key", {"task.needle.needles=8", "task.length=37"}));
   std::vector<int64_t> counts(8, 0);
   for (int64_t index = 0; index < 3200; ++index) {
-    const auto words = printed_inputs(*task, example(*task, 2, Split::train, index));
+    const auto words = printed_inputs(*task, task->example(2, Split::train, index));
     const Haystack haystack = read_haystack(words, 1);
     for (size_t i = 0; i < 8; ++i) counts[i] += haystack.needles[i].key == words[haystack.end + 1];
   }
@@ -180,7 +180,7 @@ TEST(Needle, QueriesComeInAnyOrder) {
   const auto task = make_task(settings("multi_query", {"task.needle.needles=2"}));
   int64_t in_order = 0;
   for (int64_t index = 0; index < 1000; ++index) {
-    const auto words = printed_inputs(*task, example(*task, 2, Split::train, index));
+    const auto words = printed_inputs(*task, task->example(2, Split::train, index));
     const Haystack haystack = read_haystack(words, 1);
     in_order += haystack.needles[0].key == words[haystack.end + 1];
   }

@@ -34,7 +34,7 @@ TEST(Palindrome, MirrorsAndAsksOnlyInTheSecondHalf) {
   for (const int64_t length : {5, 6, 33, 64, 257}) {
     const auto task = make_task({"task.name=palindrome", fmt::format("task.length={}", length), "task.vocab=8"});
     for (int64_t index = 0; index < 20; ++index) {
-      const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+      const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
       std::vector<std::string> words = printed_inputs(*task, drawn);
       ASSERT_EQ(words[(length - 1) / 2], "<sep>");
       ASSERT_EQ(words[length - 1] == "<pad>", length % 2 == 0);
@@ -47,7 +47,7 @@ TEST(Palindrome, MirrorsAndAsksOnlyInTheSecondHalf) {
 
 TEST(Palindrome, AsksForOneSmallExampleAsWritten) {
   const auto task = make_task({"task.name=palindrome", "task.length=7", "task.vocab=100"});
-  const Example drawn = example(*task, 1, Split::train, 0);
+  const Example drawn = task->example(1, Split::train, 0);
   const auto words = printed_inputs(*task, drawn);
   EXPECT_EQ(words, (std::vector<std::string>{words[0], words[1], words[2], "<sep>", words[2], words[1], words[0]}));
   EXPECT_EQ(printed_labels(*task, drawn), (std::vector<std::string>{"", "", "", "", words[1], words[0], ""}));

@@ -70,7 +70,7 @@ Expected replay(const std::vector<std::string>& words) {
 void expect_recalls(const std::vector<std::string>& settings, int64_t length) {
   const auto task = make_task(settings);
   for (int64_t index = 0; index < 30; ++index) {
-    const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+    const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
     expect_example(*task, drawn, length, replay(printed_inputs(*task, drawn)));
   }
 }
@@ -100,7 +100,7 @@ TEST(Recall, EndsWithAPairThatHasComeBefore) {
   for (const auto& settings : {kInContext, kFuzzy, kNoisy}) {
     const auto task = make_task(settings);
     for (int64_t index = 0; index < 50; ++index) {
-      const Example drawn = example(*task, 3, Split::train, index);
+      const Example drawn = task->example(3, Split::train, index);
       auto all = stretches(printed_inputs(*task, drawn));
       int64_t pads = 0;
       for (; all.back().value[0] == "<pad>"; ++pads) all.pop_back();
@@ -116,7 +116,7 @@ TEST(Recall, DrawsKeysUniformly) {
   const auto task = make_task(kInContext);
   std::map<std::string, int64_t> keys;
   for (int64_t index = 0; index < 200; ++index) {
-    const auto words = printed_inputs(*task, example(*task, 2, Split::train, index));
+    const auto words = printed_inputs(*task, task->example(2, Split::train, index));
     for (size_t i = 0; i < 62; i += 2) ++keys[words[i]];
   }
   EXPECT_EQ(keys.size(), 8u);
@@ -131,7 +131,7 @@ TEST(Recall, FuzzyKeysAndValuesAreOfEveryLength) {
     std::map<size_t, int64_t> key_sizes, value_sizes;
     int64_t pairs = 0;
     for (int64_t index = 0; index < 300; ++index) {
-      auto all = stretches(printed_inputs(*task, example(*task, 2, Split::train, index)));
+      auto all = stretches(printed_inputs(*task, task->example(2, Split::train, index)));
       while (!all.back().is_pair()) all.pop_back();
       all.pop_back();  // the last pair repeats an earlier key
       for (const Stretch& stretch : all) {
@@ -159,7 +159,7 @@ TEST(Recall, NoiseHasItsShare) {
     std::set<std::string> symbols;
     int64_t count = 0;
     for (int64_t index = 0; index < 300; ++index) {
-      const auto words = printed_inputs(*task, example(*task, 2, Split::train, index));
+      const auto words = printed_inputs(*task, task->example(2, Split::train, index));
       for (size_t i = 0; i < 62; i += 2) {
         if (words[i][0] != 'n') continue;
         ++count;

@@ -40,7 +40,7 @@ TEST(SelectiveCopy, SaysTheSymbolsAgainAtTheEnd) {
     const auto task = make_task({"task.name=selective_copy", fmt::format("task.length={}", length), "task.vocab=8",
                                  fmt::format("task.selective_copy.items={}", items)});
     for (int64_t index = 0; index < 20; ++index) {
-      const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+      const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
       const auto words = printed_inputs(*task, drawn);
       ASSERT_EQ(words[length - 1 - items], "<copy>");
       expect_example(*task, drawn, length, replay(words));
@@ -54,7 +54,7 @@ TEST(SelectiveCopy, SymbolsStandAnywhere) {
   const auto task = make_task(kToy);
   std::vector<int64_t> counts(32 - 1 - 5, 0);
   for (int64_t index = 0; index < 1000; ++index) {
-    const auto words = printed_inputs(*task, example(*task, 2, Split::train, index));
+    const auto words = printed_inputs(*task, task->example(2, Split::train, index));
     for (size_t i = 0; i < counts.size(); ++i) counts[i] += words[i] != "_";
   }
   const double share = 5.0 / static_cast<double>(counts.size());

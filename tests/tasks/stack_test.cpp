@@ -71,7 +71,7 @@ TEST(Stack, AsksAtTheIdOfEachPop) {
       const auto task = make_task({"task.name=stack", fmt::format("task.length={}", length), "task.vocab=16",
                                    "task.stack.stacks=4", fmt::format("task.stack.pop_probability={}", pop)});
       for (int64_t index = 0; index < 20; ++index) {
-        const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+        const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
         Tally tally;
         expect_example(*task, drawn, length, replay(printed_inputs(*task, drawn), tally));
         EXPECT_GE(tally.pops, 1);
@@ -92,7 +92,7 @@ TEST(Stack, PopsWithTheGivenProbabilityFromAnyFilledStack) {
                                  fmt::format("task.stack.pop_probability={}", pop)});
     Tally tally;
     for (int64_t index = 0; index < 200; ++index) {
-      replay(printed_inputs(*task, example(*task, 8, Split::train, index)), tally);
+      replay(printed_inputs(*task, task->example(8, Split::train, index)), tally);
     }
     const double choices = static_cast<double>(tally.choices), pops = static_cast<double>(tally.pops);
     EXPECT_GT(choices, 15000);

@@ -86,7 +86,7 @@ TEST(StateTracking, AsksForTheRunningProduct) {
       const auto task =
           make_task({"task.name=state_tracking", fmt::format("task.length={}", length), group_setting(group)});
       for (int64_t index = 0; index < 20; ++index) {
-        const Example drawn = example(*task, 1, index % 2 ? Split::test : Split::train, index);
+        const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
         const auto words = printed_inputs(*task, drawn);
         Expected expected;
         std::string product = words[0];
@@ -105,7 +105,7 @@ TEST(StateTracking, DrawsElementsUniformly) {
   const auto task = make_task({"task.name=state_tracking", "task.length=60", group_setting("s3")});
   std::map<std::string, int64_t> factors, products;
   for (int64_t index = 0; index < 100; ++index) {
-    const Example drawn = example(*task, 2, Split::train, index);
+    const Example drawn = task->example(2, Split::train, index);
     for (const std::string& word : printed_inputs(*task, drawn)) ++factors[word];
     for (const std::string& word : printed_labels(*task, drawn)) ++products[word];
   }
@@ -129,8 +129,8 @@ TEST(StateTracking, BothSplitsExistAtTheSmallestLength) {
         make_task({"task.name=state_tracking", fmt::format("task.length={}", length), group_setting(group)});
     std::set<std::vector<int64_t>> train, test;
     for (int64_t index = 0; index < 200; ++index) {
-      train.insert(example(*task, 0, Split::train, index).inputs);
-      test.insert(example(*task, 1, Split::test, index).inputs);
+      train.insert(task->example(0, Split::train, index).inputs);
+      test.insert(task->example(1, Split::test, index).inputs);
     }
     for (const auto& sequence : test) EXPECT_FALSE(train.contains(sequence)) << group;
     EXPECT_GT(test.size(), 20u) << group;

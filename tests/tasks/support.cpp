@@ -60,7 +60,7 @@ uint64_t golden(const Task& task, int64_t seed) {
   };
   for (const Split split : {Split::train, Split::test, Split::validation}) {
     for (int64_t index = 0; index < 10; ++index) {
-      const Example drawn = example(task, seed, split, index);
+      const Example drawn = task.example(seed, split, index);
       add(drawn.inputs);
       add(drawn.labels);
       add(drawn.difficulty);
@@ -74,7 +74,7 @@ void expect_disjoint_splits(const Task& task) {
   for (const Split split : {Split::train, Split::test, Split::validation}) {
     std::set<std::vector<int64_t>> different;
     for (const int64_t seed : {0, 1, 2, -7}) {
-      for (int64_t index = 0; index < 500; ++index) different.insert(example(task, seed, split, index).inputs);
+      for (int64_t index = 0; index < 500; ++index) different.insert(task.example(seed, split, index).inputs);
     }
     ASSERT_LT(different.size(), 500u) << "the task is too large for this test";
     for (const auto& sequence : different) {
@@ -88,7 +88,7 @@ void expect_disjoint_splits(const Task& task) {
 void expect_every_symbol(const Task& task) {
   std::vector<int64_t> counts(8, 0);
   for (int64_t index = 0; index < 200; ++index) {
-    const Example drawn = example(task, 3, Split::train, index);
+    const Example drawn = task.example(3, Split::train, index);
     for (int64_t i = 0; i < 16; ++i) ++counts[drawn.inputs[i]];
   }
   // 3200 draws: 400 each, with a standard deviation of 19.

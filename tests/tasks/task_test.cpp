@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "core/base/text.h"
 #include "tasks/support.h"
 
@@ -17,16 +19,22 @@ TEST(Tasks, BeginWithThoseOfTheReport) {
   for (const TaskEntry& entry : tasks().entries()) EXPECT_FALSE(entry.summary.empty());
 }
 
-// Every task of the registry with its defaults; new ones are included automatically.
+// Every task of the registry with its defaults; new ones are included automatically. Text needs files: these tests.
+std::vector<std::string> settings_of(const std::string& name) {
+  if (name != "text") return {"task.name=" + name};
+  const std::string here = std::filesystem::path(__FILE__).parent_path().string();
+  return {"task.name=text", "task.text.files=[\"" + here + "\"]", "task.text.separator=\\n\\n"};
+}
+
 class EveryTask : public testing::TestWithParam<std::string> {
  protected:
-  const std::unique_ptr<Task> task_ = make_task({"task.name=" + GetParam()});
+  const std::unique_ptr<Task> task_ = make_task(settings_of(GetParam()));
 };
 
 TEST_P(EveryTask, HasWellFormedExamples) {
   for (const Split split : {Split::train, Split::test, Split::validation}) {
     for (int64_t i = 0; i < 20; ++i) {
-      const Example drawn = example(*task_, 5, split, i);
+      const Example drawn = task_->example(5, split, i);
       ASSERT_EQ(drawn.size(), 64);
       ASSERT_EQ(drawn.labels.size(), 64u);
       ASSERT_EQ(drawn.difficulty.size(), 64u);
@@ -94,7 +102,7 @@ TEST(TaskConfig, ForgetsTheOptionsOfAnotherTask) {
 TEST(Example, DependsOnSeedSplitAndIndex) {
   const auto task = make_task({"task.name=mqar"});
   const auto inputs = [&](int64_t seed, Split split, int64_t index) {
-    return example(*task, seed, split, index).inputs;
+    return task->example(seed, split, index).inputs;
   };
   const auto base = inputs(1, Split::train, 2);
   EXPECT_EQ(base, inputs(1, Split::train, 2));
@@ -110,7 +118,7 @@ TEST(Example, SaysWhenATaskIsTooSmallForThreeSplits) {
   // The task has only four sequences, and the hash assigns none of them to the test split.
   const auto task = make_task({"task.name=palindrome", "task.length=5", "task.vocab=2"});
   try {
-    example(*task, 0, Split::test, 0);
+    task->example(0, Split::test, 0);
     FAIL() << "not refused";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("Make task.length or task.vocab larger"), std::string::npos);
@@ -124,7 +132,8 @@ TEST(Example, OneSequenceInSixteenIsForTheTestAndOneForValidation) {
     int64_t first_draw_fits = 0;
     for (uint64_t index = 0; index < 8000; ++index) {
       Random random{1, static_cast<uint64_t>(split), index, 0};
-      first_draw_fits += task->generate(random).inputs == example(*task, 1, split, index).inputs;
+      first_draw_fits +=
+          dynamic_cast<const GeneratedTask&>(*task).generate(random).inputs == task->example(1, split, index).inputs;
     }
     // 500 of 8000, with a standard deviation of 22.
     EXPECT_NEAR(first_draw_fits, 500, 5 * 22) << to_string(split);
@@ -143,15 +152,15 @@ TEST(ExampleBatch, HoldsTheExamplesRowAfterRow) {
   const ExampleBatch batch = example_batch(*task, 3, Split::test, 5, 4);
   EXPECT_EQ(batch.count, 4);
   EXPECT_EQ(batch.length, 9);
-  ASSERT_EQ(batch.inputs.size(), 36u);
-  ASSERT_EQ(batch.labels.size(), 36u);
-  ASSERT_EQ(batch.difficulty.size(), 36u);
+  ASSERT_EQ(batch.rows.inputs.size(), 36u);
+  ASSERT_EQ(batch.rows.labels.size(), 36u);
+  ASSERT_EQ(batch.rows.difficulty.size(), 36u);
   for (int64_t row = 0; row < 4; ++row) {
-    const Example expected = example(*task, 3, Split::test, 5 + row);
+    const Example expected = task->example(3, Split::test, 5 + row);
     for (int64_t i = 0; i < 9; ++i) {
-      EXPECT_EQ(batch.inputs[row * 9 + i], expected.inputs[i]);
-      EXPECT_EQ(batch.labels[row * 9 + i], expected.labels[i]);
-      EXPECT_EQ(batch.difficulty[row * 9 + i], expected.difficulty[i]);
+      EXPECT_EQ(batch.rows.inputs[row * 9 + i], expected.inputs[i]);
+      EXPECT_EQ(batch.rows.labels[row * 9 + i], expected.labels[i]);
+      EXPECT_EQ(batch.rows.difficulty[row * 9 + i], expected.difficulty[i]);
     }
   }
 }

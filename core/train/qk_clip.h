@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// QK-Clip: keeps attention logits from growing.
+#pragma once
+
+#include <vector>
+
+#include "core/model/attention_mixer.h"
+#include "core/model/decoder.h"
+
+namespace klab {
+
+/// After an optimiser step, divides the logits of every attention head whose largest logit in that step's forward
+/// passes exceeded `limit` by its excess, so that it would have been `limit` (MuonClip; Kimi K2, arXiv 2507.20534).
+class QkClip {
+ public:
+  /// Makes the attention mixers of `model` record their logits.
+  QkClip(const Decoder& model, double limit);
+
+  /// Returns the largest logit before clipping, -infinity without attention.
+  double after_step();
+
+ private:
+  double limit_;
+  std::vector<std::shared_ptr<AttentionMixer>> mixers_;
+};
+
+}  // namespace klab
