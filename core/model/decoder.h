@@ -49,6 +49,7 @@ class DecoderImpl : public torch::nn::Module {
 
   /// [.., D] to logits [.., vocabulary].
   torch::Tensor head(const torch::Tensor& hidden_states) const { return lm_head_->forward(hidden_states); }
+  const torch::Tensor& head_weight() const { return lm_head_->weight; }  // [vocabulary, D]
 
   torch::Tensor forward(const torch::Tensor& tokens, const Sequences& sequences = {}, State* state = nullptr) {
     return head(hidden(tokens, sequences, state));

@@ -3,6 +3,8 @@
 
 #include <torch/nn/module.h>
 
+#include "core/train/target_loss.h"
+
 namespace klab {
 
 using torch::Tensor;
@@ -33,8 +35,7 @@ namespace {
 struct Answers {
   Tensor where;   // flat indices into [B * T]
   Tensor labels;  // [targets]
-  Tensor logits;  // [targets, vocabulary]
-  Tensor wrong() const { return logits.detach().argmax(-1).ne(labels).to(torch::kLong); }
+  TargetLoss loss;
 };
 
 // The sequences of a batch with packed rows, as one row [1, B * T].
@@ -54,14 +55,13 @@ Answers answers_of(Decoder& model, const Batch& batch) {
   answers.where = batch.labels.reshape({-1}).ge(0).nonzero().squeeze(-1);
   answers.labels = batch.labels.reshape({-1}).index_select(0, answers.where);
   const Tensor hidden = hidden_states(model, batch);
-  answers.logits = model->head(hidden.reshape({-1, hidden.size(-1)}).index_select(0, answers.where)).to(torch::kFloat);
+  answers.loss =
+      target_loss(model, hidden.reshape({-1, hidden.size(-1)}).index_select(0, answers.where), answers.labels);
   return answers;
 }
 
 void add_by_difficulty(const Answers& answers, const Batch& batch, std::map<int64_t, Score>& scores) {
-  const Tensor losses =
-      torch::cross_entropy_loss(answers.logits, answers.labels, {}, at::Reduction::None).to(torch::kCPU);
-  const Tensor wrong = answers.wrong().to(torch::kCPU);
+  const Tensor losses = answers.loss.losses.to(torch::kCPU), wrong = answers.loss.wrong.to(torch::kCPU);
   const auto at_targets = [&](const Tensor& x) {
     return x.defined() ? x.reshape({-1}).index_select(0, answers.where).to(torch::kCPU) : x;
   };
@@ -82,11 +82,11 @@ void add_by_difficulty(const Answers& answers, const Batch& batch, std::map<int6
 Score score_batch(Decoder& model, const Batch& batch, Tensor* mean_loss, std::map<int64_t, Score>* by_difficulty) {
   const int64_t B = batch.labels.size(0), T = batch.labels.size(1);
   const Answers answers = answers_of(model, batch);
-  const Tensor loss = torch::cross_entropy_loss(answers.logits, answers.labels);
+  const Tensor& loss = answers.loss.mean;
   if (mean_loss != nullptr) *mean_loss = loss;
   if (by_difficulty != nullptr) add_by_difficulty(answers, batch, *by_difficulty);
 
-  const Tensor wrong = answers.wrong();
+  const Tensor& wrong = answers.loss.wrong;
   const Tensor wrong_in_row = torch::zeros({B}, wrong.options()).index_add_(0, answers.where.div(T, "floor"), wrong);
   Score score;
   score.targets = answers.labels.numel();

@@ -89,9 +89,14 @@ TEST(ScoreBatch, AddsTargetsUnderTheirDifficulty) {
 }
 
 TEST(Score, SumsEveryCount) {
-  Score sum{1.5, 4, 3, 2, 1};
-  sum += Score{0.5, 6, 5, 3, 2};
+  Score sum{1.5, 0.5, 30, 4, 3, 2, 1};
+  sum += Score{0.5, 0.25, 20, 6, 5, 3, 2};
   EXPECT_DOUBLE_EQ(sum.loss_sum, 2);
+  EXPECT_DOUBLE_EQ(sum.surprisal_sum, 0.75);
+  EXPECT_EQ(sum.bytes, 50);
+  EXPECT_DOUBLE_EQ(sum.excess(), 0.2 - 0.075);
+  EXPECT_DOUBLE_EQ(sum.bits_per_byte(), 2 / std::log(2.0) / 50);
+  EXPECT_DOUBLE_EQ(sum.perplexity(), std::exp(0.2));
   EXPECT_EQ(sum.targets, 10);
   EXPECT_EQ(sum.targets_right, 8);
   EXPECT_EQ(sum.sequences, 5);
