@@ -208,7 +208,7 @@ def public_checkpoint(tmp_path_factory):
 @needs_program
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
 def test_cheap_commands_run(page, tmp_path, request):
-    for name in ("experiments", "results"):
+    for name in ("docs", "experiments", "results"):
         (tmp_path / name).symlink_to(ROOT / name)
     examples = [command for command in commands(page) if shortened(command.words, tmp_path)]
     if any("DIR" in command.words for command in examples):
