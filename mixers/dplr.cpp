@@ -24,7 +24,7 @@ void Dplr::initialise(const at::Generator& generator) {
 }
 
 void Dplr::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, const State*) const {
-  const auto wide = kernels::accumulation_type(x.scalar_type());
+  const auto wide = kernels::accumulation_type(x.tensor().scalar_type());
   const auto direction = [&](const Linear& projection) {
     return kernels::l2norm(by_value_head(projection->forward(x)).to(wide));
   };

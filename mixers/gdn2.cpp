@@ -19,13 +19,13 @@ Gdn2::Gdn2(const MixerShape& shape, const Options& options)
       w_proj_(register_module("w_proj", Linear(width_, value_heads_ * value_dim_))) {}
 
 void Gdn2::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, const State*) const {
-  const auto wide = kernels::accumulation_type(x.scalar_type());
+  const auto wide = kernels::accumulation_type(x.tensor().scalar_type());
   const Tensor k = for_value_heads(kernels::l2norm(in.k.to(wide)));  // [B, T, HV, K]
   const Tensor b = torch::sigmoid(by_value_head(b_proj_->forward(x)).to(wide));
   const Tensor w = torch::sigmoid(by_value_head(w_proj_->forward(x)).to(wide));
   in.q = for_value_heads(kernels::l2norm(in.q));
   in.k = k;
-  in.v = (w * in.v).to(x.scalar_type());
+  in.v = (w * in.v).to(x.tensor().scalar_type());
   in.g = decay_.value(x);
   in.a = torch::exp(in.g) * (allow_neg_eigval_ ? 2 * b : b) * k;
   in.b = -k;

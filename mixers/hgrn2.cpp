@@ -28,10 +28,10 @@ Hgrn2::Hgrn2(const MixerShape& shape, const Options& options)
 
 void Hgrn2::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, const State*) const {
   // The output of k_proj is the raw forget gate.
-  const Tensor raw = in.k.to(kernels::accumulation_type(x.scalar_type()));
+  const Tensor raw = in.k.to(kernels::accumulation_type(x.tensor().scalar_type()));
   in.q = torch::silu(in.q);
   // 1 - f = (1 - lower_bound) sigmoid(-raw), avoids cancellation.
-  in.k = ((1 - lower_bound_) * torch::sigmoid(-raw)).to(x.scalar_type());
+  in.k = ((1 - lower_bound_) * torch::sigmoid(-raw)).to(x.tensor().scalar_type());
   const Tensor log_f =
       lower_bound_ == 0 ? torch::log_sigmoid(raw) : torch::log(lower_bound_ + (1 - lower_bound_) * torch::sigmoid(raw));
   in.g = for_value_heads(log_f);

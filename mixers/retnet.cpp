@@ -25,10 +25,11 @@ RetNet::RetNet(const MixerShape& shape, const Options& options)
 void RetNet::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
                          const State* state) const {
   const int64_t B = x.tensor().size(0), T = x.tensor().size(1);
-  const Tensor at = positions(sequences, B, T, state, x.device());
+  const Tensor at = positions(sequences, B, T, state, x.tensor().device());
   in.q = kernels::rotary(in.q, at, rope_base_);
   in.k = kernels::rotary(in.k, at, rope_base_);
-  const auto wide = x.options().dtype(kernels::accumulation_type(x.scalar_type())).requires_grad(false);
+  const auto wide =
+      x.tensor().options().dtype(kernels::accumulation_type(x.tensor().scalar_type())).requires_grad(false);
   const Tensor decay = torch::log1p(-torch::exp2(-5 - torch::arange(value_heads_, wide)));
   in.g = decay.expand({B, T, value_heads_});
 }

@@ -43,8 +43,8 @@ double bytes_moved(const NamedTensors& inputs, const NamedTensors& outputs) {
 const std::vector<OperatorCase>& operator_cases() {
   static const std::vector<OperatorCase> all = [] {
     std::vector<OperatorCase> cases;
-    for (auto part :
-         {recurrence_cases(), short_conv_cases(), norm_cases(), kda_gate_cases(), attention_cases(), linear_cases()}) {
+    for (auto part : {recurrence_cases(), short_conv_cases(), norm_cases(), kda_gate_cases(), swiglu_cases(),
+                      attention_cases(), linear_cases()}) {
       cases.insert(cases.end(), part.begin(), part.end());
     }
     return cases;

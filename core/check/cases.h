@@ -105,6 +105,7 @@ std::vector<OperatorCase> recurrence_cases();
 std::vector<OperatorCase> short_conv_cases();
 std::vector<OperatorCase> norm_cases();
 std::vector<OperatorCase> kda_gate_cases();
+std::vector<OperatorCase> swiglu_cases();
 std::vector<OperatorCase> attention_cases();
 std::vector<OperatorCase> linear_cases();
 

@@ -9,6 +9,7 @@
 #include "kernels/common/checks.h"
 #include "kernels/linear/experts.h"
 #include "kernels/linear/linear.h"
+#include "kernels/swiglu/swiglu.h"
 
 namespace klab {
 namespace {
@@ -25,7 +26,8 @@ SwiGlu::SwiGlu(int64_t width, int64_t hidden)
       down_proj_(register_module("down_proj", Linear(hidden, width))) {}
 
 Tensor SwiGlu::forward(const Tensor& x) {
-  return down_proj_->forward(torch::silu(gate_proj_->forward(x)) * up_proj_->forward(x));
+  const SharedInput in(x, {gate_proj_, up_proj_});
+  return down_proj_->forward(kernels::swiglu(in.take(gate_proj_), in.take(up_proj_)));
 }
 
 kernels::ExpertWeights SwiGlu::weights() const {

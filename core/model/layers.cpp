@@ -49,6 +49,27 @@ Tensor LinearImpl::forward(const Tensor& x) const {
   return bias.defined() ? y + bias : y;
 }
 
+SharedInput::SharedInput(const Tensor& x, const std::vector<Linear>& together) : x_(x) {
+  if (!torch::GradMode::is_enabled()) return;
+  std::vector<Tensor> weights;
+  for (const Linear& layer : together) {
+    if (!layer || layer->weight.scalar_type() != x.scalar_type()) continue;
+    weights.push_back(layer->weight);
+    results_.emplace_back(layer.get(), Tensor());
+  }
+  const std::vector<Tensor> products = kernels::projections(x, weights);
+  for (size_t i = 0; i < products.size(); ++i) results_[i].second = products[i];
+}
+
+Tensor SharedInput::take(const Linear& layer) const {
+  for (auto& [known, result] : results_) {
+    if (known != layer.get() || !result.defined()) continue;
+    const Tensor y = std::exchange(result, Tensor());
+    return layer->bias.defined() ? y + layer->bias : y;
+  }
+  return layer->forward(x_);
+}
+
 RmsNormImpl::RmsNormImpl(int64_t width, double epsilon)
     : weight(register_parameter("weight", new_parameter({width}, 1))), eps(epsilon) {}
 

@@ -7,6 +7,8 @@
 #include <torch/types.h>
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/model/state.h"
 
@@ -42,6 +44,24 @@ class LinearImpl : public torch::nn::Module {
   torch::Tensor weight, bias, scale;
 };
 TORCH_MODULE(Linear);
+
+/// An input x of several Linear layers. In training the layers `together` are computed at once, which reads x once and
+/// also sums their gradients of x at once; without gradients each is computed when it is taken, to save memory.
+class SharedInput {
+ public:
+  /// Layers in `together` may be null.
+  SharedInput(const torch::Tensor& x, const std::vector<Linear>& together);
+
+  const torch::Tensor& tensor() const { return x_; }
+  operator const torch::Tensor&() const { return x_; }  // NOLINT: a SharedInput is a tensor that knows its users
+
+  /// layer(x): [.., in] to [.., out].
+  torch::Tensor take(const Linear& layer) const;
+
+ private:
+  torch::Tensor x_;
+  mutable std::vector<std::pair<const LinearImpl*, torch::Tensor>> results_;  // without bias; taken ones are undefined
+};
 
 /// RMSNorm over the last dimension, [.., D].
 class RmsNormImpl : public torch::nn::Module {

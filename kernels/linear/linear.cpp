@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -10,18 +11,22 @@
 
 #include "kernels/common/aten_private.h"
 #include "kernels/common/checks.h"
+#include "kernels/common/cpu/built.h"
 #include "kernels/common/kernel_tensors.h"
 #include "kernels/linear/cpu/products.h"
+#include "kernels/linear/cpu/shared_input.h"
 #include "kernels/linear/weight_matrix.h"
 
 namespace klab::kernels {
 namespace {
 
 using at::Tensor;
+using Tensors = std::vector<Tensor>;
 
 constexpr const char* kOp = "linear";
 
-// Below these sizes oneDNN is not faster than MKL (measured on AVX-512).
+// Below these sizes neither oneDNN nor, for gradients of weights, klab's own kernel is faster than MKL (measured on
+// AVX-512).
 constexpr int64_t kManyRows = 32;
 constexpr int64_t kSmallWeight = int64_t{128} * 128;
 
@@ -42,7 +47,6 @@ Tensor weight_gradient(const Tensor& d_y, const Tensor& x) {
 class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
   using Context = torch::autograd::AutogradContext;
-  using Tensors = torch::autograd::variable_list;
 
   static Tensor forward(Context* context, const Tensor& x, const Tensor& weight) {
     context->save_for_backward({x, weight});
@@ -60,6 +64,146 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     return gradients;
   }
 };
+
+// --- Many rows with small weights: klab's own kernel --------------------------------------------------------------
+
+// The most elements of all weights of a call: packed, they stay in the L2 cache.
+constexpr int64_t kMostWeight = int64_t{512} << 10;
+
+bool fits_own_kernel(const Tensor& x, at::TensorList weights) {
+  const int64_t K = x.size(-1);
+  if (!cpu::built() || !x.is_cpu() || x.scalar_type() != at::kFloat || K == 0 || x.numel() / K < kManyRows)
+    return false;
+  int64_t elements = 0;
+  for (const Tensor& weight : weights) {
+    if (weight.scalar_type() != at::kFloat || weight.numel() == 0) return false;
+    elements += weight.numel();
+  }
+  return elements > 0 && elements <= kMostWeight;
+}
+
+// The arguments of the kernel; owns the memory that `problem` points to.
+struct Shared {
+  Tensors weights;
+  cpu::SharedInputProblem problem;
+
+  Shared(int64_t rows, int64_t K, at::TensorList given) {
+    problem.rows = rows;
+    problem.K = K;
+    for (const Tensor& weight : given) {
+      weights.push_back(weight.contiguous());
+      problem.projections.push_back({weight.size(0), floats(weights.back())});
+    }
+  }
+  Tensor workspace(const Tensor& like) const { return float_workspace(cpu::shared_input_workspace(problem), like); }
+};
+
+template <typename Pointer>
+std::vector<Pointer> pointers(at::TensorList tensors) {
+  std::vector<Pointer> all;
+  for (const Tensor& x : tensors) all.push_back(floats(x));
+  return all;
+}
+
+// For profilers: x and the weights.
+std::vector<c10::IValue> recorded(const Tensor& x, at::TensorList weights) {
+  std::vector<c10::IValue> inputs{x};
+  inputs.insert(inputs.end(), weights.begin(), weights.end());
+  return inputs;
+}
+
+// x [rows, K] contiguous: [rows, N_p] each.
+Tensors shared_products(const Tensor& x, at::TensorList weights) {
+  RECORD_FUNCTION("klab::linear", recorded(x, weights));
+  const Shared shared(x.size(0), x.size(1), weights);
+  Tensors y;
+  for (const Tensor& weight : weights) y.push_back(empty_result({x.size(0), weight.size(0)}, x.options()));
+  cpu::shared_input_forward(shared.problem, floats(x), pointers<float*>(y), floats(shared.workspace(x)));
+  return y;
+}
+
+// The sum over p of d_y_p weight_p.
+Tensor shared_gradient(at::TensorList d_y, at::TensorList weights) {
+  RECORD_FUNCTION("klab::linear_backward", c10::ArrayRef<const c10::IValue>{});
+  const Shared shared(d_y[0].size(0), weights[0].size(1), weights);
+  const Tensor d_x = empty_result({shared.problem.rows, shared.problem.K}, d_y[0].options());
+  cpu::shared_input_gradient(shared.problem, pointers<const float*>(d_y), floats(d_x), floats(shared.workspace(d_x)));
+  return d_x;
+}
+
+// d_y_p^T x for every p.
+Tensors shared_weight_gradients(const Tensor& x, at::TensorList d_y, at::TensorList weights) {
+  RECORD_FUNCTION("klab::linear_backward", c10::ArrayRef<const c10::IValue>{});
+  Tensors d_weights;
+  if (std::all_of(weights.begin(), weights.end(), [](const Tensor& weight) { return weight.numel() < kSmallWeight; })) {
+    for (const Tensor& one : d_y) d_weights.push_back(at::mm(one.t(), x));  // little arithmetic per element to pack
+    return d_weights;
+  }
+  const Shared shared(x.size(0), x.size(1), weights);
+  for (const Tensor& weight : weights) d_weights.push_back(at::empty(weight.sizes(), weight.options()));
+  cpu::shared_input_weight_gradients(shared.problem, floats(x), pointers<const float*>(d_y),
+                                     pointers<float*>(d_weights), floats(shared.workspace(x)));
+  return d_weights;
+}
+
+class ProjectionsFunction : public torch::autograd::Function<ProjectionsFunction> {
+ public:
+  using Context = torch::autograd::AutogradContext;
+
+  static Tensors forward(Context* context, const Tensor& x, at::TensorList weights) {
+    Tensors saved{x};
+    saved.insert(saved.end(), weights.begin(), weights.end());
+    context->save_for_backward(saved);
+    context->set_materialize_grads(false);
+    return shared_products(x, weights);
+  }
+
+  static Tensors backward(Context* context, const Tensors& d_out) {
+    const Tensors saved = context->get_saved_variables();
+    const Tensor& x = saved[0];
+    Tensors gradients(saved.size()), d_y, weights;
+    std::vector<size_t> used;  // the arguments whose results have a gradient
+    for (size_t p = 0; p < d_out.size(); ++p) {
+      if (!d_out[p].defined()) continue;
+      d_y.push_back(d_out[p].contiguous());
+      weights.push_back(saved[p + 1]);
+      used.push_back(p + 1);
+    }
+    if (used.empty()) return gradients;
+    const bool again = at::GradMode::is_enabled();  // second derivatives need operators that are differentiable again
+    const auto needed = [&](size_t argument) { return context->needs_input_grad(argument); };
+    if (needed(0)) gradients[0] = again ? composed_gradient(d_y, weights) : shared_gradient(d_y, weights);
+    if (std::none_of(used.begin(), used.end(), needed)) return gradients;
+    const Tensors d_weights = again ? Tensors() : shared_weight_gradients(x, d_y, weights);
+    for (size_t i = 0; i < used.size(); ++i) {
+      if (needed(used[i])) gradients[used[i]] = again ? at::mm(d_y[i].t(), x) : d_weights[i];
+    }
+    return gradients;
+  }
+
+ private:
+  static Tensor composed_gradient(const Tensors& d_y, const Tensors& weights) {
+    Tensor d_x = at::mm(d_y[0], weights[0]);
+    for (size_t i = 1; i < d_y.size(); ++i) d_x = d_x + at::mm(d_y[i], weights[i]);
+    return d_x;
+  }
+};
+
+// x [.., K], for which fits_own_kernel().
+Tensors own_products(const Tensor& x, at::TensorList weights) {
+  const Tensor flat = x.reshape({-1, x.size(-1)}).contiguous();
+  Tensors given{flat};
+  given.insert(given.end(), weights.begin(), weights.end());
+  Tensors y = records_gradient(given) ? ProjectionsFunction::apply(flat, weights) : shared_products(flat, weights);
+  std::vector<int64_t> shape = x.sizes().vec();
+  for (Tensor& one : y) {
+    shape.back() = one.size(1);
+    one = one.view(shape);
+  }
+  return y;
+}
+
+// --- Few rows, and narrower weights -------------------------------------------------------------------------------
 
 // Up to this many rows klab's own kernel is faster than the libraries, measured with AVX-512. The limit is lower for
 // bfloat16, for which oneDNN has special instructions; for a narrower weight the alternative is to convert all of it.
@@ -138,6 +282,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& scale) {
   const bool own = own_kernel(x, weight, scale, rows), narrow = is_narrower(x, weight);
   const bool onednn = x.is_cpu() && x.scalar_type() == at::kFloat && rows >= kManyRows && N > 1 && K > 1 &&
                       at::globalContext().userEnabledMkldnn();
+  if (!own && !narrow && fits_own_kernel(x, weight)) return own_products(x, weight).front();
   if (!own && !narrow && !onednn) return at::linear(x, weight);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = N;
@@ -147,6 +292,14 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& scale) {
   if (narrow) return widened_product(flat, weight, scale).view(shape);
   const Tensor y = records_gradient({x, weight}) ? LinearFunction::apply(flat, weight) : onednn_product(flat, weight);
   return y.view(shape);
+}
+
+Tensors projections(const Tensor& x, at::TensorList weights) {
+  for (const Tensor& weight : weights) check(x, weight, {});
+  if (x.defined() && fits_own_kernel(x, weights)) return own_products(x, weights);
+  Tensors y;
+  for (const Tensor& weight : weights) y.push_back(kernels::linear(x, weight));
+  return y;
 }
 
 }  // namespace klab::kernels

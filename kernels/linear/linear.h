@@ -4,6 +4,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "kernels/common/export.h"
 
 namespace klab::kernels {
@@ -14,17 +16,25 @@ namespace klab::kernels {
 /// with x float32, or int8 with `scale` [N] float32 (row n is scale[n] times its integers) with x float32, bfloat16 or
 /// float16.
 ///
-/// On the CPU, float32 uses oneDNN, which uses the full vector width of every processor; ATen's default, MKL, does so
-/// only on Intel processors (on others it reaches half the speed, as `klab bench` shows). Few rows without a gradient
-/// use klab's own kernel, which is bound by reading the weight: it accumulates in float32, and the bits of a row depend
-/// only on that row and the weight. For many rows with a narrower weight, the weight is converted in blocks of at most
-/// 8 MiB (or one row): to x's dtype, or, for float16 with int8, to float32, because sums of integers overflow float16.
-/// The scale is applied to the result, because the integers themselves are exact in bfloat16. Everything else, and
-/// products too small to gain, use at::linear.
+/// On the CPU, many rows of float32 use klab's own kernel if the weight is small (see projections()), else oneDNN,
+/// which uses the full vector width of every processor; ATen's default, MKL, does so only on Intel processors (on
+/// others it reaches half the speed, as `klab bench` shows). Few rows without a gradient use klab's own kernel, which
+/// is bound by reading the weight: it accumulates in float32, and the bits of a row depend only on that row and the
+/// weight. For many rows with a narrower weight, the weight is converted in blocks of at most 8 MiB (or one row): to
+/// x's dtype, or, for float16 with int8, to float32, because sums of integers overflow float16. The scale is applied to
+/// the result, because the integers themselves are exact in bfloat16. Everything else, and products too small to gain,
+/// use at::linear.
 ///
 /// Throws c10::ValueError that names the argument: wrong shapes, devices and dtypes, a scale without int8 or int8
 /// without a scale, a gradient of a narrower weight.
 KLAB_API at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scale = {});
+
+/// linear(x, weight) for several weights [N_p, K] of x's dtype and one x: [.., N_p] each, with the same bits.
+///
+/// On the CPU, for many rows of float32 and weights of at most a few megabytes in total, klab's own kernel reads x once
+/// for all of them, and in the backward pass sums the gradient of x in registers. Everything else is one linear() per
+/// weight. Differentiable any number of times. Throws as linear() does.
+KLAB_API std::vector<at::Tensor> projections(const at::Tensor& x, at::TensorList weights);
 
 /// A weight quantised to int8: row n is scale[n] times its integers, -127..127.
 struct QuantisedWeight {

@@ -25,6 +25,11 @@ double flops_of(const at::RecordFunction& function) {
   if (name == "aten::mv" || name == "aten::dot") return 2 * static_cast<double>(tensor(0).numel());
   // x [.., k] and a weight [n, k].
   if (name == "mkldnn::_linear_pointwise") return product(tensor(0), tensor(1).transpose(0, 1));
+  if (name == "klab::linear") {  // x and any number of weights
+    double sum = 0;
+    for (size_t i = 1; i < function.inputs().size(); ++i) sum += product(tensor(0), tensor(i).transpose(0, 1));
+    return sum;
+  }
   if (name == "aten::_scaled_dot_product_flash_attention_for_cpu") {  // [B, H, T, K], [B, HK, S, K]
     const at::Tensor q = tensor(0), k = tensor(1);
     const double pairs = static_cast<double>(q.numel()) * static_cast<double>(k.size(2)) * 4;

@@ -9,7 +9,7 @@
 
 namespace klab {
 
-/// During its lifetime, sums the FLOPs of all matrix products and fused attention of ATen in forward passes: 2 per
+/// During its lifetime, sums the FLOPs of all matrix products of many rows and fused attention in forward passes: 2 per
 /// multiply-add, half of the square for causal attention. Only one instance at a time.
 class ProductCounter {
  public:

@@ -17,7 +17,7 @@ using kernels::Implementation;
 
 constexpr const char* kOperators[] = {
     "recurrence/none/accumulate",   "recurrence/scalar/delta", "recurrence/channel/delta", "recurrence/channel/dplr",
-    "recurrence/raw/channel/delta", "short_conv/silu",         "gated_rms_norm/swish"};
+    "recurrence/raw/channel/delta", "short_conv/silu",         "gated_rms_norm/swish",     "swiglu"};
 
 class CpuKernels : public testing::TestWithParam<const char*> {
  protected:
@@ -89,7 +89,7 @@ TEST_P(CpuKernels, RowsMayBeAnywhereInMemory) {
 
 TEST_P(CpuKernels, NaNComesThrough) {
   NamedTensors in = inputs({"", 1, 37, 1, 1, 20, 28, true, Gates::ordinary, true});
-  for (const char* name : {"q", "k", "g", "v", "beta", "a", "b", "x", "weight", "gate"}) {
+  for (const char* name : {"q", "k", "g", "v", "beta", "a", "b", "x", "weight", "gate", "up"}) {
     if (!find(in, name).defined()) continue;
     const at::Tensor spoilt = find(in, name).clone();
     spoilt.view({-1})[spoilt.numel() / 2] = std::numeric_limits<float>::quiet_NaN();

@@ -48,6 +48,186 @@ TEST(Linear, SecondDerivativesAreRight) {
                derived_tolerance({at::kFloat, at::kFloat, 400}));
 }
 
+// --- Several projections of one x ---------------------------------------------------------------------------------
+
+// y_p, d_x and d_weight_p of a loss sum over p of d_y_p y_p.
+NamedTensors evaluate_projections(const at::Tensor& given_x, const std::vector<at::Tensor>& given_weights,
+                                  const std::vector<at::Tensor>& d_y) {
+  const at::Tensor x = given_x.detach().requires_grad_();
+  std::vector<at::Tensor> weights;
+  for (const at::Tensor& weight : given_weights) weights.push_back(weight.detach().requires_grad_());
+  const std::vector<at::Tensor> y = kernels::projections(x, weights);
+  torch::autograd::backward(y, d_y);
+  NamedTensors results{{"d_x", x.grad()}};
+  for (size_t p = 0; p < y.size(); ++p) {
+    results.push_back({"y" + std::to_string(p), y[p].detach()});
+    results.push_back({"d_weight" + std::to_string(p), weights[p].grad()});
+  }
+  return results;
+}
+
+std::vector<at::Tensor> in_float64(const std::vector<at::Tensor>& tensors) {
+  std::vector<at::Tensor> wide;
+  for (const at::Tensor& x : tensors) wide.push_back(x.to(at::kDouble));
+  return wide;
+}
+
+struct Projected {
+  at::Tensor x;
+  std::vector<at::Tensor> weights, d_y;
+
+  Projected(int64_t rows, int64_t K, const std::vector<int64_t>& widths) : x(at::randn({rows, K})) {
+    for (const int64_t N : widths) {
+      weights.push_back(at::randn({N, K}));
+      d_y.push_back(at::randn({rows, N}));
+    }
+  }
+};
+
+// Sizes around vectors, panels, tiles, blocks and chunks of rows, and groups of columns.
+TEST(Projections, AreProductsWithEachWeight) {
+  using Widths = std::vector<int64_t>;
+  for (const auto& [rows, K, widths] : {std::tuple<int64_t, int64_t, Widths>{32, 1, {1}},
+                                        {33, 3, {2, 1, 5}},
+                                        {45, 16, {16}},
+                                        {127, 17, {15, 33}},
+                                        {128, 32, {32, 31, 8}},
+                                        {129, 33, {64, 2, 32, 7}},
+                                        {1025, 40, {3, 48}},
+                                        {2200, 64, {64, 64, 2}},
+                                        {300, 100, {390, 5}},
+                                        {4097, 129, {255, 258}},
+                                        {40, 344, {128}},
+                                        {32, 8200, {2, 1}},
+                                        {33, 1031, {17, 5}},
+                                        {1100, 130, {127, 1, 3}},
+                                        {4230, 250, {67, 131}}}) {
+    const Projected in(rows, K, widths);
+    int64_t sum = 0;
+    for (const int64_t N : widths) sum += N;
+    const NamedTensors expected =
+        evaluate_projections(in.x.to(at::kDouble), in_float64(in.weights), in_float64(in.d_y));
+    const Tolerance rounding = derived_tolerance({at::kFloat, at::kFloat, rows + K + sum});
+    for (const int threads : {1, 2}) {
+      const Threads set(threads);
+      expect_close(std::to_string(rows) + " x " + std::to_string(K), evaluate_projections(in.x, in.weights, in.d_y),
+                   expected, rounding);
+    }
+  }
+}
+
+TEST(Projections, HaveTheBitsOfLinearOnAnyNumberOfThreads) {
+  const Projected in(2500, 160, {110, 7, 130});
+  const NamedTensors expected = [&] {
+    const Threads one(1);
+    return evaluate_projections(in.x, in.weights, in.d_y);
+  }();
+  for (const int count : {2, 7}) {
+    const Threads more(count);
+    expect_close("threads", evaluate_projections(in.x, in.weights, in.d_y), expected, Tolerance{});
+  }
+  for (size_t p = 0; p < in.weights.size(); ++p) {
+    const NamedTensors alone = evaluate_projections(in.x, {in.weights[p]}, {in.d_y[p]});
+    const std::string index = std::to_string(p);
+    expect_close("y", find(alone, "y0"), find(expected, "y" + index), Tolerance{});
+    const at::NoGradGuard no_grad;
+    expect_close("without gradients", kernels::linear(in.x, in.weights[p]), find(expected, "y" + index), Tolerance{});
+    expect_close("some rows", kernels::linear(in.x.narrow(0, 77, 41), in.weights[p]),
+                 find(expected, "y" + index).narrow(0, 77, 41), Tolerance{});
+  }
+}
+
+TEST(Projections, TakeInputsAndGradientsAnywhereInMemory) {
+  const Projected in(70, 36, {20, 36});
+  const auto apart = [](const at::Tensor& x) { return at::stack({x, x + 1}, -1).select(-1, 0); };
+  const std::vector<at::Tensor> d_y{in.d_y[0], at::randn({36}).expand({70, 36})};
+  expect_close("strided",
+               evaluate_projections(apart(in.x), {in.weights[0].t().contiguous().t(), apart(in.weights[1])},
+                                    {apart(d_y[0]), d_y[1]}),
+               evaluate_projections(in.x, in.weights, {d_y[0], d_y[1].contiguous()}), Tolerance{});
+  const std::vector<at::Tensor> y = kernels::projections(in.x.view({2, 35, 1, 36}), in.weights);
+  EXPECT_EQ(y[0].sizes(), at::IntArrayRef({2, 35, 1, 20}));
+  EXPECT_EQ(y[1].sizes(), at::IntArrayRef({2, 35, 1, 36}));
+}
+
+TEST(Projections, OnlyThoseThatAreUsedOrFollowedGetAGradient) {
+  const Projected in(40, 12, {5, 6, 7});
+  const at::Tensor x = in.x.clone().requires_grad_(), fixed = in.weights[1];
+  const at::Tensor first = in.weights[0].clone().requires_grad_(), last = in.weights[2].clone().requires_grad_();
+  const std::vector<at::Tensor> y = kernels::projections(x, {first, fixed, last});
+  torch::autograd::backward({y[0], y[1]}, {in.d_y[0], in.d_y[1]});  // y[2] is not used
+  const Tolerance rounding = derived_tolerance({at::kFloat, at::kFloat, 60});
+  expect_close("d_x", x.grad(), at::mm(in.d_y[0], first.detach()) + at::mm(in.d_y[1], fixed), rounding);
+  expect_close("d_weight", first.grad(), at::mm(in.d_y[0].t(), in.x), rounding);
+  EXPECT_FALSE(fixed.grad().defined());
+  EXPECT_FALSE(last.grad().defined() && last.grad().abs().max().item<float>() > 0);
+}
+
+TEST(Projections, SecondDerivativesAreRight) {
+  const auto second = [](const auto& function) {
+    const at::Tensor x = at::linspace(-1, 1, 240).view({40, 6}).requires_grad_();
+    const at::Tensor a = at::linspace(1, 2, 30).view({5, 6}).requires_grad_(), b = a.detach() * 2;
+    const std::vector<at::Tensor> y = function(x, std::vector<at::Tensor>{a, b});
+    const at::Tensor loss = y[0].square().sum() + (y[0].sum(-1) * y[1].sum(-1)).sum();
+    const at::Tensor d_x = torch::autograd::grad({loss}, {x}, {}, true, true)[0];
+    return torch::autograd::grad({d_x.square().sum()}, {a})[0];
+  };
+  const at::Tensor expected = second([](const at::Tensor& x, const std::vector<at::Tensor>& weights) {
+    return std::vector<at::Tensor>{at::linear(x, weights[0]), at::linear(x, weights[1])};
+  });
+  const at::Tensor actual = second(
+      [](const at::Tensor& x, const std::vector<at::Tensor>& weights) { return kernels::projections(x, weights); });
+  expect_close("second", actual, expected, derived_tolerance({at::kFloat, at::kFloat, 1000}));
+}
+
+TEST(Projections, NaNComesThroughAndStaysInItsRow) {
+  Projected in(45, 1019, {18, 4});  // large enough for the kernel of the weights' gradients
+  in.x[40][18] = std::nan("");
+  NamedTensors results = evaluate_projections(in.x, in.weights, in.d_y);
+  for (const char* name : {"y0", "y1"}) {
+    const at::Tensor wrong = at::isnan(find(results, name));
+    EXPECT_TRUE(wrong[40].all().item<bool>()) << name;
+    EXPECT_EQ(wrong.sum().item<int64_t>(), wrong.size(1)) << name;
+  }
+  EXPECT_EQ(at::isnan(find(results, "d_weight0")).sum().item<int64_t>(), 18);
+  EXPECT_EQ(at::isnan(find(results, "d_x")).sum().item<int64_t>(), 0);
+  in = Projected(45, 1019, {18, 4});
+  in.d_y[1][3][2] = std::nan("");
+  results = evaluate_projections(in.x, in.weights, in.d_y);
+  EXPECT_TRUE(at::isnan(find(results, "d_x"))[3].all().item<bool>());
+  EXPECT_EQ(at::isnan(find(results, "d_x")).sum().item<int64_t>(), 1019);
+  EXPECT_TRUE(at::isnan(find(results, "d_weight1"))[2].all().item<bool>());
+  EXPECT_EQ(at::isnan(find(results, "d_weight1")).sum().item<int64_t>(), 1019);
+  EXPECT_EQ(at::isnan(find(results, "d_weight0")).sum().item<int64_t>(), 0);
+}
+
+// Few rows, other dtypes, no rows, no weights, weights that are too large for the kernel or narrower than x.
+TEST(Projections, FallBackToLinear) {
+  for (const int64_t rows : {0, 1, 5, 40}) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kDouble, at::kBFloat16}) {
+      const Projected in(rows, 12, {5, 6});
+      const std::vector<at::Tensor> weights{in.weights[0].to(dtype), in.weights[1].to(dtype)};
+      const std::vector<at::Tensor> y = kernels::projections(in.x.to(dtype), weights);
+      for (size_t p = 0; p < 2; ++p) {
+        expect_close("fallback", y[p], kernels::linear(in.x.to(dtype), weights[p]), Tolerance{});
+      }
+    }
+  }
+  const at::Tensor x = at::randn({40, 1024}), large = at::randn({1024, 1024});
+  expect_close("large", kernels::projections(x, {large})[0], at::linear(x, large),
+               derived_tolerance({at::kFloat, at::kFloat, 2048}));
+  EXPECT_TRUE(kernels::projections(x, {}).empty());
+  expect_close("narrower", kernels::projections(x, {large.to(at::kBFloat16)})[0],
+               kernels::linear(x, large.to(at::kBFloat16)), Tolerance{});
+}
+
+TEST(Projections, RefuseWrongArgumentsByName) {
+  const at::Tensor x = at::ones({40, 6});
+  expect_refused("linear", "weight has shape", [&] { kernels::projections(x, {at::ones({5, 6}), at::ones({5, 7})}); });
+  expect_refused("linear", "weight is missing", [&] { kernels::projections(x, {at::ones({5, 6}), at::Tensor()}); });
+  expect_refused("linear", "x must be", [&] { kernels::projections(at::Tensor(), {x}); });
+}
+
 TEST(Linear, RefusesWrongArgumentsByName) {
   const at::Tensor x = at::ones({40, 6});
   expect_refused("linear", "weight has shape", [&] { kernels::linear(x, at::ones({5, 7})); });
