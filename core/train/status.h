@@ -76,7 +76,8 @@ struct TrainStatus {
   Score validation, best;  ///< the last and the best evaluation; `targets` is 0 before the first
   int64_t best_step = 0;
   double lr = 0, grad_norm = 0;
-  double seconds = 0;  ///< of training, including those before a resume
+  double largest_logit = 0;  ///< of attention, since the last evaluation; 0 if it is not recorded (train.optimizer)
+  double seconds = 0;        ///< of training, including those before a resume
   double tokens_per_second = 0;
   double wait_share = 0;  ///< share of the time that training waited for data
 };

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/train/train_config.h"
 
-#include <algorithm>
-#include <cmath>
+#include <fmt/format.h>
+
 #include <limits>
-#include <numbers>
+
+#include "core/train/lr_factors.h"
 
 namespace klab {
 
@@ -14,8 +15,15 @@ void TrainConfig::visit(Fields& fields) {
               "a curriculum: [{steps: 500, task.length: 16}, ..], each with some steps and the keys of `task.*` that "
               "differ in them, in order; then follow the rest of the steps with the task itself");
   fields("batch", batch, {1, 1'000'000}, "sequences per step");
+  fields("accumulate", accumulate, {1, 1'000'000},
+         "parts into which the batch of a step is cut to need less memory; the gradient is that of the whole batch");
   fields("lr", lr, {0, 1e30, Ends::above_least}, "peak learning rate");
+  fields.maps("lr_factors", lr_factors,
+              "learning rates of single parameters: [{match: A_log, factor: 3}, ..], each with a regular expression or "
+              "a part of the parameters' names and a factor; of several that match, the last is used");
   fields("seed", seed, {0, std::numeric_limits<int64_t>::max()}, "seed of parameters and data");
+  fields("from", from, "start with the parameters of this checkpoint, or of the last one of this run folder");
+  fields("from_state", from_state, "with train.from: also continue its optimiser state, its step and its data");
   fields("eval_every", eval_every, {1, 1'000'000'000}, "steps between evaluations on validation data");
   fields("eval_examples", eval_examples, {1, 1'000'000'000},
          "sequences per evaluation, on validation data while training and on test data at the end");
@@ -24,21 +32,25 @@ void TrainConfig::visit(Fields& fields) {
          "stop when acc_seq on validation data reaches this; above 1: never");
   fields("patience", patience, {0, 1'000'000},
          "stop after so many evaluations without a better one on validation data; 0: never");
-  fields("warmup_ratio", warmup_ratio, {0, 1}, "share of the steps for linear warm-up; then cosine decay to zero");
-  fields.renamed("warmup", "warmup_ratio");
+  Schedule::add_to(fields);
+  fields("ema", ema, {0, 1, Ends::below_most},
+         "evaluate an exponential average of the weights with this decay per step; 0: the weights themselves");
   fields("max_grad_norm", max_grad_norm, {0, 1e9, Ends::above_least}, "gradients are clipped to this global norm");
   fields.renamed("clip", "max_grad_norm");
-  fields("weight_decay", adamw.weight_decay, {0, 100}, "AdamW's weight decay of matrices");
+  fields.choice("optimizer", optimizer, {"adamw", "muon", "muonclip"},
+                "muon: Muon for the matrices of hidden layers, AdamW for everything else; muonclip: Muon and QK-Clip");
+  fields("max_logit", max_logit, {0, 1e9, Ends::above_least}, "QK-Clip's limit of the logits of an attention head");
+  fields("weight_decay", adamw.weight_decay, {0, 100}, "weight decay of matrices");
   fields("beta1", adamw.beta1, {0, 1, Ends::below_most}, "AdamW's decay of the first moment");
   fields("beta2", adamw.beta2, {0, 1, Ends::below_most}, "AdamW's decay of the second moment");
+  fields("momentum", momentum, {0, 1, Ends::below_most}, "Muon's decay of the momentum");
 }
 
-double TrainConfig::lr_at(int64_t step) const {
-  const double warm = std::max(1.0, std::floor(warmup_ratio * static_cast<double>(steps)));
-  const auto s = static_cast<double>(step);
-  if (s <= warm) return lr * s / warm;
-  const double rest = static_cast<double>(steps) - warm;
-  return lr * 0.5 * (1 + std::cos(std::numbers::pi * (s - warm) / std::max(rest, 1.0)));
+void TrainConfig::validate() const {
+  require(batch % accumulate == 0, "train.accumulate", fmt::format("{}", accumulate),
+          fmt::format("must divide train.batch = {}", batch));
+  require(!from_state || !from.empty(), "train.from_state", "true", "must come with train.from");
+  lr_factors_of(lr_factors);
 }
 
 }  // namespace klab

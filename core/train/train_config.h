@@ -1,32 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-// The config keys `train.*`, and the learning-rate schedule.
+// The config keys `train.*`.
 #pragma once
 
 #include "core/base/config.h"
 #include "core/train/adamw.h"
+#include "core/train/schedule.h"
 
 namespace klab {
 
-struct TrainConfig : Configurable {
+struct TrainConfig : Configurable, Schedule {
   int64_t steps = 1000;
   std::vector<Value> phases;  ///< maps of `steps` and what is different in these steps, see RunConfig::phases()
   int64_t batch = 64;
+  int64_t accumulate = 1;
   double lr = 3e-3;
+  std::vector<Value> lr_factors;  ///< maps of `match` and `factor`, see lr_factors_of()
   int64_t seed = 1;
+  std::string from;  ///< a checkpoint or a run folder
+  bool from_state = false;
   int64_t eval_every = 100;
   int64_t eval_examples = 512;
   int64_t checkpoint_every = 500;
   double stop_at = 1.0;
   int64_t patience = 0;
-  double warmup_ratio = 0.05;
+  double ema = 0;
   double max_grad_norm = 1.0;
-  AdamWOptions adamw;
+  std::string optimizer = "adamw";
+  AdamWOptions adamw;  ///< its weight decay is also Muon's
+  double momentum = 0.95;
+  double max_logit = 100;
 
   void visit(Fields& fields) override;
 
-  /// Learning rate of step 1, 2, ..: linear warm-up over the first `warmup_ratio` of all steps, then cosine decay to
-  /// zero.
-  double lr_at(int64_t step) const;
+  /// Also checks the entries of `lr_factors`, but not whether they match a parameter.
+  void validate() const override;
+
+  /// Learning rate of step 1, 2, .., see Schedule.
+  double lr_at(int64_t step) const { return Schedule::lr_at(step, steps, lr); }
 };
 
 }  // namespace klab

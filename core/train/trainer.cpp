@@ -11,6 +11,8 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/interrupt.h"
+#include "core/train/make_optimizer.h"
+#include "core/train/stored_tensors.h"
 
 namespace klab {
 namespace {
@@ -19,7 +21,8 @@ using torch::Tensor;
 using Clock = std::chrono::steady_clock;
 
 const std::vector<std::string> kColumns = {
-    "step", "split", "loss", "acc_tok", "acc_seq", "lr", "grad_norm", "tokens_per_second", "wait_share", "seconds"};
+    "step",       "split",   "loss",   "acc_tok",       "acc_seq",      "lr", "grad_norm", "tokens_per_second",
+    "wait_share", "seconds", "excess", "bits_per_byte", "largest_logit"};
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
@@ -29,7 +32,20 @@ std::string to_json(const T& value) {
 }
 
 Batch on(const torch::Device& device, const Batch& batch) {
-  return {batch.inputs.to(device), batch.labels.to(device), batch.difficulty};
+  return batch.map([&](const Tensor& x) { return x.to(device); });
+}
+
+// Sequences [begin, begin + count) of a batch.
+Batch rows(const Batch& batch, int64_t begin, int64_t count) {
+  return batch.map([&](const Tensor& x) { return x.narrow(0, begin, count); });
+}
+
+int64_t targets_of(const Batch& batch) { return batch.labels.ge(0).sum().item<int64_t>(); }
+
+// A validated copy.
+TrainConfig checked(const TrainConfig& config) {
+  config.validate();
+  return config;
 }
 
 }  // namespace
@@ -37,16 +53,55 @@ Batch on(const torch::Device& device, const Batch& batch) {
 Trainer::Trainer(Decoder model, const TrainConfig& config, BatchSource train, const std::vector<Batch>& validation,
                  RunFolder folder, const std::vector<std::string>& provenance, bool resume, torch::Device device)
     : model_(std::move(model)),
-      config_(config),
+      config_(checked(config)),
       train_(std::move(train)),
       folder_(std::move(folder)),
       device_(device),
       generator_(at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(config.seed))),
-      adamw_((model_->initialise(generator_), model_->to(device), *model_), config.adamw) {
+      optimizer_((model_->initialise(generator_), model_->to(device), make_optimizer(*model_, config))) {
   for (const Batch& batch : validation) validation_.push_back(on(device_, batch));
-  if (folder_.path.empty()) return;
-  if (resume && std::filesystem::exists(folder_.last())) restore(load_checkpoint(folder_.last()));
-  open_metrics(provenance, resume);
+  start(resume);
+  if (!folder_.path.empty()) open_metrics(provenance, resume);
+}
+
+void Trainer::start(bool resume) {
+  if (config_.optimizer == "muonclip") clip_ = std::make_unique<QkClip>(model_, config_.max_logit);
+  if (config_.ema > 0) average_ = std::make_unique<WeightAverage>(*model_, config_.ema);
+  if (resume && !folder_.path.empty() && std::filesystem::exists(folder_.last())) {
+    restore(folder_.last());
+  } else if (!config_.from.empty()) {
+    const bool run = std::filesystem::is_directory(config_.from);
+    branch(run ? RunFolder{config_.from}.last() : config_.from);
+  }
+}
+
+// Begins from a checkpoint of another run: with its parameters, and with train.from_state as if that run went on.
+void Trainer::branch(const std::string& path) {
+  if (!std::filesystem::exists(path)) fail("train.from = {}: there is no file '{}'", config_.from, path);
+  const Checkpoint from = load_checkpoint(path);
+  const auto model = model_tensors(*model_);
+  refuse_other_model(from, path, model);
+  copy_stored(from, path, model);
+  if (average_) average_->restart();
+  if (config_.from_state) continue_state(from, path);
+}
+
+void Trainer::continue_state(const Checkpoint& from, const std::string& path) {
+  if (from.fields.contains("averaged")) {
+    fail("{}: train.from_state needs the weights themselves, but this best checkpoint has their average; use last",
+         path);
+  }
+  copy_stored(from, path, optimizer_->state());
+  // The average begins here if the other run had none.
+  if (average_ && from.tensors.contains(average_->state().begin()->first)) copy_stored(from, path, average_->state());
+  generator_.set_state(from.tensor("generator"));
+  status_.step = from.json_field<int64_t>("step");
+  const std::string step = fmt::format("step {} of {}", status_.step, path);
+  require(status_.step < config_.steps, "train.steps", fmt::format("{}", config_.steps),
+          "must be more than " + step + ", where train.from_state continues");
+  const bool decays = config_.schedule == "wsd" && config_.last_stable_step(config_.steps) < status_.step;
+  require(!decays, "train.decay_ratio", fmt::format("{}", config_.decay_ratio),
+          "must be smaller: the decay would begin before " + step);
 }
 
 void Trainer::open_metrics(const std::vector<std::string>& provenance, bool resume) {
@@ -59,16 +114,27 @@ void Trainer::open_metrics(const std::vector<std::string>& provenance, bool resu
     if (!content.ends_with('\n')) write_file(folder_.metrics(), content.substr(0, content.rfind('\n') + 1));
     table = read_csv(folder_.metrics());
     const size_t step = table.column("step"), split = table.column("split");
+    for (size_t i = table.columns.size(); i < kColumns.size(); ++i) {  // of an earlier version
+      table.columns.push_back(kColumns[i]);
+      for (auto& row : table.rows) row.emplace_back();
+    }
     std::erase_if(table.rows,
                   [&](const auto& row) { return std::stoll(row[step]) > status_.step || row[split] == "test"; });
   }
   metrics_ = std::make_unique<CsvWriter>(folder_.metrics(), table);
 }
 
+// What a resumed run needs, by its names in checkpoints; the generator's state is separate.
+std::map<std::string, Tensor> Trainer::tensors() const {
+  std::map<std::string, Tensor> all = model_tensors(*model_);
+  all.merge(optimizer_->state());
+  if (average_) all.merge(average_->state());
+  return all;
+}
+
 Checkpoint Trainer::checkpoint() const {
   Checkpoint checkpoint;
-  for (const auto& item : model_->named_parameters()) checkpoint.tensors["model." + item.key()] = item.value();
-  for (const auto& [name, tensor] : adamw_.state()) checkpoint.tensors["adamw." + name] = tensor;
+  checkpoint.tensors = tensors();
   checkpoint.tensors["generator"] = generator_.get_state();
   checkpoint.fields = {{"step", to_json(status_.step)},  // also the position in the data
                        {"seconds", to_json(status_.seconds)},
@@ -81,20 +147,12 @@ Checkpoint Trainer::checkpoint() const {
   return checkpoint;
 }
 
-void Trainer::restore(const Checkpoint& from) {
-  const torch::NoGradGuard no_grad;
-  std::map<std::string, Tensor> wanted;
-  for (const auto& item : model_->named_parameters()) wanted["model." + item.key()] = item.value();
-  for (const auto& [name, tensor] : adamw_.state()) wanted["adamw." + name] = tensor;
-  for (const auto& [name, tensor] : wanted) {  // check everything before changing anything
-    const Tensor& stored = from.tensor(name);
-    if (stored.sizes() != tensor.sizes() || stored.scalar_type() != tensor.scalar_type()) {
-      fail("the checkpoint's tensor '{}' has another shape or dtype than the model of config.yaml", name);
-    }
-  }
-  if (from.tensors.size() != wanted.size() + 1)
-    fail("the checkpoint has tensors that the model of config.yaml does not have");
-  for (auto& [name, tensor] : wanted) tensor.copy_(from.tensor(name));
+void Trainer::restore(const std::string& path) {
+  const Checkpoint from = load_checkpoint(path);
+  const auto wanted = tensors();
+  if (from.tensors.size() > wanted.size() + 1)
+    fail("{}: the checkpoint has tensors that the model of config.yaml does not have", path);
+  copy_stored(from, path, wanted);
   generator_.set_state(from.tensor("generator"));
   status_.step = from.json_field<int64_t>("step");
   status_.seconds = from.json_field<double>("seconds");
@@ -105,32 +163,66 @@ void Trainer::restore(const Checkpoint& from) {
   status_.grad_norm = from.json_field<double>("grad_norm");
 }
 
-void Trainer::save(const std::string& path) const {
-  if (folder_.path.empty()) return;
+void Trainer::save(const std::string& path, const Checkpoint& checkpoint) const {
   if (metrics_) metrics_->sync();
-  save_checkpoint(path, checkpoint());
+  save_checkpoint(path, checkpoint);
+}
+
+void Trainer::save_last() const {
+  if (!folder_.path.empty()) save(folder_.last(), checkpoint());
+}
+
+// The weights that were evaluated: if these are the averages, they are stored as the model's.
+void Trainer::save_best() const {
+  if (folder_.path.empty()) return;
+  const AveragedWeights evaluated = averaged();
+  Checkpoint best = checkpoint();
+  if (average_) {
+    std::erase_if(best.tensors, [](const auto& item) { return item.first.starts_with("ema."); });
+    best.fields["averaged"] = to_json(true);
+  }
+  save(folder_.best(), best);
 }
 
 void Trainer::check_finite(double value, const char* what, int64_t step) const {
   if (std::isfinite(value)) return;
   const bool kept = !folder_.path.empty() && std::filesystem::exists(folder_.last());
   throw Diverged(fmt::format(
-      "the {} became {} at step {}: the run diverged (learning rate {:.2g}). {} Try a smaller train.lr.", what, value,
-      step, status_.lr,
+      "the {} became {} at step {}: the run diverged (learning rate {:.2g}). {} Try a smaller train.lr.", what,
+      std::isnan(value) ? std::abs(value) : value, step, status_.lr,
       kept ? fmt::format("The last good checkpoint is kept in '{}'.", folder_.last()) : "There is no checkpoint yet."));
+}
+
+// Backward of the mean loss over all targets of the batch, part by part; returns the sum of the scores.
+Score Trainer::accumulate_gradients(const Batch& batch) {
+  const int64_t sequences = batch.inputs.size(0), part = (sequences - 1) / config_.accumulate + 1;
+  const auto targets = static_cast<double>(targets_of(batch));
+  Score sum;
+  for (int64_t begin = 0; begin < sequences; begin += part) {
+    const Batch some = rows(batch, begin, std::min(part, sequences - begin));
+    if (part < sequences && targets_of(some) == 0) {  // no loss, and no answer is wrong
+      sum += Score{.sequences = some.labels.size(0), .sequences_right = some.labels.size(0)};
+      continue;
+    }
+    Tensor loss;
+    const Score score = score_batch(model_, on(device_, some), &loss);
+    check_finite(score.loss_sum, "loss", status_.step + 1);
+    (loss * (static_cast<double>(score.targets) / targets)).backward();
+    sum += score;
+  }
+  return sum;
 }
 
 void Trainer::train_step(const Batch& batch) {
   status_.lr = config_.lr_at(status_.step + 1);
-  adamw_.zero_grad();
-  Tensor loss;
-  const Score score = score_batch(model_, on(device_, batch), &loss);
-  check_finite(score.loss_sum, "loss", status_.step + 1);
-  loss.backward();
-  status_.grad_norm = adamw_.clip_grad_norm(config_.max_grad_norm);
+  optimizer_->zero_grad();
+  const Score score = accumulate_gradients(batch);
+  status_.grad_norm = optimizer_->clip_grad_norm(config_.max_grad_norm);
   check_finite(status_.grad_norm, "norm of the gradients", status_.step + 1);
-  adamw_.step(status_.lr);
+  optimizer_->step(status_.lr);
+  if (clip_) status_.largest_logit = std::max(status_.largest_logit, clip_->after_step());
   model_->after_step();
+  if (average_) average_->update();
   status_.train += score;
   ++status_.step;
 }
@@ -142,32 +234,30 @@ Score Trainer::score(const std::vector<Batch>& batches) {
   return sum;
 }
 
-Score Trainer::evaluate() { return score(validation_); }
+Score Trainer::evaluate() {
+  const AveragedWeights evaluated = averaged();
+  return score(validation_);
+}
 
 TestScores Trainer::test(const std::vector<Batch>& batches) {
+  const AveragedWeights evaluated = averaged();
   std::vector<Batch> here;
   for (const Batch& batch : batches) here.push_back(on(device_, batch));
   const Score last = score(here);
   TestScores scores{last, last};
   if (status_.best_step != status_.step && !folder_.path.empty()) {
     Checkpoint kept;  // of the model alone
-    for (const auto& item : model_->named_parameters()) {
-      kept.tensors["model." + item.key()] = item.value().detach().clone();
-    }
+    kept.tensors = model_tensors(*model_);
+    for (auto& [name, tensor] : kept.tensors) tensor = tensor.detach().clone();
     const Checkpoint best = load_checkpoint(folder_.best());
-    load_model(best);
+    copy_stored(best, folder_.best(), model_tensors(*model_));
     scores.best = score(here);
-    load_model(kept);
+    copy_stored(kept, "", model_tensors(*model_));
     write_row(status_.best_step, "test", scores.best, best.json_field<double>("grad_norm"));
   }
   write_row(status_.step, "test", scores.last, status_.grad_norm);
   if (metrics_) metrics_->sync();
   return scores;
-}
-
-void Trainer::load_model(const Checkpoint& from) {
-  const torch::NoGradGuard no_grad;
-  for (const auto& item : model_->named_parameters()) Tensor(item.value()).copy_(from.tensor("model." + item.key()));
 }
 
 void Trainer::write_row(int64_t step, const char* split, const Score& score, double grad_norm) {
@@ -176,7 +266,10 @@ void Trainer::write_row(int64_t step, const char* split, const Score& score, dou
                  fmt::format("{:.6f}", score.acc_tok()), fmt::format("{:.6f}", score.acc_seq()),
                  fmt::format("{:.6g}", config_.lr_at(step)), fmt::format("{:.4g}", grad_norm),
                  fmt::format("{:.0f}", status_.tokens_per_second), fmt::format("{:.4f}", status_.wait_share),
-                 fmt::format("{:.2f}", status_.seconds)});
+                 fmt::format("{:.2f}", status_.seconds),
+                 score.surprisal_sum > 0 ? fmt::format("{:.6f}", score.excess()) : "",
+                 score.bytes > 0 ? fmt::format("{:.6f}", score.bits_per_byte()) : "",
+                 status_.largest_logit > 0 ? fmt::format("{:.4g}", status_.largest_logit) : ""});
 }
 
 void Trainer::write_rows() {
@@ -212,21 +305,22 @@ Outcome Trainer::run(const std::function<Next(const TrainStatus&, bool)>& watch)
       write_rows();
       next = watch(status_, true);
       status_.train = {};
+      status_.largest_logit = 0;
       if (status_.best.targets == 0 || better(status_.validation.metrics(), status_.best.metrics())) {
         status_.best = status_.validation;
         status_.best_step = status_.step;
-        save(folder_.best());
+        save_best();
       }
     } else {
       next = watch(status_, false);
     }
     if (evaluated && (succeeded() || stalled())) {
-      save(folder_.last());
+      save_last();
       return succeeded() ? Outcome::success : Outcome::stalled;
     }
     const int signal = interrupt_requested();
     const bool stop = next == Next::stop && !last;
-    if (last || stop || signal != 0 || status_.step % config_.checkpoint_every == 0) save(folder_.last());
+    if (last || stop || signal != 0 || status_.step % config_.checkpoint_every == 0) save_last();
     if (stop) return Outcome::stopped;
     if (signal != 0) throw Interrupted(signal, fmt::format("interrupted after step {}", status_.step));
   }

@@ -10,9 +10,12 @@
 #include "core/base/error.h"
 #include "core/io/checkpoint.h"
 #include "core/model/decoder.h"
+#include "core/train/optimizer.h"
+#include "core/train/qk_clip.h"
 #include "core/train/score.h"
 #include "core/train/status.h"
 #include "core/train/train_config.h"
+#include "core/train/weight_average.h"
 
 namespace klab {
 
@@ -30,8 +33,9 @@ enum class Next { step, stop };
 class Trainer {
  public:
   /// Evaluations are on `validation`; early stopping and the best checkpoint are chosen by them. `provenance` is
-  /// written to the header of metrics.csv. Starts from newly initialised parameters, or with `resume` from the folder's
-  /// last checkpoint (Error if it is damaged or of another model).
+  /// written to the header of metrics.csv. Starts from newly initialised parameters or those of `train.from`, or with
+  /// `resume` from the folder's last checkpoint (Error if one of these is missing, damaged or of another model).
+  /// Throws UsageError for a config that does not fit the model.
   Trainer(Decoder model, const TrainConfig& config, BatchSource train, const std::vector<Batch>& validation,
           RunFolder folder, const std::vector<std::string>& provenance, bool resume, torch::Device device);
 
@@ -47,20 +51,28 @@ class Trainer {
   const TrainStatus& status() const { return status_; }
   Decoder& model() { return model_; }
   const torch::Device& device() const { return device_; }
-  /// The score on validation data.
+  /// The score on validation data, like every evaluation with the averaged weights if there are such (train.ema).
   Score evaluate();
+  /// Guard during which model() has the averaged weights, if there are such: for evaluations elsewhere.
+  AveragedWeights averaged() const { return AveragedWeights(average_.get()); }
 
  private:
+  void start(bool resume);
+  void branch(const std::string& path);
+  void continue_state(const Checkpoint& from, const std::string& path);
   void train_step(const Batch& batch);
+  Score accumulate_gradients(const Batch& batch);
   Score score(const std::vector<Batch>& batches);
   void write_row(int64_t step, const char* split, const Score& score, double grad_norm);
   void write_rows();
-  void load_model(const Checkpoint& checkpoint);
   void check_finite(double value, const char* what, int64_t step) const;
+  std::map<std::string, torch::Tensor> tensors() const;
   Checkpoint checkpoint() const;
-  void restore(const Checkpoint& checkpoint);
+  void restore(const std::string& path);
   void open_metrics(const std::vector<std::string>& provenance, bool resume);
-  void save(const std::string& path) const;
+  void save(const std::string& path, const Checkpoint& checkpoint) const;
+  void save_last() const;
+  void save_best() const;
   bool stalled() const {
     return config_.patience > 0 && status_.best.targets > 0 &&
            status_.step - status_.best_step >= config_.patience * config_.eval_every;
@@ -74,7 +86,9 @@ class Trainer {
   RunFolder folder_;
   torch::Device device_;
   at::Generator generator_;
-  AdamW adamw_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<QkClip> clip_;            // null unless train.optimizer is muonclip
+  std::unique_ptr<WeightAverage> average_;  // null without train.ema
   TrainStatus status_;
   std::unique_ptr<CsvWriter> metrics_;
 };

@@ -29,8 +29,16 @@ constexpr const char* kTensorboardHelp = "also write the evaluations to RUNDIR/t
 std::string describe(const TrainStatus& status) {
   const Score& score = status.train.targets > 0 ? status.train : status.validation;
   if (score.targets == 0) return "";
-  return fmt::format("loss {:.3f}  acc_tok {:.3f}  acc_seq {:.3f}  {} tokens/s", score.loss(), score.acc_tok(),
-                     score.acc_seq(), short_count(status.tokens_per_second));
+  const std::string speed = fmt::format("{} tokens/s", short_count(status.tokens_per_second));
+  if (score.bytes > 0) {
+    return fmt::format("loss {:.3f}  bits/byte {:.3f}  perplexity {:.2f}  {}", score.loss(), score.bits_per_byte(),
+                       score.perplexity(), speed);
+  }
+  if (score.surprisal_sum > 0) {
+    return fmt::format("loss {:.3f}  above entropy {:.3f}  {}", score.loss(), score.excess(), speed);
+  }
+  return fmt::format("loss {:.3f}  acc_tok {:.3f}  acc_seq {:.3f}  {}", score.loss(), score.acc_tok(), score.acc_seq(),
+                     speed);
 }
 
 void draw(const RunFolder& folder, const std::string& title) {

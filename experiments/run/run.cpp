@@ -163,6 +163,7 @@ void train_and_evaluate(const RunFolder& folder, const RunOptions& options, cons
   record.set(trainer.status());
   if (record.state != RunState::running) return;
   record.set(trainer.test(held_out(config, Split::test)));
+  const AveragedWeights averaged = trainer.averaged();
   write_evaluations(config, trainer, folder, options.provenance);
   record.state = RunState::finished;
 }

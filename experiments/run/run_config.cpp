@@ -109,6 +109,7 @@ void RunConfig::validate() const {
   check_values(*this);
   task.validate();
   model.validate();
+  train.validate();
   const int64_t needed = task_vocabulary();
   require(vocabulary() >= needed, "model.vocab", fmt::format("{}", model.vocab),
           fmt::format("must be at least {}, the vocabulary of task {} (0: exactly that)", needed, task.name));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/train/support.h"
 
+#include <gtest/gtest.h>
 #include <torch/nn/module.h>
 
 namespace klab {
@@ -36,7 +37,7 @@ const Registry<MixerEntry>& tiny_mixers() {
 
 }  // namespace
 
-Decoder tiny_model(int64_t width) {
+Decoder tiny_model(int64_t width, int64_t vocabulary) {
   ModelConfig config(tiny_mixers());
   config.layers = 1;
   config.width = width;
@@ -44,7 +45,7 @@ Decoder tiny_model(int64_t width) {
   config.head_dim = width;
   config.mlp_width = width;
   config.pattern = {"previous"};
-  return Decoder(config, kTinyVocabulary);
+  return Decoder(config, vocabulary);
 }
 
 BatchSource previous_token_task(uint64_t seed, int64_t shift, int64_t batch, int64_t length) {
@@ -57,5 +58,64 @@ BatchSource previous_token_task(uint64_t seed, int64_t shift, int64_t batch, int
     return Batch{inputs, labels};
   };
 }
+
+TinyRun::TinyRun() {
+  config.steps = 20;
+  config.batch = 8;
+  config.lr = 3e-2;
+  config.eval_every = 5;
+  config.eval_examples = 16;
+  config.checkpoint_every = 1000;
+  config.stop_at = 2;  // never
+}
+
+Trainer TinyRun::trainer(const std::string& folder, bool resume) const {
+  return {tiny_model(), config, train, validation(), RunFolder{folder}, {"made by: a test"}, resume, torch::kCPU};
+}
+
+std::vector<Batch> TinyRun::batches_of(uint64_t seed, int64_t count) {
+  std::vector<Batch> batches;
+  for (int64_t i = 0; i < count; ++i) batches.push_back(previous_token_task(seed)(i));
+  return batches;
+}
+
+void TinyRun::unlearn_from(int64_t step) {
+  const BatchSource other = previous_token_task(1, /*shift=*/1);
+  train = [learn = train, other, step](int64_t index) { return index < step ? learn(index) : other(index); };
+}
+
+Next go_on(const TrainStatus&, bool) { return Next::step; }
+
+std::function<Next(const TrainStatus&, bool)> stop_after(int64_t step) {
+  return [step](const TrainStatus& status, bool) { return status.step == step ? Next::stop : Next::step; };
+}
+
+std::map<std::string, Tensor> parameters_of(Trainer& trainer) {
+  std::map<std::string, Tensor> all;
+  for (const auto& item : trainer.model()->named_parameters()) all[item.key()] = item.value().detach().clone();
+  return all;
+}
+
+void expect_same_bits(const std::map<std::string, Tensor>& a, const std::map<std::string, Tensor>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (const auto& [name, tensor] : a) {
+    ASSERT_TRUE(b.contains(name)) << name;
+    EXPECT_TRUE(torch::equal(tensor, b.at(name))) << name;
+  }
+}
+
+std::vector<std::string> timeless_rows(const RunFolder& folder) {
+  const CsvTable table = read_csv(folder.metrics());
+  std::vector<std::string> rows;
+  for (const auto& row : table.rows) {
+    std::string& text = rows.emplace_back();
+    for (const char* column : {"step", "split", "loss", "acc_tok", "acc_seq", "lr", "grad_norm"}) {
+      text += row[table.column(column)] + " ";
+    }
+  }
+  return rows;
+}
+
+int64_t step_of(const std::string& checkpoint) { return load_checkpoint(checkpoint).json_field<int64_t>("step"); }
 
 }  // namespace klab

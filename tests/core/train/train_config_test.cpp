@@ -44,7 +44,17 @@ TEST(TrainConfig, RefusesWhatMakesNoSenseByKey) {
                                                                 {"weight_decay", "-1"},
                                                                 {"warmup_ratio", "-0.1"},
                                                                 {"max_grad_norm", "-1"},
-                                                                {"checkpoint_every", "0"}};
+                                                                {"checkpoint_every", "0"},
+                                                                {"accumulate", "0"},
+                                                                {"decay_ratio", "1.1"},
+                                                                {"final_lr", "-0.1"},
+                                                                {"ema", "1"},
+                                                                {"momentum", "1"},
+                                                                {"optimizer", "sgd"},
+                                                                {"schedule", "step"},
+                                                                {"decay", "none"},
+                                                                {"from_state", "yes"},
+                                                                {"lr_factors", "[A_log]"}};
   for (const auto& [key, value] : bad) {
     TrainConfig config;
     try {
@@ -54,6 +64,26 @@ TEST(TrainConfig, RefusesWhatMakesNoSenseByKey) {
       EXPECT_NE(std::string(error.what()).find(key + " = " + value + " must be"), std::string::npos) << error.what();
     }
   }
+}
+
+TEST(TrainConfig, RefusesCombinationsThatMakeNoSense) {
+  const auto refusal = [](const std::vector<Assignment>& assignments) {
+    TrainConfig config;
+    assign(config, assignments);
+    try {
+      config.validate();
+    } catch (const UsageError& error) {
+      return std::string(error.what());
+    }
+    return std::string("none");
+  };
+  EXPECT_EQ(refusal({}), "none");
+  EXPECT_EQ(refusal({{"batch", "12", ""}, {"accumulate", "4", ""}}), "none");
+  EXPECT_EQ(refusal({{"batch", "12", ""}, {"accumulate", "5", ""}}),
+            "train.accumulate = 5 must divide train.batch = 12");
+  EXPECT_EQ(refusal({{"from_state", "true", ""}}), "train.from_state = true must come with train.from");
+  EXPECT_EQ(refusal({{"lr_factors", "[{match: norm, factor: 2}]", ""}}), "none");
+  EXPECT_NE(refusal({{"lr_factors", "[{match: norm}]", ""}}).find("train.lr_factors[0]"), std::string::npos);
 }
 
 }  // namespace

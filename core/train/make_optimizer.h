@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// The optimiser of a config.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <memory>
+
+#include "core/train/optimizer.h"
+#include "core/train/train_config.h"
+
+namespace klab {
+
+/// The optimiser `train.optimizer` of all parameters of `module` that require gradients, with `train.lr_factors`.
+/// Throws UsageError for an entry of these that matches no parameter, and if the optimiser needs to know a parameter's
+/// role and cannot tell it.
+std::unique_ptr<Optimizer> make_optimizer(const torch::nn::Module& module, const TrainConfig& config);
+
+}  // namespace klab

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tensors of a run, read from a checkpoint.
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <map>
+#include <string>
+
+#include "core/io/checkpoint.h"
+
+namespace klab {
+
+/// The parameters of a model by their names in checkpoints, "model.norm.weight". They share storage with the model.
+std::map<std::string, torch::Tensor> model_tensors(const torch::nn::Module& model);
+
+/// Copies the checkpoint's tensors of the same names into `wanted`, after it has checked that all of them are there and
+/// have the right shapes and dtypes: otherwise throws Error that names `path` and the tensor, and changes nothing.
+void copy_stored(const Checkpoint& from, const std::string& path, const std::map<std::string, torch::Tensor>& wanted);
+
+/// Throws Error that names a tensor "model.*" of the checkpoint which is not in `model` (more layers, another mixer).
+void refuse_other_model(const Checkpoint& from, const std::string& path,
+                        const std::map<std::string, torch::Tensor>& model);
+
+}  // namespace klab
