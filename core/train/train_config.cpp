@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include <limits>
 
 #include "core/train/lr_factors.h"
@@ -11,9 +13,10 @@ namespace klab {
 
 void TrainConfig::visit(Fields& fields) {
   fields("steps", steps, {1, 1'000'000'000}, "maximum number of optimiser steps");
-  fields.maps("phases", phases,
-              "a curriculum: [{steps: 500, task.length: 16}, ..], each with some steps and the keys of `task.*` that "
-              "differ in them, in order; then follow the rest of the steps with the task itself");
+  fields.maps(
+      "phases", phases,
+      "phases: [{steps: 500, task.length: 16, train.batch: 32, train.lr: 1e-3}, ..], each with some steps and what "
+      "differs in them: keys of `task.*`, train.batch, train.lr; then follow the rest of the steps");
   fields("batch", batch, {1, 1'000'000}, "sequences per step");
   fields("accumulate", accumulate, {1, 1'000'000},
          "parts into which the batch of a step is cut to need less memory; the gradient is that of the whole batch");
@@ -44,6 +47,12 @@ void TrainConfig::visit(Fields& fields) {
   fields("beta1", adamw.beta1, {0, 1, Ends::below_most}, "AdamW's decay of the first moment");
   fields("beta2", adamw.beta2, {0, 1, Ends::below_most}, "AdamW's decay of the second moment");
   fields("momentum", momentum, {0, 1, Ends::below_most}, "Muon's decay of the momentum");
+}
+
+double TrainConfig::lr_at(int64_t step) const {
+  const auto in_phase = [&](const auto& phase) { return step <= phase.first; };
+  const auto phase = std::find_if(phase_peaks.begin(), phase_peaks.end(), in_phase);
+  return Schedule::lr_at(step, steps, phase == phase_peaks.end() ? lr : phase->second);
 }
 
 void TrainConfig::validate() const {

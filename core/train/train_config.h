@@ -11,6 +11,8 @@ namespace klab {
 struct TrainConfig : Configurable, Schedule {
   int64_t steps = 1000;
   std::vector<Value> phases;  ///< maps of `steps` and what is different in these steps, see RunConfig::phases()
+  /// The last step and the peak learning rate of each phase; not a config key of its own.
+  std::vector<std::pair<int64_t, double>> phase_peaks{};
   int64_t batch = 64;
   int64_t accumulate = 1;
   double lr = 3e-3;
@@ -35,8 +37,8 @@ struct TrainConfig : Configurable, Schedule {
   /// Also checks the entries of `lr_factors`, but not whether they match a parameter.
   void validate() const override;
 
-  /// Learning rate of step 1, 2, .., see Schedule.
-  double lr_at(int64_t step) const { return Schedule::lr_at(step, steps, lr); }
+  /// Learning rate of step 1, 2, .., see Schedule; in a phase with the phase's peak.
+  double lr_at(int64_t step) const;
 };
 
 }  // namespace klab

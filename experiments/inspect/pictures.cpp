@@ -345,6 +345,12 @@ std::vector<DrawnPicture> draw_losses(const Evaluation& of, const std::string& f
         known ? [](const Score& score) { return score.excess(); } : [](const Score& score) { return score.loss(); };
     Picture picture = bars_of(slices, measure, value);
     picture.y.label = known ? "loss above entropy, nats per token" : "loss, nats per token";
+    picture.y.low = 0;
+    picture.y.high = 0;
+    for (const auto& [first, score] : slices) {
+      picture.y.low = std::min(picture.y.low, 1.05 * value(score));
+      picture.y.high = std::max(picture.y.high, 1.05 * value(score));
+    }
     const std::string title = "loss by " + measure, file = fmt::format("loss_by_{}.png", measure);
     draw_picture(picture, title, folder + "/" + file);
     drawn.push_back({file, title, fmt::format("Bars of the loss for {} slices of {}", slices.size(), measure)});

@@ -108,7 +108,7 @@ BatchSource training_source(const RunConfig& config) {
   std::vector<BatchSource> sources;
   std::vector<int64_t> until;  // the first step after each phase
   for (const Phase& phase : config.phases()) {
-    sources.push_back(batch_source(phase.task, config.train.seed, config.train.batch, Split::train));
+    sources.push_back(batch_source(phase.task, config.train.seed, phase.batch, Split::train));
     until.push_back((until.empty() ? 0 : until.back()) + phase.steps);
   }
   sources.push_back(mixture_source(config));
@@ -130,7 +130,10 @@ std::vector<Batch> held_out(const RunConfig& config, Split split) {
 Trainer make_trainer(const RunConfig& config, const RunFolder& folder, const std::vector<std::string>& provenance,
                      bool resume, const torch::Device& device) {
   if (device.is_cpu()) require_memory(config);
-  return Trainer(make_model(config), config.train, training_source(config), held_out(config, Split::validation), folder,
+  TrainConfig train = config.train;
+  int64_t until = 0;
+  for (const Phase& phase : config.phases()) train.phase_peaks.emplace_back(until += phase.steps, phase.lr);
+  return Trainer(make_model(config), train, training_source(config), held_out(config, Split::validation), folder,
                  provenance, resume, device);
 }
 

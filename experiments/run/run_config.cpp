@@ -53,9 +53,11 @@ std::vector<TaskVariant> variants_of(const RunConfig& base, const std::string& k
 
 std::vector<Phase> RunConfig::phases() const {
   struct Root : Configurable {
-    Phase phase{0, {}};
+    Phase phase{0, {}, 0, 0};
     void visit(Fields& fields) override {
       fields("steps", phase.steps, {1, 1'000'000'000}, "steps of this phase");
+      fields("train.batch", phase.batch, {1, 1'000'000}, "sequences per step");
+      fields("train.lr", phase.lr, {0, 1e30, Ends::above_least}, "peak of the schedule in these steps");
       fields.group("task", phase.task);
     }
   };
@@ -65,11 +67,15 @@ std::vector<Phase> RunConfig::phases() const {
     const std::string key = fmt::format("train.phases[{}]", i);
     Root root;
     root.phase.task = task;
+    root.phase.batch = train.batch;
+    root.phase.lr = train.lr;
     std::vector<Assignment> assignments;
     for (const auto& [name, value] : train.phases[i].items()) assignments.push_back({name, value, key});
     assign(root, assignments);
     root.phase.task.validate();
     require(root.phase.steps > 0, key, train.phases[i].dump(), "must have the key steps");
+    require(root.phase.batch % train.accumulate == 0, key + ".train.batch", fmt::format("{}", root.phase.batch),
+            fmt::format("must be a multiple of train.accumulate = {}", train.accumulate));
     steps += root.phase.steps;
     all.push_back(root.phase);
   }

@@ -19,10 +19,12 @@ struct TaskVariant {
   int64_t weight = 1;  ///< in a mixture: batches are drawn proportionally to it
 };
 
-/// A part of a run with a task of its own.
+/// A part of a run with a task, a batch and a peak learning rate of its own.
 struct Phase {
   int64_t steps;
   TaskConfig task;
+  int64_t batch;
+  double lr;
 };
 
 /// The config keys `mixture.*`: further variants of the task to train on. Every batch is of one variant, drawn by

@@ -177,7 +177,7 @@ def test_narrow_files_in_float32(modeling, dtype, options, tmp_path):
     assert kimi.worst_error(checkpoint.exact, checkpoint.klab(*options)) < FLOAT32
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("bfloat16", 0.03), ("float16", 0.005)])
+@pytest.mark.parametrize("dtype, tolerance", [("bfloat16", 0.04), ("float16", 0.005)])
 def test_weights_rounded_when_they_are_read(modeling, dtype, tolerance, tmp_path):
     checkpoint = Checkpoint(modeling, tmp_path, **ALL_CHOSEN)
     error = rms(checkpoint.klab("--dtype", dtype) - checkpoint.exact) / rms(checkpoint.exact)

@@ -17,7 +17,7 @@ Inspection sample_inspection() {
   found.shown_tokens = 3;
   found.rank_tokens = {1, 3};
   found.drawn = {{4, 5, 4}, {-1, -1, 5}, {"a", "b", "a"}, {"", "", "b"}, {{2, 5, 4, 0.25}}, {"a"}};
-  found.accuracy = {"", 3, "distance", {3.0, 8, 6, 4, 3}, {{1, {1.0, 2, 2}}, {4, {2.0, 6, 4}}}};
+  found.accuracy = {"", 3, "distance", {3.0, 0, 0, 8, 6, 4, 3}, {{1, {1.0, 0, 0, 2, 2}}, {4, {2.0, 0, 0, 6, 4}}}};
 
   MixerView linear{0, -1, "kda"};
   linear.linear = true;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
 
+#include <cmath>
 #include <filesystem>
 
 #include "core/base/csv.h"
@@ -119,6 +120,28 @@ TEST(TextRun, ResumesInADocumentToTheSameBits) {
   const Checkpoint a = load_checkpoint(whole.last()), b = load_checkpoint(parked.last());
   ASSERT_EQ(a.tensors.size(), b.tensors.size());
   for (const auto& [name, tensor] : a.tensors) EXPECT_TRUE(tensor.equal(b.tensor(name))) << name;
+}
+
+TEST(TextRun, WritesBitsPerByteAndTheLargestLogitOfMuonClip) {
+  const Folder folder;
+  write_file(folder / "text", lines(60));
+  const RunConfig config = config_of(folder / "text", {{"model.pattern", "[kda, mla]", ""},
+                                                       {"train.optimizer", "muonclip", ""},
+                                                       {"train.max_logit", 0.05, ""},
+                                                       {"train.lr", 0.01, ""}});
+  const RunFolder run = begun(folder / "run", config);
+  ASSERT_EQ(train_run(run, {}, watch_nothing).state, RunState::finished);
+  const CsvTable table = read_csv(run.metrics());
+  const size_t loss = table.column("loss"), bits = table.column("bits_per_byte"), logit = table.column("largest_logit");
+  ASSERT_GE(table.rows.size(), 6u);
+  for (const auto& row : table.rows) {
+    EXPECT_EQ(row[table.column("excess")], "");
+    // <end> is a target without bytes, so there are fewer bytes than targets.
+    EXPECT_GT(std::stod(row[bits]), std::stod(row[loss]) / std::log(2.0));
+    EXPECT_LT(std::stod(row[bits]), 1.3 * std::stod(row[loss]) / std::log(2.0));
+    if (row[table.column("split")] != "train") continue;
+    EXPECT_GT(std::stod(row[logit]), 0) << row[0];
+  }
 }
 
 TEST(TextRun, RefusesToContinueWithOtherText) {

@@ -137,6 +137,35 @@ TEST(TrainingSource, FollowsThePhases) {
   EXPECT_TRUE(torch::equal(source(6).inputs, plain(6).inputs)) << "the task's own steps do not depend on the phases";
 }
 
+TEST(TrainRun, PhasesHaveTheirBatchAndLearningRateAndResume) {
+  const Folder folder;
+  const RunConfig config = tiny(
+      {{"train.phases", "{steps: 3, train.batch: 8, train.lr: 0.02}, {steps: 4, task.length: 13, train.batch: 2}", ""},
+       {"train.schedule", "constant", ""},
+       {"train.warmup_ratio", 0, ""},
+       {"train.lr", 0.01, ""},
+       {"train.accumulate", 2, ""}});
+  const BatchSource source = training_source(config);
+  std::vector<std::vector<int64_t>> shapes;
+  for (const int64_t step : {0, 2, 3, 6, 7, 11}) shapes.push_back(source(step).inputs.sizes().vec());
+  EXPECT_EQ(shapes, (std::vector<std::vector<int64_t>>{{8, 9}, {8, 9}, {2, 13}, {2, 13}, {4, 9}, {4, 9}}));
+  const RunFolder whole = begun(folder / "whole", config), parked = begun(folder / "parked", config);
+  std::vector<double> rates;
+  const RunRecord direct = train_run(whole, {}, [&](RunRecord&, const TrainStatus* status, bool) {
+    if (status != nullptr) rates.push_back(status->lr);
+  });
+  ASSERT_EQ(direct.state, RunState::finished) << direct.reason;
+  std::vector<double> expected(12, 0.01);
+  for (const size_t step : {0, 1, 2}) expected[step] = 0.02;
+  EXPECT_EQ(rates, expected);
+  train_run(parked, {}, [](RunRecord& record, const TrainStatus*, bool) {
+    if (record.step == 5) record.state = RunState::parked;
+  });
+  EXPECT_EQ(train_run(parked, {.resume = true}, watch_nothing).test.loss, direct.test.loss);
+  EXPECT_THROW(tiny({{"train.phases", "{steps: 3, train.batch: 3}", ""}, {"train.accumulate", 2, ""}}).phases(),
+               UsageError);
+}
+
 TEST(TrainingSource, DrawsVariantsByWeight) {
   const RunConfig config = tiny({{"mixture.tasks", "{length: 11, weight: 3}, {length: 13, weight: 4}", ""}});
   const BatchSource source = training_source(config), again = training_source(config);
