@@ -15,6 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr size_t kScanned = size_t{32} << 20;  // bytes of a file after which their memory is released
+
 bool hidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
 
 void add_folder(const std::string& folder, std::vector<std::string>& files) {
@@ -84,6 +86,7 @@ Corpus::Corpus(std::vector<std::string> files, const std::string& separator) : f
   for (uint32_t file = 0; file < files_.size(); ++file) {
     const MappedFile mapped(files_[file]);
     const std::string_view text = mapped.bytes();
+    size_t released = 0;
     for (size_t begin = 0; begin <= text.size();) {
       const size_t found = separator.empty() ? std::string_view::npos : text.find(separator, begin);
       const size_t end = found == std::string_view::npos ? text.size() : found;
@@ -92,6 +95,9 @@ Corpus::Corpus(std::vector<std::string> files, const std::string& separator) : f
         XXH3_64bits_update(all, &documents_.back().hash, sizeof(uint64_t));
       }
       begin = found == std::string_view::npos ? text.size() + 1 : end + separator.size();
+      if (begin - released < kScanned) continue;
+      mapped.release_pages(released, begin);
+      released = begin;
     }
   }
   hash_ = XXH3_64bits_digest(all);
