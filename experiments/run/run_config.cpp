@@ -96,6 +96,7 @@ void TestConfig::visit(Fields& fields) {
 }
 
 void RunConfig::visit(Fields& fields) {
+  fields("label", label, "a name for what the run is, to group runs by; nothing depends on it");
   fields.group("task", task);
   fields.group("model", model);
   fields.group("train", train);

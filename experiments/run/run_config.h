@@ -43,6 +43,7 @@ struct TestConfig : Configurable {
 };
 
 struct RunConfig : Configurable {
+  std::string label;  ///< a name for what the run is, to group runs by; nothing depends on it
   TaskConfig task;
   ModelConfig model{mixers()};
   TrainConfig train;

@@ -84,6 +84,14 @@ TEST_F(ReproduceProgram, Table5TestsOtherLengthsAndDepths) {
   EXPECT_TRUE(fs::exists(path("out/table5/depth.png")));
 }
 
+TEST_F(ReproduceProgram, Table1HasARowPerAblation) {
+  const std::string page = reproduce("table1");
+  for (const char* row : {"| 3:1 |", "| 15:1 |", "| no output gate |", "| no convolution |"}) {
+    EXPECT_TRUE(holds(page, row)) << row << " is not in " << page;
+  }
+  EXPECT_TRUE(holds(page, "| 2 | 9.23 | 5.65 |")) << page;
+}
+
 TEST_F(ReproduceProgram, OperatorsAreTimed) {
   EXPECT_TRUE(holds(reproduce("fig2"), "DPLR takes"));
   EXPECT_TRUE(holds(reproduce("complexity"), "| 256 |"));
