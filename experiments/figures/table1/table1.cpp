@@ -61,15 +61,17 @@ std::string row_of(const std::string& label, const std::vector<const RunSummary*
                      shifted_excess / n, seeds);
 }
 
+constexpr const char* kColumnsOfTable =
+    "Means over seeds, at the end of training: on test data of the training distribution and on shifted data, and the "
+    "loss above the entropy of the source in nats per token. The last columns are the report's perplexities of "
+    "training and of validation text.";
+
 std::vector<std::string> table_lines(const StudyVerdicts& verdicts) {
   std::vector<std::string> lines = {
       "",
       "## Perplexity",
       "",
-      "Means over seeds, at the end of training: on test data of the training distribution and on shifted data, and "
-      "the loss above the "
-      "entropy of the source in nats per token. The last columns are the report's perplexities of training and of "
-      "validation text.",
+      kColumnsOfTable,
       "",
       "| | perplexity | shifted | above entropy | shifted | seeds | report: training | validation |",
       "|---|---|---|---|---|---|---|---|"};
