@@ -16,7 +16,7 @@ Tensor AttentionMixer::attend(const kernels::AttentionInputs& inputs) {
   return attention(inputs, probe_);
 }
 
-void scale_rows(Tensor weight, const Tensor& factors, int64_t first, int64_t count) {
+void scale_rows(const Tensor& weight, const Tensor& factors, int64_t first, int64_t count) {
   const torch::NoGradGuard no_grad;
   const int64_t H = factors.size(0);
   weight.view({H, weight.size(0) / H, -1}).narrow(1, first, count).mul_(factors.to(weight).view({H, 1, 1}));

@@ -36,6 +36,6 @@ class AttentionMixer : public TokenMixer {
 };
 
 /// Multiplies rows [h * block + first, .. + count) of a weight [H * block, D] by factors[h].
-void scale_rows(torch::Tensor weight, const torch::Tensor& factors, int64_t first, int64_t count);
+void scale_rows(const torch::Tensor& weight, const torch::Tensor& factors, int64_t first, int64_t count);
 
 }  // namespace klab

@@ -56,13 +56,14 @@ class LossInParts : public torch::autograd::Function<LossInParts> {
                         TargetLoss* found) {
     const double share = 1 / static_cast<double>(labels.size(0));
     Tensor d_hidden = torch::empty_like(hidden), d_weight = torch::zeros_like(weight, torch::kFloat);
-    *found = Parts(hidden, weight, labels).each([&](int64_t first, int64_t count, Tensor logits, const Tensor& target) {
-      Tensor d_logits = logits.softmax(-1);
-      d_logits.scatter_add_(1, target.unsqueeze(1), torch::full({count, 1}, -1.0, d_logits.options()));
-      d_logits = d_logits.mul_(share).to(hidden.scalar_type());
-      d_hidden.narrow(0, first, count).copy_(d_logits.mm(weight));
-      d_weight.add_(d_logits.t().mm(hidden.narrow(0, first, count)));
-    });
+    *found = Parts(hidden, weight, labels)
+                 .each([&](int64_t first, int64_t count, const Tensor& logits, const Tensor& target) {
+                   Tensor d_logits = logits.softmax(-1);
+                   d_logits.scatter_add_(1, target.unsqueeze(1), torch::full({count, 1}, -1.0, d_logits.options()));
+                   d_logits = d_logits.mul_(share).to(hidden.scalar_type());
+                   d_hidden.narrow(0, first, count).copy_(d_logits.mm(weight));
+                   d_weight.add_(d_logits.t().mm(hidden.narrow(0, first, count)));
+                 });
     context->save_for_backward({d_hidden, d_weight.to(weight.scalar_type())});
     return found->losses.mean();
   }
