@@ -36,6 +36,9 @@ struct Answers {
   Tensor where;   // flat indices into [B * T]
   Tensor labels;  // [targets]
   TargetLoss loss;
+
+  // [B, T] to [targets]; undefined stays undefined.
+  Tensor at_targets(const Tensor& x) const { return x.defined() ? x.reshape({-1}).index_select(0, where) : x; }
 };
 
 // The sequences of a batch with packed rows, as one row [1, B * T].
@@ -50,25 +53,23 @@ Tensor hidden_states(Decoder& model, const Batch& batch) {
   return model->hidden(batch.inputs.reshape({1, -1}), packed(batch.starts));
 }
 
-Answers answers_of(Decoder& model, const Batch& batch) {
+Answers answers_of(Decoder& model, const Batch& batch, bool each) {
   Answers answers;
   answers.where = batch.labels.reshape({-1}).ge(0).nonzero().squeeze(-1);
-  answers.labels = batch.labels.reshape({-1}).index_select(0, answers.where);
+  answers.labels = answers.at_targets(batch.labels);
   const Tensor hidden = hidden_states(model, batch);
   answers.loss =
-      target_loss(model, hidden.reshape({-1, hidden.size(-1)}).index_select(0, answers.where), answers.labels);
+      target_loss(model, hidden.reshape({-1, hidden.size(-1)}).index_select(0, answers.where), answers.labels, each);
   return answers;
 }
 
-void add_by_difficulty(const Answers& answers, const Batch& batch, std::map<int64_t, Score>& scores) {
-  const Tensor losses = answers.loss.losses.to(torch::kCPU), wrong = answers.loss.wrong.to(torch::kCPU);
-  const auto at_targets = [&](const Tensor& x) {
-    return x.defined() ? x.reshape({-1}).index_select(0, answers.where).to(torch::kCPU) : x;
-  };
-  const Tensor difficulty = at_targets(batch.difficulty), bytes = at_targets(batch.bytes),
-               surprisal = at_targets(batch.surprisal);
-  for (int64_t i = 0; i < difficulty.numel(); ++i) {
-    Score& score = scores[difficulty.data_ptr<int64_t>()[i]];
+void add_slices(const Answers& answers, const Batch& batch, const Slicing& slicing) {
+  const auto here = [&](const Tensor& x) { return x.defined() ? x.to(torch::kCPU) : x; };
+  const Tensor losses = here(answers.loss.losses), wrong = here(answers.loss.wrong);
+  const Tensor numbers = here(answers.at_targets(slicing.numbers)), bytes = here(answers.at_targets(batch.bytes)),
+               surprisal = here(answers.at_targets(batch.surprisal));
+  for (int64_t i = 0; i < numbers.numel(); ++i) {
+    Score& score = (*slicing.scores)[numbers.data_ptr<int64_t>()[i]];
     ++score.targets;
     score.targets_right += 1 - wrong.data_ptr<int64_t>()[i];
     score.loss_sum += losses.data_ptr<float>()[i];
@@ -79,12 +80,12 @@ void add_by_difficulty(const Answers& answers, const Batch& batch, std::map<int6
 
 }  // namespace
 
-Score score_batch(Decoder& model, const Batch& batch, Tensor* mean_loss, std::map<int64_t, Score>* by_difficulty) {
+Score score_batch(Decoder& model, const Batch& batch, Tensor* mean_loss, const std::vector<Slicing>& slicings) {
   const int64_t B = batch.labels.size(0), T = batch.labels.size(1);
-  const Answers answers = answers_of(model, batch);
+  const Answers answers = answers_of(model, batch, /*each=*/!slicings.empty());
   const Tensor& loss = answers.loss.mean;
   if (mean_loss != nullptr) *mean_loss = loss;
-  if (by_difficulty != nullptr) add_by_difficulty(answers, batch, *by_difficulty);
+  for (const Slicing& slicing : slicings) add_slices(answers, batch, slicing);
 
   const Tensor& wrong = answers.loss.wrong;
   const Tensor wrong_in_row = torch::zeros({B}, wrong.options()).index_add_(0, answers.where.div(T, "floor"), wrong);
@@ -94,9 +95,8 @@ Score score_batch(Decoder& model, const Batch& batch, Tensor* mean_loss, std::ma
   score.sequences = B;
   score.sequences_right = B - wrong_in_row.ne(0).sum().item<int64_t>();
   score.loss_sum = loss.item<double>() * static_cast<double>(score.targets);
-  const auto sum_over_targets = [&](const Tensor& x) { return x.reshape({-1}).index_select(0, answers.where).sum(); };
-  if (batch.bytes.defined()) score.bytes = sum_over_targets(batch.bytes).item<int64_t>();
-  if (batch.surprisal.defined()) score.surprisal_sum = sum_over_targets(batch.surprisal).item<double>();
+  if (batch.bytes.defined()) score.bytes = answers.at_targets(batch.bytes).sum().item<int64_t>();
+  if (batch.surprisal.defined()) score.surprisal_sum = answers.at_targets(batch.surprisal).sum().item<double>();
   return score;
 }
 

@@ -76,11 +76,12 @@ class LossInParts : public torch::autograd::Function<LossInParts> {
 
 }  // namespace
 
-TargetLoss target_loss(const Decoder& model, const Tensor& hidden, const Tensor& labels) {
+TargetLoss target_loss(const Decoder& model, const Tensor& hidden, const Tensor& labels, bool each) {
   const Tensor& weight = model->head_weight();
   if (labels.size(0) * weight.size(0) <= kLogitsAtOnce) {
     const Tensor logits = model->head(hidden).to(torch::kFloat), known = logits.detach();
-    return {torch::cross_entropy_loss(logits, labels), losses_of(known, labels), wrong_of(known, labels)};
+    return {torch::cross_entropy_loss(logits, labels), each ? losses_of(known, labels) : Tensor(),
+            wrong_of(known, labels)};
   }
   TargetLoss found;
   if (torch::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad())) {

@@ -38,16 +38,13 @@ Evaluation evaluate_variant(const TaskVariant& variant, const RunConfig& config,
                             const torch::Device& device, Split split) {
   Evaluation result{variant.name, variant.task.length, variant.task.make()->difficulty_name(), {}, {}};
   std::map<int64_t, Score> by_difficulty, by_position;
-  for (Batch batch :
+  for (const Batch& batch :
        held_out_batches(variant.task, config.train.seed, config.test.examples, config.train.batch, split)) {
     if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted while testing variants");
-    const auto score = [&](std::map<int64_t, Score>& into) {
-      return score_batch(model, batch.map([&](const torch::Tensor& x) { return x.to(device); }), nullptr, &into);
-    };
-    result.all += score(by_difficulty);
-    if (!is_language(batch)) continue;
-    batch.difficulty = positions_of(batch);
-    score(by_position);
+    const Batch there = batch.map([&](const torch::Tensor& x) { return x.to(device); });
+    std::vector<Slicing> slicings{{there.difficulty, &by_difficulty}};
+    if (is_language(batch)) slicings.push_back({positions_of(batch).to(device), &by_position});
+    result.all += score_batch(model, there, nullptr, slicings);
   }
   result.slices = sliced(by_difficulty);
   result.positions = sliced(by_position);

@@ -67,10 +67,7 @@ std::vector<std::string> reported_lines(const StudyVerdicts& verdicts) {
 }
 
 void run(const ReproduceOptions& options) {
-  std::vector<Assignment> seed;
-  if (options.seed) seed.push_back({"train.seed", *options.seed, "--seed"});
-  const StudyFile file = read_builtin_study(fmt::format("figures/fig4/{}.yaml", options.scale), seed);
-  const Study study = run_study(file, study_options(options));
+  const Study study = run_figure("fig4", options);
   const StudyVerdicts verdicts = judge_study(study);
   write_study_report(study, verdicts, options.out, "Figure 4: synthetic tasks near the state's capacity", {},
                      verdicts.cells.empty() ? std::vector<std::string>{} : reported_lines(verdicts));

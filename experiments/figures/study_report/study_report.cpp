@@ -158,14 +158,16 @@ std::vector<std::string> draw_cells(const Study& study, const StudyVerdicts& ver
 
 }  // namespace
 
-StudyOptions study_options(const ReproduceOptions& options) {
+Study run_figure(const std::string& name, const ReproduceOptions& options) {
+  std::vector<Assignment> seed;
+  if (options.seed) seed.push_back({"train.seed", *options.seed, "--seed"});
   StudyOptions how;
   how.out = options.out;
   how.command_line = options.command_line;
   how.budget_hours = options.budget_hours;
   how.device = options.device;
   how.quiet = options.quiet;
-  return how;
+  return run_study(read_builtin_study(fmt::format("figures/{}/{}.yaml", name, options.scale), seed), how);
 }
 
 void write_study_report(const Study& study, const StudyVerdicts& verdicts, const std::string& out,

@@ -17,7 +17,7 @@ void write_study_report(const Study& study, const StudyVerdicts& verdicts, const
                         const std::string& title, const std::vector<std::string>& introduction = {},
                         const std::vector<std::string>& appendix = {});
 
-/// The options of a study that is a figure of the report.
-StudyOptions study_options(const ReproduceOptions& options);
+/// Runs the study of a figure of the report, figures/NAME/SCALE.yaml.
+Study run_figure(const std::string& name, const ReproduceOptions& options);
 
 }  // namespace klab

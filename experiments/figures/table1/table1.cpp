@@ -88,10 +88,7 @@ std::vector<std::string> table_lines(const StudyVerdicts& verdicts) {
 }
 
 void run(const ReproduceOptions& options) {
-  std::vector<Assignment> seed;
-  if (options.seed) seed.push_back({"train.seed", *options.seed, "--seed"});
-  const StudyFile file = read_builtin_study(fmt::format("figures/table1/{}.yaml", options.scale), seed);
-  const Study study = run_study(file, study_options(options));
+  const Study study = run_figure("table1", options);
   const StudyVerdicts verdicts = judge_study(study);
   write_study_report(study, verdicts, options.out, "Table 1: ablations of the hybrid", {}, table_lines(verdicts));
   for (const std::string& line : verdict_counts(verdicts)) fmt::print("{}\n", line);

@@ -145,10 +145,7 @@ void draw(const std::string& out) {
 }
 
 void run(const ReproduceOptions& options) {
-  std::vector<Assignment> seed;
-  if (options.seed) seed.push_back({"train.seed", *options.seed, "--seed"});
-  const StudyFile file = read_builtin_study(fmt::format("figures/table5/{}.yaml", options.scale), seed);
-  const Study study = run_study(file, study_options(options));
+  const Study study = run_figure("table5", options);
   const bool measured = !study.measured.empty();
   const Results results = measured ? read_results(options.out + "/evaluations.csv") : Results{};
   if (measured) draw(options.out);

@@ -75,7 +75,7 @@ TEST(ScoreBatch, AddsTargetsUnderTheirDifficulty) {
   Scored s;
   std::map<int64_t, Score> by_difficulty;
   by_difficulty[7].targets = 10;  // of earlier batches
-  score_batch(s.model, s.batch, nullptr, &by_difficulty);
+  score_batch(s.model, s.batch, nullptr, {{s.batch.difficulty, &by_difficulty}});
   ASSERT_EQ(by_difficulty.size(), 3u) << "positions without a target are not counted";
   EXPECT_EQ(by_difficulty[1].targets, 2);
   EXPECT_EQ(by_difficulty[1].targets_right, 2);

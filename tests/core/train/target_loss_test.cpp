@@ -52,7 +52,7 @@ TEST_P(TargetLossTest, IsThatOfAllLogits) {
   const Tensor hidden = torch::randn({kTargets, weight.size(1)}).requires_grad_(true);
   const Tensor labels = torch::randint(vocabulary, {kTargets}, torch::kLong);
   const Gradients want = expected(hidden, weight, labels);
-  const TargetLoss found = target_loss(model, hidden, labels);
+  const TargetLoss found = target_loss(model, hidden, labels, /*each=*/true);
   const auto gradients = torch::autograd::grad({3 * found.mean}, {hidden, weight});
   const double rounding = 64 * std::numeric_limits<float>::epsilon();
   EXPECT_LT(largest_difference(found.mean.detach(), want.loss), rounding * std::log(vocabulary));
@@ -65,7 +65,7 @@ TEST_P(TargetLossTest, IsThatOfAllLogits) {
       torch::allclose(found.losses, torch::cross_entropy_loss(logits, labels, {}, at::Reduction::None), 1e-4, 1e-5));
   {
     const torch::NoGradGuard no_grad;
-    EXPECT_TRUE(target_loss(model, hidden, labels).losses.equal(found.losses));
+    EXPECT_TRUE(target_loss(model, hidden, labels, /*each=*/true).losses.equal(found.losses));
   }
 }
 

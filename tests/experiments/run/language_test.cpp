@@ -5,7 +5,6 @@
 #include <torch/nn/module.h>
 
 #include <cmath>
-#include <filesystem>
 
 #include "core/base/csv.h"
 #include "core/base/file.h"
@@ -14,14 +13,12 @@
 #include "core/train/score.h"
 #include "experiments/run/evaluations.h"
 #include "experiments/run/run.h"
+#include "experiments/run/support.h"
 
 namespace klab {
 namespace {
 
-namespace fs = std::filesystem;
 using torch::Tensor;
-
-void watch_nothing(RunRecord&, const TrainStatus*, bool) {}
 
 // Lines of different lengths.
 std::string lines(int count) {
@@ -51,12 +48,6 @@ RunConfig config_of(const std::string& text, const std::vector<Assignment>& more
   return make_run_config(all);
 }
 
-RunFolder begun(const std::string& path, const RunConfig& config) {
-  fs::create_directories(path);
-  write_file(path + "/config.yaml", to_yaml(config));
-  return {path};
-}
-
 // --- Packing ---
 
 class Packing : public testing::TestWithParam<std::string> {};
@@ -72,7 +63,7 @@ TEST_P(Packing, GivesWhatSeparateDocumentsGive) {
   std::map<int64_t, Score> packed, separate;
   Batch places = batch;  // the difficulty of every target is its place, so that losses can be compared one by one
   places.difficulty = torch::arange(batch.inputs.numel()).view_as(batch.inputs);
-  score_batch(model, places, nullptr, &packed);
+  score_batch(model, places, nullptr, {{places.difficulty, &packed}});
   const Tensor starts = batch.starts.reshape({-1}).nonzero().squeeze(-1);
   ASSERT_GT(starts.numel(), 8);
   for (int64_t i = 0; i < starts.numel(); ++i) {
@@ -80,7 +71,7 @@ TEST_P(Packing, GivesWhatSeparateDocumentsGive) {
     const int64_t end = i + 1 < starts.numel() ? starts[i + 1].item<int64_t>() : batch.inputs.numel();
     Batch one = places.map([&](const Tensor& x) { return x.reshape({1, -1}).narrow(1, begin, end - begin); });
     one.starts = Tensor();
-    score_batch(model, one, nullptr, &separate);
+    score_batch(model, one, nullptr, {{one.difficulty, &separate}});
   }
   ASSERT_EQ(packed.size(), separate.size());
   for (const auto& [place, score] : packed) EXPECT_NEAR(score.loss_sum, separate.at(place).loss_sum, 1e-4) << place;

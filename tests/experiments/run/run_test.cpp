@@ -9,6 +9,7 @@
 
 #include "core/base/file.h"
 #include "core/base/support.h"
+#include "experiments/run/support.h"
 
 namespace klab {
 namespace {
@@ -24,14 +25,6 @@ RunConfig tiny(const std::vector<Assignment>& more = {}) {
   all.insert(all.end(), more.begin(), more.end());
   return make_run_config(all);
 }
-
-RunFolder begun(const std::string& path, const RunConfig& config) {
-  fs::create_directories(path);
-  write_file(path + "/config.yaml", to_yaml(config));
-  return {path};
-}
-
-void watch_nothing(RunRecord&, const TrainStatus*, bool) {}
 
 TEST(TrainRun, TrainsToTheEndAndRecordsIt) {
   const Folder folder;
