@@ -71,7 +71,7 @@ Tensor Mamba2::mix(const Tensor& x, const Sequences& sequences, State* state) {
   const Tensor ones = torch::ones({inner / groups_}, x.options().requires_grad(false));
   const Tensor normed =
       kernels::rms_norm_of_gated(by_group(o + D_.unsqueeze(-1) * input), ones, by_group(z), norm_eps_);
-  return out_proj_->forward(normed.reshape({B, T, inner}) * norm_);
+  return out_proj_->forward((normed.reshape({B, T, inner}) * norm_).to(x.scalar_type()));
 }
 
 void Mamba2::add_state(State& state, int64_t sequences, const torch::Device& device) const {

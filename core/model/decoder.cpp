@@ -3,6 +3,8 @@
 
 #include <torch/nn/module.h>
 
+#include "core/model/activation_checkpoint.h"
+
 namespace klab {
 
 using torch::Tensor;
@@ -19,7 +21,8 @@ Tensor DecoderLayerImpl::forward(const Tensor& x, const Sequences& sequences, St
 }
 
 DecoderImpl::DecoderImpl(const ModelConfig& config, int64_t vocabulary)
-    : embedding_(register_parameter("embedding", new_parameter({vocabulary, config.width}))),
+    : config_(config),
+      embedding_(register_parameter("embedding", new_parameter({vocabulary, config.width}))),
       norm_(RmsNorm(config.width, config.norm_eps)),
       lm_head_(Linear(config.width, vocabulary)) {
   const std::vector<std::string> items = config.layer_mixers();
@@ -45,12 +48,21 @@ void DecoderImpl::initialise(const at::Generator& generator) {
   for (const DecoderLayer& layer : layers_) layer->mixer()->initialise(generator);
 }
 
+Tensor DecoderImpl::through_layer(size_t layer, const Tensor& x, const Sequences& sequences, State* state) {
+  DecoderLayer one = layers_[layer];
+  if (!activation_checkpointing_ || !torch::GradMode::is_enabled() || state != nullptr) {
+    return one->forward(x, sequences, state == nullptr ? nullptr : &state->parts.at(layer));
+  }
+  const auto forward = [one, sequences](const Tensor& input) mutable {
+    return one->forward(input, sequences, nullptr);
+  };
+  return checkpointed(*one, forward, x);
+}
+
 Tensor DecoderImpl::hidden(const Tensor& tokens, const Sequences& sequences, State* state) {
   // Activations have the dtype of the norms; the embedding may be stored in a narrower one.
   Tensor x = torch::embedding(embedding_, tokens).to(norm_->weight.scalar_type());
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    x = layers_[i]->forward(x, sequences, state == nullptr ? nullptr : &state->parts.at(i));
-  }
+  for (size_t i = 0; i < layers_.size(); ++i) x = through_layer(i, x, sequences, state);
   return norm_->forward(x);
 }
 

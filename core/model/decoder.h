@@ -60,11 +60,20 @@ class DecoderImpl : public torch::nn::Module {
   /// Updates parameters without gradients after an optimiser step: the correction biases of routers.
   void after_step();
 
+  /// Whether training keeps only the inputs of layers for the backward pass, which then computes each layer again.
+  void set_activation_checkpointing(bool on) { activation_checkpointing_ = on; }
+
+  const ModelConfig& config() const { return config_; }
+
   int64_t vocabulary() const { return embedding_.size(0); }
   torch::Device device() const { return embedding_.device(); }
   const std::vector<DecoderLayer>& layers() const { return layers_; }
 
  private:
+  torch::Tensor through_layer(size_t layer, const torch::Tensor& x, const Sequences& sequences, State* state);
+
+  ModelConfig config_;
+  bool activation_checkpointing_ = false;
   torch::Tensor embedding_;  // [vocabulary, D]
   std::vector<DecoderLayer> layers_;
   RmsNorm norm_;

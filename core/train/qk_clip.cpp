@@ -7,22 +7,27 @@ namespace klab {
 
 using torch::Tensor;
 
-QkClip::QkClip(const Decoder& model, double limit) : limit_(limit) {
+QkClip::Mixers QkClip::mixers_of(const Decoder& model) {
+  Mixers mixers;
   for (const std::shared_ptr<torch::nn::Module>& module : model->modules()) {
     auto mixer = std::dynamic_pointer_cast<AttentionMixer>(module);
-    if (mixer == nullptr) continue;
-    mixer->record_logits(true);
-    mixers_.push_back(std::move(mixer));
+    if (mixer != nullptr) mixers.push_back(std::move(mixer));
   }
+  return mixers;
+}
+
+QkClip::QkClip(const Decoder& model, const Decoder& computing, double limit)
+    : limit_(limit), scaled_(mixers_of(model)), recording_(mixers_of(computing)) {
+  for (const std::shared_ptr<AttentionMixer>& mixer : recording_) mixer->record_logits(true);
 }
 
 double QkClip::after_step() {
   double largest = -std::numeric_limits<double>::infinity();
-  for (const std::shared_ptr<AttentionMixer>& mixer : mixers_) {
-    const Tensor logits = mixer->take_largest_logits();
+  for (size_t i = 0; i < recording_.size(); ++i) {
+    const Tensor logits = recording_[i]->take_largest_logits();
     if (!logits.defined()) continue;
     const double here = logits.max().item<double>();
-    if (here > limit_) mixer->scale_logits(limit_ / logits.clamp_min(limit_));
+    if (here > limit_) scaled_[i]->scale_logits(limit_ / logits.clamp_min(limit_));
     largest = std::max(largest, here);
   }
   return largest;

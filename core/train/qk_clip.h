@@ -13,15 +13,20 @@ namespace klab {
 /// passes exceeded `limit` by its excess, so that it would have been `limit` (MuonClip; Kimi K2, arXiv 2507.20534).
 class QkClip {
  public:
-  /// Makes the attention mixers of `model` record their logits.
-  QkClip(const Decoder& model, double limit);
+  /// Makes the attention mixers of `computing` record their logits. Weights are scaled in `model`: the same one, or the
+  /// one of which `computing` is a working copy.
+  QkClip(const Decoder& model, const Decoder& computing, double limit);
+  QkClip(const Decoder& model, double limit) : QkClip(model, model, limit) {}
 
   /// Returns the largest logit before clipping, -infinity without attention.
   double after_step();
 
  private:
+  using Mixers = std::vector<std::shared_ptr<AttentionMixer>>;
+  static Mixers mixers_of(const Decoder& model);
+
   double limit_;
-  std::vector<std::shared_ptr<AttentionMixer>> mixers_;
+  Mixers scaled_, recording_;  // the same mixers of both models, in the same order
 };
 
 }  // namespace klab

@@ -20,6 +20,10 @@ void TrainConfig::visit(Fields& fields) {
   fields("batch", batch, {1, 1'000'000}, "sequences per step");
   fields("accumulate", accumulate, {1, 1'000'000},
          "parts into which the batch of a step is cut to need less memory; the gradient is that of the whole batch");
+  fields("activation_checkpointing", activation_checkpointing,
+         "keep only the inputs of layers for the backward pass and compute each layer twice, to need less memory");
+  fields.choice("dtype", dtype, {"float32", "bfloat16"},
+                "dtype of training steps; weights, optimiser and evaluations are float32");
   fields("lr", lr, {0, 1e30, Ends::above_least}, "peak learning rate");
   fields.maps("lr_factors", lr_factors,
               "learning rates of single parameters: [{match: A_log, factor: 3}, ..], each with a regular expression or "

@@ -15,6 +15,8 @@ struct TrainConfig : Configurable, Schedule {
   std::vector<std::pair<int64_t, double>> phase_peaks{};
   int64_t batch = 64;
   int64_t accumulate = 1;
+  bool activation_checkpointing = false;
+  std::string dtype = "float32";
   double lr = 3e-3;
   std::vector<Value> lr_factors;  ///< maps of `match` and `factor`, see lr_factors_of()
   int64_t seed = 1;

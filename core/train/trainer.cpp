@@ -65,7 +65,9 @@ Trainer::Trainer(Decoder model, const TrainConfig& config, BatchSource train, co
 }
 
 void Trainer::start(bool resume) {
-  if (config_.optimizer == "muonclip") clip_ = std::make_unique<QkClip>(model_, config_.max_logit);
+  if (config_.dtype == "bfloat16") copy_ = std::make_unique<WorkingCopy>(model_, torch::kBFloat16);
+  computing()->set_activation_checkpointing(config_.activation_checkpointing);
+  if (config_.optimizer == "muonclip") clip_ = std::make_unique<QkClip>(model_, computing(), config_.max_logit);
   if (config_.ema > 0) average_ = std::make_unique<WeightAverage>(*model_, config_.ema);
   if (resume && !folder_.path.empty() && std::filesystem::exists(folder_.last())) {
     restore(folder_.last());
@@ -205,9 +207,10 @@ Score Trainer::accumulate_gradients(const Batch& batch) {
       continue;
     }
     Tensor loss;
-    const Score score = score_batch(model_, on(device_, some), &loss);
+    const Score score = score_batch(computing(), on(device_, some), &loss);
     check_finite(score.loss_sum, "loss", status_.step + 1);
     (loss * (static_cast<double>(score.targets) / targets)).backward();
+    if (copy_) copy_->give_gradients();
     sum += score;
   }
   return sum;
@@ -216,12 +219,13 @@ Score Trainer::accumulate_gradients(const Batch& batch) {
 void Trainer::train_step(const Batch& batch) {
   status_.lr = config_.lr_at(status_.step + 1);
   optimizer_->zero_grad();
+  if (copy_) copy_->refresh();
   const Score score = accumulate_gradients(batch);
   status_.grad_norm = optimizer_->clip_grad_norm(config_.max_grad_norm);
   check_finite(status_.grad_norm, "norm of the gradients", status_.step + 1);
   optimizer_->step(status_.lr);
   if (clip_) status_.largest_logit = std::max(status_.largest_logit, clip_->after_step());
-  model_->after_step();
+  computing()->after_step();
   if (average_) average_->update();
   status_.train += score;
   ++status_.step;

@@ -16,6 +16,7 @@
 #include "core/train/status.h"
 #include "core/train/train_config.h"
 #include "core/train/weight_average.h"
+#include "core/train/working_copy.h"
 
 namespace klab {
 
@@ -60,6 +61,8 @@ class Trainer {
   void start(bool resume);
   void branch(const std::string& path);
   void continue_state(const Checkpoint& from, const std::string& path);
+  // The model that computes training steps.
+  Decoder& computing() { return copy_ ? copy_->model() : model_; }
   void train_step(const Batch& batch);
   Score accumulate_gradients(const Batch& batch);
   Score score(const std::vector<Batch>& batches);
@@ -87,6 +90,7 @@ class Trainer {
   torch::Device device_;
   at::Generator generator_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<WorkingCopy> copy_;       // null if train.dtype is float32
   std::unique_ptr<QkClip> clip_;            // null unless train.optimizer is muonclip
   std::unique_ptr<WeightAverage> average_;  // null without train.ema
   TrainStatus status_;

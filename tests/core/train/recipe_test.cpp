@@ -241,6 +241,8 @@ TEST(Recipe, ResumesToTheSameBitsWithEverything) {
   run.config.decay = "sqrt";
   run.config.decay_ratio = 0.5;
   run.config.lr_factors = {{{"match", "norm"}, {"factor", 2}}};
+  run.config.dtype = "bfloat16";
+  run.config.activation_checkpointing = true;
   const Folder straight_folder;
   const RunFolder straight_files{straight_folder.path()};
   Trainer straight = run.trainer(straight_folder.path());
