@@ -127,6 +127,19 @@ const kernels::ExpertTable& MixtureOfExperts::table() {
   return *table_;
 }
 
+namespace {
+
+// Appends rows of zeros to x [n, D] where products of any number of rows would be slow: in bfloat16 oneDNN compiles a
+// kernel for every new size, which takes ten times as long as the products of an expert.
+Tensor with_usual_rows(const Tensor& x) {
+  constexpr int64_t kMultiple = 64;
+  if (!x.is_cpu() || x.scalar_type() != torch::kBFloat16) return x;
+  const int64_t missing = (kMultiple - x.size(0) % kMultiple) % kMultiple;
+  return torch::constant_pad_nd(x, {0, 0, 0, missing});
+}
+
+}  // namespace
+
 // The routed experts with gradients: each expert runs once over all tokens routed to it.
 Tensor MixtureOfExperts::by_expert(const Tensor& x, const Routing& routing) {
   const auto& [experts, weights] = routing;
@@ -145,7 +158,8 @@ Tensor MixtureOfExperts::by_expert(const Tensor& x, const Routing& routing) {
   for (int64_t e = 0; e < config_.experts; ++e) {
     const int64_t count = host.data_ptr<int64_t>()[e];
     if (count == 0) continue;
-    parts.push_back(experts_[static_cast<size_t>(e)]->forward(gathered.narrow(0, start, count)));
+    const Tensor rows = with_usual_rows(gathered.narrow(0, start, count));
+    parts.push_back(experts_[static_cast<size_t>(e)]->forward(rows).narrow(0, 0, count));
     start += count;
   }
   // The sum over a token's experts is in the dtype of the weights and rounded once.
