@@ -22,6 +22,15 @@ int64_t machine_memory() {
   return bytes;
 }
 
+int64_t resident_memory() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+  int64_t all = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> all >> resident;
+  return resident * ::sysconf(_SC_PAGESIZE);
+}
+
 #if defined(__GLIBC__)
 
 void keep_freed_memory() {

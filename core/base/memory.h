@@ -9,6 +9,10 @@ namespace klab {
 /// Bytes of memory that this process may use: the machine's, or the limit of its cgroup if that is lower.
 int64_t machine_memory();
 
+/// Bytes of physical memory that this process has now, after it returned what it has freed; 0 if the system does not
+/// tell.
+int64_t resident_memory();
+
 /// Keeps freed memory in the process. Every training step allocates the same large tensors again; by default the C
 /// library returns such memory to the system and maps it again each time, which takes a fifth of a training step.
 void keep_freed_memory();

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "core/base/error.h"
 #include "core/base/json.h"
@@ -34,7 +35,8 @@ struct Checkpoint {
 /// Writes to a temporary name, syncs, renames. Any safetensors reader opens the file. Throws Error.
 void save_checkpoint(const std::string& path, const Checkpoint& checkpoint);
 
-/// Reads the whole file and checks it before anything is used. Throws Error for a truncated file or any flipped bit.
-Checkpoint load_checkpoint(const std::string& path);
+/// Reads the whole file and checks it before anything is used; then loads the tensors whose names begin with `prefix`.
+/// Throws Error for a truncated file or any flipped bit.
+Checkpoint load_checkpoint(const std::string& path, std::string_view prefix = "");
 
 }  // namespace klab

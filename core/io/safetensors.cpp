@@ -194,6 +194,10 @@ void SafetensorsFile::release_pages(const std::string& name) const {
   file_->release_pages(data_ + entry.begin, data_ + entry.end);
 }
 
+std::string safetensors_header(std::vector<TensorEntry> entries, const std::map<std::string, std::string>& metadata) {
+  return write_header(entries, metadata);
+}
+
 SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<TensorEntry> entries,
                                      const std::map<std::string, std::string>& metadata)
     : entries_(std::move(entries)), file_(path) {

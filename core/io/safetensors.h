@@ -47,6 +47,10 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
+/// The header of a file of these tensors, whose bytes follow in this order and without holes. Throws Error that names a
+/// tensor which is listed twice or whose dtype the format does not have.
+std::string safetensors_header(std::vector<TensorEntry> entries, const std::map<std::string, std::string>& metadata);
+
 /// Writes a file tensor by tensor, so that they need not be in memory at the same time. The file appears at commit().
 class SafetensorsWriter {
  public:

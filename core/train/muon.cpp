@@ -78,6 +78,17 @@ void Muon::update_batch(const Batch& batch, double lr) const {
   }
 }
 
+int64_t Muon::temporary_bytes() const {
+  int64_t most = 0;
+  for (const auto& [sides, matrices] : matrices_) {
+    const auto [rows, cols] = sides;
+    const auto count = std::clamp<int64_t>(kBatchElements / (rows * cols), 1, static_cast<int64_t>(matrices.size()));
+    // The matrices and their results; three or four squares, see orthogonalised().
+    most = std::max(most, count * (2 * rows * cols + 4 * rows * rows));
+  }
+  return most * static_cast<int64_t>(sizeof(float));
+}
+
 std::map<std::string, Tensor> Muon::state() const {
   std::map<std::string, Tensor> state = others_.state();
   for (const auto& [sides, matrices] : matrices_) {

@@ -30,6 +30,7 @@ class Muon : public Optimizer {
        const MuonOptions& options, const AdamWOptions& others);
 
   std::map<std::string, torch::Tensor> state() const override;
+  int64_t temporary_bytes() const override;
 
  protected:
   void update(double lr) override;

@@ -45,6 +45,9 @@ class Optimizer {
   /// with the optimiser: read them to save, copy into them to load.
   virtual std::map<std::string, torch::Tensor> state() const = 0;
 
+  /// Bytes of temporary tensors during an update.
+  virtual int64_t temporary_bytes() const { return 0; }
+
  protected:
   virtual void update(double lr) = 0;
   /// Runs after every update: for rules on the parameters themselves, such as limits of weights.

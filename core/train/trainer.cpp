@@ -253,7 +253,7 @@ TestScores Trainer::test(const std::vector<Batch>& batches) {
     Checkpoint kept;  // of the model alone
     kept.tensors = model_tensors(*model_);
     for (auto& [name, tensor] : kept.tensors) tensor = tensor.detach().clone();
-    const Checkpoint best = load_checkpoint(folder_.best());
+    const Checkpoint best = load_checkpoint(folder_.best(), "model.");
     copy_stored(best, folder_.best(), model_tensors(*model_));
     scores.best = score(here);
     copy_stored(kept, "", model_tensors(*model_));

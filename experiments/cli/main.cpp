@@ -14,6 +14,7 @@
 #include "core/base/provenance.h"
 #include "core/base/text.h"
 #include "core/base/version.h"
+#include "core/model/block_cache.h"
 #include "experiments/command/command.h"
 
 namespace klab {
@@ -163,6 +164,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   klab::keep_freed_memory();
+  klab::use_block_cache();
   try {
     return klab::run(argc, argv);
   } catch (const klab::Interrupted& error) {

@@ -17,14 +17,15 @@
 #include "experiments/command/command.h"
 #include "experiments/run/dtype.h"
 #include "experiments/run/run.h"
+#include "experiments/run/run_memory.h"
 
 namespace klab {
 namespace {
 
 struct ModelOptions {
   std::string config, dtype;
-  bool json = false, list = false;
-  int64_t length = 0, batch = 1;
+  bool json = false, list = false, train = false;
+  int64_t length = 0, batch = 0;
   std::vector<Assignment> flags;
 };
 
@@ -126,7 +127,45 @@ std::string dtype_of(const ModelOptions& options, const std::vector<Assignment>&
   return dtype;
 }
 
+// The memory of a training run.
+int show_memory(const RunConfig& config, bool json) {
+  const RunMemory run = predict_memory(config);
+  const StepMemory& step = run.step;
+  if (json) {
+    const nlohmann::ordered_json numbers = {{"parameters", step.parameters},
+                                            {"weights", step.weights},
+                                            {"optimizer", step.optimizer},
+                                            {"gradients", step.gradients},
+                                            {"activations", step.activations},
+                                            {"step", step.peak},
+                                            {"data", run.data},
+                                            {"cache", run.cache},
+                                            {"program", run.program},
+                                            {"peak", run.peak()},
+                                            {"sequences", run.shape.sequences},
+                                            {"length", run.shape.length}};
+    fmt::print("{}\n", numbers.dump(2));
+    return 0;
+  }
+  const auto bytes = [](int64_t count) { return short_count(static_cast<double>(count)) + "B"; };
+  fmt::print("{}",
+             format_table({fmt::format("training steps of {} x {} tokens", run.shape.sequences, run.shape.length), ""},
+                          {{"weights", bytes(step.weights)},
+                           {"optimiser's state", bytes(step.optimizer)},
+                           {"gradients, after the backward pass", bytes(step.gradients)},
+                           {"activations, after the forward pass", bytes(step.activations)},
+                           {"tensors at the peak of a step", bytes(step.peak)},
+                           {"data", bytes(run.data)},
+                           {"freed memory that is kept", bytes(run.cache)},
+                           {"program", bytes(run.program)},
+                           {"memory of the run", bytes(run.peak())}}));
+  return 0;
+}
+
 int show_model(const ModelOptions& options) {
+  if (options.train && (options.length > 0 || options.batch > 0 || !options.dtype.empty())) {
+    refuse("--train uses the keys task.length, train.batch and train.dtype, not --length, --batch and --dtype");
+  }
   RunConfig config;
   std::vector<Assignment> assignments = assignments_of(options.config);
   const bool is_public = !assignments.empty() && assignments.front().key == "model.config";
@@ -137,15 +176,17 @@ int show_model(const ModelOptions& options) {
   } else {
     config.validate();
   }
+  if (options.train) return show_memory(config, options.json);
   const std::string dtype = dtype_of(options, assignments);
   const ParameterPlace nowhere(torch::kMeta, dtype_named(dtype));  // no parameters are allocated
   const Decoder model = make_model(config);
   const int64_t length = options.length > 0 ? options.length : config.task.length;
+  const int64_t batch = std::max<int64_t>(1, options.batch);
   const Accounting sum = account(model, length);
   if (options.json) {
-    print_model_json(sum, length, options.batch, dtype);
+    print_model_json(sum, length, batch, dtype);
   } else {
-    print_tables(config, model, sum, length, options.batch);
+    print_tables(config, model, sum, length, batch);
   }
   return 0;
 }
@@ -163,7 +204,9 @@ Command model_command() {
             app.add_flag("--json", options->json, "machine-readable");
             app.add_flag("--list", options->list, "print only the names of all mixers, one per line");
             app.add_option("--length", options->length, "tokens of a sequence (default: task.length)").positive();
-            app.add_option("--batch", options->batch, "sequences").positive().show_default();
+            app.add_option("--batch", options->batch, "sequences (default: 1)").positive();
+            app.add_flag("--train", options->train,
+                         "the memory that training needs instead, with the config's keys train.* and task.*");
             app.add_option(
                    "--dtype", options->dtype,
                    "dtype of parameters, activations and caches; recurrent states are float32 (default: that of a "

@@ -17,7 +17,9 @@
 #include "core/train/tensorboard.h"
 #include "experiments/command/command.h"
 #include "experiments/plot/plot.h"
+#include "experiments/run/device.h"
 #include "experiments/run/run.h"
+#include "experiments/run/run_memory.h"
 
 namespace klab {
 namespace {
@@ -125,7 +127,7 @@ int train(const std::string& file, const std::vector<Assignment>& flags, bool te
   assignments.insert(assignments.end(), flags.begin(), flags.end());
   if (globals.seed) assignments.push_back({"train.seed", *globals.seed, "--seed"});
   const RunConfig config = make_run_config(assignments);
-  if (globals.device == "cpu") require_memory(config);
+  require_memory(config, open_device(globals.device));
 
   const RunFolder folder{globals.out.empty() ? "runs/" + config.run_name() : globals.out};
   if (fs::exists(folder.config())) {
@@ -144,7 +146,7 @@ int resume(const std::string& path, bool tensorboard, const Globals& globals) {
     fmt::print(stderr, "'{}' has no checkpoint yet: starting from the beginning\n", path);
   } else if (globals.threads == 0) {
     // Bitwise equal results need the same number of threads, because it determines the order of summation.
-    at::set_num_threads(load_checkpoint(folder.last()).json_field<int>("threads"));
+    at::set_num_threads(load_checkpoint(folder.last(), /*prefix=*/"generator").json_field<int>("threads"));
   }
   return train_to_the_end(config, folder, globals, {.resume = true, .tensorboard = tensorboard});
 }

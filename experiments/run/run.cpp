@@ -15,6 +15,7 @@
 #include "core/model/accounting.h"
 #include "experiments/run/device.h"
 #include "experiments/run/evaluations.h"
+#include "experiments/run/run_memory.h"
 
 namespace klab {
 namespace {
@@ -82,7 +83,7 @@ Decoder make_model(const RunConfig& config) { return Decoder(config.model, confi
 
 int64_t load_parameters(const std::string& path, const Decoder& model) {
   const torch::NoGradGuard no_grad;
-  const Checkpoint checkpoint = load_checkpoint(path);
+  const Checkpoint checkpoint = load_checkpoint(path, "model.");
   const auto parameters = model->named_parameters();
   for (const auto& item : parameters) {
     const auto stored = checkpoint.tensors.find("model." + item.key());
@@ -129,7 +130,6 @@ std::vector<Batch> held_out(const RunConfig& config, Split split) {
 
 Trainer make_trainer(const RunConfig& config, const RunFolder& folder, const std::vector<std::string>& provenance,
                      bool resume, const torch::Device& device) {
-  if (device.is_cpu()) require_memory(config);
   TrainConfig train = config.train;
   int64_t until = 0;
   for (const Phase& phase : config.phases()) train.phase_peaks.emplace_back(until += phase.steps, phase.lr);
@@ -144,7 +144,9 @@ constexpr std::chrono::milliseconds kRecordEvery{500};
 void train_and_evaluate(const RunFolder& folder, const RunOptions& options, const WatchRun& watch, RunRecord& record) {
   using Clock = std::chrono::steady_clock;
   const RunConfig config = read_run_config(folder);
-  Trainer trainer = make_trainer(config, folder, options.provenance, options.resume, open_device(options.device));
+  const torch::Device device = open_device(options.device);
+  require_memory(config, device);
+  Trainer trainer = make_trainer(config, folder, options.provenance, options.resume, device);
   const Accounting cost = account(trainer.model(), config.task.length);
   record.parameters = cost.parameters;
   record.state_bytes = cost.state_bytes;

@@ -31,7 +31,7 @@ Decoder make_model(const RunConfig& config);
 /// change, if the file is damaged or of another model.
 int64_t load_parameters(const std::string& path, const Decoder& model);
 
-/// Builds the trainer of a config. Throws UsageError if the training state does not fit in the machine's memory.
+/// Builds the trainer of a config.
 Trainer make_trainer(const RunConfig& config, const RunFolder& folder, const std::vector<std::string>& provenance,
                      bool resume, const torch::Device& device);
 

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <set>
 
-#include "core/base/memory.h"
 #include "core/base/text.h"
 #include "core/public/kimi_config.h"
 
@@ -159,27 +158,6 @@ RunConfig make_run_config(const std::vector<Assignment>& assignments) {
   config.validate();
   config.task.identify_data();
   return config;
-}
-
-void require_memory(const RunConfig& config) {
-  const ParameterPlace nowhere(torch::kMeta, torch::kFloat);
-  std::map<std::pair<std::string, bool>, int64_t> sizes;  // by layer type, because layers repeat
-  double parameters = 2.0 * static_cast<double>(config.vocabulary()) * static_cast<double>(config.model.width);
-  const std::vector<std::string> items = config.model.layer_mixers();
-  for (int64_t layer = 0; layer < config.model.layers; ++layer) {
-    const std::pair key(items[static_cast<size_t>(layer)], layer < config.model.first_dense);
-    if (!sizes.contains(key)) {
-      sizes[key] = parameter_count(*config.model.make_mixer(key.first)) +
-                   parameter_count(*config.model.make_feed_forward(layer));
-    }
-    parameters += static_cast<double>(sizes[key]);
-  }
-  const double bytes = parameters * 4 * sizeof(float), memory = static_cast<double>(machine_memory());
-  if (bytes <= memory) return;
-  refuse(
-      "model.width = {}, model.layers = {}: {} parameters need {}B for weights, gradients and AdamW's moments, but the "
-      "machine has {}B of memory",
-      config.model.width, config.model.layers, short_count(parameters), short_count(bytes), short_count(memory));
 }
 
 const RunFields& all_run_fields() {

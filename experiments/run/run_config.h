@@ -77,10 +77,6 @@ RunConfig make_run_config(const std::vector<Assignment>& assignments);
 /// Replaces `model.config` by the assignments of the public config.
 std::vector<Assignment> with_public_config(const std::vector<Assignment>& assignments);
 
-/// Throws UsageError with the number of bytes if weights, gradients and AdamW's two moments, all float32, do not fit in
-/// the machine's memory.
-void require_memory(const RunConfig& config);
-
 /// All keys of run configs, including the options of all tasks and mixers, and the keys of earlier versions with their
 /// new names.
 struct RunFields {

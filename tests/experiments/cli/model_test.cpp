@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // klab model, and the config files of the project.
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <nlohmann/json.hpp>
 
 #include "core/base/file.h"
@@ -106,6 +110,53 @@ TEST(ModelProgram, RefusalsNameTheKeyAndWhatIsRight) {
     EXPECT_EQ(run.status, 2);
     EXPECT_NE(run.err.find(words), std::string::npos) << run.err;
   }
+}
+
+// The largest physical memory of `klab arguments..`, in bytes.
+double memory_of(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), KLAB_PROGRAM);
+  std::vector<char*> words;
+  for (std::string& word : arguments) words.push_back(word.data());
+  words.push_back(nullptr);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (std::freopen("/dev/null", "w", stdout) != nullptr) ::execv(KLAB_PROGRAM, words.data());
+    ::_exit(127);
+  }
+  int status = 0;
+  rusage used{};
+  EXPECT_EQ(::wait4(child, &status, 0, &used), child);
+  EXPECT_EQ(status, 0);
+  return 1024.0 * static_cast<double>(used.ru_maxrss);
+}
+
+class MemoryProgram : public ProgramTest, public testing::WithParamInterface<std::vector<std::string>> {};
+
+// The whole process, as the system counts it.
+TEST_P(MemoryProgram, TrainingTakesThePredictedMemory) {
+  std::vector<std::string> config = {"--task.name",           "language", "--task.length",    "512",
+                                     "--model.width",         "256",      "--model.layers",   "4",
+                                     "--model.heads",         "4",        "--model.head_dim", "64",
+                                     "--model.pattern",       "kda,mla",  "--train.batch",    "8",
+                                     "--train.eval_examples", "8",        "--test.examples",  "8"};
+  config.insert(config.end(), GetParam().begin(), GetParam().end());
+  std::vector<std::string> predict = config;
+  predict.insert(predict.begin(), {"--train"});
+  const double predicted = model(predict)["peak"];
+  config.insert(config.begin(), {"train", "--quiet", "--threads", "2", "--out", path("run"), "--train.steps", "3"});
+  const double actual = memory_of(config);
+  EXPECT_NEAR(predicted / actual, 1, 0.1) << predicted << " and " << actual;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Configs, MemoryProgram,
+    testing::Values(std::vector<std::string>{}, std::vector<std::string>{"--train.activation_checkpointing", "true"},
+                    std::vector<std::string>{"--train.dtype", "bfloat16", "--train.optimizer", "muonclip"}));
+
+TEST(ModelProgram, TrainingMemoryHasNoLengthOfItsOwn) {
+  const Finished run = klab({"model", "--train", "--length", "8"});
+  EXPECT_EQ(run.status, 2);
+  EXPECT_NE(run.err.find("--train uses the keys task.length, train.batch"), std::string::npos) << run.err;
 }
 
 }  // namespace

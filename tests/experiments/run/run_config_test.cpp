@@ -79,32 +79,6 @@ TEST(RunConfig, TheNameDependsOnTheWholeConfig) {
             "mqar-kda_2-mla-");
 }
 
-TEST(Memory, AModelThatDoesNotFitIsRefusedByName) {
-  EXPECT_NO_THROW(require_memory(made()));
-  const RunConfig large =
-      made({{"model.width", 1 << 20, ""}, {"model.layers", 4096, ""}, {"model.pattern", "kda,gdn", ""}});
-  const std::string message = message_of<UsageError>([&] { require_memory(large); });
-  EXPECT_CONTAINS(message, "model.width = 1048576, model.layers = 4096: ");
-  EXPECT_CONTAINS(message, "B of memory");
-}
-
-// The count per layer must equal the model's.
-TEST(Memory, CountsEveryLayer) {
-  const RunConfig config = made({{"model.width", 4096, ""}, {"model.layers", 100, ""}, {"model.head_dim", 64, ""}});
-  std::string message;
-  try {
-    require_memory(config);
-  } catch (const UsageError& error) {
-    message = error.what();
-  }
-  // Every layer has a SwiGLU of 3 x 4096 x 10928 parameters and a mixer of 2 heads: 13.8 billion parameters in all.
-  if (!message.empty()) {
-    EXPECT_CONTAINS(message, "13.");
-  } else {
-    GTEST_SKIP() << "this machine has enough memory";
-  }
-}
-
 TEST(RunFields, ListTheOptionsOfEveryTaskAndMixerOnce) {
   const RunFields& all = all_run_fields();
   std::vector<std::string> keys;

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory that training steps need, before any is run.
+#pragma once
+
+#include <cstdint>
+
+#include "core/model/model_config.h"
+#include "core/train/train_config.h"
+
+namespace klab {
+
+/// What is in memory at once: the sequences of a step or, with train.accumulate, of a part of it.
+struct StepShape {
+  int64_t sequences;
+  int64_t length;   ///< tokens of each
+  int64_t targets;  ///< of each, positions with a loss
+};
+
+/// Bytes of the tensors of a training step. Evaluations need less: they keep no activations.
+struct StepMemory {
+  int64_t parameters = 0;   ///< their number
+  int64_t weights = 0;      ///< float32, with their average (train.ema) and their copy in train.dtype
+  int64_t optimizer = 0;    ///< its state
+  int64_t gradients = 0;    ///< float32, after the backward pass
+  int64_t activations = 0;  ///< at the end of the forward pass
+  int64_t peak = 0;         ///< of everything in a step
+};
+
+/// Predicts the memory of training steps from the parameters' sizes and from measure_layer() (layer_memory.h) for every
+/// kind of layer in the config. Takes some milliseconds for a small model, and as long as about 1,500 tokens take for
+/// a large one. Throws UsageError as make_optimizer() does.
+StepMemory predict_step_memory(const ModelConfig& model, int64_t vocabulary, const TrainConfig& train,
+                               const StepShape& shape);
+
+}  // namespace klab
