@@ -60,7 +60,7 @@ class BlockCache : public c10::Allocator {
   // A kept block that fits, or a new one.
   Block known(size_t bytes) {
     const auto fits = by_size_.lower_bound(bytes);
-    if (fits != by_size_.end() && fits->first <= bytes + bytes / 8) {
+    if (fits != by_size_.end() && fits->first <= bytes + bytes / 2) {
       const Block block = *fits->second;
       kept_.erase(fits->second);
       by_size_.erase(fits);

@@ -7,10 +7,10 @@
 namespace klab {
 
 /// The most that freed blocks may add to the memory that tensors took at once, as a share of it.
-constexpr double kBlockCacheShare = 0.05;
+constexpr double kBlockCacheShare = 0.1;
 
 /// From now on, tensors of at least 1 MiB on the CPU have blocks of their own, mapped from the system. Freed blocks are
-/// used again for tensors that are at most an eighth smaller; the least recently used are returned to the system when
+/// used again for tensors that are at most a third smaller; the least recently used are returned to the system when
 /// there are more than kBlockCacheShare allows.
 ///
 /// Training allocates the same tensors in every step. The C library either returns freed ones to the system, where
