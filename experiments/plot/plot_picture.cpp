@@ -301,7 +301,8 @@ void set_words(Picture& picture, const PlotData& data, const PlotColumns& column
     const bool paths = std::all_of(picture.curves.begin(), picture.curves.end(),
                                    [](const PlotCurve& curve) { return !curve.seeds.empty(); });
     picture.seeds = most <= kMostSeedsDrawn && (picture.bars ? seeds : paths);
-    const std::string shown = picture.seeds  ? (picture.bars ? "dots: each" : "thin lines: each")
+    const bool dots = picture.bars || picture.curves.front().fit;
+    const std::string shown = picture.seeds  ? (dots ? "dots: each" : "thin lines: each")
                               : picture.bars ? "whiskers from lowest to highest"
                                              : "bands from lowest to highest";
     picture.caption = fmt::format("mean of {} {}; {}", most, seeds ? "seeds" : "rows", shown);

@@ -85,7 +85,8 @@ std::string line_elements(const Picture& picture) {
     // Marks of different curves are at different x, so that overlapping curves remain visible.
     const size_t step = std::max<size_t>(1, curve.points.size() / kMarks), first = step * i / n;
     if (picture.seeds) {
-      bands += fmt::format("$s{} using 1:2 with lines {} lw 0.8 notitle, \\\n", i, faint_colour(i));
+      bands += fmt::format("$s{} using 1:2 with {} {} lw 0.8 notitle, \\\n", i,
+                           curve.fit ? "points pt 7 ps 0.6*marks" : "lines", faint_colour(i));
     } else if (picture.bands) {
       bands += fmt::format("$c{} using 1:3:4 with filledcurves {} fs transparent solid 0.16 noborder notitle, \\\n", i,
                            colour(i));

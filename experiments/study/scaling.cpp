@@ -93,7 +93,7 @@ Parameters descend(Parameters p, const Logs& logs, double threshold) {
 
 double SaturatingLaw::at(double compute) const { return irreducible + factor * std::pow(compute, exponent); }
 
-SaturatingLaw fit_saturating_law(const Points& points, double threshold) {
+std::optional<SaturatingLaw> fit_saturating_law(const Points& points, double threshold) {
   require_positive(points);
   std::set<double> different;
   for (const auto& [compute, loss] : points) different.insert(compute);
@@ -114,7 +114,7 @@ SaturatingLaw fit_saturating_law(const Points& points, double threshold) {
       best = {std::exp(p[0]), std::exp(p[1] + p[2] * logs.middle), -p[2], found};
     }
   }
-  if (!std::isfinite(best.objective)) refuse("scaling law: the loss does not decrease with compute");
+  if (!std::isfinite(best.objective)) return {};
   return best;
 }
 
@@ -123,13 +123,13 @@ double compute_ratio(const PowerLaw& reference, const PowerLaw& other, double lo
   return compute(reference) / compute(other);
 }
 
-namespace {
-
-Points all_points(const ScalingCurve& curve) {
+Points points_of(const ScalingCurve& curve) {
   Points points;
   for (const SizeRuns& runs : curve) points.insert(points.end(), runs.begin(), runs.end());
   return points;
 }
+
+namespace {
 
 Points resampled(const ScalingCurve& curve, Random& random) {
   Points points;
@@ -154,32 +154,47 @@ Bootstrapped bootstrapped(double value, std::vector<double> draws) {
   return {value, {quantile(0.025), quantile(0.975)}};
 }
 
+// A power law through every resample; curves with different `stream` are drawn apart.
+std::vector<PowerLaw> resampled_laws(const ScalingCurve& curve, int64_t resamples, uint64_t seed, uint64_t stream) {
+  std::vector<PowerLaw> laws;
+  for (int64_t draw = 0; draw < resamples; ++draw) {
+    Random random{seed, stream, static_cast<uint64_t>(draw)};
+    laws.push_back(fit_power_law(resampled(curve, random)));
+  }
+  return laws;
+}
+
+// The points of a curve that a line can be fitted to.
+Points require_line(const ScalingCurve& curve) {
+  Points points = points_of(curve);
+  require_positive(points);
+  const auto other = [&](const auto& point) { return point.first != points.front().first; };
+  if (std::none_of(points.begin(), points.end(), other)) {
+    refuse("scaling law: fewer than two different amounts of compute");
+  }
+  return points;
+}
+
 }  // namespace
 
-ScalingComparison compare_scaling(const ScalingCurve& reference, const ScalingCurve& other, int64_t resamples,
-                                  uint64_t seed) {
-  const Points of_reference = all_points(reference), of_other = all_points(other);
-  for (const Points* points : {&of_reference, &of_other}) {
-    if (points->empty()) refuse("scaling law: an architecture without runs");
-    require_positive(*points);
-  }
+ScalingFit fit_scaling(const ScalingCurve& curve, int64_t resamples, uint64_t seed) {
+  const PowerLaw law = fit_power_law(require_line(curve));
+  std::vector<double> exponents;
+  for (const PowerLaw& one : resampled_laws(curve, resamples, seed, 0)) exponents.push_back(one.exponent);
+  return {law, bootstrapped(law.exponent, exponents)};
+}
+
+std::optional<ScalingComparison> compare_scaling(const ScalingCurve& reference, const ScalingCurve& other,
+                                                 int64_t resamples, uint64_t seed) {
+  const Points of_reference = require_line(reference), of_other = require_line(other);
   const Interval a = losses_of(of_reference), b = losses_of(of_other);
   const double low = std::max(a.low, b.low), high = std::min(a.high, b.high);
-  if (low > high) refuse("scaling law: no loss that both reach: {} to {}, and {} to {}", a.low, a.high, b.low, b.high);
-  ScalingComparison result;
-  result.loss = std::sqrt(low * high);
-  result.reference = fit_power_law(of_reference);
-  result.other = fit_power_law(of_other);
-  std::vector<double> ratios, exponents, other_exponents;
-  for (int64_t draw = 0; draw < resamples; ++draw) {
-    Random random{seed, static_cast<uint64_t>(draw)};
-    const PowerLaw one = fit_power_law(resampled(reference, random)), two = fit_power_law(resampled(other, random));
-    exponents.push_back(one.exponent);
-    other_exponents.push_back(two.exponent);
-    ratios.push_back(compute_ratio(one, two, result.loss));
-  }
-  result.reference_exponent = bootstrapped(result.reference.exponent, exponents);
-  result.other_exponent = bootstrapped(result.other.exponent, other_exponents);
+  if (low > high) return {};
+  ScalingComparison result{fit_power_law(of_reference), fit_power_law(of_other), {}, std::sqrt(low * high)};
+  const std::vector<PowerLaw> ones = resampled_laws(reference, resamples, seed, 0),
+                              others = resampled_laws(other, resamples, seed, 1);
+  std::vector<double> ratios;
+  for (size_t i = 0; i < ones.size(); ++i) ratios.push_back(compute_ratio(ones[i], others[i], result.loss));
   result.ratio = bootstrapped(compute_ratio(result.reference, result.other, result.loss), ratios);
   return result;
 }

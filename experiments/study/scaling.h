@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,9 @@ using SizeRuns = std::vector<std::pair<double, double>>;
 /// The sizes of one architecture.
 using ScalingCurve = std::vector<SizeRuns>;
 
+/// The runs of all sizes.
+std::vector<std::pair<double, double>> points_of(const ScalingCurve& curve);
+
 /// loss = irreducible + factor compute^exponent, the exponent negative.
 struct SaturatingLaw {
   double irreducible = 0, factor = 0, exponent = 0;
@@ -24,8 +28,10 @@ struct SaturatingLaw {
 };
 
 /// Minimises the sum of Huber losses of log(law) - log(loss) (Hoffmann et al. 2022, arXiv 2203.15556: threshold 1e-3),
-/// from several starts. Throws UsageError for fewer than three different amounts of compute.
-SaturatingLaw fit_saturating_law(const std::vector<std::pair<double, double>>& points, double threshold = 1e-3);
+/// from several starts; none if the loss does not decrease with compute. Throws UsageError for fewer than three
+/// different amounts of compute.
+std::optional<SaturatingLaw> fit_saturating_law(const std::vector<std::pair<double, double>>& points,
+                                                double threshold = 1e-3);
 
 /// How many times the compute of `other` the architecture `reference` needs for the same loss.
 double compute_ratio(const PowerLaw& reference, const PowerLaw& other, double loss);
@@ -36,17 +42,29 @@ struct Bootstrapped {
   Interval interval;
 };
 
-struct ScalingComparison {
-  PowerLaw reference, other;  ///< of all points
-  Bootstrapped reference_exponent, other_exponent;
-  Bootstrapped ratio;  ///< compute_ratio() at `loss`
-  double loss = 0;     ///< a loss that both curves reach: the geometric mean of the common range
+/// The law without an irreducible part and its exponent's interval.
+struct ScalingFit {
+  PowerLaw law;  ///< of all points
+  Bootstrapped exponent;
+
+  /// Whether the loss decreases with compute in at least 97.5 % of the resamples.
+  bool decreases() const { return exponent.interval.high < 0; }
 };
 
-/// Fits both curves, and fits them again to `resamples` resamples, in which every size draws as many of its runs with
-/// replacement. The intervals cover the variation between seeds only, not that between sizes; with one seed they have
-/// no width. Throws UsageError if the curves have no loss in common.
-ScalingComparison compare_scaling(const ScalingCurve& reference, const ScalingCurve& other, int64_t resamples = 2000,
-                                  uint64_t seed = 1);
+/// Fits the curve, and fits it again to `resamples` resamples, in which every size draws as many of its runs with
+/// replacement. The interval covers the variation between seeds only, not that between sizes; with one seed it has no
+/// width. Throws UsageError for fewer than two different amounts of compute.
+ScalingFit fit_scaling(const ScalingCurve& curve, int64_t resamples = 2000, uint64_t seed = 1);
+
+struct ScalingComparison {
+  PowerLaw reference, other;  ///< of all points
+  Bootstrapped ratio;         ///< compute_ratio() at `loss`
+  double loss = 0;            ///< a loss that both curves reach: the geometric mean of the common range
+};
+
+/// Fits both curves, and both again to resamples drawn apart; none if the curves have no loss in common. Throws
+/// UsageError like fit_scaling().
+std::optional<ScalingComparison> compare_scaling(const ScalingCurve& reference, const ScalingCurve& other,
+                                                 int64_t resamples = 2000, uint64_t seed = 1);
 
 }  // namespace klab

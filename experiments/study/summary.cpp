@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "core/base/csv.h"
 #include "core/base/error.h"
 #include "core/base/text.h"
 #include "core/base/yaml.h"
@@ -22,6 +23,21 @@ bool is_seed(const std::string& key) { return key == "train.seed"; }
 Value RunSummary::field(const std::string& key) const {
   const auto found = config.find(key);
   return found == config.end() ? Value() : found->second;
+}
+
+std::optional<LanguageLosses> language_losses(const RunSummary& run) {
+  const std::string file = run.folder + "/evaluations.csv";
+  if (!fs::exists(file)) return {};
+  const CsvTable table = read_csv(file);
+  const size_t variant = table.column("variant"), difficulty = table.column("difficulty"), loss = table.column("loss"),
+               excess = table.column("excess");
+  LanguageLosses losses;
+  for (const auto& row : table.rows) {
+    if (row[difficulty] != "all") continue;
+    (row[variant].empty() ? losses.loss : losses.shifted) = std::stod(row[loss]);
+    (row[variant].empty() ? losses.excess : losses.shifted_excess) = std::stod(row[excess]);
+  }
+  return losses;
 }
 
 RunSummary read_summary(const std::string& folder) {

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,15 @@ struct RunSummary {
   /// The value of a key, or null if the run does not have it (an option of another mixer).
   Value field(const std::string& key) const;
 };
+
+/// The loss over all targets of test data, and what of it is above the entropy of the source, in nats per token: of the
+/// run's own task, and of the last variant in test.also.
+struct LanguageLosses {
+  double loss = 0, excess = 0, shifted = 0, shifted_excess = 0;
+};
+
+/// From the evaluations.csv of a run on the task `language`; none if it has not finished.
+std::optional<LanguageLosses> language_losses(const RunSummary& run);
 
 /// Reads the run in a folder, in any state. Throws UsageError if there is none.
 RunSummary read_summary(const std::string& folder);

@@ -3,10 +3,8 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <filesystem>
 #include <map>
 
-#include "core/base/csv.h"
 #include "experiments/figures/study_report/study_report.h"
 
 namespace klab {
@@ -25,34 +23,16 @@ const std::map<std::string, std::pair<double, double>>& reported() {
   return all;
 }
 
-// What a run's evaluations.csv has for test data of the training distribution and for shifted data.
-struct RunLosses {
-  double loss = 0, excess = 0, shifted = 0, shifted_excess = 0;
-};
-
-RunLosses losses_of(const RunSummary& run) {
-  const CsvTable table = read_csv(run.folder + "/evaluations.csv");
-  const size_t variant = table.column("variant"), difficulty = table.column("difficulty"), loss = table.column("loss"),
-               excess = table.column("excess");
-  RunLosses losses;
-  for (const auto& row : table.rows) {
-    if (row[difficulty] != "all") continue;
-    (row[variant].empty() ? losses.loss : losses.shifted) = std::stod(row[loss]);
-    (row[variant].empty() ? losses.excess : losses.shifted_excess) = std::stod(row[excess]);
-  }
-  return losses;
-}
-
 std::string row_of(const std::string& label, const std::vector<const RunSummary*>& runs) {
   double perplexity = 0, shifted = 0, excess = 0, shifted_excess = 0;
   int64_t seeds = 0;
   for (const RunSummary* run : runs) {
-    if (!std::filesystem::exists(run->folder + "/evaluations.csv")) continue;  // not finished
-    const RunLosses losses = losses_of(*run);
-    perplexity += std::exp(losses.loss);
-    shifted += std::exp(losses.shifted);
-    excess += losses.excess;
-    shifted_excess += losses.shifted_excess;
+    const std::optional<LanguageLosses> losses = language_losses(*run);
+    if (!losses) continue;
+    perplexity += std::exp(losses->loss);
+    shifted += std::exp(losses->shifted);
+    excess += losses->excess;
+    shifted_excess += losses->shifted_excess;
     ++seeds;
   }
   if (seeds == 0) return fmt::format("| {} | - | - | - | - | 0 |", label);

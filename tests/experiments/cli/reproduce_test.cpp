@@ -92,6 +92,18 @@ TEST_F(ReproduceProgram, Table1HasARowPerAblation) {
   EXPECT_TRUE(holds(page, "| 2 | 9.23 | 5.65 |")) << page;
 }
 
+TEST_F(ReproduceProgram, Figure5FitsALawToEveryArchitecture) {
+  const std::string page = reproduce("fig5");
+  for (const char* part : {"| MLA | 4 |", "| GDN hybrid | 6 |", "| 2.2879 C^-0.0527 |", "| GDN hybrid | MLA |"}) {
+    EXPECT_TRUE(holds(page, part)) << part << " is not in " << page;
+  }
+  const CsvTable points = read_csv(path("out/fig5/points.csv")), fits = read_csv(path("out/fig5/fits.csv"));
+  EXPECT_EQ(points.rows.size(), 3u * 3 * 2);
+  EXPECT_EQ(fits.rows.size(), 3u);
+  EXPECT_FALSE(points.comments.empty()) << "provenance";
+  for (const char* file : {"ratios.csv", "scaling.png"}) EXPECT_TRUE(fs::exists(path("out/fig5/") + file)) << file;
+}
+
 TEST_F(ReproduceProgram, OperatorsAreTimed) {
   EXPECT_TRUE(holds(reproduce("fig2"), "DPLR takes"));
   EXPECT_TRUE(holds(reproduce("complexity"), "| 256 |"));

@@ -234,6 +234,7 @@ TEST(ComposePicture, FitsAPowerLawThroughTheMeans) {
   EXPECT_NEAR(curve.fit->factor, 2, 1e-9);
   EXPECT_NEAR(curve.fit->exponent, 1, 1e-9);
   EXPECT_CONTAINS(curve.name, "2 x^1.0000");
+  EXPECT_EQ(picture.caption, "mean of 2 seeds; dots: each");
   EXPECT_TRUE(picture.x.log);
   EXPECT_TRUE(picture.y.log);
   EXPECT_FALSE(picture_of("n,loss\n1,1\n2,2\n").curves[0].fit);

@@ -87,6 +87,15 @@ TEST(GnuplotScript, BothTerminalsDrawCurvesBarsAndFits) {
   }
 }
 
+TEST(GnuplotScript, TheSeedsOfAFitAreDots) {
+  PlotOptions options;
+  options.x = "n";
+  const std::string csv = "n,seed,loss\n1,1,1\n1,2,3\n4,1,15\n4,2,25\n";
+  EXPECT_CONTAINS(script_of(csv, options), "$s0 using 1:2 with lines");
+  options.fit = "power";
+  EXPECT_CONTAINS(script_of(csv, options), "$s0 using 1:2 with points");
+}
+
 TEST(GnuplotScript, HasTheAskedSize) {
   PlotOptions options;
   options.width = 640;

@@ -51,6 +51,20 @@ TEST_F(Summary, RunsDifferInKeysButForTheSeed) {
   EXPECT_EQ(differing_keys(summarise_all(folders_)), std::vector<std::string>{"model.pattern"});
 }
 
+TEST_F(Summary, LanguageLossesAreOfAllTargetsByVariant) {
+  add("kda", 1e-3, 1, 0.5);
+  const RunSummary run = summarise(folders_[0]);
+  EXPECT_FALSE(language_losses(run)) << "not finished";
+  write_file(
+      run.folder + "/evaluations.csv",
+      "variant,difficulty,loss,excess\n,all,3,1\n,0,9,8\nlanguage.open=0.1,all,4,1.5\nlanguage.open=0.1,0,9,8\n");
+  const LanguageLosses losses = language_losses(run).value();
+  EXPECT_EQ(losses.loss, 3);
+  EXPECT_EQ(losses.excess, 1);
+  EXPECT_EQ(losses.shifted, 4);
+  EXPECT_EQ(losses.shifted_excess, 1.5);
+}
+
 TEST_F(Summary, GroupsHoldTheSeeds) {
   add("kda", 1e-3, 1, 0.5);
   add("kda", 1e-2, 1, 0.75);
