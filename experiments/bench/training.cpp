@@ -2,16 +2,14 @@
 #include "experiments/bench/training.h"
 
 #include <ATen/ATen.h>
-#include <ATen/record_function.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>
 #include <chrono>
 #include <memory>
-#include <string_view>
-#include <vector>
 
 #include "core/model/accounting.h"
+#include "experiments/bench/operator_times.h"
 #include "experiments/run/run.h"
 
 namespace klab {
@@ -19,77 +17,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int64_t kLength = 256, kWarmUp = 5;
+constexpr int64_t kLanguageVocabulary = 256, kLanguageMarks = 7;  // the task adds brackets, <push>, <pop>, <start>
 
 double seconds_between(Clock::time_point a, Clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
 }
-
-bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
-
-std::string category_of(std::string_view name) {
-  if (contains(name, "recurrence")) return "recurrence";
-  if (name.starts_with("klab::")) return contains(name, "linear") ? "products" : "other klab operators";
-  for (const char* product : {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}) {
-    if (name == product) return "products";
-  }
-  if (name.starts_with("mkldnn::")) return "products";
-  for (const char* optimiser : {"_fused_adamw", "_foreach", "linalg_vector_norm", "clip"}) {
-    if (contains(name, optimiser)) return "optimiser";
-  }
-  for (const char* elementwise : {"aten::mul", "aten::add", "aten::sub", "aten::div", "aten::silu", "aten::sigmoid",
-                                  "aten::copy_", "aten::fill_", "aten::zero_", "aten::neg", "aten::exp", "aten::sum"}) {
-    if (name.starts_with(elementwise)) return "elementwise";
-  }
-  return "other ATen";
-}
-
-// The time of operators on this thread, each without those that it calls.
-class OperatorTimes {
- public:
-  OperatorTimes() : handle_(at::addThreadLocalCallback(at::RecordFunctionCallback(begin, end))) { active() = this; }
-  OperatorTimes(const OperatorTimes&) = delete;
-  OperatorTimes& operator=(const OperatorTimes&) = delete;
-  ~OperatorTimes() {
-    at::removeCallback(handle_);
-    active() = nullptr;
-  }
-
-  std::map<std::string, double> seconds() const { return seconds_; }
-
- private:
-  struct Open {
-    Clock::time_point since;
-    double inside = 0;  // of the operators that it called
-  };
-
-  static OperatorTimes*& active() {
-    thread_local OperatorTimes* times = nullptr;
-    return times;
-  }
-
-  static std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction&) {
-    active()->open_.push_back({Clock::now()});
-    return nullptr;
-  }
-
-  static void end(const at::RecordFunction& function, at::ObserverContext*) {
-    OperatorTimes& times = *active();
-    const Open one = times.open_.back();
-    times.open_.pop_back();
-    const double all = seconds_between(one.since, Clock::now());
-    // Autograd's own functions only wait for the operators that they call.
-    const std::string_view name = function.name();
-    const bool is_operator = contains(name, "::") && !name.starts_with("autograd::");
-    if (is_operator) times.seconds_[category_of(name)] += all - one.inside;
-    if (times.open_.empty()) return;
-    times.open_.back().inside += is_operator ? all : one.inside;
-  }
-
-  at::CallbackHandle handle_;
-  std::vector<Open> open_;
-  std::map<std::string, double> seconds_;
-};
 
 double product_flops() {
   constexpr int64_t kSide = 1024;
@@ -103,50 +35,93 @@ double product_flops() {
   return best;
 }
 
-RunConfig config_of(const std::string& mixer, int64_t width, int64_t tokens) {
-  return make_run_config({{"task.name", "mqar", ""},
-                          {"task.length", kLength, ""},
-                          {"task.vocab", 2 * kLength / 4, ""},
-                          {"model.pattern", mixer, ""},
-                          {"model.layers", 2, ""},
-                          {"model.width", width, ""},
-                          {"model.heads", std::max<int64_t>(1, width / 32), ""},
-                          {"model.head_dim", std::min<int64_t>(32, width), ""},
-                          {"train.steps", 1'000'000, ""},
-                          {"train.batch", std::max<int64_t>(1, tokens / kLength), ""},
-                          {"train.eval_every", 1'000'000, ""},
-                          {"train.eval_examples", 1, ""}});
+// The steps of a trainer after the warm-up.
+struct Steps {
+  std::vector<double> seconds;
+  double all = 0, waiting = 0;  // waiting: for data
+  OperatorTimes operators;
+};
+
+std::unique_ptr<Steps> time_steps(Trainer& trainer, double budget) {
+  constexpr int64_t kLeast = 3;
+  const Clock::time_point begin = Clock::now();
+  std::unique_ptr<Steps> steps;
+  Clock::time_point last;
+  double waited_before = 0;
+  trainer.run([&](const TrainStatus& status, bool) {
+    const Clock::time_point now = Clock::now();
+    const double waited = status.wait_share * status.seconds;
+    // Five steps to warm up, or fewer if one takes long.
+    const bool warm = status.step >= 5 || (status.step >= 2 && seconds_between(begin, now) > budget / 2);
+    if (!steps && warm) {
+      steps = std::make_unique<Steps>();
+      waited_before = waited;
+    } else if (steps) {
+      steps->seconds.push_back(seconds_between(last, now));
+      steps->all += steps->seconds.back();
+      steps->waiting = waited - waited_before;
+      steps->operators.end_step();
+    }
+    const bool enough = steps && steps->all > budget && static_cast<int64_t>(steps->seconds.size()) >= kLeast;
+    last = Clock::now();
+    return enough ? Next::stop : Next::step;
+  });
+  return steps;
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+void add_shares(const Steps& steps, TrainingSpeed& speed) {
+  for (const std::string& category : time_categories()) speed.shares[category] = 0;
+  double known = speed.shares["data"] = steps.waiting / steps.all;
+  for (const auto& [call, seconds] : steps.operators.seconds()) {
+    const auto& [part, name] = call;
+    const std::string category = category_of(part, name);
+    speed.operators.push_back({category, name, 1e3 * seconds / static_cast<double>(steps.seconds.size())});
+    speed.shares[category] += seconds / steps.all;
+    known += seconds / steps.all;
+  }
+  speed.shares["outside of operators"] = 1 - known;
+  std::sort(speed.operators.begin(), speed.operators.end(),
+            [](const auto& a, const auto& b) { return a.milliseconds > b.milliseconds; });
 }
 
 }  // namespace
 
-TrainingSpeed measure_training(const std::string& mixer, int64_t width, int64_t tokens, double seconds) {
-  const RunConfig config = config_of(mixer, width, tokens);
+RunConfig TrainingWorkload::config() const {
+  const bool language = task == "language";
+  std::vector<Value> mixers(pattern.begin(), pattern.end());
+  return make_run_config({{"task.name", task, ""},
+                          {"task.length", length, ""},
+                          {"task.vocab", language ? kLanguageVocabulary - kLanguageMarks : 2 * length / 4, ""},
+                          {"model.pattern", mixers, ""},
+                          {"model.layers", layers, ""},
+                          {"model.width", width, ""},
+                          {"model.heads", std::max<int64_t>(1, width / head_dim), ""},
+                          {"model.head_dim", std::min(head_dim, width), ""},
+                          {"train.steps", 1'000'000, ""},
+                          {"train.batch", std::max<int64_t>(1, tokens / length), ""},
+                          {"train.eval_every", 1'000'000, ""},
+                          {"train.eval_examples", 1, ""},
+                          {"train.dtype", dtype, ""}});
+}
+
+TrainingSpeed measure_training(const TrainingWorkload& workload, double seconds) {
+  const RunConfig config = workload.config();
   Trainer trainer = make_trainer(config, {}, {}, /*resume=*/false, torch::kCPU);
   TrainingSpeed speed;
   speed.product_flops = product_flops();
-  std::vector<Clock::time_point> ends;
-  std::unique_ptr<OperatorTimes> times;
-  trainer.run([&](const TrainStatus& status, bool) {
-    if (status.step == kWarmUp) times = std::make_unique<OperatorTimes>();
-    if (status.step >= kWarmUp) ends.push_back(Clock::now());
-    const bool enough = ends.size() > 3 && seconds_between(ends.front(), ends.back()) > seconds;
-    return enough ? Next::stop : Next::step;
-  });
-  std::vector<double> steps;
-  for (size_t i = 1; i < ends.size(); ++i) steps.push_back(seconds_between(ends[i - 1], ends[i]));
-  std::nth_element(steps.begin(), steps.begin() + static_cast<std::ptrdiff_t>(steps.size() / 2), steps.end());
-  const double median = steps[steps.size() / 2], all = seconds_between(ends.front(), ends.back());
+  const std::unique_ptr<Steps> steps = time_steps(trainer, seconds);
   speed.product_flops = std::max(speed.product_flops, product_flops());
-  speed.milliseconds = 1e3 * median;
-  speed.tokens_per_second = static_cast<double>(config.train.batch * kLength) / median;
-  speed.flops = 3 * account(trainer.model(), kLength).prefill_flops * static_cast<double>(config.train.batch);
-  double inside = 0;
-  for (const auto& [category, spent] : times->seconds()) {
-    speed.shares[category] = spent / all;
-    inside += spent;
-  }
-  speed.shares["outside of operators"] = 1 - inside / all;
+  const double step = median(steps->seconds), sequences = static_cast<double>(config.train.batch);
+  speed.milliseconds = 1e3 * step;
+  speed.tokens_per_second = sequences * static_cast<double>(workload.length) / step;
+  speed.flops = 3 * account(trainer.model(), workload.length).prefill_flops * sequences;
+  add_shares(*steps, speed);
   return speed;
 }
 

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/cuda.h>
 #include <torch/nn/module.h>
@@ -17,6 +18,7 @@
 #include "core/base/table.h"
 #include "core/check/cases.h"
 #include "core/check/matrix.h"
+#include "experiments/bench/operator_times.h"
 #include "experiments/bench/training.h"
 #include "experiments/command/command.h"
 #include "experiments/run/device.h"
@@ -32,7 +34,7 @@ struct BenchOptions {
   double seconds = 0.5;
   bool backward = false;
   std::string dtype = "float32", shape, implementation;
-  std::string training;  // a mixer
+  TrainingWorkload training;  // its pattern is empty for operators
   std::vector<int64_t> widths = {64, 128, 256};
 };
 
@@ -215,34 +217,56 @@ bool has_cuda_kernels() {
   return std::find(all.begin(), all.end(), kernels::Implementation::cuda) != all.end();
 }
 
-// Training steps of a mixer over widths.
-int bench_training(const BenchOptions& options, const Globals& globals) {
-  constexpr int64_t kTokens = 8192;  // per step
-  const std::vector<std::string> categories = {"products",  "recurrence", "other klab operators", "elementwise",
-                                               "optimiser", "other ATen", "outside of operators"};
-  std::vector<std::string> columns = {"width", "ms per step", "tokens/s", "GFLOP/s", "of product"};
-  columns.insert(columns.end(), categories.begin(), categories.end());
+std::vector<std::string> training_row(int64_t width, const TrainingSpeed& speed) {
+  std::vector<std::string> row = {fmt::format("{}", width), fmt::format("{:.2f}", speed.milliseconds),
+                                  fmt::format("{:.0f}", speed.tokens_per_second),
+                                  fmt::format("{:.1f}", speed.flops / speed.milliseconds / 1e6),
+                                  fmt::format("{:.1f}%", 100 * speed.share_of_product())};
+  for (const std::string& category : time_categories()) {
+    row.push_back(fmt::format("{:.1f}%", 100 * speed.shares.at(category)));
+  }
+  return row;
+}
+
+void print_slowest_operators(int64_t width, const TrainingSpeed& speed) {
+  constexpr size_t kMost = 10;
   std::vector<std::vector<std::string>> rows;
+  for (const OperatorTime& one : speed.operators) {
+    if (rows.size() == kMost) break;
+    rows.push_back({one.name, one.category, fmt::format("{:.2f}", one.milliseconds),
+                    fmt::format("{:.1f}%", 100 * one.milliseconds / speed.milliseconds)});
+  }
+  fmt::print("\nwidth {}\n{}", width, format_table({"operator", "counted as", "ms per step", "of the step"}, rows));
+}
+
+// Training steps of a model over widths.
+int bench_training(const BenchOptions& options, const Globals& globals) {
+  std::vector<std::string> columns = {"width", "ms per step", "tokens/s", "GFLOP/s", "of product"};
+  columns.insert(columns.end(), time_categories().begin(), time_categories().end());
+  std::vector<std::vector<std::string>> rows;
+  std::vector<TrainingSpeed> speeds;
   for (const int64_t width : options.widths) {
-    TrainingSpeed speed = measure_training(options.training, width, kTokens, 10 * options.seconds);
-    std::vector<std::string> row = {fmt::format("{}", width), fmt::format("{:.2f}", speed.milliseconds),
-                                    fmt::format("{:.0f}", speed.tokens_per_second),
-                                    fmt::format("{:.1f}", speed.flops / speed.milliseconds / 1e6),
-                                    fmt::format("{:.1f}%", 100 * speed.share_of_product())};
-    for (const std::string& category : categories) row.push_back(fmt::format("{:.1f}%", 100 * speed.shares[category]));
-    rows.push_back(std::move(row));
+    TrainingWorkload workload = options.training;
+    workload.width = width;
+    workload.dtype = options.dtype;
+    speeds.push_back(measure_training(workload, 10 * options.seconds));
+    rows.push_back(training_row(width, speeds.back()));
   }
   const auto comments = provenance(globals.command_line, at::get_num_threads());
+  TrainingWorkload trained = options.training;
+  trained.dtype = options.dtype;
   fmt::print(
-      "training steps of two layers of {}, MQAR of 256 tokens, {} tokens per step, float32; {}\n"
+      "training steps of {} layers of {}, {} of {} tokens, {} tokens per step, {}; {}\n"
       "GFLOP/s counts three forward passes; shares of the time by kind of operator\n\n{}",
-      options.training, kTokens, comments[1], format_table(columns, rows));
+      trained.layers, fmt::join(trained.pattern, ","), trained.task, trained.length, trained.tokens, trained.dtype,
+      comments[1], format_table(columns, rows));
+  for (size_t i = 0; i < speeds.size(); ++i) print_slowest_operators(options.widths[i], speeds[i]);
   if (!globals.out.empty()) write_file(globals.out, CsvTable{comments, columns, rows}.text());
   return 0;
 }
 
 int bench(const BenchOptions& options, const Globals& globals) {
-  if (!options.training.empty()) return bench_training(options, globals);
+  if (!options.training.pattern.empty()) return bench_training(options, globals);
   const at::Device device = open_device(globals.device);
   add_ceilings(options.seconds, device);
   add_operators(options, device);
@@ -280,6 +304,17 @@ int bench(const BenchOptions& options, const Globals& globals) {
   return 0;
 }
 
+void add_training_options(CommandOptions& app, TrainingWorkload& training) {
+  app.add_option("--training", training.pattern,
+                 "time training steps instead, and where their time goes: of models of this pattern, kda or kda*3,mla")
+      .comma_separated();
+  app.add_option("--task", training.task, "task of --training").one_of({"mqar", "language"}).show_default();
+  app.add_option("--layers", training.layers, "layers of its models").positive().show_default();
+  app.add_option("--head-dim", training.head_dim, "width of a head").positive().show_default();
+  app.add_option("--length", training.length, "tokens of its sequences").positive().show_default();
+  app.add_option("--tokens", training.tokens, "tokens per step").positive().show_default();
+}
+
 }  // namespace
 
 Command bench_command() {
@@ -291,11 +326,12 @@ Command bench_command() {
             app.add_option("--implementation", options->implementation, "only this implementation")
                 .one_of({"automatic", "reference", "composed", "chunk", "cpu", "cuda"});
             app.add_option("--shape", options->shape, "only shapes whose name contains this: T=1024, T=8192, decode");
-            app.add_option("--dtype", options->dtype, "dtype of the inputs").one_of(kDtypeNames).show_default();
+            app.add_option("--dtype", options->dtype, "dtype of the inputs, or train.dtype of --training")
+                .one_of(kDtypeNames)
+                .show_default();
             app.add_option("--seconds", options->seconds, "time per benchmark").between(0.01, 600.0);
             app.add_flag("--backward", options->backward, "forward and backward pass together");
-            app.add_option("--training", options->training,
-                           "time training steps of this mixer instead, and where their time goes");
+            add_training_options(app, options->training);
             app.add_option("--widths", options->widths, "widths of the models of --training")
                 .comma_separated()
                 .positive()
