@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// klab generate: generates answers with a public checkpoint.
+// klab generate: generates answers with a public checkpoint or a run's model.
 #include <fmt/ranges.h>
 
 #include <nlohmann/json.hpp>
@@ -8,6 +8,7 @@
 #include "core/base/interrupt.h"
 #include "core/public/kimi_chat.h"
 #include "experiments/command/public_model.h"
+#include "experiments/command/trained_model.h"
 
 namespace klab {
 namespace {
@@ -34,13 +35,18 @@ std::vector<Ids> prompts_of(const GenerateOptions& options, const std::optional<
   if (options.prompts.empty() == options.tokens.empty()) refuse("give either --prompt or --tokens");
   if (!options.tokens.empty()) return parse_tokens(options.tokens);
   if (!tokenizer) {
-    refuse("--prompt needs a tokenizer, but '{}' has no tiktoken.model; give token ids with --tokens",
-           options.model.model);
+    refuse(
+        "--prompt needs a tokenizer, but '{}' has none: no tiktoken.model, and no run on the task text; give token ids "
+        "with --tokens",
+        options.model.model);
   }
+  const std::optional<int64_t> start = document_start(options.model.model);
   std::vector<Ids> all;
   for (const std::string& prompt : options.prompts) {
-    all.push_back(options.chat ? chat_prompt(*tokenizer, options, prompt) : tokenizer->encode(prompt));
-    if (all.back().empty()) refuse("--prompt: '{}' has no tokens", prompt);
+    Ids ids = options.chat ? chat_prompt(*tokenizer, options, prompt) : tokenizer->encode(prompt);
+    if (start) ids.insert(ids.begin(), *start);  // as in training
+    if (ids.empty()) refuse("--prompt: '{}' has no tokens", prompt);
+    all.push_back(std::move(ids));
   }
   return all;
 }
@@ -114,7 +120,7 @@ int generate(const GenerateOptions& options, const Globals& globals) {
 }  // namespace
 
 Command generate_command() {
-  return {"generate", "generate answers to prompts with a public Kimi Linear checkpoint",
+  return {"generate", "generate answers to prompts with a public Kimi Linear checkpoint or a trained run",
           "./klab generate --model Kimi-Linear-48B-A3B-Instruct --chat --prompt \"Is 123 a prime?\"",
           takes::threads | takes::device | takes::seed | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {

@@ -11,6 +11,7 @@
 #include "core/base/memory.h"
 #include "core/base/progress.h"
 #include "core/base/text.h"
+#include "experiments/command/trained_model.h"
 #include "experiments/run/device.h"
 #include "mixers/registry.h"
 
@@ -34,7 +35,8 @@ size_t unfinished(const std::string& text) {
 }  // namespace
 
 void add_public_model_options(CommandOptions& app, PublicModelOptions& options) {
-  app.add_option("--model", options.model, "folder with config.json, safetensors and optionally tiktoken.model")
+  app.add_option("--model", options.model,
+                 "folder with config.json, safetensors and optionally tiktoken.model, or of a run of klab train")
       .required();
   app.add_option(
          "--dtype", options.dtype,
@@ -81,6 +83,9 @@ KimiModel open_public_model(const PublicModelOptions& options, const Globals& gl
   if (options.mmap && options.dtype != "auto") {
     refuse("--mmap uses the files' dtype and excludes --dtype {}", options.dtype);
   }
+  if (options.mmap && is_run(options.model)) {
+    refuse("--mmap needs a public checkpoint: klab export '{}' writes one", options.model);
+  }
   const torch::Device device = open_device(globals.device);
   if (!device.is_cpu() && (options.mmap || options.dtype == "int8")) {
     refuse("--mmap and --dtype int8 are supported only on the CPU");
@@ -95,7 +100,7 @@ KimiModel open_public_model(const PublicModelOptions& options, const Globals& gl
   };
   KimiModel loaded = [&] {
     const ReturnFreedMemory while_loading;
-    return load_kimi(options.model, mixers(), load);
+    return is_run(options.model) ? load_run(options.model, options.dtype) : load_kimi(options.model, mixers(), load);
   }();
   progress.reset();
   if (!device.is_cpu()) loaded.model->to(device);
@@ -109,6 +114,7 @@ KimiModel open_public_model(const PublicModelOptions& options, const Globals& gl
 }
 
 std::optional<Tokenizer> open_tokenizer(const std::string& folder) {
+  if (is_run(folder)) return tokenizer_of_run(folder);
   if (!std::filesystem::exists(std::filesystem::path(folder) / "tiktoken.model")) return std::nullopt;
   return Tokenizer::load(folder);
 }

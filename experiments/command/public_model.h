@@ -36,10 +36,10 @@ void add_answer_options(CommandOptions& app, AnswerOptions& options);
 GenerationOptions generation_options(const AnswerOptions& answer, const PublicModelOptions& model,
                                      const PublicTokens& tokens, const Globals& globals);
 
-/// Loads the model, with progress and a summary on standard error.
+/// Loads the public checkpoint or the run's model, with progress and a summary on standard error.
 KimiModel open_public_model(const PublicModelOptions& options, const Globals& globals);
 
-/// The tokenizer in the model's folder, if there is one.
+/// The tokenizer in the model's folder, or of the run, if there is one.
 std::optional<Tokenizer> open_tokenizer(const std::string& folder);
 
 /// Parses "5,17,3" or "5,17,3;8,9". Throws UsageError.

@@ -9,6 +9,7 @@
 namespace klab {
 namespace {
 
+namespace fs = std::filesystem;
 using nlohmann::json;
 
 class PublicModel : public ProgramTest {
@@ -51,6 +52,66 @@ TEST_F(PublicModel, IsTrainedExportedAndAnswers) {
   EXPECT_EQ(again.status, 0) << again.err;
 }
 
+// Answers from a run are those of its exported checkpoint.
+TEST_F(PublicModel, ARunAnswersLikeItsExport) {
+  const std::string model = exported();
+  const auto answer = [](const std::string& folder, const std::string& dtype) {
+    const Finished run = klab({"generate", "--model", folder, "--tokens", "1,2,3;4,5,6", "--max-new-tokens", "6",
+                               "--dtype", dtype, "--json"});
+    EXPECT_EQ(run.status, 0) << run.err;
+    return run.status == 0 ? json::parse(run.out)["tokens"] : json();
+  };
+  EXPECT_EQ(answer(path("run"), "auto"), answer(model, "auto"));
+  EXPECT_EQ(answer(path("run"), "bfloat16").size(), 2u);
+}
+
+// A text of one document, learnt by heart.
+TEST_F(PublicModel, ARunOnTextContinuesItsText) {
+  const std::string text = "one two three four five six seven eight nine ten";
+  fs::create_directories(path("a folder"));
+  write_file(path("a folder/the text"), text);
+  const Finished train = klab({"train",
+                               "--quiet",
+                               "--threads",
+                               "1",
+                               "--out",
+                               path("run"),
+                               "--task.name",
+                               "text",
+                               "--task.text.files",
+                               path("a folder"),
+                               "--task.text.split",
+                               "all",
+                               "--task.length",
+                               "49",
+                               "--model.width",
+                               "32",
+                               "--model.head_dim",
+                               "16",
+                               "--train.steps",
+                               "150",
+                               "--train.batch",
+                               "2",
+                               "--train.lr",
+                               "1e-2",
+                               "--train.eval_every",
+                               "50",
+                               "--train.eval_examples",
+                               "1",
+                               "--train.stop_at",
+                               "2",
+                               "--test.examples",
+                               "1"});
+  ASSERT_EQ(train.status, 0) << train.err;
+  const Finished answer =
+      klab({"generate", "--quiet", "--model", path("run"), "--prompt", text.substr(0, 13), "--json"});
+  ASSERT_EQ(answer.status, 0) << answer.err;
+  const json said = json::parse(answer.out);
+  EXPECT_EQ(said["text"], text.substr(13));
+  EXPECT_EQ(said["tokens"][0].back(), 256) << "the end of the document ends the answer";
+  EXPECT_EQ(said["prompt_tokens"], 14) << "a document begins with <end>";
+}
+
 TEST_F(PublicModel, WrongUseIsRefused) {
   const std::string model = exported();
   const auto refused = [](const std::vector<std::string>& arguments, int status, const std::string& words) {
@@ -58,7 +119,10 @@ TEST_F(PublicModel, WrongUseIsRefused) {
     EXPECT_EQ(run.status, status) << run.err;
     EXPECT_NE(run.err.find(words), std::string::npos) << run.err;
   };
-  refused({"generate", "--model", model, "--prompt", "hello"}, 2, "no tiktoken.model");
+  refused({"generate", "--model", model, "--prompt", "hello"}, 2, "no tiktoken.model, and no run on the task text");
+  refused({"generate", "--model", path("run"), "--prompt", "hello"}, 2, "no run on the task text");
+  refused({"generate", "--model", path("run"), "--tokens", "1", "--dtype", "int8"}, 2, "needs a public checkpoint");
+  refused({"generate", "--model", path("run"), "--tokens", "1", "--mmap"}, 2, "needs a public checkpoint");
   refused({"generate", "--model", model}, 2, "either --prompt or --tokens");
   refused({"generate", "--model", model, "--tokens", "1,x"}, 2, "'x' is not a token id");
   refused({"generate", "--model", model, "--tokens", "100000"}, 2, "not in the vocabulary");
