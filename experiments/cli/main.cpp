@@ -164,7 +164,9 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   klab::keep_freed_memory();
+#if !defined(__SANITIZE_ADDRESS__)  // the sanitizer sees only what the C library allocates
   klab::use_block_cache();
+#endif
   try {
     return klab::run(argc, argv);
   } catch (const klab::Interrupted& error) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/model/block_cache.h"
 
+#include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
@@ -20,7 +21,11 @@ Tensor bytes(int64_t count) { return torch::empty({count}, torch::kByte); }
 
 class BlockCacheTest : public testing::Test {
  protected:
-  BlockCacheTest() { use_block_cache(); }
+  BlockCacheTest() : before_(c10::GetCPUAllocator()) { use_block_cache(); }
+  ~BlockCacheTest() override { c10::SetCPUAllocator(before_, /*priority=*/1); }
+
+ private:
+  c10::Allocator* before_;
 };
 
 TEST_F(BlockCacheTest, UsesAFreedBlockAgain) {
