@@ -65,7 +65,7 @@ class Step {
  public:
   Step(const ModelConfig& model, int64_t vocabulary, const TrainConfig& train, const StepShape& shape)
       : train_(train),
-        dtype_(train.dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat),
+        dtype_(train.step_dtype()),
         model_(without_memory(model, vocabulary, torch::kFloat)),
         computing_(without_memory(model, vocabulary, dtype_)),
         tokens_(static_cast<double>(shape.sequences * shape.length)),

@@ -2,6 +2,8 @@
 // The config keys `train.*`.
 #pragma once
 
+#include <c10/core/ScalarType.h>
+
 #include "core/base/config.h"
 #include "core/train/adamw.h"
 #include "core/train/schedule.h"
@@ -38,6 +40,9 @@ struct TrainConfig : Configurable, Schedule {
 
   /// Also checks the entries of `lr_factors`, but not whether they match a parameter.
   void validate() const override;
+
+  /// The dtype in which steps are computed.
+  c10::ScalarType step_dtype() const { return dtype == "bfloat16" ? c10::kBFloat16 : c10::kFloat; }
 
   /// Learning rate of step 1, 2, .., see Schedule; in a phase with the phase's peak.
   double lr_at(int64_t step) const;

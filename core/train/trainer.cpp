@@ -65,7 +65,8 @@ Trainer::Trainer(Decoder model, const TrainConfig& config, BatchSource train, co
 }
 
 void Trainer::start(bool resume) {
-  if (config_.dtype == "bfloat16") copy_ = std::make_unique<WorkingCopy>(model_, torch::kBFloat16);
+  const torch::ScalarType dtype = config_.step_dtype();
+  if (dtype != torch::kFloat) copy_ = std::make_unique<WorkingCopy>(model_, dtype);
   computing()->set_activation_checkpointing(config_.activation_checkpointing);
   if (config_.optimizer == "muonclip") clip_ = std::make_unique<QkClip>(model_, computing(), config_.max_logit);
   if (config_.ema > 0) average_ = std::make_unique<WeightAverage>(*model_, config_.ema);

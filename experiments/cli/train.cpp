@@ -92,7 +92,8 @@ void print_summary(const RunConfig& config, const RunRecord& record, double wait
 
 int train_to_the_end(const RunConfig& config, const RunFolder& folder, const Globals& globals,
                      const TrainOptions& options) {
-  const RunOptions how{globals.device, provenance(globals.command_line, at::get_num_threads()), options.resume};
+  const RunOptions how{globals.device, provenance(globals.command_line, at::get_num_threads()), options.resume,
+                       /*memory_checked=*/!options.resume};
   std::optional<TensorboardWriter> tensorboard;
   std::optional<Progress> progress;
   double wait_share = 0;

@@ -145,7 +145,7 @@ void train_and_evaluate(const RunFolder& folder, const RunOptions& options, cons
   using Clock = std::chrono::steady_clock;
   const RunConfig config = read_run_config(folder);
   const torch::Device device = open_device(options.device);
-  require_memory(config, device);
+  if (!options.memory_checked) require_memory(config, device);
   Trainer trainer = make_trainer(config, folder, options.provenance, options.resume, device);
   const Accounting cost = account(trainer.model(), config.task.length);
   record.parameters = cost.parameters;

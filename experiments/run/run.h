@@ -38,7 +38,8 @@ Trainer make_trainer(const RunConfig& config, const RunFolder& folder, const std
 struct RunOptions {
   std::string device = "cpu";
   std::vector<std::string> provenance{};
-  bool resume = false;  ///< from the folder's last checkpoint
+  bool resume = false;          ///< from the folder's last checkpoint
+  bool memory_checked = false;  ///< require_memory() was called for this run and device
 };
 
 /// Called before the first step (with a null `status`) and after every step, with the run's record. It may set a state

@@ -71,8 +71,7 @@ void run(const ReproduceOptions& options) {
   const StudyVerdicts verdicts = judge_study(study);
   write_study_report(study, verdicts, options.out, "Figure 4: synthetic tasks near the state's capacity", {},
                      verdicts.cells.empty() ? std::vector<std::string>{} : reported_lines(verdicts));
-  for (const std::string& line : verdict_counts(verdicts)) fmt::print("{}\n", line);
-  fmt::print("fig4: {}/page.md\n", options.out);
+  print_verdicts("fig4", verdicts, options.out);
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Figure 5 and table 2: loss over compute of attention alone and of hybrids, on the synthetic language.
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "core/base/file.h"
@@ -54,8 +52,7 @@ void run(const ReproduceOptions& options) {
   const Study study = run_figure("fig5", options);
   const StudyVerdicts verdicts = judge_study(study);
   write_study_report(study, verdicts, options.out, "Figure 5: scaling laws", {}, report(study, verdicts, options.out));
-  for (const std::string& line : verdict_counts(verdicts)) fmt::print("{}\n", line);
-  fmt::print("fig5: {}/page.md\n", options.out);
+  print_verdicts("fig5", verdicts, options.out);
 }
 
 }  // namespace

@@ -158,6 +158,11 @@ std::vector<std::string> draw_cells(const Study& study, const StudyVerdicts& ver
 
 }  // namespace
 
+void print_verdicts(const std::string& name, const StudyVerdicts& verdicts, const std::string& out) {
+  for (const std::string& line : verdict_counts(verdicts)) fmt::print("{}\n", line);
+  fmt::print("{}: {}/page.md\n", name, out);
+}
+
 Study run_figure(const std::string& name, const ReproduceOptions& options) {
   std::vector<Assignment> seed;
   if (options.seed) seed.push_back({"train.seed", *options.seed, "--seed"});

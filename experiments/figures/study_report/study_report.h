@@ -17,6 +17,9 @@ void write_study_report(const Study& study, const StudyVerdicts& verdicts, const
                         const std::string& title, const std::vector<std::string>& introduction = {},
                         const std::vector<std::string>& appendix = {});
 
+/// Prints how often each claim held, and the page's path.
+void print_verdicts(const std::string& name, const StudyVerdicts& verdicts, const std::string& out);
+
 /// Runs the study of a figure of the report, figures/NAME/SCALE.yaml.
 Study run_figure(const std::string& name, const ReproduceOptions& options);
 

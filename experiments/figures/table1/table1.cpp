@@ -71,8 +71,7 @@ void run(const ReproduceOptions& options) {
   const Study study = run_figure("table1", options);
   const StudyVerdicts verdicts = judge_study(study);
   write_study_report(study, verdicts, options.out, "Table 1: ablations of the hybrid", {}, table_lines(verdicts));
-  for (const std::string& line : verdict_counts(verdicts)) fmt::print("{}\n", line);
-  fmt::print("table1: {}/page.md\n", options.out);
+  print_verdicts("table1", verdicts, options.out);
 }
 
 }  // namespace
