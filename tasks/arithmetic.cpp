@@ -66,6 +66,8 @@ Arithmetic::Arithmetic(const TaskShape& shape, const ArithmeticOptions& options)
 
 int64_t Arithmetic::vocabulary() const { return kTokens; }
 
+std::optional<int64_t> Arithmetic::end_token() const { return kEnd; }
+
 int64_t Arithmetic::draw_operand(Random& random) const {
   const auto digits = 1 + static_cast<int64_t>(random.below(static_cast<uint64_t>(digits_)));
   const int64_t smallest = digits == 1 ? 0 : power_of_ten(digits - 1);

@@ -33,6 +33,7 @@ class Arithmetic : public GeneratedTask {
   Example generate(Random& random) const override;
   std::string token_name(int64_t id) const override;
   std::string difficulty_name() const override { return "digits"; }
+  std::optional<int64_t> end_token() const override;
 
  private:
   int64_t draw_operand(Random& random) const;

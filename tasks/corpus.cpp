@@ -35,11 +35,11 @@ std::vector<std::string> matches_of(const std::string& pattern) {
   return matches;
 }
 
-void add_path(const std::string& path, std::vector<std::string>& files) {
+void add_path(const std::string& path, const std::string& key, std::vector<std::string>& files) {
   if (fs::is_directory(path)) return add_folder(path, files);
   if (fs::is_regular_file(path)) return files.push_back(path);
   const std::vector<std::string> matches = matches_of(path);
-  if (matches.empty()) refuse("task.text.files: '{}' is no file, no folder, and a pattern of no file", path);
+  if (matches.empty()) refuse("{}: '{}' is no file, no folder, and a pattern of no file", key, path);
   for (const std::string& match : matches) {
     if (fs::is_directory(match)) {
       add_folder(match, files);
@@ -51,15 +51,15 @@ void add_path(const std::string& path, std::vector<std::string>& files) {
 
 }  // namespace
 
-std::vector<std::string> files_of(const std::vector<std::string>& paths) {
-  if (paths.empty()) refuse("task.text.files must name files, folders or patterns: [book.txt, notes/, data/*.md]");
+std::vector<std::string> files_of(const std::vector<std::string>& paths, const std::string& key) {
+  if (paths.empty()) refuse("{} must name files, folders or patterns: [book.txt, notes/, data/*.md]", key);
   std::vector<std::string> files;
   try {
-    for (const std::string& path : paths) add_path(path, files);
+    for (const std::string& path : paths) add_path(path, key, files);
   } catch (const fs::filesystem_error& error) {
-    fail("task.text.files: {}", error.what());
+    fail("{}: {}", key, error.what());
   }
-  if (files.empty()) refuse("task.text.files: there is no file in {}", fmt::join(paths, ", "));
+  if (files.empty()) refuse("{}: there is no file in {}", key, fmt::join(paths, ", "));
   std::sort(files.begin(), files.end());
   files.erase(std::unique(files.begin(), files.end()), files.end());
   return files;

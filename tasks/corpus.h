@@ -16,8 +16,8 @@
 namespace klab {
 
 /// The files that `paths` name, sorted, each once: files, folders (with all files below them, without hidden ones), and
-/// glob patterns with *, ? or [..]. Throws UsageError for a path that names none.
-std::vector<std::string> files_of(const std::vector<std::string>& paths);
+/// glob patterns with *, ? or [..]; the value of the config key `key`. Throws UsageError for a path that names none.
+std::vector<std::string> files_of(const std::vector<std::string>& paths, const std::string& key);
 
 /// `text` with \n, \t and \\ replaced by the characters that they stand for. Throws UsageError for another escape.
 std::string unescaped(const std::string& text);

@@ -20,8 +20,10 @@
   X(state_tracking)     \
   X(copy)               \
   X(arithmetic)         \
+  X(question)           \
   X(text)               \
-  X(language)
+  X(language)           \
+  X(jsonl)
 
 namespace klab {
 

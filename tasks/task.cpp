@@ -76,7 +76,7 @@ std::unique_ptr<Task> TaskConfig::make() const {
 void TaskConfig::identify_data() {
   Fields fields = Fields::of(*this);
   const Field* hash = fields.find(name + ".hash");
-  if (hash != nullptr && hash->get() == "") hash->set(make()->data_hash());
+  if (hash != nullptr && hash->get().get<std::string>().empty()) hash->set(make()->data_hash());
 }
 
 std::string to_string(Split split) { return kSplits.at(static_cast<size_t>(split)); }
@@ -96,7 +96,7 @@ Example GeneratedTask::example(int64_t seed, Split split, int64_t index) const {
   for (uint64_t attempt = 0; attempt < kAttempts; ++attempt) {
     Random random{static_cast<uint64_t>(seed), static_cast<uint64_t>(split), static_cast<uint64_t>(index), attempt};
     Example drawn = generate(random);
-    if (split_of_hash(sequence_hash(drawn.inputs)) == split) return drawn;
+    if (split_of_hash(sequence_hash(split_key(drawn))) == split) return drawn;
   }
   fail(
       "{} draws of the task gave no sequence of the {} split: it has too few different sequences for "

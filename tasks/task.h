@@ -68,15 +68,19 @@ class Task {
   virtual std::string data_hash() const { return ""; }
   /// The printed name of a token id, for example "<sep>" or "k7". Throws Error for other ids.
   virtual std::string token_name(int64_t id) const = 0;
+  /// The token that ends an answer or a document, if the task has one.
+  virtual std::optional<int64_t> end_token() const { return std::nullopt; }
   /// The unit of `difficulty`, for example "gap" (tokens since the item was stored).
   virtual std::string difficulty_name() const = 0;
 };
 
-/// A task whose examples are drawn at random. A hash of the inputs assigns every sequence to one split.
+/// A task whose examples are drawn at random. A hash of split_key() assigns every sequence to one split.
 class GeneratedTask : public Task {
  public:
   /// Draws one example; all its randomness comes from `random`.
   virtual Example generate(Random& random) const = 0;
+  /// The tokens that decide an example's split: its inputs, unless a task leaves some out, such as padding.
+  virtual std::vector<int64_t> split_key(const Example& example) const { return example.inputs; }
   /// Throws Error when the task has so few sequences that none of this split is found.
   Example example(int64_t seed, Split split, int64_t index) const final;
 };

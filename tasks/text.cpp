@@ -14,9 +14,6 @@
 namespace klab {
 namespace {
 
-constexpr size_t kPasses = 8;  // kept in memory: of the splits, and two of each at the border between passes
-constexpr uint64_t kOrderStream = 0x6f72646572;
-
 Split split_of(const DocumentTokens& tokens, int64_t document) { return split_of_hash(tokens.hash(document)); }
 
 void require_documents(const std::vector<int64_t>& documents, Split split, const TextOptions& options) {
@@ -67,22 +64,17 @@ std::string Text::data_hash() const { return fmt::format("{:016x}", tokens_->has
 std::optional<int64_t> Text::examples(Split split) const { return (positions_of(split) + length_ - 1) / length_; }
 
 std::shared_ptr<const Text::Pass> Text::pass(int64_t seed, Split split, int64_t number) const {
-  const std::lock_guard lock(mutex_);
-  std::shared_ptr<const Pass>& known = passes_[{seed, split, number}];
-  if (known != nullptr) return known;
-  const std::vector<int64_t>& documents = documents_of(split);
-  Random random{static_cast<uint64_t>(seed), static_cast<uint64_t>(split), static_cast<uint64_t>(number), kOrderStream};
-  const auto count = static_cast<int64_t>(documents.size());
-  auto made = std::make_shared<Pass>();
-  made->begins.push_back(0);
-  for (const int64_t i : random.distinct(count, count)) {
-    made->documents.push_back(documents[static_cast<size_t>(i)]);
-    made->begins.push_back(made->begins.back() + tokens_->length(made->documents.back()) + 1);
-  }
-  known = made;
-  while (passes_.size() > kPasses)
-    passes_.erase(passes_.begin()->second == made ? std::next(passes_.begin()) : passes_.begin());
-  return made;
+  return passes_.at(seed, split, number, [&](Random& random) {
+    const std::vector<int64_t>& documents = documents_of(split);
+    const auto count = static_cast<int64_t>(documents.size());
+    Pass made;
+    made.begins.push_back(0);
+    for (const int64_t i : random.distinct(count, count)) {
+      made.documents.push_back(documents[static_cast<size_t>(i)]);
+      made.begins.push_back(made.begins.back() + tokens_->length(made.documents.back()) + 1);
+    }
+    return made;
+  });
 }
 
 // Positions [first, first + count) of a document: <end> and its tokens, each with the next one or <end> as its target.
@@ -93,7 +85,7 @@ void Text::append(Example& row, int64_t document, int64_t first, int64_t count) 
   for (int64_t i = first; i < first + count; ++i) {
     const int64_t label = i == length ? end() : token(i);
     row.starts.push_back(row.size() == 0 || (i == 0 && !cross_documents_) ? 1 : 0);
-    row.bytes.push_back(i == length ? 0 : static_cast<int64_t>(tokens_->text(label).size()));
+    row.bytes.push_back(i == length ? 0 : static_cast<int64_t>(tokens_->encoding().text(label).size()));
     row.append(i == 0 ? end() : token(i - 1), label, 0);
   }
 }
@@ -121,19 +113,7 @@ Example Text::example(int64_t seed, Split split, int64_t index) const {
 
 std::string Text::token_name(int64_t id) const {
   if (id < 0 || id > end()) fail("text has no token {}: the ids are 0 to {}", id, end());
-  if (id == end()) return "<end>";
-  std::string name;
-  for (const char c : tokens_->text(id)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '\n') {
-      name += "\\n";
-    } else if (byte < 0x20 || byte >= 0x7f || c == '\\' || c == '<' || c == '_') {
-      name += fmt::format("\\x{:02x}", byte);
-    } else {
-      name += c == ' ' ? '_' : c;
-    }
-  }
-  return name;
+  return id == end() ? "<end>" : printed_bytes(tokens_->encoding().text(id));
 }
 
 TaskEntry text_task() { return task_entry<Text, TextOptions>("text", "predict the next token of your text files"); }

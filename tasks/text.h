@@ -2,10 +2,9 @@
 // Text: language modelling on the user's files.
 #pragma once
 
-#include <map>
 #include <memory>
-#include <mutex>
 
+#include "tasks/passes.h"
 #include "tasks/task.h"
 #include "tasks/tokens.h"
 
@@ -40,6 +39,7 @@ class Text : public Task {
   std::string data_hash() const override;
   std::string token_name(int64_t id) const override;
   std::string difficulty_name() const override { return "gap"; }
+  std::optional<int64_t> end_token() const override { return end(); }
 
  private:
   // A pass over the documents of a split: their numbers, and the position where each begins, then the end of the last.
@@ -47,7 +47,7 @@ class Text : public Task {
     std::vector<int64_t> documents, begins;
   };
 
-  int64_t end() const { return tokens_->size(); }
+  int64_t end() const { return tokens_->encoding().size(); }
   const std::vector<int64_t>& documents_of(Split split) const { return documents_.at(static_cast<size_t>(split)); }
   int64_t positions_of(Split split) const { return positions_.at(static_cast<size_t>(split)); }
   std::shared_ptr<const Pass> pass(int64_t seed, Split split, int64_t number) const;
@@ -58,8 +58,7 @@ class Text : public Task {
   std::shared_ptr<const DocumentTokens> tokens_;
   std::vector<std::vector<int64_t>> documents_;  // of each split
   std::vector<int64_t> positions_;               // of each split, in one pass
-  mutable std::mutex mutex_;
-  mutable std::map<std::tuple<int64_t, Split, int64_t>, std::shared_ptr<const Pass>> passes_;  // the last few
+  Passes<Pass> passes_;
 };
 
 }  // namespace klab

@@ -2,7 +2,6 @@
 #include "tasks/tokens.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -16,7 +15,6 @@
 #include "core/base/file.h"
 #include "core/base/interrupt.h"
 #include "core/base/progress.h"
-#include "core/public/tokenizer.h"
 #include "tasks/corpus.h"
 
 namespace klab {
@@ -24,18 +22,15 @@ namespace {
 
 class ByteTokens : public DocumentTokens {
  public:
-  explicit ByteTokens(std::shared_ptr<const Corpus> corpus) : corpus_(std::move(corpus)) {}
+  ByteTokens(std::shared_ptr<const Corpus> corpus, std::shared_ptr<const Encoding> encoding)
+      : corpus_(std::move(corpus)), encoding_(std::move(encoding)) {}
 
-  int64_t size() const override { return 256; }
+  const Encoding& encoding() const override { return *encoding_; }
   int64_t documents() const override { return static_cast<int64_t>(corpus_->documents().size()); }
   int64_t length(int64_t document) const override { return static_cast<int64_t>(at(document).size()); }
   std::vector<int64_t> read(int64_t document, int64_t first, int64_t count) const override {
-    const std::string text = corpus_->text(at(document), static_cast<uint64_t>(first), static_cast<uint64_t>(count));
-    std::vector<int64_t> tokens;
-    for (const char byte : text) tokens.push_back(static_cast<unsigned char>(byte));
-    return tokens;
+    return encoding_->encode(corpus_->text(at(document), static_cast<uint64_t>(first), static_cast<uint64_t>(count)));
   }
-  std::string text(int64_t token) const override { return {static_cast<char>(token)}; }
   uint64_t hash(int64_t document) const override { return at(document).hash; }
   uint64_t hash() const override { return corpus_->hash(); }
 
@@ -43,6 +38,7 @@ class ByteTokens : public DocumentTokens {
   const Document& at(int64_t document) const { return corpus_->documents().at(static_cast<size_t>(document)); }
 
   std::shared_ptr<const Corpus> corpus_;
+  std::shared_ptr<const Encoding> encoding_;
 };
 
 // --- Encoded documents: a file of all tokens (uint32), where each document begins among them and where the last ends
@@ -62,14 +58,14 @@ std::string_view bytes_of(const std::vector<Number>& numbers) {
   return {reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(Number)};
 }
 
-void encode(const Corpus& corpus, const Tokenizer& tokenizer, const std::string& path) {
+void encode(const Corpus& corpus, const Encoding& encoding, const std::string& path) {
   NewFile file(path);
   std::vector<uint64_t> begins{0};
   Progress progress("encoding text", static_cast<int64_t>(corpus.documents().size()));
   for (const Document& document : corpus.documents()) {
     if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted while encoding text");
     std::vector<uint32_t> tokens;
-    for (const int64_t id : tokenizer.encode(corpus.text(document, 0, document.size()), /*special=*/false)) {
+    for (const int64_t id : encoding.encode(corpus.text(document, 0, document.size()))) {
       tokens.push_back(static_cast<uint32_t>(id));
     }
     file.write(bytes_of(tokens));
@@ -85,8 +81,8 @@ void encode(const Corpus& corpus, const Tokenizer& tokenizer, const std::string&
 
 class EncodedTokens : public DocumentTokens {
  public:
-  EncodedTokens(std::shared_ptr<const Corpus> corpus, Tokenizer tokenizer, const std::string& path)
-      : corpus_(std::move(corpus)), tokenizer_(std::move(tokenizer)), file_(path) {
+  EncodedTokens(std::shared_ptr<const Corpus> corpus, std::shared_ptr<const Encoding> encoding, const std::string& path)
+      : corpus_(std::move(corpus)), encoding_(std::move(encoding)), file_(path) {
     const uint64_t documents = corpus_->documents().size(), tail = (documents + 2) * sizeof(uint64_t);
     if (file_.size() < tail || number(file_.size() - sizeof(uint64_t)) != documents) {
       fail("'{}' is damaged: remove it, and the text is encoded again", path);
@@ -94,7 +90,7 @@ class EncodedTokens : public DocumentTokens {
     begins_ = file_.size() - tail;
   }
 
-  int64_t size() const override { return tokenizer_.size(); }
+  const Encoding& encoding() const override { return *encoding_; }
   int64_t documents() const override { return static_cast<int64_t>(corpus_->documents().size()); }
   int64_t length(int64_t document) const override { return begin(document + 1) - begin(document); }
   std::vector<int64_t> read(int64_t document, int64_t first, int64_t count) const override {
@@ -106,10 +102,6 @@ class EncodedTokens : public DocumentTokens {
       tokens.push_back(id);
     }
     return tokens;
-  }
-  std::string text(int64_t token) const override {
-    const std::lock_guard lock(mutex_);
-    return tokenizer_.decode({token});
   }
   uint64_t hash(int64_t document) const override { return corpus_->documents().at(static_cast<size_t>(document)).hash; }
   uint64_t hash() const override { return corpus_->hash(); }
@@ -125,28 +117,19 @@ class EncodedTokens : public DocumentTokens {
   }
 
   std::shared_ptr<const Corpus> corpus_;
-  Tokenizer tokenizer_;
+  std::shared_ptr<const Encoding> encoding_;
   MappedFile file_;
   size_t begins_ = 0;
-  mutable std::mutex mutex_;  // the tokenizer is not thread-safe
 };
 
-std::shared_ptr<const DocumentTokens> encoded_tokens(std::shared_ptr<const Corpus> corpus, const std::string& model) {
-  namespace fs = std::filesystem;
-  const fs::path file = fs::is_directory(model) ? fs::path(model) / "tiktoken.model" : fs::path(model);
-  if (!fs::is_regular_file(file)) {
-    refuse("task.text.tokenizer = {}: must be bytes, or a tiktoken.model or a folder with one", model);
-  }
-  const std::string ranks = read_file(file.string());
-  Tokenizer tokenizer = Tokenizer::load(file.parent_path().empty() ? "." : file.parent_path().string());
-  const std::string name =
-      fmt::format("{:016x}-{:016x}.tokens", corpus->hash(), XXH3_64bits(ranks.data(), ranks.size()));
-  const std::string path = cache_folder() + "/" + name;
-  if (!fs::exists(path)) {
+std::shared_ptr<const DocumentTokens> encoded_tokens(std::shared_ptr<const Corpus> corpus,
+                                                     std::shared_ptr<const Encoding> encoding) {
+  const std::string path = fmt::format("{}/{:016x}-{:016x}.tokens", cache_folder(), corpus->hash(), encoding->hash());
+  if (!std::filesystem::exists(path)) {
     make_writable_folder(cache_folder());
-    encode(*corpus, tokenizer, path);
+    encode(*corpus, *encoding, path);
   }
-  return std::make_shared<EncodedTokens>(std::move(corpus), std::move(tokenizer), path);
+  return std::make_shared<EncodedTokens>(std::move(corpus), std::move(encoding), path);
 }
 
 }  // namespace
@@ -159,10 +142,12 @@ std::shared_ptr<const DocumentTokens> document_tokens(const std::vector<std::str
   const std::lock_guard lock(mutex);
   std::weak_ptr<const DocumentTokens>& shared = known[{paths, separator, tokenizer}];
   if (auto tokens = shared.lock()) return tokens;
-  auto corpus = std::make_shared<const Corpus>(files_of(paths), separator);
+  auto corpus = std::make_shared<const Corpus>(files_of(paths, "task.text.files"), separator);
   if (corpus->documents().empty()) refuse("task.text.files: all files in {} are empty", fmt::join(paths, ", "));
-  std::shared_ptr<const DocumentTokens> tokens = tokenizer == "bytes" ? std::make_shared<ByteTokens>(std::move(corpus))
-                                                                      : encoded_tokens(std::move(corpus), tokenizer);
+  auto encoding = make_encoding(tokenizer, "task.text.tokenizer");
+  std::shared_ptr<const DocumentTokens> tokens =
+      tokenizer == "bytes" ? std::make_shared<ByteTokens>(std::move(corpus), std::move(encoding))
+                           : encoded_tokens(std::move(corpus), std::move(encoding));
   shared = tokens;
   return tokens;
 }

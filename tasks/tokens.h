@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "tasks/encoding.h"
+
 namespace klab {
 
 /// Thread-safe.
@@ -14,15 +16,12 @@ class DocumentTokens {
  public:
   virtual ~DocumentTokens() = default;
 
-  /// One more than the largest id.
-  virtual int64_t size() const = 0;
+  virtual const Encoding& encoding() const = 0;
   virtual int64_t documents() const = 0;
   /// Tokens of a document.
   virtual int64_t length(int64_t document) const = 0;
   /// Tokens [first, first + count) of a document.
   virtual std::vector<int64_t> read(int64_t document, int64_t first, int64_t count) const = 0;
-  /// The bytes of text that a token stands for.
-  virtual std::string text(int64_t token) const = 0;
   /// Hash of a document's bytes.
   virtual uint64_t hash(int64_t document) const = 0;
   /// Hash of all documents.

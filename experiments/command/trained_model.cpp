@@ -8,23 +8,20 @@
 #include "core/base/error.h"
 #include "experiments/run/dtype.h"
 #include "experiments/run/run.h"
+#include "tasks/encoding.h"
 
 namespace klab {
 namespace {
 
 namespace fs = std::filesystem;
 
-// The end of documents of the task `text` is its last token.
-std::optional<int64_t> end_of_documents(const RunConfig& config) {
-  if (config.task.name != "text") return std::nullopt;
-  return config.task_vocabulary() - 1;
-}
-
-Tokenizer byte_tokenizer() {
+Tokenizer byte_tokenizer(const Task& task) {
   constexpr int64_t kBytes = 256;
   std::map<std::string, int64_t> ranks;
   for (int64_t byte = 0; byte < kBytes; ++byte) ranks[std::string(1, static_cast<char>(byte))] = byte;
-  return {std::move(ranks), {{"<end>", kBytes}}};
+  std::map<std::string, int64_t> special;
+  for (int64_t id = kBytes; id < task.vocabulary(); ++id) special[task.token_name(id)] = id;
+  return {std::move(ranks), std::move(special)};
 }
 
 }  // namespace
@@ -41,20 +38,23 @@ KimiModel load_run(const std::string& folder, const std::string& dtype) {
   KimiModel loaded{config.model, {}, make_model(config), 0, 0};
   load_parameters(checkpoint, loaded.model);
   for (const torch::Tensor& parameter : loaded.model->parameters()) loaded.weight_bytes += parameter.nbytes();
-  if (const auto end = end_of_documents(config)) loaded.tokens.stop = {*end};
+  if (const auto end = config.task.make()->end_token()) loaded.tokens.stop = {*end};
   return loaded;
 }
 
 std::optional<Tokenizer> tokenizer_of_run(const std::string& folder) {
-  const RunConfig config = read_run_config({folder});
-  if (config.task.name != "text") return std::nullopt;
-  RunConfig copy = config;
-  const std::string kind = Fields::of(copy).find("task.text.tokenizer")->get().get<std::string>();
-  return kind == "bytes" ? byte_tokenizer() : Tokenizer::load(fs::path(kind).parent_path().string());
+  RunConfig config = read_run_config({folder});
+  const Fields fields = Fields::of(config);
+  const Field* tokenizer = fields.find("task." + config.task.name + ".tokenizer");
+  if (tokenizer == nullptr) return std::nullopt;
+  const auto kind = tokenizer->get().get<std::string>();
+  return kind == "bytes" ? byte_tokenizer(*config.task.make()) : Tokenizer::load(tokenizer_folder(kind));
 }
 
 std::optional<int64_t> document_start(const std::string& folder) {
-  return is_run(folder) ? end_of_documents(read_run_config({folder})) : std::nullopt;
+  if (!is_run(folder)) return std::nullopt;
+  const RunConfig config = read_run_config({folder});
+  return config.task.name == "text" ? config.task.make()->end_token() : std::nullopt;
 }
 
 }  // namespace klab

@@ -14,11 +14,12 @@ namespace klab {
 bool is_run(const std::string& folder);
 
 /// The best checkpoint of a run, else its last one. `dtype`: auto (float32), float32, bfloat16 or float16. Its stop
-/// token is the end of documents if the task is `text`. Needs the task's files. Throws UsageError for other dtypes,
-/// Error for a run without a checkpoint.
+/// token is the task's end_token(), if it has one. Needs the task's files. Throws UsageError for other dtypes, Error
+/// for a run without a checkpoint.
 KimiModel load_run(const std::string& folder, const std::string& dtype);
 
-/// How a run on the task `text` encodes text: bytes or its tiktoken.model. None for other tasks.
+/// How a run on the task `text` or `jsonl` encodes text: bytes or its tiktoken.model. None for other tasks. Needs the
+/// task's files.
 std::optional<Tokenizer> tokenizer_of_run(const std::string& folder);
 
 /// The token that precedes every document in training, if the task is `text`.

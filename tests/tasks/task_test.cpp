@@ -6,6 +6,7 @@
 
 #include <filesystem>
 
+#include "core/base/file.h"
 #include "core/base/text.h"
 #include "tasks/support.h"
 
@@ -19,8 +20,20 @@ TEST(Tasks, BeginWithThoseOfTheReport) {
   for (const TaskEntry& entry : tasks().entries()) EXPECT_FALSE(entry.summary.empty());
 }
 
+// A JSON Lines file with 400 sums.
+std::string write_sums() {
+  std::string lines;
+  for (int n = 0; n < 400; ++n) {
+    lines += fmt::format(R"({{"prompt": "{}+{}=", "answer": "{}"}})", n, n, 2 * n) + "\n";
+  }
+  const std::string path = testing::TempDir() + "/klab_task_test.jsonl";
+  write_file(path, lines);
+  return path;
+}
+
 // Every task of the registry with its defaults; new ones are included automatically. Text needs files: these tests.
 std::vector<std::string> settings_of(const std::string& name) {
+  if (name == "jsonl") return {"task.name=jsonl", "task.jsonl.files=[\"" + write_sums() + "\"]"};
   if (name != "text") return {"task.name=" + name};
   const std::string here = std::filesystem::path(__FILE__).parent_path().string();
   return {"task.name=text", "task.text.files=[\"" + here + "\"]", "task.text.separator=\\n\\n"};
@@ -57,6 +70,14 @@ TEST_P(EveryTask, DrawsTheSameAgain) {
 }
 
 TEST_P(EveryTask, NamesItsTokens) { expect_distinct_names(*task_); }
+
+TEST_P(EveryTask, HasAnEndTokenIfOneIsNamedSo) {
+  std::optional<int64_t> end;
+  for (int64_t id = 0; id < task_->vocabulary(); ++id) {
+    if (task_->token_name(id) == "<end>") end = id;
+  }
+  EXPECT_EQ(task_->end_token(), end);
+}
 
 INSTANTIATE_TEST_SUITE_P(Tasks, EveryTask, testing::ValuesIn(tasks().names()),
                          [](const auto& task) { return task.param; });
