@@ -72,7 +72,7 @@ void Attention::scale_logits(const Tensor& factors) {
 }
 
 void Attention::add_state(State& state, int64_t sequences, const torch::Device& device) const {
-  const auto options = q_proj_->weight.options().device(device).requires_grad(false);
+  const auto options = torch::TensorOptions(q_proj_->input_dtype()).device(device);
   state.caches["k"] = torch::empty({sequences, 0, kv_heads_, head_dim_}, options);
   state.caches["v"] = torch::empty({sequences, 0, kv_heads_, head_dim_}, options);
 }

@@ -20,7 +20,7 @@ Tensor Fox::log_forget(const Tensor& x) const {
 
 void Fox::add_state(State& state, int64_t sequences, const torch::Device& device) const {
   Attention::add_state(state, sequences, device);
-  const auto dtype = kernels::accumulation_type(f_proj_->weight.scalar_type());
+  const auto dtype = kernels::accumulation_type(f_proj_->input_dtype());
   state.caches["g"] = torch::empty({sequences, 0, heads_}, torch::TensorOptions(dtype).device(device));
 }
 

@@ -100,7 +100,7 @@ Tensor LinearMixer::output(const Tensor& o, const SharedInput& x) const {
 }
 
 void LinearMixer::add_state(State& state, int64_t sequences, const torch::Device& device) const {
-  state.tensors["memory"] = empty_memory(sequences, value_heads_, key_dim_, value_dim_, o_norm_, device);
+  state.tensors["memory"] = empty_memory(sequences, value_heads_, key_dim_, value_dim_, o_norm_.scalar_type(), device);
   if (!short_conv_) return;
   state.tensors["q_conv"] = q_conv_->initial_state(sequences, device);
   state.tensors["k_conv"] = k_conv_->initial_state(sequences, device);
@@ -145,10 +145,10 @@ Tensor run_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences, 
   return out.o;
 }
 
-Tensor empty_memory(int64_t sequences, int64_t value_heads, int64_t key_dim, int64_t value_dim, const Tensor& like,
+Tensor empty_memory(int64_t sequences, int64_t value_heads, int64_t key_dim, int64_t value_dim, torch::ScalarType dtype,
                     const torch::Device& device) {
   return torch::zeros({sequences, value_heads, key_dim, value_dim},
-                      torch::TensorOptions(kernels::accumulation_type(like.scalar_type())).device(device));
+                      torch::TensorOptions(kernels::accumulation_type(dtype)).device(device));
 }
 
 }  // namespace klab

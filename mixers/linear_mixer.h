@@ -101,8 +101,9 @@ class LinearMixer : public TokenMixer {
 torch::Tensor run_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences, State* state,
                              const MixerProbe* probe);
 
-/// A zero recurrent state [N, HV, K, V], float32, or float64 for a float64 model (`like` is one of its parameters).
+/// A zero recurrent state [N, HV, K, V], float32, or float64 if `dtype`, that of the
+/// activations, is.
 torch::Tensor empty_memory(int64_t sequences, int64_t value_heads, int64_t key_dim, int64_t value_dim,
-                           const torch::Tensor& like, const torch::Device& device);
+                           torch::ScalarType dtype, const torch::Device& device);
 
 }  // namespace klab

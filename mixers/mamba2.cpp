@@ -75,7 +75,7 @@ Tensor Mamba2::mix(const Tensor& x, const Sequences& sequences, State* state) {
 }
 
 void Mamba2::add_state(State& state, int64_t sequences, const torch::Device& device) const {
-  state.tensors["memory"] = empty_memory(sequences, heads_, state_dim_, head_dim_, in_proj_->weight, device);
+  state.tensors["memory"] = empty_memory(sequences, heads_, state_dim_, head_dim_, in_proj_->input_dtype(), device);
   state.tensors["conv"] = conv_->initial_state(sequences, device);
 }
 

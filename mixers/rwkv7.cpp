@@ -110,9 +110,9 @@ Tensor Rwkv7::mix(const Tensor& x, const Sequences& sequences, State* state) {
 }
 
 void Rwkv7::add_state(State& state, int64_t sequences, const torch::Device& device) const {
-  state.tensors["memory"] = empty_memory(sequences, heads_, head_dim_, head_dim_, r_proj_->weight, device);
+  state.tensors["memory"] = empty_memory(sequences, heads_, head_dim_, head_dim_, r_proj_->input_dtype(), device);
   state.tensors["shift"] =
-      torch::zeros({sequences, 1, width_}, r_proj_->weight.options().device(device).requires_grad(false));
+      torch::zeros({sequences, 1, width_}, torch::TensorOptions(r_proj_->input_dtype()).device(device));
 }
 
 double Rwkv7::flops(int64_t tokens) const {

@@ -24,16 +24,25 @@ struct Sampling {
   void validate() const;
 };
 
+/// A token drawn from logits.
+struct DrawnToken {
+  int64_t id;
+  double log_prob;  ///< at the temperature, among all tokens; 0 without a temperature
+};
+
 /// Draws tokens from logits. Ties are ordered by token id, so that a seed gives the same tokens on every machine.
 class Sampler {
  public:
   /// `sequence` is the index in the batch: each sequence has its own random stream.
   Sampler(const Sampling& sampling, int64_t sequence);
 
-  /// logits [vocabulary], float32.
+  /// logits [vocabulary], float32. Throws Error for logits that are not finite.
   int64_t draw(const torch::Tensor& logits);
+  DrawnToken draw(const float* logits, int64_t vocabulary);
 
  private:
+  int64_t draw_from_likeliest(const float* logits, int64_t vocabulary, double largest);
+
   Sampling sampling_;
   Random random_;
 };
@@ -45,24 +54,27 @@ torch::Tensor prefill(Decoder& model, State& state, const torch::Tensor& tokens,
 
 struct GenerationOptions {
   int64_t max_new_tokens = 128;
+  int64_t samples = 1;        ///< answers to each prompt, which is read once
   std::vector<int64_t> stop;  ///< stop tokens: one of them ends its sequence and is part of the answer
   int64_t chunk = 2048;
   Sampling sampling;
-  /// Called for every drawn token.
-  std::function<void(int64_t sequence, int64_t token)> on_token;
+  /// Called for every drawn token; answer p * samples + i is answer i to prompt p.
+  std::function<void(int64_t answer, int64_t token)> on_token;
 };
 
 struct Generated {
-  std::vector<std::vector<int64_t>> tokens;  ///< generated tokens of each prompt
-  State state;                               ///< of the sequences, in prompt order; see generate()
+  std::vector<std::vector<int64_t>> tokens;   ///< of each answer; the answers to a prompt follow each other
+  std::vector<std::vector<float>> log_probs;  ///< of these tokens, see DrawnToken
+  State state;                                ///< of the sequences, in this order; see generate()
   double prefill_seconds = 0, decode_seconds = 0;
   int64_t prompt_tokens = 0, decoded_tokens = 0;  ///< decoded: without the first token of each answer, from prefill
 };
 
-/// Generates answers to prompts (each of at least one token). Prompts are prefilled one by one, from an empty state or
-/// from `past` (a state of as many sequences), then decoded as one batch, which sequences leave when they end. The
-/// returned state has processed all tokens but the last of each answer; with several prompts it excludes those that
-/// have ended. An interrupt ends all answers early. Throws UsageError for a token outside the vocabulary.
+/// Generates answers to prompts (each of at least one token). Prompts are prefilled from an empty state or from `past`
+/// (a state of as many sequences), short ones packed; then all answers are decoded as one batch, which sequences leave
+/// when they end. The returned state has processed all tokens but the last of each answer; with several answers it
+/// excludes those that have ended. An interrupt ends all answers early. Throws UsageError for a token outside the
+/// vocabulary.
 Generated generate(Decoder& model, const std::vector<std::vector<int64_t>>& prompts, const GenerationOptions& options,
                    const State* past = nullptr);
 

@@ -41,6 +41,10 @@ class LinearImpl : public torch::nn::Module {
  public:
   LinearImpl(int64_t in, int64_t out, bool with_bias = false);
   torch::Tensor forward(const torch::Tensor& x) const;
+  /// The dtype of x, for states that keep such values: that of the weight, float32 if it is int8.
+  torch::ScalarType input_dtype() const {
+    return weight.scalar_type() == torch::kChar ? torch::kFloat : weight.scalar_type();
+  }
   torch::Tensor weight, bias, scale;
 };
 TORCH_MODULE(Linear);

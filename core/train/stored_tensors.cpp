@@ -3,7 +3,10 @@
 
 #include <torch/nn/module.h>
 
+#include <filesystem>
+
 #include "core/base/error.h"
+#include "core/train/status.h"
 
 namespace klab {
 
@@ -36,6 +39,16 @@ void refuse_other_model(const Checkpoint& from, const std::string& path, const s
         "{}: the checkpoint's tensor '{}' does not belong to the model of config.yaml (more layers, or another mixer?)",
         path, name);
   }
+}
+
+StartCheckpoint load_start(const std::string& from, const torch::nn::Module& model) {
+  const std::string path = std::filesystem::is_directory(from) ? RunFolder{from}.last() : from;
+  if (!std::filesystem::exists(path)) fail("train.from = {}: there is no file '{}'", from, path);
+  StartCheckpoint start{path, load_checkpoint(path)};
+  const auto tensors = model_tensors(model);
+  refuse_other_model(start.checkpoint, path, tensors);
+  copy_stored(start.checkpoint, path, tensors);
+  return start;
 }
 
 }  // namespace klab

@@ -23,4 +23,14 @@ void copy_stored(const Checkpoint& from, const std::string& path, const std::map
 void refuse_other_model(const Checkpoint& from, const std::string& path,
                         const std::map<std::string, torch::Tensor>& model);
 
+/// A checkpoint that a run starts from.
+struct StartCheckpoint {
+  std::string path;
+  Checkpoint checkpoint;
+};
+
+/// Loads the parameters that `train.from` names into `model`: a checkpoint file, or a run folder's last one. Throws
+/// Error, before any change, if it is missing, damaged or of another model.
+StartCheckpoint load_start(const std::string& from, const torch::nn::Module& model);
+
 }  // namespace klab

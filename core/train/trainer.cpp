@@ -12,6 +12,7 @@
 #include "core/base/file.h"
 #include "core/base/interrupt.h"
 #include "core/train/make_optimizer.h"
+#include "core/train/metrics_file.h"
 #include "core/train/stored_tensors.h"
 
 namespace klab {
@@ -61,7 +62,7 @@ Trainer::Trainer(Decoder model, const TrainConfig& config, BatchSource train, co
       optimizer_((model_->initialise(generator_), model_->to(device), make_optimizer(*model_, config))) {
   for (const Batch& batch : validation) validation_.push_back(on(device_, batch));
   start(resume);
-  if (!folder_.path.empty()) open_metrics(provenance, resume);
+  if (!folder_.path.empty()) metrics_ = open_metrics(folder_, provenance, kColumns, resume, status_.step);
 }
 
 void Trainer::start(bool resume) {
@@ -73,20 +74,15 @@ void Trainer::start(bool resume) {
   if (resume && !folder_.path.empty() && std::filesystem::exists(folder_.last())) {
     restore(folder_.last());
   } else if (!config_.from.empty()) {
-    const bool run = std::filesystem::is_directory(config_.from);
-    branch(run ? RunFolder{config_.from}.last() : config_.from);
+    branch();
   }
 }
 
 // Begins from a checkpoint of another run: with its parameters, and with train.from_state as if that run went on.
-void Trainer::branch(const std::string& path) {
-  if (!std::filesystem::exists(path)) fail("train.from = {}: there is no file '{}'", config_.from, path);
-  const Checkpoint from = load_checkpoint(path);
-  const auto model = model_tensors(*model_);
-  refuse_other_model(from, path, model);
-  copy_stored(from, path, model);
+void Trainer::branch() {
+  const StartCheckpoint start = load_start(config_.from, *model_);
   if (average_) average_->restart();
-  if (config_.from_state) continue_state(from, path);
+  if (config_.from_state) continue_state(start.checkpoint, start.path);
 }
 
 void Trainer::continue_state(const Checkpoint& from, const std::string& path) {
@@ -105,26 +101,6 @@ void Trainer::continue_state(const Checkpoint& from, const std::string& path) {
   const bool decays = config_.schedule == "wsd" && config_.last_stable_step(config_.steps) < status_.step;
   require(!decays, "train.decay_ratio", fmt::format("{}", config_.decay_ratio),
           "must be smaller: the decay would begin before " + step);
-}
-
-void Trainer::open_metrics(const std::vector<std::string>& provenance, bool resume) {
-  make_writable_folder(folder_.path + "/checkpoint");
-  CsvTable table{provenance, kColumns, {}};
-  if (resume && std::filesystem::exists(folder_.metrics())) {
-    // A power failure can leave an incomplete last row; rows after the checkpoint belong to steps that will be
-    // repeated, and so will the test.
-    const std::string content = read_file(folder_.metrics());
-    if (!content.ends_with('\n')) write_file(folder_.metrics(), content.substr(0, content.rfind('\n') + 1));
-    table = read_csv(folder_.metrics());
-    const size_t step = table.column("step"), split = table.column("split");
-    for (size_t i = table.columns.size(); i < kColumns.size(); ++i) {  // of an earlier version
-      table.columns.push_back(kColumns[i]);
-      for (auto& row : table.rows) row.emplace_back();
-    }
-    std::erase_if(table.rows,
-                  [&](const auto& row) { return std::stoll(row[step]) > status_.step || row[split] == "test"; });
-  }
-  metrics_ = std::make_unique<CsvWriter>(folder_.metrics(), table);
 }
 
 // What a resumed run needs, by its names in checkpoints; the generator's state is separate.

@@ -59,7 +59,7 @@ class Trainer {
 
  private:
   void start(bool resume);
-  void branch(const std::string& path);
+  void branch();
   void continue_state(const Checkpoint& from, const std::string& path);
   // The model that computes training steps.
   Decoder& computing() { return copy_ ? copy_->model() : model_; }
@@ -72,7 +72,6 @@ class Trainer {
   std::map<std::string, torch::Tensor> tensors() const;
   Checkpoint checkpoint() const;
   void restore(const std::string& path);
-  void open_metrics(const std::vector<std::string>& provenance, bool resume);
   void save(const std::string& path, const Checkpoint& checkpoint) const;
   void save_last() const;
   void save_best() const;

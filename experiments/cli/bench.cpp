@@ -19,6 +19,7 @@
 #include "core/check/cases.h"
 #include "core/check/matrix.h"
 #include "experiments/bench/operator_times.h"
+#include "experiments/bench/rollout.h"
 #include "experiments/bench/training.h"
 #include "experiments/command/command.h"
 #include "experiments/run/device.h"
@@ -34,7 +35,8 @@ struct BenchOptions {
   double seconds = 0.5;
   bool backward = false;
   std::string dtype = "float32", shape, implementation;
-  TrainingWorkload training;  // its pattern is empty for operators
+  TrainingWorkload training;  // its pattern is empty for operators and rollouts
+  RolloutWorkload rollout;    // its pattern is empty for operators and training
   std::vector<int64_t> widths = {64, 128, 256};
 };
 
@@ -228,15 +230,18 @@ std::vector<std::string> training_row(int64_t width, const TrainingSpeed& speed)
   return row;
 }
 
-void print_slowest_operators(int64_t width, const TrainingSpeed& speed) {
+// `what` took so many milliseconds.
+void print_slowest_operators(int64_t width, const std::vector<OperatorTime>& operators, double milliseconds,
+                             const std::string& what) {
   constexpr size_t kMost = 10;
   std::vector<std::vector<std::string>> rows;
-  for (const OperatorTime& one : speed.operators) {
+  for (const OperatorTime& one : operators) {
     if (rows.size() == kMost) break;
     rows.push_back({one.name, one.category, fmt::format("{:.2f}", one.milliseconds),
-                    fmt::format("{:.1f}%", 100 * one.milliseconds / speed.milliseconds)});
+                    fmt::format("{:.1f}%", 100 * one.milliseconds / milliseconds)});
   }
-  fmt::print("\nwidth {}\n{}", width, format_table({"operator", "counted as", "ms per step", "of the step"}, rows));
+  fmt::print("\nwidth {}\n{}", width,
+             format_table({"operator", "counted as", "ms per " + what, "of the " + what}, rows));
 }
 
 // Training steps of a model over widths.
@@ -260,13 +265,63 @@ int bench_training(const BenchOptions& options, const Globals& globals) {
       "GFLOP/s counts three forward passes; shares of the time by kind of operator\n\n{}",
       trained.layers, fmt::join(trained.pattern, ","), trained.task, trained.length, trained.tokens, trained.dtype,
       comments[1], format_table(columns, rows));
-  for (size_t i = 0; i < speeds.size(); ++i) print_slowest_operators(options.widths[i], speeds[i]);
+  for (size_t i = 0; i < speeds.size(); ++i) {
+    print_slowest_operators(options.widths[i], speeds[i].operators, speeds[i].milliseconds, "step");
+  }
+  if (!globals.out.empty()) write_file(globals.out, CsvTable{comments, columns, rows}.text());
+  return 0;
+}
+
+std::vector<std::string> rollout_row(const RolloutWorkload& workload, const RolloutSpeed& speed) {
+  const auto percent = [](double share) { return fmt::format("{:.1f}%", 100 * share); };
+  std::vector<std::string> row = {fmt::format("{}", workload.width),
+                                  fmt::format("{:.2f}", 1e3 * speed.seconds()),
+                                  fmt::format("{:.0f}", speed.rollout_tokens_per_second()),
+                                  fmt::format("{:.0f}", speed.update_tokens_per_second()),
+                                  percent(speed.rollout_seconds / speed.seconds()),
+                                  percent(speed.reward_seconds / speed.seconds()),
+                                  percent(speed.update_seconds / speed.seconds()),
+                                  fmt::format("{:.3f}", 1e3 * speed.rollout_seconds / workload.new_tokens)};
+  for (const std::string& category : rollout_categories()) row.push_back(percent(speed.shares.at(category)));
+  return row;
+}
+
+// Iterations of reinforcement learning over widths.
+int bench_rollout(const BenchOptions& options, const Globals& globals) {
+  std::vector<std::string> columns = {"width",   "ms per iteration", "rollout tokens/s", "update tokens/s",
+                                      "rollout", "reward",           "update",           "ms per token step"};
+  columns.insert(columns.end(), rollout_categories().begin(), rollout_categories().end());
+  std::vector<std::vector<std::string>> rows;
+  std::vector<RolloutSpeed> speeds;
+  RolloutWorkload workload = options.rollout;
+  workload.layers = options.training.layers;
+  workload.head_dim = options.training.head_dim;
+  workload.dtype = options.dtype;
+  for (const int64_t width : options.widths) {
+    workload.width = width;
+    speeds.push_back(measure_rollout(workload, 10 * options.seconds));
+    rows.push_back(rollout_row(workload, speeds.back()));
+  }
+  const auto comments = provenance(globals.command_line, at::get_num_threads());
+  fmt::print(
+      "reinforcement learning of {} layers of {}: {} answers of {} tokens to each of {} prompts of some {}, sampled in "
+      "{}; {}\n"
+      "tokens are those of answers; shares of the time, then of rollouts by kind of operator\n\n{}",
+      workload.layers, fmt::join(workload.pattern, ","), workload.samples, workload.new_tokens, workload.prompts,
+      workload.prompt_tokens, workload.dtype, comments[1], format_table(columns, rows));
+  for (size_t i = 0; i < speeds.size(); ++i) {
+    print_slowest_operators(options.widths[i], speeds[i].operators, 1e3 * speeds[i].rollout_seconds, "rollout");
+  }
   if (!globals.out.empty()) write_file(globals.out, CsvTable{comments, columns, rows}.text());
   return 0;
 }
 
 int bench(const BenchOptions& options, const Globals& globals) {
+  if (!options.training.pattern.empty() && !options.rollout.pattern.empty()) {
+    refuse("--training and --rollout cannot be used together");
+  }
   if (!options.training.pattern.empty()) return bench_training(options, globals);
+  if (!options.rollout.pattern.empty()) return bench_rollout(options, globals);
   const at::Device device = open_device(globals.device);
   add_ceilings(options.seconds, device);
   add_operators(options, device);
@@ -309,10 +364,23 @@ void add_training_options(CommandOptions& app, TrainingWorkload& training) {
                  "time training steps instead, and where their time goes: of models of this pattern, kda or kda*3,mla")
       .comma_separated();
   app.add_option("--task", training.task, "task of --training").one_of({"mqar", "language"}).show_default();
-  app.add_option("--layers", training.layers, "layers of its models").positive().show_default();
+  app.add_option("--layers", training.layers, "layers of the models of --training and --rollout")
+      .positive()
+      .show_default();
   app.add_option("--head-dim", training.head_dim, "width of a head").positive().show_default();
   app.add_option("--length", training.length, "tokens of its sequences").positive().show_default();
   app.add_option("--tokens", training.tokens, "tokens per step").positive().show_default();
+}
+
+void add_rollout_options(CommandOptions& app, RolloutWorkload& rollout) {
+  app.add_option("--rollout", rollout.pattern,
+                 "time iterations of reinforcement learning instead: of models of this pattern, which sample answers "
+                 "and are updated on them")
+      .comma_separated();
+  app.add_option("--prompts", rollout.prompts, "prompts of an iteration").positive().show_default();
+  app.add_option("--samples", rollout.samples, "answers to each prompt").positive().show_default();
+  app.add_option("--prompt-tokens", rollout.prompt_tokens, "mean length of a prompt").positive().show_default();
+  app.add_option("--new-tokens", rollout.new_tokens, "length of every answer").positive().show_default();
 }
 
 }  // namespace
@@ -326,13 +394,15 @@ Command bench_command() {
             app.add_option("--implementation", options->implementation, "only this implementation")
                 .one_of({"automatic", "reference", "composed", "chunk", "cpu", "cuda"});
             app.add_option("--shape", options->shape, "only shapes whose name contains this: T=1024, T=8192, decode");
-            app.add_option("--dtype", options->dtype, "dtype of the inputs, or train.dtype of --training")
+            app.add_option("--dtype", options->dtype,
+                           "dtype of the inputs, train.dtype of --training, or rl.rollout_dtype of --rollout")
                 .one_of(kDtypeNames)
                 .show_default();
             app.add_option("--seconds", options->seconds, "time per benchmark").between(0.01, 600.0);
             app.add_flag("--backward", options->backward, "forward and backward pass together");
             add_training_options(app, options->training);
-            app.add_option("--widths", options->widths, "widths of the models of --training")
+            add_rollout_options(app, options->rollout);
+            app.add_option("--widths", options->widths, "widths of the models of --training and --rollout")
                 .comma_separated()
                 .positive()
                 .show_default();

@@ -23,10 +23,11 @@ namespace {
 constexpr int kFailed = 1, kBadUsage = 2, kSignalled = 128;
 
 std::vector<Command> commands() {
-  return {demo_command(),     train_command(),     resume_command(),  sweep_command(),    sweep_worker_command(),
-          study_command(),    verify_command(),    compare_command(), capacity_command(), inspect_command(),
-          plot_command(),     reproduce_command(), tasks_command(),   model_command(),    logits_command(),
-          generate_command(), chat_command(),      export_command(),  check_command(),    bench_command()};
+  return {demo_command(),         train_command(),    resume_command(),    rl_command(),      sweep_command(),
+          sweep_worker_command(), study_command(),    verify_command(),    compare_command(), capacity_command(),
+          inspect_command(),      plot_command(),     reproduce_command(), tasks_command(),   model_command(),
+          logits_command(),       generate_command(), chat_command(),      export_command(),  check_command(),
+          bench_command()};
 }
 
 std::string command_line(int argc, char** argv) {

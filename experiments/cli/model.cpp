@@ -166,11 +166,10 @@ int show_model(const ModelOptions& options) {
   if (options.train && (options.length > 0 || options.batch > 0 || !options.dtype.empty())) {
     refuse("--train uses the keys task.length, train.batch and train.dtype, not --length, --batch and --dtype");
   }
-  RunConfig config;
   std::vector<Assignment> assignments = assignments_of(options.config);
   const bool is_public = !assignments.empty() && assignments.front().key == "model.config";
   assignments.insert(assignments.end(), options.flags.begin(), options.flags.end());
-  assign(config, with_public_config(assignments));
+  const RunConfig config = assigned_run_config(assignments);
   if (is_public) {
     config.model.validate();  // a public config has no task
   } else {

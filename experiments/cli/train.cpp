@@ -14,19 +14,14 @@
 #include "core/base/text.h"
 #include "core/base/yaml.h"
 #include "core/io/checkpoint.h"
-#include "core/train/tensorboard.h"
-#include "experiments/command/command.h"
-#include "experiments/plot/plot.h"
+#include "experiments/cli/training.h"
 #include "experiments/run/device.h"
-#include "experiments/run/run.h"
 #include "experiments/run/run_memory.h"
 
 namespace klab {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kTensorboardHelp = "also write the evaluations to RUNDIR/tensorboard, for TensorBoard";
 
 std::string describe(const TrainStatus& status) {
   const Score& score = status.train.targets > 0 ? status.train : status.validation;
@@ -43,14 +38,6 @@ std::string describe(const TrainStatus& status) {
                      speed);
 }
 
-void draw(const RunFolder& folder, const std::string& title) {
-  PlotOptions options;
-  options.files = {folder.metrics()};
-  options.out = folder.path + "/plot.png";
-  options.title = title;
-  plot(options);
-}
-
 void log_to(TensorboardWriter& writer, const TrainStatus& status) {
   const auto both = [&](const char* name, double train, double validation) {
     return std::vector<std::pair<std::string, double>>{{fmt::format("{}/train", name), train},
@@ -65,10 +52,6 @@ void log_to(TensorboardWriter& writer, const TrainStatus& status) {
   }
   writer.scalars(status.step, values);
 }
-
-struct TrainOptions {
-  bool resume = false, tensorboard = false;
-};
 
 void print_summary(const RunConfig& config, const RunRecord& record, double wait_share, const std::string& folder) {
   const auto row = [](const char* name, int64_t step, const Metrics& validation, const Metrics& test) {
@@ -90,10 +73,65 @@ void print_summary(const RunConfig& config, const RunRecord& record, double wait
              short_count(record.tokens_per_second), 100 * wait_share, clock_time(record.seconds), folder);
 }
 
+int train(const std::string& file, const std::vector<Assignment>& flags, bool tensorboard, const Globals& globals) {
+  const RunConfig config = run_config_of(file, flags, globals, /*reinforced=*/false);
+  if (config.rl) refuse("the config has keys rl.* or reward.*, which klab train does not use: run it with klab rl");
+  return train_to_the_end(config, new_run_folder(config, globals), globals,
+                          {.resume = false, .tensorboard = tensorboard});
+}
+
+int resume(const std::string& path, bool tensorboard, const Globals& globals) {
+  const RunFolder folder{path};
+  const RunConfig config = read_run_config(folder);
+  if (!fs::exists(folder.last())) {
+    fmt::print(stderr, "'{}' has no checkpoint yet: starting from the beginning\n", path);
+  } else if (globals.threads == 0) {
+    // Bitwise equal results need the same number of threads, because it determines the order of summation.
+    at::set_num_threads(load_checkpoint(folder.last(), /*prefix=*/"generator").json_field<int>("threads"));
+  }
+  return (config.rl ? reinforce_to_the_end : train_to_the_end)(config, folder, globals,
+                                                               {.resume = true, .tensorboard = tensorboard});
+}
+
+}  // namespace
+
+RunConfig run_config_of(const std::string& file, const std::vector<Assignment>& flags, const Globals& globals,
+                        bool reinforced) {
+  if (!file.empty()) require_input(file);
+  std::vector<Assignment> assignments = file.empty() ? std::vector<Assignment>{} : read_yaml(file);
+  // With this key it is a config of reinforcement learning, whatever else is given.
+  if (reinforced) assignments.insert(assignments.begin(), {"reward.name", RewardConfig().name, "the default"});
+  assignments.insert(assignments.end(), flags.begin(), flags.end());
+  if (globals.seed) assignments.push_back({"train.seed", *globals.seed, "--seed"});
+  return make_run_config(assignments);
+}
+
+RunFolder new_run_folder(const RunConfig& config, const Globals& globals) {
+  require_memory(config, open_device(globals.device));
+  const RunFolder folder{globals.out.empty() ? "runs/" + config.run_name() : globals.out};
+  if (fs::exists(folder.config())) {
+    refuse("'{}' already contains a run: continue it with 'klab resume {}', or choose another --out", folder.path,
+           folder.path);
+  }
+  make_writable_folder(folder.path);
+  write_file(folder.config(), "# " + globals.command_line + "\n" + to_yaml(config));
+  return folder;
+}
+
+RunOptions run_options(const Globals& globals, const TrainOptions& options) {
+  return {globals.device, provenance(globals.command_line, at::get_num_threads()), options.resume,
+          /*memory_checked=*/!options.resume};
+}
+
+void draw_run(const RunFolder& folder, const RunConfig& config, PlotOptions options) {
+  options.files = {folder.metrics()};
+  options.out = folder.path + "/plot.png";
+  options.title = fmt::format("{}: {}", config.task.name, join(config.model.pattern, ", "));
+  plot(options);
+}
+
 int train_to_the_end(const RunConfig& config, const RunFolder& folder, const Globals& globals,
                      const TrainOptions& options) {
-  const RunOptions how{globals.device, provenance(globals.command_line, at::get_num_threads()), options.resume,
-                       /*memory_checked=*/!options.resume};
   std::optional<TensorboardWriter> tensorboard;
   std::optional<Progress> progress;
   double wait_share = 0;
@@ -106,53 +144,22 @@ int train_to_the_end(const RunConfig& config, const RunFolder& folder, const Glo
     }
     progress.emplace(config.run_name(), config.train.steps, start, globals.quiet);
   };
-  const RunRecord record = train_run(folder, how, [&](const RunRecord& now, const TrainStatus* status, bool evaluated) {
-    if (status == nullptr) return begin(now.step);
-    wait_share = status->wait_share;
-    progress->update(status->step, describe(*status));
-    if (!evaluated) return;
-    if (tensorboard) log_to(*tensorboard, *status);
-    progress->note(fmt::format("step {:>6}  validation loss {:.4f}  acc_tok {:.4f}  acc_seq {:.4f}", status->step,
-                               now.last.loss, now.last.acc_tok, now.last.acc_seq));
-  });
+  const RunRecord record = train_run(
+      folder, run_options(globals, options), [&](const RunRecord& now, const TrainStatus* status, bool evaluated) {
+        if (status == nullptr) return begin(now.step);
+        wait_share = status->wait_share;
+        progress->update(status->step, describe(*status));
+        if (!evaluated) return;
+        if (tensorboard) log_to(*tensorboard, *status);
+        progress->note(fmt::format("step {:>6}  validation loss {:.4f}  acc_tok {:.4f}  acc_seq {:.4f}", status->step,
+                                   now.last.loss, now.last.acc_tok, now.last.acc_seq));
+      });
   progress.reset();
   if (record.state != RunState::finished) fail("{}", record.reason);
-  draw(folder, fmt::format("{}: {}", config.task.name, join(config.model.pattern, ", ")));
+  draw_run(folder, config, {});
   print_summary(config, record, wait_share, folder.path);
   return 0;
 }
-
-int train(const std::string& file, const std::vector<Assignment>& flags, bool tensorboard, const Globals& globals) {
-  if (!file.empty()) require_input(file);
-  std::vector<Assignment> assignments = file.empty() ? std::vector<Assignment>{} : read_yaml(file);
-  assignments.insert(assignments.end(), flags.begin(), flags.end());
-  if (globals.seed) assignments.push_back({"train.seed", *globals.seed, "--seed"});
-  const RunConfig config = make_run_config(assignments);
-  require_memory(config, open_device(globals.device));
-
-  const RunFolder folder{globals.out.empty() ? "runs/" + config.run_name() : globals.out};
-  if (fs::exists(folder.config())) {
-    refuse("'{}' already contains a run: continue it with 'klab resume {}', or choose another --out", folder.path,
-           folder.path);
-  }
-  make_writable_folder(folder.path);
-  write_file(folder.config(), "# " + globals.command_line + "\n" + to_yaml(config));
-  return train_to_the_end(config, folder, globals, {.resume = false, .tensorboard = tensorboard});
-}
-
-int resume(const std::string& path, bool tensorboard, const Globals& globals) {
-  const RunFolder folder{path};
-  const RunConfig config = read_run_config(folder);
-  if (!fs::exists(folder.last())) {
-    fmt::print(stderr, "'{}' has no checkpoint yet: starting from the beginning\n", path);
-  } else if (globals.threads == 0) {
-    // Bitwise equal results need the same number of threads, because it determines the order of summation.
-    at::set_num_threads(load_checkpoint(folder.last(), /*prefix=*/"generator").json_field<int>("threads"));
-  }
-  return train_to_the_end(config, folder, globals, {.resume = true, .tensorboard = tensorboard});
-}
-
-}  // namespace
 
 Command train_command() {
   return {"train", "train one model on one task",

@@ -52,6 +52,7 @@ Command model_command();
 Command plot_command();
 Command reproduce_command();
 Command resume_command();
+Command rl_command();
 Command sweep_command();
 Command study_command();
 Command verify_command();
@@ -63,7 +64,8 @@ Command train_command();
 void require_input(const std::string& path);
 
 /// Adds every key of a run config to `app` as a flag of the same dotted name; flags on the command line are appended to
-/// `assignments`. With `prefix` ("task.") only keys that begin with it.
+/// `assignments`; the keys of reinforcement learning only with their `prefix`. With `prefix` ("task.") only keys that
+/// begin with it.
 void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments);
 void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments, const std::string& prefix);
 

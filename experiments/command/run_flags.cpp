@@ -29,7 +29,8 @@ void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments, co
     if (old.starts_with(prefix)) app.add_renamed("--" + old, "--" + now);
   }
   for (const Field& field : all.fields) {
-    if (field.key.rfind(prefix, 0) != 0) continue;
+    const bool reinforced = field.key.starts_with("rl.") || field.key.starts_with("reward.");
+    if (!field.key.starts_with(prefix) || (reinforced && prefix.empty())) continue;
     app.add_function(
         "--" + field.key,
         [&assignments, key = field.key](const std::string& text) {

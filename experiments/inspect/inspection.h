@@ -49,7 +49,7 @@ struct MixerView {
 };
 
 /// A supervised position of the shown example.
-struct Answer {
+struct Prediction {
   int64_t position, label, predicted;
   double probability;  ///< the model's probability of the label
 };
@@ -58,7 +58,7 @@ struct DrawnExample {
   std::vector<int64_t> inputs, labels;
   std::vector<std::string> names;         ///< the task's names of the inputs
   std::vector<std::string> target_names;  ///< "" where there is no target
-  std::vector<Answer> answers;
+  std::vector<Prediction> answers;
   std::vector<std::string> predicted_names;  ///< of the answers
 };
 

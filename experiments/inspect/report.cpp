@@ -169,7 +169,7 @@ std::string example_section(const Inspection& found) {
   std::vector<std::vector<std::string>> rows;
   constexpr size_t kMostRows = 64;
   for (size_t i = 0; i < std::min(drawn.answers.size(), kMostRows); ++i) {
-    const Answer& answer = drawn.answers[i];
+    const Prediction& answer = drawn.answers[i];
     const auto at = static_cast<size_t>(answer.position);
     rows.push_back({fmt::format("{}", answer.position), drawn.names[at], drawn.target_names[at],
                     drawn.predicted_names[i], answer.predicted == answer.label ? "right" : "wrong",

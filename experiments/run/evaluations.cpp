@@ -59,7 +59,7 @@ std::vector<Evaluation> evaluate_variants(const RunConfig& config, Decoder& mode
   return all;
 }
 
-void write_evaluations(const RunConfig& config, Trainer& trainer, const RunFolder& folder,
+void write_evaluations(const RunConfig& config, Decoder& model, const torch::Device& device, const RunFolder& folder,
                        const std::vector<std::string>& provenance) {
   if (config.test.also.empty() && !is_language(batch_source(config.task, config.train.seed, 1, Split::test)(0))) return;
   CsvTable table{provenance,
@@ -75,7 +75,7 @@ void write_evaluations(const RunConfig& config, Trainer& trainer, const RunFolde
                           score.surprisal_sum > 0 ? fmt::format("{:.6f}", score.excess()) : "",
                           score.bytes > 0 ? fmt::format("{:.6f}", score.bits_per_byte()) : ""});
   };
-  for (const Evaluation& of : evaluate_variants(config, trainer.model(), trainer.device())) {
+  for (const Evaluation& of : evaluate_variants(config, model, device)) {
     row(of, of.measure, "all", of.all);
     for (const auto& [difficulty, score] : of.slices) row(of, of.measure, fmt::format("{}", difficulty), score);
     for (const auto& [position, score] : of.positions) row(of, "position", fmt::format("{}", position), score);

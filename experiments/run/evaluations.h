@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/train/score.h"
-#include "core/train/trainer.h"
+#include "core/train/status.h"
 #include "experiments/run/run_config.h"
 
 namespace klab {
@@ -31,7 +31,7 @@ std::vector<Evaluation> evaluate_variants(const RunConfig& config, Decoder& mode
 
 /// Writes evaluations.csv into the run's folder if the config has variants in test.also, or the task has a target at
 /// every position.
-void write_evaluations(const RunConfig& config, Trainer& trainer, const RunFolder& folder,
+void write_evaluations(const RunConfig& config, Decoder& model, const torch::Device& device, const RunFolder& folder,
                        const std::vector<std::string>& provenance);
 
 }  // namespace klab

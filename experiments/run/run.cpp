@@ -15,6 +15,7 @@
 #include "core/model/accounting.h"
 #include "experiments/run/device.h"
 #include "experiments/run/evaluations.h"
+#include "experiments/run/rl_run.h"
 #include "experiments/run/run_memory.h"
 
 namespace klab {
@@ -58,26 +59,21 @@ std::vector<Batch> held_out_batches(const TaskConfig& config, int64_t seed, int6
   return batches;
 }
 
-namespace {
-
-// The batches of the task, or of its mixture.
-BatchSource mixture_source(const RunConfig& config) {
-  std::vector<BatchSource> sources{batch_source(config.task, config.train.seed, config.train.batch, Split::train)};
-  std::vector<int64_t> until{1};  // cumulative weights
-  for (const TaskVariant& variant : config.trained_variants()) {
-    sources.push_back(batch_source(variant.task, config.train.seed, config.train.batch, Split::train));
-    until.push_back(until.back() + variant.weight);
+BatchSource mixture_source(const std::vector<TaskVariant>& tasks, int64_t seed, int64_t count) {
+  std::vector<BatchSource> sources;
+  std::vector<int64_t> until;  // cumulative weights
+  for (const TaskVariant& variant : tasks) {
+    sources.push_back(batch_source(variant.task, seed, count, Split::train));
+    until.push_back((until.empty() ? 0 : until.back()) + variant.weight);
   }
   if (sources.size() == 1) return sources.front();
-  return [sources, until, seed = config.train.seed](int64_t index) {
+  return [sources, until, seed](int64_t index) {
     Random random{static_cast<uint64_t>(seed), static_cast<uint64_t>(index), kMixtureStream};
     const auto draw = static_cast<int64_t>(random.below(static_cast<uint64_t>(until.back())));
     const auto chosen = std::upper_bound(until.begin(), until.end(), draw) - until.begin();
     return sources[static_cast<size_t>(chosen)](index);
   };
 }
-
-}  // namespace
 
 Decoder make_model(const RunConfig& config) { return Decoder(config.model, config.vocabulary()); }
 
@@ -109,10 +105,10 @@ BatchSource training_source(const RunConfig& config) {
   std::vector<BatchSource> sources;
   std::vector<int64_t> until;  // the first step after each phase
   for (const Phase& phase : config.phases()) {
-    sources.push_back(batch_source(phase.task, config.train.seed, phase.batch, Split::train));
+    sources.push_back(mixture_source(phase.tasks, config.train.seed, phase.batch));
     until.push_back((until.empty() ? 0 : until.back()) + phase.steps);
   }
-  sources.push_back(mixture_source(config));
+  sources.push_back(mixture_source(config.trained_tasks(), config.train.seed, config.train.batch));
   if (sources.size() == 1) return sources.front();
   return [sources, until](int64_t index) {
     const auto phase = std::upper_bound(until.begin(), until.end(), index) - until.begin();
@@ -139,38 +135,79 @@ Trainer make_trainer(const RunConfig& config, const RunFolder& folder, const std
 
 namespace {
 
-constexpr std::chrono::milliseconds kRecordEvery{500};
+// Keeps record.json up to date while a run goes on.
+class Recorder {
+ public:
+  Recorder(const RunFolder& folder, const WatchRun& watch, RunRecord& record)
+      : folder_(folder), watch_(watch), record_(record) {}
 
-void train_and_evaluate(const RunFolder& folder, const RunOptions& options, const WatchRun& watch, RunRecord& record) {
-  using Clock = std::chrono::steady_clock;
-  const RunConfig config = read_run_config(folder);
-  const torch::Device device = open_device(options.device);
-  if (!options.memory_checked) require_memory(config, device);
-  Trainer trainer = make_trainer(config, folder, options.provenance, options.resume, device);
-  const Accounting cost = account(trainer.model(), config.task.length);
-  record.parameters = cost.parameters;
-  record.state_bytes = cost.state_bytes;
-  record.set(trainer.status());
-  watch(record, nullptr, false);
-  if (record.state != RunState::running) return;
-  write_record(folder, record);
-  Clock::time_point written = Clock::now();
-  trainer.run([&](const TrainStatus& status, bool evaluated) {
-    record.set(status);
-    watch(record, &status, evaluated);
-    if (record.state != RunState::running) return Next::stop;
-    if (Clock::now() - written >= kRecordEvery) {
-      write_record(folder, record);
-      written = Clock::now();
-    }
+  // Before the first step. Returns whether the run goes on.
+  bool begin(const TrainStatus& status, const Accounting& cost) {
+    record_.parameters = cost.parameters;
+    record_.state_bytes = cost.state_bytes;
+    record_.set(status);
+    watch_(record_, nullptr, false);
+    if (record_.state == RunState::running) write();
+    return record_.state == RunState::running;
+  }
+
+  Next after_step(const TrainStatus& status, bool evaluated) {
+    record_.set(status);
+    watch_(record_, &status, evaluated);
+    if (record_.state != RunState::running) return Next::stop;
+    if (Clock::now() - written_ >= kRecordEvery) write();
     return Next::step;
-  });
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds kRecordEvery{500};
+
+  void write() {
+    write_record(folder_, record_);
+    written_ = Clock::now();
+  }
+
+  const RunFolder& folder_;
+  const WatchRun& watch_;
+  RunRecord& record_;
+  Clock::time_point written_;
+};
+
+void train_supervised(const RunConfig& config, const RunFolder& folder, const RunOptions& options, Recorder& recorder,
+                      RunRecord& record, const torch::Device& device) {
+  Trainer trainer = make_trainer(config, folder, options.provenance, options.resume, device);
+  if (!recorder.begin(trainer.status(), account(trainer.model(), config.task.length))) return;
+  trainer.run([&](const TrainStatus& status, bool evaluated) { return recorder.after_step(status, evaluated); });
   record.set(trainer.status());
   if (record.state != RunState::running) return;
   record.set(trainer.test(held_out(config, Split::test)));
   const AveragedWeights averaged = trainer.averaged();
-  write_evaluations(config, trainer, folder, options.provenance);
+  write_evaluations(config, trainer.model(), device, folder, options.provenance);
   record.state = RunState::finished;
+}
+
+void reinforce(const RunConfig& config, const RunFolder& folder, const RunOptions& options, Recorder& recorder,
+               RunRecord& record, const torch::Device& device) {
+  RlTrainer trainer = make_rl_trainer(config, folder, options.provenance, options.resume, device);
+  if (!recorder.begin(trainer.status().train, account(trainer.model(), config.task.length))) return;
+  trainer.run([&](const RlStatus& status, bool evaluated) {
+    if (options.watch_rl) options.watch_rl(status, evaluated);
+    return recorder.after_step(status.train, evaluated);
+  });
+  record.set(trainer.status().train);
+  if (record.state != RunState::running) return;
+  record.set(trainer.test(held_out_prompts(config, config.train.eval_examples, Split::test)));
+  write_evaluations(config, trainer.model(), device, folder, options.provenance);
+  record.state = RunState::finished;
+}
+
+void train_and_evaluate(const RunFolder& folder, const RunOptions& options, const WatchRun& watch, RunRecord& record) {
+  const RunConfig config = read_run_config(folder);
+  const torch::Device device = open_device(options.device);
+  if (!options.memory_checked) require_memory(config, device);
+  Recorder recorder(folder, watch, record);
+  (config.rl ? reinforce : train_supervised)(config, folder, options, recorder, record, device);
 }
 
 }  // namespace

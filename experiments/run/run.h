@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/rl/rl_trainer.h"
 #include "core/train/trainer.h"
 #include "experiments/run/record.h"
 #include "experiments/run/run_config.h"
@@ -17,6 +18,9 @@ RunConfig read_run_config(const RunFolder& folder);
 
 /// A source whose batch i contains the examples [i * count, (i + 1) * count) of a split of the task.
 BatchSource batch_source(const TaskConfig& task, int64_t seed, int64_t count, Split split);
+
+/// Training batches of `count` examples, each of one of the tasks, drawn by weight.
+BatchSource mixture_source(const std::vector<TaskVariant>& tasks, int64_t seed, int64_t count);
 
 /// The first `examples` examples of a split of the task, `count` per batch but for the last.
 std::vector<Batch> held_out_batches(const TaskConfig& task, int64_t seed, int64_t examples, int64_t count, Split split);
@@ -40,15 +44,18 @@ struct RunOptions {
   std::vector<std::string> provenance{};
   bool resume = false;          ///< from the folder's last checkpoint
   bool memory_checked = false;  ///< require_memory() was called for this run and device
+  /// Called after every iteration of reinforcement learning, before WatchRun.
+  std::function<void(const RlStatus& status, bool evaluated)> watch_rl{};
 };
 
 /// Called before the first step (with a null `status`) and after every step, with the run's record. It may set a state
 /// other than `running`, which ends the run after a checkpoint.
 using WatchRun = std::function<void(RunRecord& record, const TrainStatus* status, bool evaluated)>;
 
-/// Trains the run of the config.yaml in `folder` to its end, evaluates it on test data and on the variants of
-/// test.also, and keeps record.json up to date. If the run diverges or fails this is recorded there, not thrown. Throws
-/// Interrupted, after a checkpoint, on a signal, and Error when the record cannot be written.
+/// Trains the run of the config.yaml in `folder` to its end (by reinforcement learning if the config has `rl`),
+/// evaluates it on test data and on the variants of test.also, and keeps record.json up to date. If the run diverges or
+/// fails this is recorded there, not thrown. Throws Interrupted, after a checkpoint, on a signal, and Error when the
+/// record cannot be written.
 RunRecord train_run(const RunFolder& folder, const RunOptions& options, const WatchRun& watch);
 
 }  // namespace klab

@@ -8,6 +8,7 @@
 
 #include "core/base/text.h"
 #include "core/public/kimi_config.h"
+#include "core/rl/rl_trainer.h"
 
 namespace klab {
 
@@ -16,7 +17,7 @@ namespace {
 constexpr int64_t kLargestWeight = 1'000'000;
 
 // Applies the `task.*` keys of one variant, and reads its weight.
-TaskVariant variant_of(const RunConfig& base, const std::string& key, const Value& settings, bool weighted) {
+TaskVariant variant_of(const TaskConfig& base, const std::string& key, const Value& settings, bool weighted) {
   struct Root : Configurable {
     TaskVariant variant;
     bool weighted = false;
@@ -25,7 +26,7 @@ TaskVariant variant_of(const RunConfig& base, const std::string& key, const Valu
       if (weighted) fields("weight", variant.weight, {1, kLargestWeight}, "share of the batches");
     }
   } root;
-  root.variant.task = base.task;
+  root.variant.task = base;
   root.weighted = weighted;
   std::vector<Assignment> assignments;
   std::vector<std::string> words;
@@ -39,11 +40,20 @@ TaskVariant variant_of(const RunConfig& base, const std::string& key, const Valu
   return root.variant;
 }
 
-std::vector<TaskVariant> variants_of(const RunConfig& base, const std::string& key, const std::vector<Value>& list,
+std::vector<TaskVariant> variants_of(const TaskConfig& base, const std::string& key, const std::vector<Value>& list,
                                      bool weighted) {
   std::vector<TaskVariant> all;
   for (size_t i = 0; i < list.size(); ++i) {
     all.push_back(variant_of(base, fmt::format("{}[{}]", key, i), list[i], weighted));
+  }
+  return all;
+}
+
+// A task, then the variants of its mixture.
+std::vector<TaskVariant> with_mixture(const TaskConfig& task, const std::string& key, const MixtureConfig& mixture) {
+  std::vector<TaskVariant> all{{"", task}};
+  for (TaskVariant& variant : variants_of(task, key, mixture.tasks, /*weighted=*/true)) {
+    all.push_back(std::move(variant));
   }
   return all;
 }
@@ -53,11 +63,14 @@ std::vector<TaskVariant> variants_of(const RunConfig& base, const std::string& k
 std::vector<Phase> RunConfig::phases() const {
   struct Root : Configurable {
     Phase phase{0, {}, 0, 0};
+    TaskConfig task;
+    MixtureConfig mixture;
     void visit(Fields& fields) override {
       fields("steps", phase.steps, {1, 1'000'000'000}, "steps of this phase");
       fields("train.batch", phase.batch, {1, 1'000'000}, "sequences per step");
       fields("train.lr", phase.lr, {0, 1e30, Ends::above_least}, "peak of the schedule in these steps");
-      fields.group("task", phase.task);
+      fields.group("task", task);
+      fields.group("mixture", mixture);
     }
   };
   std::vector<Phase> all;
@@ -65,13 +78,14 @@ std::vector<Phase> RunConfig::phases() const {
   for (size_t i = 0; i < train.phases.size(); ++i) {
     const std::string key = fmt::format("train.phases[{}]", i);
     Root root;
-    root.phase.task = task;
+    root.task = task;
     root.phase.batch = train.batch;
     root.phase.lr = train.lr;
     std::vector<Assignment> assignments;
     for (const auto& [name, value] : train.phases[i].items()) assignments.push_back({name, value, key});
     assign(root, assignments);
-    root.phase.task.validate();
+    root.task.validate();
+    root.phase.tasks = with_mixture(root.task, key + ".mixture.tasks", root.mixture);
     require(root.phase.steps > 0, key, train.phases[i].dump(), "must have the key steps");
     require(root.phase.batch % train.accumulate == 0, key + ".train.batch", fmt::format("{}", root.phase.batch),
             fmt::format("must be a multiple of train.accumulate = {}", train.accumulate));
@@ -101,14 +115,20 @@ void RunConfig::visit(Fields& fields) {
   fields.group("train", train);
   fields.group("mixture", mixture);
   fields.group("test", test);
+  if (!rl) return;
+  fields.group("rl", *rl);
+  fields.group("reward", reward);
 }
 
-std::vector<TaskVariant> RunConfig::trained_variants() const {
-  return variants_of(*this, "mixture.tasks", mixture.tasks, /*weighted=*/true);
-}
+std::vector<TaskVariant> RunConfig::trained_tasks() const { return with_mixture(task, "mixture.tasks", mixture); }
 
 std::vector<TaskVariant> RunConfig::tested_variants() const {
-  return variants_of(*this, "test.also", test.also, /*weighted=*/false);
+  return variants_of(task, "test.also", test.also, /*weighted=*/false);
+}
+
+std::vector<TaskVariant> RunConfig::ptx_tasks() const {
+  if (!rl) return {};
+  return variants_of(task, "rl.ptx_tasks", rl->ptx_tasks, /*weighted=*/true);
 }
 
 void RunConfig::validate() const {
@@ -116,17 +136,22 @@ void RunConfig::validate() const {
   task.validate();
   model.validate();
   train.validate();
+  if (rl) rl->validate();
+  if (rl) require_rl_keys(train);
   const int64_t needed = task_vocabulary();
   require(vocabulary() >= needed, "model.vocab", fmt::format("{}", model.vocab),
           fmt::format("must be at least {}, the vocabulary of task {} (0: exactly that)", needed, task.name));
 }
 
 int64_t RunConfig::task_vocabulary() const {
-  int64_t most = task.make()->vocabulary();
-  for (const Phase& phase : phases()) most = std::max(most, phase.task.make()->vocabulary());
-  for (const std::vector<TaskVariant>& variants : {trained_variants(), tested_variants()}) {
+  int64_t most = 0;
+  const auto add = [&](const std::vector<TaskVariant>& variants) {
     for (const TaskVariant& variant : variants) most = std::max(most, variant.task.make()->vocabulary());
-  }
+  };
+  for (const Phase& phase : phases()) add(phase.tasks);
+  add(trained_tasks());
+  add(tested_variants());
+  add(ptx_tasks());
   return most;
 }
 
@@ -152,9 +177,18 @@ std::vector<Assignment> with_public_config(const std::vector<Assignment>& assign
   return all;
 }
 
-RunConfig make_run_config(const std::vector<Assignment>& assignments) {
+RunConfig assigned_run_config(const std::vector<Assignment>& assignments) {
   RunConfig config;
+  const bool reinforced = std::any_of(assignments.begin(), assignments.end(), [](const Assignment& one) {
+    return one.key.starts_with("rl.") || one.key.starts_with("reward.");
+  });
+  if (reinforced) config.rl.emplace();
   assign(config, with_public_config(assignments));
+  return config;
+}
+
+RunConfig make_run_config(const std::vector<Assignment>& assignments) {
+  RunConfig config = assigned_run_config(assignments);
   config.validate();
   config.task.identify_data();
   return config;
@@ -166,16 +200,20 @@ const RunFields& all_run_fields() {
   static const RunFields all = [] {
     RunFields result;
     std::set<std::string> seen;
-    for (const std::string& name : tasks().names()) {
+    const auto add = [&](const std::string& task, const std::string& reward) {
       RunConfig& config = *configs.emplace_back(std::make_unique<RunConfig>());
-      config.task.name = name;
+      config.task.name = task;
       config.model.pattern = mixers().names();
-      const Fields of_task = Fields::of(config);
-      for (const Field& field : of_task.all()) {
+      config.rl.emplace();
+      config.reward.name = reward;
+      const Fields fields = Fields::of(config);
+      for (const Field& field : fields.all()) {
         if (seen.insert(field.key).second) result.fields.push_back(field);
       }
-      result.renamed.insert(of_task.renamed_keys().begin(), of_task.renamed_keys().end());
-    }
+      result.renamed.insert(fields.renamed_keys().begin(), fields.renamed_keys().end());
+    };
+    for (const std::string& name : tasks().names()) add(name, rewards().names().front());
+    for (const std::string& name : rewards().names()) add(tasks().names().front(), name);
     return result;
   }();
   return all;

@@ -3,11 +3,14 @@
 #pragma once
 
 #include <map>
+#include <optional>
 
 #include "core/base/config.h"
 #include "core/model/model_config.h"
+#include "core/rl/rl_config.h"
 #include "core/train/train_config.h"
 #include "mixers/registry.h"
+#include "rewards/reward.h"
 #include "tasks/task.h"
 
 namespace klab {
@@ -19,19 +22,19 @@ struct TaskVariant {
   int64_t weight = 1;  ///< in a mixture: batches are drawn proportionally to it
 };
 
-/// A part of a run with a task, a batch and a peak learning rate of its own.
-struct Phase {
-  int64_t steps;
-  TaskConfig task;
-  int64_t batch;
-  double lr;
-};
-
-/// The config keys `mixture.*`: further variants of the task to train on. Every batch is of one variant, drawn by
-/// weight; the task itself has weight 1.
+/// The config keys `mixture.*`: further variants of the task to train on. Every batch (in reinforcement learning every
+/// prompt) is of one variant, drawn by weight; the task itself has weight 1.
 struct MixtureConfig : Configurable {
   std::vector<Value> tasks;  ///< maps of keys of `task.*`, and `weight`
   void visit(Fields& fields) override;
+};
+
+/// A part of a run with a task or mixture, a batch and a peak learning rate of its own.
+struct Phase {
+  int64_t steps;
+  std::vector<TaskVariant> tasks;  ///< the task and the variants of its mixture
+  int64_t batch;
+  double lr;
 };
 
 /// The config keys `test.*`: variants of the task on which the trained model is also evaluated.
@@ -49,13 +52,18 @@ struct RunConfig : Configurable {
   TrainConfig train;
   MixtureConfig mixture;
   TestConfig test;
+  /// Set for reinforcement learning: then the config also has the keys `rl.*` and `reward.*`.
+  std::optional<RlConfig> rl;
+  RewardConfig reward;
 
   void visit(Fields& fields) override;
   void validate() const override;
 
-  /// The variants of `mixture.tasks` and of `test.also`. Throws UsageError for a key that the task does not have.
-  std::vector<TaskVariant> trained_variants() const;
+  /// The task, then the variants of `mixture.tasks`. Throws UsageError for a key that the task does not have.
+  std::vector<TaskVariant> trained_tasks() const;
+  /// The variants of `test.also` and of `rl.ptx_tasks`. Throws UsageError as trained_tasks().
   std::vector<TaskVariant> tested_variants() const;
+  std::vector<TaskVariant> ptx_tasks() const;
 
   /// The phases of `train.phases`, which come before the task itself. Throws UsageError for a key that a phase does not
   /// have, and if no step is left for the task itself.
@@ -68,6 +76,10 @@ struct RunConfig : Configurable {
   /// "mqar-kda-1a2b3c4d": task, pattern, and the hash of the whole config.
   std::string run_name() const;
 };
+
+/// Builds a config from assignments, without validate(). It is one of reinforcement learning if a key begins with `rl.`
+/// or `reward.`. Throws UsageError.
+RunConfig assigned_run_config(const std::vector<Assignment>& assignments);
 
 /// Builds and validates a config from assignments. A key `model.config` (a public config.json, a folder with one, or
 /// the name of a built-in one) is replaced by the model keys that it defines; later assignments override them. Throws

@@ -58,9 +58,11 @@ std::vector<std::pair<StepShape, int64_t>> shapes_of(const RunConfig& config) {
     const auto targets = std::count_if(row.labels.begin(), row.labels.end(), [](int64_t label) { return label >= 0; });
     shapes.push_back({{batch / config.train.accumulate, row.size(), targets}, bytes_of_row(row)});
   };
-  add(config.task, config.train.batch);
-  for (const Phase& phase : config.phases()) add(phase.task, phase.batch);
-  for (const TaskVariant& variant : config.trained_variants()) add(variant.task, config.train.batch);
+  const auto add_all = [&](const std::vector<TaskVariant>& tasks, int64_t batch) {
+    for (const TaskVariant& variant : tasks) add(variant.task, batch);
+  };
+  for (const Phase& phase : config.phases()) add_all(phase.tasks, phase.batch);
+  add_all(config.trained_tasks(), config.train.batch);
   return shapes;
 }
 

@@ -258,12 +258,6 @@ std::vector<Point> product(const std::vector<Point>& points, const std::vector<A
   return all;
 }
 
-RunConfig config_of(const Point& point) {
-  RunConfig config;
-  assign(config, with_public_config(point));
-  return config;
-}
-
 // Whether the config has these values, independent of their notation.
 bool fits(const RunConfig& config, const Point& when) {
   RunConfig wanted = config;
@@ -278,7 +272,7 @@ bool fits(const RunConfig& config, const Point& when) {
 std::vector<Point> apply_condition(const Condition& condition, const std::vector<Point>& points) {
   std::vector<Point> all;
   for (const Point& point : points) {
-    if (!fits(config_of(point), condition.when)) {
+    if (!fits(assigned_run_config(point), condition.when)) {
       all.push_back(point);
     } else if (!condition.skip) {
       std::vector<Point> changed{point};

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reinforcement learning with verifiable rewards: sample answers, judge them, update the policy.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/csv.h"
+#include "core/io/checkpoint.h"
+#include "core/rl/answer.h"
+#include "core/rl/controller.h"
+#include "core/rl/curriculum.h"
+#include "core/rl/importance.h"
+#include "core/rl/policy_loss.h"
+#include "core/rl/rollout_model.h"
+#include "core/train/optimizer.h"
+#include "core/train/qk_clip.h"
+#include "core/train/trainer.h"
+
+namespace klab {
+
+/// Prompts, with batches of the same examples for the loss of the reference answers.
+struct HeldOut {
+  std::vector<Prompt> prompts;
+  std::vector<Batch> batches;
+};
+
+struct RlData {
+  /// Training prompt number `index` of a variant of the task: a pure function.
+  std::function<Prompt(size_t variant, int64_t index)> prompt;
+  std::vector<double> variant_weights;
+  HeldOut validation;
+  BatchSource ptx;                ///< supervised batches; may be empty if rl.ptx_weight is 0
+  std::vector<Batch> supervised;  ///< held-out supervised data; may be empty
+  RewardFunction reward;
+  std::function<std::string(int64_t)> token_name;
+  std::vector<int64_t> stop;  ///< end tokens
+};
+
+/// What an iteration did.
+struct IterationReport {
+  double reward = 0, accuracy = 0;      ///< means over answers; accuracy: share of right ones
+  double length = 0;                    ///< tokens per answer
+  double cut_off = 0;                   ///< share of answers that rl.max_new_tokens ended
+  double all_right = 0, all_equal = 0;  ///< shares of groups left out: all right; not all right, but of equal rewards
+  double kl = 0, entropy = 0;           ///< nats per token
+  double loss = 0, ptx_loss = 0, grad_norm = 0;  ///< means over the iteration's updates
+  double ratio_clipped = 0;                      ///< grpo: share of tokens
+  Importance importance;
+  double kl_weight = 0;
+  int64_t updates = 0;
+  int64_t tokens = 0;  ///< of all answers
+  double rollout_seconds = 0, reward_seconds = 0, update_seconds = 0;
+
+  double seconds() const { return rollout_seconds + reward_seconds + update_seconds; }
+};
+
+/// Greedy answers to held-out prompts.
+struct RlEvaluation {
+  double reward = 0, length = 0;
+  Score score;       ///< of the reference answers; its sequences are the greedy answers, right if their reward is 1
+  Score supervised;  ///< of the supervised data
+};
+
+struct RlStatus {
+  TrainStatus train;  ///< a step is an iteration; validation and best are greedy answers
+  IterationReport iteration;
+  RlEvaluation evaluation;
+  int64_t iterations_without_signal = 0;  ///< that followed each other and had no group with different rewards
+};
+
+/// Config keys train.* that reinforcement learning has no use for. Throws UsageError for one that is set.
+void require_rl_keys(const TrainConfig& config);
+
+class RlTrainer {
+ public:
+  /// As Trainer. Answers are sampled by a model in rl.rollout_dtype.
+  RlTrainer(Decoder model, const TrainConfig& config, const RlConfig& rl, RlData data, RunFolder folder,
+            const std::vector<std::string>& provenance, bool resume, torch::Device device);
+
+  /// As Trainer::run. An interrupt while answers are sampled discards the iteration, which a resumed run repeats to the
+  /// same bits.
+  Outcome run(const std::function<Next(const RlStatus&, bool evaluated)>& watch);
+
+  /// As Trainer::test.
+  TestScores test(const HeldOut& data);
+
+  const RlStatus& status() const { return status_; }
+  Decoder& model() { return model_; }
+  RlEvaluation evaluate(const HeldOut& data);
+
+ private:
+  void iterate();
+  std::vector<Prompt> draw_prompts();
+  void update(const std::vector<Answer>& answers);
+  void accumulate_gradients(const std::vector<const Answer*>& answers, const std::vector<size_t>& minibatch,
+                            const PolicyTokens& all);
+  std::vector<std::vector<size_t>> deal_groups(const std::vector<Answer>& answers, const torch::Tensor& rewards);
+  double add_ptx_gradients();
+  void apply_gradients();
+  void check_finite(double value, const char* what) const;
+  void observe(const std::vector<Answer>& answers);
+  void evaluate_now();
+  std::map<std::string, torch::Tensor> tensors() const;
+  Checkpoint checkpoint() const;
+  void restore(const std::string& path);
+  void save(const std::string& path) const;
+  void write_train_row();
+  void write_row(int64_t step, const char* split, const RlEvaluation& evaluation);
+  void log_answers(const char* split, const std::vector<Answer>& answers);
+  std::string answers_file() const { return folder_.path + "/answers.jsonl"; }
+  bool succeeded() const {
+    return status_.train.validation.targets > 0 && status_.train.validation.acc_seq() >= config_.stop_at;
+  }
+
+  Decoder model_;
+  TrainConfig config_;
+  RlConfig rl_;
+  RlData data_;
+  RunFolder folder_;
+  torch::Device device_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<QkClip> clip_;  // null unless train.optimizer is muonclip
+  std::unique_ptr<RolloutModel> rollout_;
+  Controller controller_;
+  Curriculum curriculum_;
+  RlStatus status_;
+  int64_t updates_ = 0;  // of all iterations: the position in the supervised data
+  std::unique_ptr<CsvWriter> metrics_;
+};
+
+}  // namespace klab

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The metrics.csv of a run.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/csv.h"
+#include "core/train/status.h"
+
+namespace klab {
+
+/// Opens the run's metrics.csv to append rows, and makes the folder of its checkpoints. `columns` include step and
+/// split. With `resume`, rows of steps after `step`, which will be repeated, and rows of split test are removed, and
+/// columns that an earlier version did not have are added.
+std::unique_ptr<CsvWriter> open_metrics(const RunFolder& folder, const std::vector<std::string>& provenance,
+                                        const std::vector<std::string>& columns, bool resume, int64_t step);
+
+}  // namespace klab

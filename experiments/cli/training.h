@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// What klab train, klab rl and klab resume share.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/train/tensorboard.h"
+#include "experiments/command/command.h"
+#include "experiments/plot/plot.h"
+#include "experiments/run/run.h"
+
+namespace klab {
+
+constexpr const char* kTensorboardHelp = "also write the evaluations to RUNDIR/tensorboard, for TensorBoard";
+
+struct TrainOptions {
+  bool resume = false, tensorboard = false;
+};
+
+/// The config of a file ("" for none), the flags that override it, and --seed. `reinforced`: of reinforcement learning.
+RunConfig run_config_of(const std::string& file, const std::vector<Assignment>& flags, const Globals& globals,
+                        bool reinforced);
+
+/// Makes the folder of a new run, with its config.yaml. Throws UsageError if it contains a run, or if the run would not
+/// fit in memory.
+RunFolder new_run_folder(const RunConfig& config, const Globals& globals);
+
+/// How a run is run under these options. Only new runs' memory is checked before.
+RunOptions run_options(const Globals& globals, const TrainOptions& options);
+
+/// Draws the run's plot.png from its metrics.csv.
+void draw_run(const RunFolder& folder, const RunConfig& config, PlotOptions options);
+
+/// Run to the end with progress on standard error, then print a summary. Return the exit code.
+int train_to_the_end(const RunConfig& config, const RunFolder& folder, const Globals& globals,
+                     const TrainOptions& options);
+int reinforce_to_the_end(const RunConfig& config, const RunFolder& folder, const Globals& globals,
+                         const TrainOptions& options);
+
+}  // namespace klab
