@@ -88,7 +88,7 @@ int64_t tokens_of(const Answer& answer) {
 // Without gradients, some answers at a time.
 TokenPredictions predict_all(Decoder& model, const std::vector<Answer>& answers, double temperature) {
   const torch::NoGradGuard no_grad;
-  std::vector<Tensor> log_probs, entropy;
+  std::vector<Tensor> log_probs, entropy, likeliest;
   std::vector<const Answer*> part;
   int64_t tokens = 0;
   for (size_t i = 0; i < answers.size(); ++i) {
@@ -98,10 +98,11 @@ TokenPredictions predict_all(Decoder& model, const std::vector<Answer>& answers,
     const TokenPredictions some = predict_answers(model, part, temperature);
     log_probs.push_back(some.log_probs);
     entropy.push_back(some.entropy);
+    likeliest.push_back(some.likeliest);
     part.clear();
     tokens = 0;
   }
-  return {torch::cat(log_probs), torch::cat(entropy)};
+  return {torch::cat(log_probs), torch::cat(entropy), torch::cat(likeliest)};
 }
 
 Tensor sampled_log_probs(const std::vector<Answer>& answers, const torch::Device& device) {
@@ -191,7 +192,7 @@ RlTrainer::RlTrainer(Decoder model, const TrainConfig& config, const RlConfig& r
   }
   if (!kept) return;
   metrics_ = open_metrics(folder_, provenance, kColumns, resume, status_.train.step);
-  keep_answers_until(answers_file(), resume ? status_.train.step : -1);
+  keep_answers_until(folder_.answers(), resume ? status_.train.step : -1);
 }
 
 std::vector<Prompt> RlTrainer::draw_prompts() {
@@ -373,34 +374,44 @@ void RlTrainer::check_finite(double value, const char* what) const {
       what, std::isnan(value) ? std::abs(value) : value, status_.train.step + 1, status_.train.lr));
 }
 
-RlEvaluation RlTrainer::evaluate(const HeldOut& data) {
+// Loss and token accuracy of the reference answers.
+Score RlTrainer::score_references(const std::vector<Prompt>& prompts) {
+  std::vector<Answer> references;
+  for (const Prompt& prompt : prompts) references.push_back({&prompt, prompt.reference, {}});
+  const TokenPredictions found = predict_all(model_, references, /*temperature=*/1);
+  Score score;
+  score.targets = found.log_probs.numel();
+  score.targets_right = found.likeliest.sum().item<int64_t>();
+  score.loss_sum = -found.log_probs.to(torch::kDouble).sum().item<double>();
+  return score;
+}
+
+RlEvaluation RlTrainer::evaluate(const std::vector<Prompt>& prompts) {
   const torch::NoGradGuard no_grad;
   RlEvaluation evaluation;
-  const auto score = [&](const std::vector<Batch>& batches) {
-    Score sum;
-    for (const Batch& batch : batches) {
-      sum += score_batch(model_, batch.map([&](const Tensor& x) { return x.to(device_); }), nullptr);
-    }
-    return sum;
-  };
   std::vector<Answer> answers =
-      roll_out(model_, data.prompts, {1, rl_.max_new_tokens, data_.stop, 0, 0, std::max(config_.batch, rl_.answers())});
+      roll_out(model_, prompts, {1, rl_.max_new_tokens, data_.stop, 0, 0, std::max(config_.batch, rl_.answers())});
   judge(answers, data_.reward, data_.token_name);
-  evaluation.score = score(data.batches);
+  evaluation.score = score_references(prompts);
   evaluation.score.sequences = static_cast<int64_t>(answers.size());
-  evaluation.score.sequences_right = 0;
   for (const Answer& answer : answers) {
     evaluation.score.sequences_right += answer.right();
     evaluation.reward += answer.reward / static_cast<double>(answers.size());
     evaluation.length += static_cast<double>(answer.tokens.size()) / static_cast<double>(answers.size());
   }
-  if (!data_.supervised.empty()) evaluation.supervised = score(data_.supervised);
-  if (&data == &data_.validation) log_answers("validation", answers);
+  for (const Batch& batch : data_.supervised) {
+    evaluation.supervised += score_batch(model_, batch.map([&](const Tensor& x) { return x.to(device_); }), nullptr);
+  }
+  if (&prompts == &data_.validation) log_answers("validation", answers);
   return evaluation;
 }
 
 Outcome RlTrainer::run(const std::function<Next(const RlStatus&, bool)>& watch) {
   TrainStatus& train = status_.train;
+  if (train.step == 0) {
+    evaluate_now();
+    if (watch(status_, true) == Next::stop) return Outcome::stopped;
+  }
   if (succeeded()) return Outcome::success;
   const double seconds_before = train.seconds;
   const Clock::time_point begin = Clock::now();
@@ -418,11 +429,6 @@ Outcome RlTrainer::run(const std::function<Next(const RlStatus&, bool)>& watch) 
     const bool evaluated = last || train.step % config_.eval_every == 0;
     if (evaluated) evaluate_now();
     const Next next = watch(status_, evaluated);
-    if (evaluated && (train.best.targets == 0 || better(train.validation.metrics(), train.best.metrics()))) {
-      train.best = train.validation;
-      train.best_step = train.step;
-      save(folder_.best());
-    }
     const int signal = interrupt_requested();
     const bool success = evaluated && succeeded(), stop = next == Next::stop && !last;
     if (last || success || stop || signal != 0 || train.step % config_.checkpoint_every == 0) save(folder_.last());
@@ -438,21 +444,27 @@ void RlTrainer::evaluate_now() {
   status_.train.validation = status_.evaluation.score;
   check_finite(status_.train.validation.loss_sum, "validation loss");
   write_row(status_.train.step, "validation", status_.evaluation);
-  if (data_.supervised.empty()) return;
-  RlEvaluation supervised;
-  supervised.score = status_.evaluation.supervised;
-  write_row(status_.train.step, "supervised", supervised);
+  if (!data_.supervised.empty()) {
+    RlEvaluation supervised;
+    supervised.score = status_.evaluation.supervised;
+    write_row(status_.train.step, "supervised", supervised);
+  }
+  TrainStatus& train = status_.train;
+  if (train.best.targets > 0 && !better(train.validation.metrics(), train.best.metrics())) return;
+  train.best = train.validation;
+  train.best_step = train.step;
+  save(folder_.best());
 }
 
-TestScores RlTrainer::test(const HeldOut& data) {
-  const RlEvaluation last = evaluate(data);
+TestScores RlTrainer::test(const std::vector<Prompt>& prompts) {
+  const RlEvaluation last = evaluate(prompts);
   TestScores scores{last.score, last.score};
   if (status_.train.best_step != status_.train.step && !folder_.path.empty()) {
     Checkpoint kept;  // of the model alone
     kept.tensors = model_tensors(*model_);
     for (auto& [name, tensor] : kept.tensors) tensor = tensor.detach().clone();
     copy_stored(load_checkpoint(folder_.best(), "model."), folder_.best(), model_tensors(*model_));
-    const RlEvaluation best = evaluate(data);
+    const RlEvaluation best = evaluate(prompts);
     scores.best = best.score;
     copy_stored(kept, "", model_tensors(*model_));
     write_row(status_.train.best_step, "test", best);
@@ -514,7 +526,7 @@ void RlTrainer::log_answers(const char* split, const std::vector<Answer>& answer
   for (size_t i = 0; i < std::min(kLoggedAnswers, answers.size()); ++i) {
     lines.push_back(logged(status_.train.step, split, answers[i], data_.token_name));
   }
-  append_answers(answers_file(), lines);
+  append_answers(folder_.answers(), lines);
 }
 
 void RlTrainer::write_train_row() {

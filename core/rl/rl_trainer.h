@@ -21,17 +21,11 @@
 
 namespace klab {
 
-/// Prompts, with batches of the same examples for the loss of the reference answers.
-struct HeldOut {
-  std::vector<Prompt> prompts;
-  std::vector<Batch> batches;
-};
-
 struct RlData {
   /// Training prompt number `index` of a variant of the task: a pure function.
   std::function<Prompt(size_t variant, int64_t index)> prompt;
   std::vector<double> variant_weights;
-  HeldOut validation;
+  std::vector<Prompt> validation;
   BatchSource ptx;                ///< supervised batches; may be empty if rl.ptx_weight is 0
   std::vector<Batch> supervised;  ///< held-out supervised data; may be empty
   RewardFunction reward;
@@ -60,7 +54,7 @@ struct IterationReport {
 /// Greedy answers to held-out prompts.
 struct RlEvaluation {
   double reward = 0, length = 0;
-  Score score;       ///< of the reference answers; its sequences are the greedy answers, right if their reward is 1
+  Score score;       ///< its targets are the tokens of the reference answers, its sequences the greedy answers
   Score supervised;  ///< of the supervised data
 };
 
@@ -80,16 +74,16 @@ class RlTrainer {
   RlTrainer(Decoder model, const TrainConfig& config, const RlConfig& rl, RlData data, RunFolder folder,
             const std::vector<std::string>& provenance, bool resume, torch::Device device);
 
-  /// As Trainer::run. An interrupt while answers are sampled discards the iteration, which a resumed run repeats to the
+  /// As Trainer::run; the policy is also evaluated before the first iteration, at step 0. An interrupt while answers are sampled discards the iteration, which a resumed run repeats to the
   /// same bits.
   Outcome run(const std::function<Next(const RlStatus&, bool evaluated)>& watch);
 
   /// As Trainer::test.
-  TestScores test(const HeldOut& data);
+  TestScores test(const std::vector<Prompt>& prompts);
 
   const RlStatus& status() const { return status_; }
   Decoder& model() { return model_; }
-  RlEvaluation evaluate(const HeldOut& data);
+  RlEvaluation evaluate(const std::vector<Prompt>& prompts);
 
  private:
   void iterate();
@@ -103,6 +97,7 @@ class RlTrainer {
   void check_finite(double value, const char* what) const;
   void observe(const std::vector<Answer>& answers);
   void evaluate_now();
+  Score score_references(const std::vector<Prompt>& prompts);
   std::map<std::string, torch::Tensor> tensors() const;
   Checkpoint checkpoint() const;
   void restore(const std::string& path);
@@ -110,7 +105,6 @@ class RlTrainer {
   void write_train_row();
   void write_row(int64_t step, const char* split, const RlEvaluation& evaluation);
   void log_answers(const char* split, const std::vector<Answer>& answers);
-  std::string answers_file() const { return folder_.path + "/answers.jsonl"; }
   bool succeeded() const {
     return status_.train.validation.targets > 0 && status_.train.validation.acc_seq() >= config_.stop_at;
   }

@@ -64,7 +64,8 @@ TokenPredictions predict_answers(Decoder& model, const std::vector<const Answer*
   const Tensor logits = model->head(hidden.squeeze(0).index_select(0, tensor(where))).to(torch::kFloat);
   const Tensor all = torch::log_softmax(temperature == 1 ? logits : logits / temperature, -1);
   const Tensor known = all.detach();
-  return {all.gather(1, tensor(targets).unsqueeze(1)).squeeze(1), -(known.exp() * known).sum(-1)};
+  const Tensor drawn = tensor(targets);
+  return {all.gather(1, drawn.unsqueeze(1)).squeeze(1), -(known.exp() * known).sum(-1), known.argmax(-1).eq(drawn)};
 }
 
 }  // namespace klab

@@ -32,6 +32,7 @@ void judge(std::vector<Answer>& answers, const RewardFunction& reward,
 struct TokenPredictions {
   torch::Tensor log_probs;  ///< [tokens] float32, differentiable
   torch::Tensor entropy;    ///< [tokens] float32, without gradient: nats
+  torch::Tensor likeliest;  ///< [tokens] bool: whether the token is the most probable one
 };
 
 /// The log-probabilities of all answers' tokens under the model at a temperature, in the answers' order, in one pass

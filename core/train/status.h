@@ -65,6 +65,7 @@ struct RunFolder {
   std::string config() const { return path + "/config.yaml"; }
   std::string record() const { return path + "/record.json"; }
   std::string metrics() const { return path + "/metrics.csv"; }
+  std::string answers() const { return path + "/answers.jsonl"; }  // of reinforcement learning
   std::string last() const { return path + "/checkpoint/last.safetensors"; }
   std::string best() const { return path + "/checkpoint/best.safetensors"; }
 };

@@ -16,8 +16,9 @@ namespace {
 
 const Registry<Reproduction>& reproductions() {
   static const Registry<Reproduction> all(
-      "figure", {fig1_reproduction(), fig2_reproduction(), fig4_reproduction(), fig5_reproduction(),
-                 fig7_reproduction(), table1_reproduction(), table5_reproduction(), complexity_reproduction()});
+      "figure",
+      {fig1_reproduction(), fig2_reproduction(), fig4_reproduction(), fig5_reproduction(), fig6_reproduction(),
+       fig7_reproduction(), table1_reproduction(), table5_reproduction(), complexity_reproduction()});
   return all;
 }
 

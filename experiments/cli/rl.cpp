@@ -110,10 +110,12 @@ int reinforce_to_the_end(const RunConfig& config, const RunFolder& folder, const
   TimeShares shares;
   RunOptions how = run_options(globals, options);
   how.watch_rl = [&](const RlStatus& status, bool evaluated) {
-    shares.add(status.iteration);
-    progress->update(status.train.step, describe(status.iteration));
+    if (status.train.step > 0) {
+      shares.add(status.iteration);
+      progress->update(status.train.step, describe(status.iteration));
+    }
     if (evaluated) progress->note(describe(status.train.step, status.evaluation));
-    if (tensorboard) log_to(*tensorboard, status, evaluated);
+    if (tensorboard && status.train.step > 0) log_to(*tensorboard, status, evaluated);
     if (status.iterations_without_signal > 0 && status.iterations_without_signal % kIterationsToWarn == 0) {
       progress->note(without_signal(status));
     }

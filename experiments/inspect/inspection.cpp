@@ -262,6 +262,7 @@ Inspection inspect(const InspectOptions& options) {
   look_at_states(found, mixers, model);
   look_at_many(found, mixers, model);
   for (Watched& watched : mixers) found.mixers.push_back(std::move(watched.view));
+  if (found.config.rl) found.answers = read_answers(RunFolder{options.run}.answers());
   return found;
 }
 

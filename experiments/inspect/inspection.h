@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/inspect/decay.h"
+#include "core/rl/answer_log.h"
 #include "experiments/run/evaluations.h"
 #include "experiments/run/run_config.h"
 
@@ -72,6 +73,7 @@ struct Inspection {
   std::vector<int64_t> rank_tokens;  ///< P positions, as numbers of tokens seen
   Evaluation accuracy;
   std::vector<MixerView> mixers;
+  std::vector<LoggedAnswer> answers;  ///< of a run of reinforcement learning: those that it has logged
 
   bool any_linear() const;
 };

@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 
 #include <cmath>
+#include <map>
 
 #include "core/base/text.h"
 #include "experiments/inspect/html.h"
@@ -223,6 +224,34 @@ std::string accuracy_section(const Inspection& found, const std::string& folder)
   return out + html_table({of.measure, "targets", "right", "loss"}, rows);
 }
 
+// Greedy answers to the same prompts at the first and at the last evaluation.
+std::string answers_section(const std::vector<LoggedAnswer>& all) {
+  std::vector<const LoggedAnswer*> greedy;
+  for (const LoggedAnswer& one : all) {
+    if (one.split == "validation") greedy.push_back(&one);
+  }
+  if (greedy.empty()) return "";
+  const int64_t first = greedy.front()->step, last = greedy.back()->step;
+  std::map<std::string, const LoggedAnswer*> before;
+  for (const LoggedAnswer* one : greedy) {
+    if (one->step == first) before[one->prompt] = one;
+  }
+  std::vector<std::vector<std::string>> rows;
+  for (const LoggedAnswer* one : greedy) {
+    if (one->step != last) continue;
+    const LoggedAnswer* earlier = before[one->prompt];
+    rows.push_back({one->prompt, one->reference, earlier == nullptr ? "" : earlier->answer, one->answer,
+                    fmt::format("{:.3g}", one->reward)});
+  }
+  return fmt::format(
+             "<h2>What does it answer?</h2>\n<p>Greedy answers to validation prompts after iterations {} and {}, and "
+             "the reward of the latter. answers.csv has those of all evaluations, and sampled ones.</p>\n",
+             first, last) +
+         html_table(
+             {"prompt", "reference", fmt::format("answer, {}", first), fmt::format("answer, {}", last), "reward"},
+             rows);
+}
+
 std::string files_section(const std::vector<NamedTable>& tables) {
   std::string out = "<h2>Files</h2>\n<p>The same folder contains the pictures and their data as CSV:</p>\n<ul>\n";
   for (const NamedTable& table : tables) out += fmt::format("<li><code>{}</code></li>\n", html_text(table.file));
@@ -233,8 +262,8 @@ std::string files_section(const std::vector<NamedTable>& tables) {
 
 std::string inspection_report(const Inspection& found, const std::vector<NamedTable>& tables,
                               const std::vector<std::string>& provenance, const std::string& folder) {
-  return html_page("Inside " + found.options.run, header(found, provenance) + example_section(found) +
-                                                      weights_section(found, folder) +
+  return html_page("Inside " + found.options.run, header(found, provenance) + answers_section(found.answers) +
+                                                      example_section(found) + weights_section(found, folder) +
                                                       half_life_section(found, folder) + rank_section(found, folder) +
                                                       accuracy_section(found, folder) + files_section(tables));
 }

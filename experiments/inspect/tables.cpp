@@ -97,6 +97,15 @@ NamedTable drawn_example(const DrawnExample& drawn, const std::vector<std::strin
   return {"example.csv", table};
 }
 
+NamedTable answers(const std::vector<LoggedAnswer>& all, const std::vector<std::string>& provenance) {
+  NamedTable table{"answers.csv", {provenance, {"step", "split", "prompt", "reference", "answer", "reward"}, {}}};
+  for (const LoggedAnswer& one : all) {
+    table.table.rows.push_back(
+        {fmt::format("{}", one.step), one.split, one.prompt, one.reference, one.answer, text(one.reward)});
+  }
+  return table;
+}
+
 }  // namespace
 
 std::vector<NamedTable> inspection_tables(const Inspection& found, const std::vector<std::string>& provenance) {
@@ -105,6 +114,7 @@ std::vector<NamedTable> inspection_tables(const Inspection& found, const std::ve
     all.push_back(half_lives(found, provenance));
     all.push_back(ranks(found, provenance));
   }
+  if (!found.answers.empty()) all.push_back(answers(found.answers, provenance));
   for (const MixerView& view : found.mixers) all.push_back(weights(view, found.drawn, provenance));
   return all;
 }

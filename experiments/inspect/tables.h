@@ -16,7 +16,8 @@ struct NamedTable {
   CsvTable table;
 };
 
-/// half_life.csv and effective_rank.csv (if there are linear mixers), weights_<mixer>.csv, accuracy.csv, example.csv.
+/// half_life.csv and effective_rank.csv (if there are linear mixers), weights_<mixer>.csv, accuracy.csv, example.csv,
+/// answers.csv (of reinforcement learning).
 std::vector<NamedTable> inspection_tables(const Inspection& found, const std::vector<std::string>& provenance);
 
 }  // namespace klab

@@ -36,7 +36,13 @@ void require_right_reference(const RunConfig& config, const RlData& data) {
   for (size_t variant = 0; variant < data.variant_weights.size(); ++variant) {
     const Prompt prompt = data.prompt(variant, 0);
     const Attempt attempt{prompt.tokens, prompt.reference, prompt.reference, data.token_name};
-    const double reward = data.reward(attempt);
+    double reward = 0;
+    try {
+      reward = data.reward(attempt);
+    } catch (const Error& error) {
+      refuse("reward.name = {} cannot judge answers of task.name = {}: {}", config.reward.name, config.task.name,
+             error.what());
+    }
     if (reward >= 1) continue;
     refuse(
         "reward.name = {}: it gives {} to the reference answer '{}' of the prompt '{}' (task.name = {}): a verifiable "
@@ -87,13 +93,27 @@ RlData rl_data(const RunConfig& config) {
 
 }  // namespace
 
-HeldOut held_out_prompts(const RunConfig& config, int64_t examples, Split split) {
-  const std::unique_ptr<Task> task = config.task.make();
-  HeldOut held_out;
-  held_out.batches = held_out_batches(config.task, config.train.seed, examples, config.train.batch, split);
-  examples = std::min(examples, task->examples(split).value_or(examples));
-  for (int64_t i = 0; i < examples; ++i) held_out.prompts.push_back(prompt_of(*task, config.train.seed, split, i));
-  return held_out;
+std::vector<Prompt> held_out_prompts(const RunConfig& config, int64_t examples, Split split) {
+  const std::vector<TaskVariant> variants = config.trained_tasks();
+  std::vector<std::unique_ptr<Task>> tasks;
+  int64_t finite = 0;
+  bool all_finite = true;
+  for (const TaskVariant& variant : variants) {
+    tasks.push_back(variant.task.make());
+    const auto count = tasks.back()->examples(split);
+    finite += count.value_or(0);
+    all_finite = all_finite && count;
+  }
+  if (all_finite) examples = std::min(examples, finite);
+  const MixtureDraw draw(variants, config.train.seed);
+  std::vector<Prompt> prompts;
+  std::vector<int64_t> used(tasks.size());
+  for (int64_t i = 0; i < examples; ++i) {
+    const size_t variant = draw(i);
+    prompts.push_back(prompt_of(*tasks[variant], config.train.seed, split, used[variant]++));
+    prompts.back().variant = static_cast<int64_t>(variant);
+  }
+  return prompts;
 }
 
 RlTrainer make_rl_trainer(const RunConfig& config, const RunFolder& folder, const std::vector<std::string>& provenance,

@@ -10,8 +10,8 @@
 
 namespace klab {
 
-/// The first `examples` prompts of a split of the config's task, with the same examples as batches.
-HeldOut held_out_prompts(const RunConfig& config, int64_t examples, Split split);
+/// `examples` prompts of a split of the config's task and its mixture, by weight.
+std::vector<Prompt> held_out_prompts(const RunConfig& config, int64_t examples, Split split);
 
 /// Builds the trainer of a config with `rl`. Throws UsageError for a task whose examples are not prompts with answers,
 /// for variants that name a token differently or have other end tokens, and for a reward that does not call the task's

@@ -59,20 +59,21 @@ std::vector<Batch> held_out_batches(const TaskConfig& config, int64_t seed, int6
   return batches;
 }
 
+MixtureDraw::MixtureDraw(const std::vector<TaskVariant>& tasks, int64_t seed) : seed_(seed) {
+  for (const TaskVariant& variant : tasks) until_.push_back((until_.empty() ? 0 : until_.back()) + variant.weight);
+}
+
+size_t MixtureDraw::operator()(int64_t index) const {
+  Random random{static_cast<uint64_t>(seed_), static_cast<uint64_t>(index), kMixtureStream};
+  const auto draw = static_cast<int64_t>(random.below(static_cast<uint64_t>(until_.back())));
+  return static_cast<size_t>(std::upper_bound(until_.begin(), until_.end(), draw) - until_.begin());
+}
+
 BatchSource mixture_source(const std::vector<TaskVariant>& tasks, int64_t seed, int64_t count) {
   std::vector<BatchSource> sources;
-  std::vector<int64_t> until;  // cumulative weights
-  for (const TaskVariant& variant : tasks) {
-    sources.push_back(batch_source(variant.task, seed, count, Split::train));
-    until.push_back((until.empty() ? 0 : until.back()) + variant.weight);
-  }
+  for (const TaskVariant& variant : tasks) sources.push_back(batch_source(variant.task, seed, count, Split::train));
   if (sources.size() == 1) return sources.front();
-  return [sources, until, seed](int64_t index) {
-    Random random{static_cast<uint64_t>(seed), static_cast<uint64_t>(index), kMixtureStream};
-    const auto draw = static_cast<int64_t>(random.below(static_cast<uint64_t>(until.back())));
-    const auto chosen = std::upper_bound(until.begin(), until.end(), draw) - until.begin();
-    return sources[static_cast<size_t>(chosen)](index);
-  };
+  return [sources, draw = MixtureDraw(tasks, seed)](int64_t index) { return sources[draw(index)](index); };
 }
 
 Decoder make_model(const RunConfig& config) { return Decoder(config.model, config.vocabulary()); }

@@ -19,6 +19,17 @@ RunConfig read_run_config(const RunFolder& folder);
 /// A source whose batch i contains the examples [i * count, (i + 1) * count) of a split of the task.
 BatchSource batch_source(const TaskConfig& task, int64_t seed, int64_t count, Split split);
 
+/// Which task of a mixture the batch or prompt number `index` is of, drawn by weight.
+class MixtureDraw {
+ public:
+  MixtureDraw(const std::vector<TaskVariant>& tasks, int64_t seed);
+  size_t operator()(int64_t index) const;
+
+ private:
+  int64_t seed_;
+  std::vector<int64_t> until_;  // cumulative weights
+};
+
 /// Training batches of `count` examples, each of one of the tasks, drawn by weight.
 BatchSource mixture_source(const std::vector<TaskVariant>& tasks, int64_t seed, int64_t count);
 

@@ -40,6 +40,7 @@ Reproduction fig1_reproduction();
 Reproduction fig2_reproduction();
 Reproduction fig4_reproduction();
 Reproduction fig5_reproduction();
+Reproduction fig6_reproduction();
 Reproduction fig7_reproduction();
 Reproduction table1_reproduction();
 Reproduction table5_reproduction();

@@ -105,16 +105,28 @@ std::vector<RunConfig> first_of_cells(const StudyFile& file) {
   return configs;
 }
 
-Sweep with_new_seeds(const std::vector<RunConfig>& chosen, const StudyFile& file) {
-  int64_t used = 0;
-  for (const RunConfig& config : file.search.configs) used = std::max(used, config.train.seed);
-  std::vector<RunConfig> configs;
-  for (int64_t i = 1; i <= file.study.seeds; ++i) {  // seed by seed, so that a part of the study is balanced
-    for (const RunConfig& config : chosen) configs.emplace_back(config).train.seed = used + i;
-  }
+std::vector<std::string> shown_keys(const StudyFile& file) {
   std::vector<std::string> shown = group_keys(file.study);
   shown.insert(shown.end(), {file.study.choose, "train.seed"});
-  return make_sweep("seeds", configs, shown);
+  return shown;
+}
+
+Sweep with_new_seeds(const std::vector<RunConfig>& chosen, const StudyFile& file, const StudyOptions& options) {
+  std::vector<RunConfig> configs;
+  for (const int64_t seed : new_seeds(file)) {  // seed by seed, so that a part of the study is balanced
+    for (const RunConfig& config : chosen) {
+      configs.emplace_back(config).train.seed = seed;
+      if (options.prepare) options.prepare(configs.back());
+    }
+  }
+  return make_sweep("seeds", configs, shown_keys(file));
+}
+
+Sweep search_of(const StudyFile& file, const StudyOptions& options) {
+  if (!options.prepare) return file.search;
+  std::vector<RunConfig> configs = file.search.configs;
+  for (RunConfig& config : configs) options.prepare(config);
+  return make_sweep("search", configs, shown_keys(file));
 }
 
 // The runs that are over, in the order of the file: also those that diverged before their first evaluation, so that no
@@ -155,6 +167,14 @@ void keep_file(const StudyFile& file, const std::string& path) {
 
 }  // namespace
 
+std::vector<int64_t> new_seeds(const StudyFile& file) {
+  int64_t used = 0;
+  for (const RunConfig& config : file.search.configs) used = std::max(used, config.train.seed);
+  std::vector<int64_t> seeds;
+  for (int64_t i = 1; i <= file.study.seeds; ++i) seeds.push_back(used + i);
+  return seeds;
+}
+
 Study run_study(const StudyFile& file, const StudyOptions& options) {
   const Clock::time_point begin = Clock::now();
   const std::string work = options.out + "/runs-" + fs::path(file.name).stem().string();
@@ -164,7 +184,8 @@ Study run_study(const StudyFile& file, const StudyOptions& options) {
   Study study{file.name, file.study, {}, {}, false, provenance(options.command_line, kThreads)};
   std::vector<RunConfig> settings;
   if (has_choice(file)) {
-    study.out_of_time = conduct(file.search, search.path(), kSearchShare * options.budget_hours, options).out_of_time;
+    study.out_of_time =
+        conduct(search_of(file, options), search.path(), kSearchShare * options.budget_hours, options).out_of_time;
     study.search = summarise_sweep(search);
     if (study.search.empty()) fail("no run of {} reached an evaluation: use a larger --budget", file.name);
     if (!study.out_of_time) settings = chosen(study.search, file.study);
@@ -174,7 +195,7 @@ Study run_study(const StudyFile& file, const StudyOptions& options) {
   if (!study.out_of_time) {  // an unfinished search may still find a better setting
     const double used = std::chrono::duration<double>(Clock::now() - begin).count() / 3600;
     const double hours = options.budget_hours > 0 ? std::max(options.budget_hours - used, 1e-6) : 0;
-    study.out_of_time = conduct(with_new_seeds(settings, file), seeds.path(), hours, options).out_of_time;
+    study.out_of_time = conduct(with_new_seeds(settings, file, options), seeds.path(), hours, options).out_of_time;
     study.measured = runs_over(seeds);
     keep(seeds.results(), options.out + "/results.csv");
     keep(seeds.curves(), options.out + "/curves.csv");

@@ -2,6 +2,7 @@
 // Studies: a search that chooses a setting per cell on validation data, then runs with new seeds, tested on test data.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,8 @@ struct StudyOptions {
   int64_t workers = 0;       ///< parallel runs; 0: as many as fit on the cores
   std::string device = "cpu";
   bool quiet = false;
+  /// Changes the config of a run before it is run, for runs that start from others; may be empty.
+  std::function<void(RunConfig&)> prepare{};
 };
 
 /// The runs of a study so far.
@@ -28,6 +31,9 @@ struct Study {
   bool out_of_time = false;  ///< runs are missing; repeating the command continues
   std::vector<std::string> provenance;
 };
+
+/// The seeds of the study's measured runs: those after the search's.
+std::vector<int64_t> new_seeds(const StudyFile& file);
 
 /// Runs the search, chooses, and runs every cell with new seeds: results on the search's own seed would be biased by
 /// the choice. A later call with the same folder continues. Writes study.yaml (a copy of the file), search.csv,

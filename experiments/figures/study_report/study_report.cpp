@@ -163,16 +163,21 @@ void print_verdicts(const std::string& name, const StudyVerdicts& verdicts, cons
   fmt::print("{}: {}/page.md\n", name, out);
 }
 
-Study run_figure(const std::string& name, const ReproduceOptions& options) {
-  std::vector<Assignment> seed;
-  if (options.seed) seed.push_back({"train.seed", *options.seed, "--seed"});
+StudyOptions study_options(const ReproduceOptions& options) {
   StudyOptions how;
   how.out = options.out;
   how.command_line = options.command_line;
   how.budget_hours = options.budget_hours;
   how.device = options.device;
   how.quiet = options.quiet;
-  return run_study(read_builtin_study(fmt::format("figures/{}/{}.yaml", name, options.scale), seed), how);
+  return how;
+}
+
+Study run_figure(const std::string& name, const ReproduceOptions& options) {
+  std::vector<Assignment> seed;
+  if (options.seed) seed.push_back({"train.seed", *options.seed, "--seed"});
+  return run_study(read_builtin_study(fmt::format("figures/{}/{}.yaml", name, options.scale), seed),
+                   study_options(options));
 }
 
 void write_study_report(const Study& study, const StudyVerdicts& verdicts, const std::string& out,

@@ -20,6 +20,9 @@ void write_study_report(const Study& study, const StudyVerdicts& verdicts, const
 /// Prints how often each claim held, and the page's path.
 void print_verdicts(const std::string& name, const StudyVerdicts& verdicts, const std::string& out);
 
+/// How the study of a figure is run.
+StudyOptions study_options(const ReproduceOptions& options);
+
 /// Runs the study of a figure of the report, figures/NAME/SCALE.yaml.
 Study run_figure(const std::string& name, const ReproduceOptions& options);
 

@@ -19,10 +19,11 @@ const std::vector<int64_t> kLengths = {3, 1, 4, 2};
 PolicyTokens drawn_tokens() {
   PolicyTokens tokens;
   const Tensor lengths = torch::tensor(kLengths);
-  const int64_t all = lengths.sum().item<int64_t>();
+  const int64_t all = 10;
   tokens.answer = torch::arange(4).repeat_interleave(lengths);
   tokens.before = -torch::rand({all}, torch::kDouble) - 0.1;
-  tokens.log_probs = tokens.before + 0.3 * torch::randn({all}, torch::kDouble);
+  tokens.log_probs =
+      tokens.before + torch::tensor({0.5, -0.4, 0.1, -0.6, 0.3, 0.05, -0.1, 0.25, -0.5, 0.15}, torch::kDouble);
   tokens.weights = torch::ones({all}, torch::kDouble);
   tokens.advantage = torch::tensor({0.75, -0.25, 0.4, -0.9}, torch::kDouble);
   return tokens;

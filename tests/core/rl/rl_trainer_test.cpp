@@ -16,7 +16,7 @@ namespace {
 
 using torch::Tensor;
 
-std::vector<Batch> reference_batches() {
+std::vector<Batch> supervised_batches() {
   return {{torch::tensor({{0, 1, 2}}, torch::kLong), torch::tensor({{-100, -100, 3}}, torch::kLong)}};
 }
 
@@ -40,11 +40,11 @@ struct TinyRl {
     RlData data;
     data.prompt = [](size_t, int64_t index) { return Prompt{{index % 3}, {3}}; };
     data.variant_weights = std::vector<double>(variants, 1);
-    data.validation = {some_prompts(4), reference_batches()};
+    data.validation = some_prompts(4);
     data.ptx = [](int64_t index) {
       return Batch{torch::full({1, 2}, index % 6, torch::kLong), torch::tensor({{-100, 2}}, torch::kLong)};
     };
-    if (!rl.ptx_tasks.empty()) data.supervised = reference_batches();
+    if (!rl.ptx_tasks.empty()) data.supervised = supervised_batches();
     data.reward = reward;
     data.token_name = word;
     data.stop = {kEnd};
@@ -114,6 +114,7 @@ TEST(RlTrainer, GroupsOfEqualRewardsChangeNothingAndAreCounted) {
     RlTrainer trainer = run.trainer();
     const std::vector<Tensor> before = copies(trainer);
     trainer.run([&](const RlStatus& status, bool) {
+      if (status.train.step == 0) return Next::step;
       EXPECT_EQ(status.iteration.all_right, reward == 1 ? 1 : 0);
       EXPECT_EQ(status.iteration.all_equal, reward == 1 ? 0 : 1);
       EXPECT_EQ(status.iteration.updates, 0);
@@ -211,6 +212,34 @@ TEST(RlTrainer, ResumesToTheSameBits) {
   EXPECT_EQ(once.status().train.best_step, rest.status().train.best_step);
 }
 
+// Against a forward pass of every prompt with its reference.
+TEST(RlTrainer, EvaluatesGreedyAnswersAndTheReferences) {
+  TinyRl run;
+  RlTrainer trainer = run.trainer();
+  const std::vector<Prompt> prompts = some_prompts(5);
+  const RlEvaluation found = trainer.evaluate(prompts);
+  double loss = 0, reward = 0;
+  int64_t right = 0;
+  const torch::NoGradGuard no_grad;
+  for (const Prompt& prompt : prompts) {
+    std::vector<int64_t> tokens = prompt.tokens;
+    for (size_t i = 0; i < prompt.reference.size(); ++i) {
+      const Tensor logits = trainer.model()->forward(torch::tensor(tokens, torch::kLong).unsqueeze(0))[0][-1];
+      loss -= logits.log_softmax(0)[prompt.reference[i]].item<double>();
+      right += logits.argmax().item<int64_t>() == prompt.reference[i];
+      if (i == 0) reward += logits.argmax().item<int64_t>() == 3;
+      tokens.push_back(prompt.reference[i]);
+    }
+  }
+  EXPECT_EQ(found.score.targets, 10);
+  EXPECT_EQ(found.score.targets_right, right);
+  EXPECT_NEAR(found.score.loss_sum, loss, 1e-3);
+  EXPECT_EQ(found.score.sequences, 5);
+  EXPECT_NEAR(found.reward, reward / 5, 1e-12);
+  EXPECT_NEAR(found.score.acc_seq(), reward / 5, 1e-12);
+  EXPECT_EQ(found.length, 1);
+}
+
 TEST(RlTrainer, KeepsTheBestPolicyAndTestsBoth) {
   TinyRl run;
   run.train.steps = 16;
@@ -218,17 +247,17 @@ TEST(RlTrainer, KeepsTheBestPolicyAndTestsBoth) {
   RlTrainer trainer = run.trainer(folder.path());
   trainer.run(go_on);
   const std::vector<Tensor> last = copies(trainer);
-  trainer.test({some_prompts(4), reference_batches()});
+  trainer.test(some_prompts(4));
   EXPECT_TRUE(same_bits(last, copies(trainer)));
   const CsvTable table = read_csv(RunFolder{folder.path()}.metrics());
   std::map<std::string, int> rows;
   for (const auto& row : table.rows) ++rows[row[table.column("split")]];
   EXPECT_EQ(rows["train"], 16);
-  EXPECT_EQ(rows["validation"], 4);
+  EXPECT_EQ(rows["validation"], 5);
   EXPECT_EQ(rows["test"], trainer.status().train.best_step == 16 ? 1 : 2);
   for (const char* column : {"step", "split", "reward", "accuracy", "kl", "entropy"}) EXPECT_TRUE(table.has(column));
   const std::vector<LoggedAnswer> answers = read_answers(folder / "answers.jsonl");
-  EXPECT_EQ(answers.size(), 4u * (32 + 4));
+  EXPECT_EQ(answers.size(), 4u * (32 + 4) + 4);
   EXPECT_EQ(answers.front().prompt.substr(0, 1), "w");
 }
 
@@ -256,7 +285,7 @@ TEST(RlTrainer, AnEndlessPromptIsRefusedWithItsLength) {
   RlData data;
   data.prompt = [](size_t, int64_t) { return Prompt{{1, 2, 3}, {3}}; };
   data.variant_weights = {1};
-  data.validation = {some_prompts(1), reference_batches()};
+  data.validation = some_prompts(1);
   data.reward = run.reward;
   data.token_name = word;
   RlTrainer longer(small_policy("kda"), run.train, run.rl, data, {}, {}, false, torch::kCPU);

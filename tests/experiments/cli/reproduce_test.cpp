@@ -52,6 +52,23 @@ TEST_F(ReproduceProgram, Figure4ComparesMixersOnFreshSeeds) {
   EXPECT_EQ(fs::last_write_time(path("out/fig4/runs-smoke/seeds/plan.json")), before);
 }
 
+TEST_F(ReproduceProgram, Figure6ReinforcesFromSupervisedRuns) {
+  const std::string page = reproduce("fig6", {"--budget", "5"});
+  for (const char* part : {"- KDA hybrid above MLA: ", "## Accuracy on the supervised tasks", "| MLA | 0.1 |"}) {
+    EXPECT_TRUE(holds(page, part)) << page;
+  }
+  const CsvTable results = read_csv(path("out/fig6/results.csv")), steps = read_csv(path("out/fig6/iterations.csv"));
+  EXPECT_EQ(results.rows.size(), 2u * 2 * 2) << "two seeds of each architecture with and without supervised data";
+  std::map<std::string, int> rows;
+  for (const auto& row : steps.rows) ++rows[row[steps.column("split")]];
+  EXPECT_EQ(rows["train"], 8 * 6);
+  EXPECT_EQ(rows["validation"], 8 * 4) << "before the first iteration, and after 2, 4 and 6";
+  EXPECT_EQ(rows["supervised"], 8 * 4);
+  for (const char* file : {"training.png", "held-out.png", "forgetting.png"}) {
+    EXPECT_TRUE(fs::exists(path("out/fig6/") + file)) << file;
+  }
+}
+
 TEST_F(ReproduceProgram, OtherSeedsOnRequest) {
   reproduce("fig4", {"--seed", "10"});
   const CsvTable results = read_csv(path("out/fig4/results.csv"));

@@ -24,15 +24,17 @@ std::string refusal(const std::vector<Assignment>& more) {
 TEST(Variants, SetKeysOfTheTask) {
   const RunConfig config = made({{"test.also", "{length: 32, mqar.pairs: 4}, {length: 24}", ""},
                                  {"mixture.tasks", "[{length: 28, weight: 3}]", ""}});
-  const std::vector<TaskVariant> tested = config.tested_variants(), trained = config.trained_variants();
+  const std::vector<TaskVariant> tested = config.tested_variants(), trained = config.trained_tasks();
   ASSERT_EQ(tested.size(), 2u);
   EXPECT_EQ(tested[0].name, "length=32 mqar.pairs=4");
   EXPECT_EQ(tested[0].task.length, 32);
   EXPECT_EQ(tested[1].task.length, 24);
   EXPECT_EQ(tested[1].task.vocab, 16) << "the other keys are those of the run";
-  ASSERT_EQ(trained.size(), 1u);
-  EXPECT_EQ(trained[0].name, "length=28");
-  EXPECT_EQ(trained[0].weight, 3);
+  ASSERT_EQ(trained.size(), 2u);
+  EXPECT_EQ(trained[0].task.length, 16) << "the task itself";
+  EXPECT_EQ(trained[0].weight, 1);
+  EXPECT_EQ(trained[1].name, "length=28");
+  EXPECT_EQ(trained[1].weight, 3);
   EXPECT_EQ(config.task.length, 16);
 }
 
