@@ -11,6 +11,7 @@
 #include "experiments/figures/fig6/rl_page.h"
 #include "experiments/figures/study_report/study_report.h"
 #include "experiments/plot/plot.h"
+#include "experiments/sweep/builtin_sweeps.h"
 #include "experiments/sweep/sweep.h"
 
 namespace klab {
@@ -87,6 +88,7 @@ std::vector<std::string> report(const Study& study, const std::string& out) {
   draw(out, "train", "share of right samples", "training.png");
   draw(out, "validation", "accuracy of greedy answers", "held-out.png");
   draw(out, "supervised", "accuracy on the supervised task", "forgetting.png");
+  lines.emplace_back();
   for (const char* picture : {"training.png", "held-out.png", "forgetting.png"}) {
     lines.push_back(fmt::format("![{0}]({0})", picture));
   }
@@ -104,11 +106,17 @@ void run(const ReproduceOptions& options) {
     fmt::print("fig6: the supervised runs are not finished; repeat the command to continue\n");
     return;
   }
+  write_file(options.out + "/sft.yaml", builtin_sweep(name + "-sft.yaml"));
   StudyOptions how = study_options(options);
   how.prepare = [&](RunConfig& config) { supervised.start(config); };
   const Study study = run_study(file, how);
   const StudyVerdicts verdicts = judge_study(study);
-  write_study_report(study, verdicts, options.out, "Figure 6: reinforcement learning", {}, report(study, options.out));
+  const std::vector<std::string> introduction = {
+      "Reinforcement learning starts from the supervised runs of [sft.yaml](sft.yaml), one for each architecture and "
+      "seed.",
+      ""};
+  write_study_report(study, verdicts, options.out, "Figure 6: reinforcement learning", introduction,
+                     report(study, options.out));
   print_verdicts("fig6", verdicts, options.out);
 }
 
