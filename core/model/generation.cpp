@@ -44,8 +44,7 @@ void Sampling::validate() const {
   require(top_p > 0 && top_p <= 1, "--top-p", fmt::format("{}", top_p), "must lie in (0, 1]");
 }
 
-Sampler::Sampler(const Sampling& sampling, int64_t sequence)
-    : sampling_(sampling), random_{sampling.seed, static_cast<uint64_t>(sequence)} {}
+Sampler::Sampler(const Sampling& sampling, uint64_t stream) : sampling_(sampling), random_{sampling.seed, stream} {}
 
 int64_t Sampler::draw(const Tensor& logits) {
   const Tensor host = logits.to(torch::kCPU, torch::kFloat).contiguous();
@@ -178,7 +177,7 @@ class Decoding {
  public:
   Decoding(const GenerationOptions& options, Generated& result) : options_(options), result_(result) {
     for (size_t i = 0; i < result.tokens.size(); ++i) {
-      samplers_.emplace_back(options.sampling, static_cast<int64_t>(i));
+      samplers_.emplace_back(options.sampling, options.streams.empty() ? i : options.streams.at(i));
       answers_.push_back(i);
     }
   }

@@ -33,8 +33,8 @@ struct DrawnToken {
 /// Draws tokens from logits. Ties are ordered by token id, so that a seed gives the same tokens on every machine.
 class Sampler {
  public:
-  /// `sequence` is the index in the batch: each sequence has its own random stream.
-  Sampler(const Sampling& sampling, int64_t sequence);
+  /// Each sequence has its own random stream, for example its index in the batch.
+  Sampler(const Sampling& sampling, uint64_t stream);
 
   /// logits [vocabulary], float32. Throws Error for logits that are not finite.
   int64_t draw(const torch::Tensor& logits);
@@ -54,7 +54,9 @@ torch::Tensor prefill(Decoder& model, State& state, const torch::Tensor& tokens,
 
 struct GenerationOptions {
   int64_t max_new_tokens = 128;
-  int64_t samples = 1;        ///< answers to each prompt, which is read once
+  int64_t samples = 1;  ///< answers to each prompt, which is read once
+  /// The random stream of each answer; empty: 0, 1, ..
+  std::vector<uint64_t> streams;
   std::vector<int64_t> stop;  ///< stop tokens: one of them ends its sequence and is part of the answer
   int64_t chunk = 2048;
   Sampling sampling;

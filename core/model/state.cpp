@@ -172,6 +172,7 @@ void State::take(const Tensors& from, const std::string& prefix) {
 }
 
 Tensor Span::of(const Tensor& x) const {
+  if (packed) return x.narrow(1, start, rows * tokens).unflatten(1, {rows, tokens}).squeeze(0);
   const Tensor some = row == 0 && rows == x.size(0) ? x : x.narrow(0, row, rows);
   return start == 0 && tokens == x.size(1) ? some : some.narrow(1, start, tokens);
 }
@@ -183,22 +184,37 @@ std::vector<Span> spans(const Sequences& sequences, int64_t B, int64_t T, const 
   if (!sequences.cu_seqlens.defined()) {
     if (state == nullptr || all_equal(state->lengths)) return {{0, B, 0, T, 0, past(0)}};
     std::vector<Span> all;
-    for (int64_t b = 0; b < B; ++b) all.push_back({b, 1, 0, T, b, past(static_cast<size_t>(b))});
+    for (int64_t b = 0; b < B; ++b) {
+      const int64_t before = past(static_cast<size_t>(b));
+      if (all.empty() || all.back().past != before) {
+        all.push_back({b, 1, 0, T, b, before});
+      } else {
+        ++all.back().rows;
+      }
+    }
     return all;
   }
   std::vector<Span> all;
   int64_t start = 0;
+  size_t sequence = 0;
   for (const int64_t length : sequences.lengths(B, T)) {
-    all.push_back({0, 1, start, length, static_cast<int64_t>(all.size()), past(all.size())});
+    const int64_t before = past(sequence);
+    if (!all.empty() && all.back().tokens == length && all.back().past == before) {
+      ++all.back().rows;
+    } else {
+      all.push_back({0, 1, start, length, static_cast<int64_t>(sequence), before, /*packed=*/true});
+    }
     start += length;
+    ++sequence;
   }
   return all;
 }
 
 Tensor join_spans(const std::vector<Span>& spans, const std::vector<Tensor>& parts) {
-  if (parts.size() == 1) return parts.front();
-  const bool packed = spans.back().start > 0;
-  return torch::cat(parts, packed ? 1 : 0);
+  if (!spans.front().packed) return parts.size() == 1 ? parts.front() : torch::cat(parts, 0);
+  std::vector<Tensor> flat;
+  for (const Tensor& part : parts) flat.push_back(part.flatten(0, 1).unsqueeze(0));
+  return flat.size() == 1 ? flat.front() : torch::cat(flat, 1);
 }
 
 void append(State& state, const std::string& name, const Tensor& rows, const std::vector<Span>& spans) {

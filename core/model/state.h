@@ -63,16 +63,19 @@ constexpr int64_t kCacheBlock = 128;
 /// The capacity in rows of a cache of `tokens` tokens.
 constexpr int64_t cache_capacity(int64_t tokens) { return (tokens + kCacheBlock - 1) / kCacheBlock * kCacheBlock; }
 
-/// A block of queries with the same number of cached tokens: rows [row, row + rows) and tokens [start, start + tokens)
-/// of the batch, which follow `past` cached tokens of the sequences [sequence, sequence + rows).
+/// A block of queries with the same number of cached tokens, which follow `past` cached tokens of the sequences
+/// [sequence, sequence + rows): rows [row, row + rows) and tokens [start, start + tokens) of the batch, or in a packed
+/// row the `rows` sequences of `tokens` tokens each that follow each other from token `start` on.
 struct Span {
   int64_t row, rows, start, tokens, sequence, past;
+  bool packed = false;
 
-  torch::Tensor of(const torch::Tensor& x) const;      ///< the queries of x [B, T, ..]
+  torch::Tensor of(const torch::Tensor& x) const;      ///< the queries [rows, tokens, ..] of x [B, T, ..]
   torch::Tensor cached(const torch::Tensor& x) const;  ///< cached and new tokens of a cache [N, capacity, ..]
 };
 
-/// Splits a batch [B, T] into the fewest spans: one, unless sequences are packed or have different lengths in `state`.
+/// Splits a batch [B, T] into few spans: one, unless sequences are packed or have different lengths in `state`.
+/// Adjacent sequences of equal lengths are in one span.
 std::vector<Span> spans(const Sequences& sequences, int64_t B, int64_t T, const State* state);
 
 /// Concatenates the results of all spans, each [rows, tokens, ..], to [B, T, ..].

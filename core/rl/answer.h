@@ -18,7 +18,7 @@ struct Prompt {
 
 /// A sampled answer.
 struct Answer {
-  const Prompt* prompt;
+  const Prompt* prompt = nullptr;
   std::vector<int64_t> tokens;   ///< with the end token, if it was drawn
   std::vector<float> log_probs;  ///< of the tokens, under the policy that sampled them
   double reward = 0;

@@ -408,6 +408,7 @@ RlEvaluation RlTrainer::evaluate(const std::vector<Prompt>& prompts) {
 
 Outcome RlTrainer::run(const std::function<Next(const RlStatus&, bool)>& watch) {
   TrainStatus& train = status_.train;
+  if (data_.validation.empty()) refuse("reinforcement learning needs validation prompts");
   if (train.step == 0) {
     evaluate_now();
     if (watch(status_, true) == Next::stop) return Outcome::stopped;

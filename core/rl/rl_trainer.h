@@ -74,8 +74,8 @@ class RlTrainer {
   RlTrainer(Decoder model, const TrainConfig& config, const RlConfig& rl, RlData data, RunFolder folder,
             const std::vector<std::string>& provenance, bool resume, torch::Device device);
 
-  /// As Trainer::run; the policy is also evaluated before the first iteration, at step 0. An interrupt while answers are sampled discards the iteration, which a resumed run repeats to the
-  /// same bits.
+  /// As Trainer::run; the policy is also evaluated before the first iteration, at step 0. An interrupt while answers
+  /// are sampled discards the iteration, which a resumed run repeats to the same bits.
   Outcome run(const std::function<Next(const RlStatus&, bool evaluated)>& watch);
 
   /// As Trainer::test.

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/rl/rollout.h"
 
+#include <ATen/Parallel.h>
 #include <torch/nn/functional/activation.h>
 
 #include <algorithm>
+#include <map>
+#include <numeric>
 
 #include "core/base/error.h"
 #include "core/base/interrupt.h"
@@ -13,26 +16,58 @@ namespace klab {
 
 using torch::Tensor;
 
-std::vector<Answer> roll_out(Decoder& model, const std::vector<Prompt>& prompts, const RolloutOptions& options) {
+namespace {
+
+// Samples the answers to some prompts, and puts them in their places.
+void roll_out_some(Decoder& model, const std::vector<Prompt>& prompts, const std::vector<size_t>& some,
+                   const RolloutOptions& options, std::vector<Answer>& answers) {
+  const auto samples = static_cast<size_t>(options.samples);
   GenerationOptions how;
   how.max_new_tokens = options.max_new_tokens;
   how.samples = options.samples;
   how.stop = options.stop;
   how.sampling.temperature = options.temperature;
-  std::vector<Answer> answers;
-  const auto together = static_cast<size_t>(std::max<int64_t>(1, options.at_once / options.samples));
-  for (size_t first = 0; first < prompts.size(); first += together) {
-    const size_t end = std::min(prompts.size(), first + together);
-    std::vector<std::vector<int64_t>> tokens;
-    for (size_t i = first; i < end; ++i) tokens.push_back(prompts[i].tokens);
-    how.sampling.seed = Random{options.seed, first}.next();
-    Generated generated = generate(model, tokens, how);
-    if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted while sampling answers");
-    for (size_t i = 0; i < generated.tokens.size(); ++i) {
-      const Prompt& prompt = prompts[first + i / static_cast<size_t>(options.samples)];
-      answers.push_back({&prompt, std::move(generated.tokens[i]), std::move(generated.log_probs[i])});
+  how.sampling.seed = options.seed;
+  std::vector<std::vector<int64_t>> tokens;
+  for (const size_t i : some) {
+    tokens.push_back(prompts[i].tokens);
+    for (size_t j = 0; j < samples; ++j) how.streams.push_back(i * samples + j);
+  }
+  Generated generated = generate(model, tokens, how);
+  if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted while sampling answers");
+  for (size_t i = 0; i < some.size(); ++i) {
+    for (size_t j = 0; j < samples; ++j) {
+      const size_t from = i * samples + j;
+      answers[some[i] * samples + j] = {&prompts[some[i]], std::move(generated.tokens[from]),
+                                        std::move(generated.log_probs[from])};
     }
   }
+}
+
+// The prompts' numbers, the shortest first: those of equal length are decoded together.
+std::vector<size_t> by_length(const std::vector<Prompt>& prompts) {
+  std::vector<size_t> order(prompts.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return prompts[a].tokens.size() < prompts[b].tokens.size(); });
+  return order;
+}
+
+}  // namespace
+
+std::vector<Answer> roll_out(Decoder& model, const std::vector<Prompt>& prompts, const RolloutOptions& options) {
+  const std::vector<size_t> order = by_length(prompts);
+  const auto at_once = static_cast<int64_t>(std::max<int64_t>(1, options.at_once / options.samples));
+  const auto count = static_cast<int64_t>(prompts.size());
+  // A part for every thread: products of so few rows gain little from several threads.
+  const int64_t size = std::min(at_once, (count - 1) / at::get_num_threads() + 1), parts = (count - 1) / size + 1;
+  std::vector<Answer> answers(prompts.size() * static_cast<size_t>(options.samples));
+  at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      const auto first = order.begin() + part * size;
+      roll_out_some(model, prompts, {first, order.begin() + std::min(count, (part + 1) * size)}, options, answers);
+    }
+  });
   return answers;
 }
 
@@ -46,16 +81,31 @@ void judge(std::vector<Answer>& answers, const RewardFunction& reward,
   }
 }
 
+namespace {
+
+// Attention takes adjacent sequences of equal length together.
+std::vector<const Answer*> shortest_first(std::vector<const Answer*> answers) {
+  std::stable_sort(answers.begin(), answers.end(), [](const Answer* a, const Answer* b) {
+    return a->prompt->tokens.size() + a->tokens.size() < b->prompt->tokens.size() + b->tokens.size();
+  });
+  return answers;
+}
+
+}  // namespace
+
 TokenPredictions predict_answers(Decoder& model, const std::vector<const Answer*>& answers, double temperature) {
   std::vector<int64_t> inputs, offsets{0}, where, targets;
-  for (const Answer* answer : answers) {
-    const std::vector<int64_t>& prompt = answer->prompt->tokens;
-    const int64_t last = offsets.back() + static_cast<int64_t>(prompt.size()) - 1;  // of the prompt
-    for (size_t i = 0; i < answer->tokens.size(); ++i) where.push_back(last + static_cast<int64_t>(i));
-    inputs.insert(inputs.end(), prompt.begin(), prompt.end());
+  std::map<const Answer*, int64_t> begins;
+  for (const Answer* answer : shortest_first(answers)) {
+    begins[answer] = offsets.back();
+    inputs.insert(inputs.end(), answer->prompt->tokens.begin(), answer->prompt->tokens.end());
     inputs.insert(inputs.end(), answer->tokens.begin(), answer->tokens.end() - 1);
-    targets.insert(targets.end(), answer->tokens.begin(), answer->tokens.end());
     offsets.push_back(static_cast<int64_t>(inputs.size()));
+  }
+  for (const Answer* answer : answers) {
+    const int64_t first = begins[answer] + static_cast<int64_t>(answer->prompt->tokens.size()) - 1;
+    for (size_t i = 0; i < answer->tokens.size(); ++i) where.push_back(first + static_cast<int64_t>(i));
+    targets.insert(targets.end(), answer->tokens.begin(), answer->tokens.end());
   }
   const auto tensor = [&](const std::vector<int64_t>& numbers) {
     return torch::tensor(numbers, torch::kLong).to(model->device());

@@ -17,11 +17,12 @@ struct RolloutOptions {
   std::vector<int64_t> stop;  ///< end tokens
   double temperature = 0;     ///< 0: the most probable tokens
   uint64_t seed = 0;
-  int64_t at_once = 1024;  ///< answers that are decoded together
+  int64_t at_once = 1024;  ///< answers that a thread decodes together
 };
 
-/// Answers to all prompts, in their order; the prompts must outlive them. Each prompt is read once. Throws Interrupted
-/// on a signal, and Error for logits that are not finite.
+/// Answers to all prompts, in their order; the prompts must outlive them. Each prompt is read once, and every thread
+/// decodes a part of them. Answer j to prompt i draws from the random stream (seed, i * samples + j), whatever is
+/// decoded beside it. Throws Interrupted on a signal, and Error for logits that are not finite.
 std::vector<Answer> roll_out(Decoder& model, const std::vector<Prompt>& prompts, const RolloutOptions& options);
 
 /// Sets the rewards. Throws Error for a reward outside [0, 1].

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 
 #include "core/base/random.h"
 #include "core/base/support.h"
@@ -44,10 +45,12 @@ TEST(Rollout, EqualsGenerateTokenForToken) {
     }
     how.samples = 3;
     how.sampling.temperature = 1.3;
-    how.sampling.seed = Random{11, 0}.next();
+    how.sampling.seed = 11;
     const Generated alone = generate(model, {prompts[0].tokens}, how);
     for (size_t i = 0; i < 3; ++i) EXPECT_EQ(sampled[i].tokens, alone.tokens[i]) << pattern << " answer " << i;
-    EXPECT_NE(sampled[0].tokens, sampled[1].tokens);
+    std::set<std::vector<int64_t>> different;
+    for (const Answer& answer : sampled) different.insert(answer.tokens);
+    EXPECT_GT(different.size(), 6u) << "of 18";
   }
 }
 
