@@ -16,7 +16,6 @@
 #include "core/rl/answer_log.h"
 #include "core/rl/rollout.h"
 #include "core/train/make_optimizer.h"
-#include "core/train/metrics_file.h"
 #include "core/train/score.h"
 #include "core/train/stored_tensors.h"
 
@@ -28,39 +27,7 @@ using Clock = std::chrono::steady_clock;
 
 // Separate the random streams of the variants that prompts are of and of sampling.
 constexpr uint64_t kVariantStream = 0x76617269, kRolloutStream = 0x726f6c6c;
-constexpr size_t kLoggedAnswers = 32;                // of every evaluation, and of the iteration before it
-constexpr int64_t kTokensAtOnce = int64_t{1} << 14;  // without gradients
-
-const std::vector<std::string> kColumns = {"step",
-                                           "split",
-                                           "loss",
-                                           "acc_tok",
-                                           "acc_seq",
-                                           "reward",
-                                           "accuracy",
-                                           "kl",
-                                           "entropy",
-                                           "length",
-                                           "cut_off",
-                                           "all_right",
-                                           "all_equal",
-                                           "ptx_loss",
-                                           "lr",
-                                           "grad_norm",
-                                           "kl_weight",
-                                           "updates",
-                                           "ratio_clipped",
-                                           "importance_mean",
-                                           "importance_max",
-                                           "importance_clipped",
-                                           "effective_samples",
-                                           "tokens_per_second",
-                                           "rollout_tokens_per_second",
-                                           "update_tokens_per_second",
-                                           "rollout_share",
-                                           "reward_share",
-                                           "update_share",
-                                           "seconds"};
+constexpr size_t kLoggedAnswers = 32;  // of every evaluation, and of the iteration before it
 
 // Adds the seconds of its lifetime to `sum`.
 class Timer {
@@ -74,77 +41,6 @@ class Timer {
   double& sum_;
   Clock::time_point start_ = Clock::now();
 };
-
-std::vector<const Answer*> pointers(const std::vector<Answer>& answers) {
-  std::vector<const Answer*> all;
-  for (const Answer& answer : answers) all.push_back(&answer);
-  return all;
-}
-
-int64_t tokens_of(const Answer& answer) {
-  return static_cast<int64_t>(answer.prompt->tokens.size() + answer.tokens.size());
-}
-
-// Without gradients, some answers at a time.
-TokenPredictions predict_all(Decoder& model, const std::vector<Answer>& answers, double temperature) {
-  const torch::NoGradGuard no_grad;
-  std::vector<Tensor> log_probs, entropy, likeliest;
-  std::vector<const Answer*> part;
-  int64_t tokens = 0;
-  for (size_t i = 0; i < answers.size(); ++i) {
-    part.push_back(&answers[i]);
-    tokens += tokens_of(answers[i]);
-    if (tokens < kTokensAtOnce && i + 1 < answers.size()) continue;
-    const TokenPredictions some = predict_answers(model, part, temperature);
-    log_probs.push_back(some.log_probs);
-    entropy.push_back(some.entropy);
-    likeliest.push_back(some.likeliest);
-    part.clear();
-    tokens = 0;
-  }
-  return {torch::cat(log_probs), torch::cat(entropy), torch::cat(likeliest)};
-}
-
-Tensor sampled_log_probs(const std::vector<Answer>& answers, const torch::Device& device) {
-  std::vector<float> all;
-  for (const Answer& answer : answers) all.insert(all.end(), answer.log_probs.begin(), answer.log_probs.end());
-  return torch::tensor(all).to(device);
-}
-
-// The tokens of some of the answers, of which all tokens are given; without log_probs.
-PolicyTokens select_tokens(const PolicyTokens& all, const std::vector<size_t>& chosen) {
-  std::vector<int64_t> order(chosen.begin(), chosen.end());
-  const Tensor answers = torch::tensor(order, torch::kLong).to(all.answer.device());
-  // The place of every answer among the chosen, -1 if it is not.
-  Tensor place = torch::full({all.advantage.size(0)}, -1, all.answer.options());
-  place.index_put_({answers}, torch::arange(answers.size(0), all.answer.options()));
-  const Tensor places = place.index_select(0, all.answer);
-  const Tensor where = places.ge(0).nonzero().squeeze(-1);
-  return {{},
-          all.before.index_select(0, where),
-          all.weights.index_select(0, where),
-          places.index_select(0, where),
-          all.advantage.index_select(0, answers)};
-}
-
-// The rewards [groups, samples] from which advantages are computed.
-Tensor total_rewards(const std::vector<Answer>& answers, const RlConfig& rl) {
-  std::vector<float> all;
-  const auto samples = static_cast<size_t>(rl.samples);
-  for (size_t first = 0; first < answers.size(); first += samples) {
-    std::vector<int64_t> lengths;
-    std::vector<bool> right;
-    for (size_t i = first; i < first + samples; ++i) {
-      lengths.push_back(static_cast<int64_t>(answers[i].tokens.size()));
-      right.push_back(answers[i].right());
-    }
-    const std::vector<double> short_rewards = length_rewards(lengths, right);
-    for (size_t i = 0; i < samples; ++i) {
-      all.push_back(static_cast<float>(answers[first + i].reward + rl.length_penalty * short_rewards[i]));
-    }
-  }
-  return torch::tensor(all).view({-1, rl.samples});
-}
 
 double share(int64_t part, size_t all) { return static_cast<double>(part) / static_cast<double>(all); }
 
@@ -191,7 +87,7 @@ RlTrainer::RlTrainer(Decoder model, const TrainConfig& config, const RlConfig& r
     load_start(config_.from, *model_);
   }
   if (!kept) return;
-  metrics_ = open_metrics(folder_, provenance, kColumns, resume, status_.train.step);
+  metrics_ = std::make_unique<RlMetrics>(folder_, provenance, rl_, resume, status_.train.step);
   keep_answers_until(folder_.answers(), resume ? status_.train.step : -1);
 }
 
@@ -265,107 +161,6 @@ void RlTrainer::observe(const std::vector<Answer>& answers) {
   }
 }
 
-// The answers of each minibatch. Groups without a signal are left out: those of right answers alone, and those whose
-// rewards are equal. The others are dealt out in turn.
-std::vector<std::vector<size_t>> RlTrainer::deal_groups(const std::vector<Answer>& answers, const Tensor& rewards) {
-  IterationReport& report = status_.iteration;
-  const auto groups = static_cast<size_t>(rewards.size(0));
-  std::vector<size_t> with_signal;
-  int64_t all_right = 0, all_equal = 0;
-  for (size_t group = 0; group < groups; ++group) {
-    const Tensor row = rewards[static_cast<int64_t>(group)];
-    const auto begin = answers.begin() + static_cast<int64_t>(group) * rl_.samples;
-    if (std::all_of(begin, begin + rl_.samples, [](const Answer& one) { return one.right(); })) {
-      ++all_right;
-    } else if (row.eq(row[0]).all().item<bool>()) {
-      ++all_equal;
-    } else {
-      with_signal.push_back(group);
-    }
-  }
-  report.all_right = share(all_right, groups);
-  report.all_equal = share(all_equal, groups);
-  status_.iterations_without_signal = with_signal.empty() ? status_.iterations_without_signal + 1 : 0;
-  const auto samples = static_cast<size_t>(rl_.samples);
-  std::vector<std::vector<size_t>> dealt(std::min(with_signal.size(), static_cast<size_t>(controller_.minibatches)));
-  for (size_t i = 0; i < with_signal.size(); ++i) {
-    for (size_t j = 0; j < samples; ++j) dealt[i % dealt.size()].push_back(with_signal[i] * samples + j);
-  }
-  return dealt;
-}
-
-void RlTrainer::update(const std::vector<Answer>& answers) {
-  IterationReport& report = status_.iteration;
-  const TokenPredictions before = predict_all(model_, answers, rl_.temperature);
-  report.entropy = before.entropy.mean().item<double>();
-  check_finite(report.entropy, "entropy");
-  report.importance = truncated_importance(before.log_probs, sampled_log_probs(answers, device_), rl_.max_importance);
-  std::vector<int64_t> lengths;
-  for (const Answer& answer : answers) lengths.push_back(static_cast<int64_t>(answer.tokens.size()));
-  const Tensor rewards = total_rewards(answers, rl_);
-  const Tensor of_token =
-      torch::arange(static_cast<int64_t>(answers.size())).repeat_interleave(torch::tensor(lengths)).to(device_);
-  const PolicyTokens all{
-      {}, before.log_probs, report.importance.weights, of_token, advantages(rewards, rl_).reshape({-1}).to(device_)};
-
-  const std::vector<const Answer*> given = pointers(answers);
-  for (const std::vector<size_t>& minibatch : deal_groups(answers, rewards)) {
-    optimizer_->zero_grad();
-    accumulate_gradients(given, minibatch, all);
-    if (rl_.ptx_weight > 0) report.ptx_loss += add_ptx_gradients();
-    apply_gradients();
-  }
-  if (report.updates == 0) return;
-  const auto updates = static_cast<double>(report.updates);
-  for (double* sum : {&report.loss, &report.ptx_loss, &report.grad_norm, &report.ratio_clipped}) *sum /= updates;
-  report.kl = divergence(before.log_probs, predict_all(model_, answers, rl_.temperature).log_probs);
-  check_finite(report.kl, "divergence of the policy");
-}
-
-// Backward of the mean loss over the answers of a minibatch, in train.accumulate parts.
-void RlTrainer::accumulate_gradients(const std::vector<const Answer*>& answers, const std::vector<size_t>& minibatch,
-                                     const PolicyTokens& all) {
-  IterationReport& report = status_.iteration;
-  const size_t size = (minibatch.size() - 1) / static_cast<size_t>(config_.accumulate) + 1;
-  for (size_t first = 0; first < minibatch.size(); first += size) {
-    const size_t end = std::min(minibatch.size(), first + size);
-    const std::vector<size_t> part(minibatch.begin() + static_cast<int64_t>(first),
-                                   minibatch.begin() + static_cast<int64_t>(end));
-    std::vector<const Answer*> chosen;
-    for (const size_t i : part) chosen.push_back(answers[i]);
-    PolicyTokens tokens = select_tokens(all, part);
-    tokens.log_probs = predict_answers(model_, chosen, rl_.temperature).log_probs;
-    const PolicyLoss loss = policy_loss(tokens, rl_, controller_.kl_weight);
-    const double weight = share(static_cast<int64_t>(part.size()), minibatch.size());
-    const Tensor weighted = loss.mean * weight;
-    check_finite(weighted.item<double>(), "policy loss");
-    weighted.backward();
-    report.loss += weighted.item<double>();
-    report.ratio_clipped += weight * loss.clipped_share;
-  }
-}
-
-double RlTrainer::add_ptx_gradients() {
-  const Batch batch = data_.ptx(updates_).map([&](const Tensor& x) { return x.to(device_); });
-  Tensor loss;
-  const Score score = score_batch(model_, batch, &loss);
-  check_finite(score.loss(), "cross-entropy on rl.ptx_tasks");
-  (loss * rl_.ptx_weight).backward();
-  return score.loss();
-}
-
-void RlTrainer::apply_gradients() {
-  const double norm = optimizer_->clip_grad_norm(config_.max_grad_norm);
-  check_finite(norm, "norm of the gradients");
-  optimizer_->step(status_.train.lr);
-  if (clip_) status_.train.largest_logit = std::max(status_.train.largest_logit, clip_->after_step());
-  model_->after_step();
-  status_.iteration.grad_norm += norm;
-  status_.train.grad_norm = norm;
-  ++status_.iteration.updates;
-  ++updates_;
-}
-
 void RlTrainer::check_finite(double value, const char* what) const {
   if (std::isfinite(value)) return;
   throw Diverged(fmt::format(
@@ -378,7 +173,7 @@ void RlTrainer::check_finite(double value, const char* what) const {
 Score RlTrainer::score_references(const std::vector<Prompt>& prompts) {
   std::vector<Answer> references;
   for (const Prompt& prompt : prompts) references.push_back({&prompt, prompt.reference, {}});
-  const TokenPredictions found = predict_all(model_, references, /*temperature=*/1);
+  const TokenPredictions found = predict_without_gradients(model_, references, /*temperature=*/1);
   Score score;
   score.targets = found.log_probs.numel();
   score.targets_right = found.likeliest.sum().item<int64_t>();
@@ -407,48 +202,53 @@ RlEvaluation RlTrainer::evaluate(const std::vector<Prompt>& prompts) {
 }
 
 Outcome RlTrainer::run(const std::function<Next(const RlStatus&, bool)>& watch) {
-  TrainStatus& train = status_.train;
   if (data_.validation.empty()) refuse("reinforcement learning needs validation prompts");
-  if (train.step == 0) {
-    evaluate_now();
-    if (watch(status_, true) == Next::stop) return Outcome::stopped;
+  try {
+    return iterate_to_the_end(watch);
+  } catch (const Interrupted&) {
+    save(folder_.last());  // answers are sampled before anything changes
+    throw;
   }
-  if (succeeded()) return Outcome::success;
+}
+
+Outcome RlTrainer::iterate_to_the_end(const std::function<Next(const RlStatus&, bool)>& watch) {
+  TrainStatus& train = status_.train;
   const double seconds_before = train.seconds;
   const Clock::time_point begin = Clock::now();
-  while (train.step < config_.steps) {
-    try {
-      iterate();
-    } catch (const Interrupted&) {
-      save(folder_.last());  // the iteration has changed nothing yet
-      throw;
-    }
-    train.seconds = seconds_before + std::chrono::duration<double>(Clock::now() - begin).count();
-    train.tokens_per_second = static_cast<double>(status_.iteration.tokens) / status_.iteration.seconds();
-    write_train_row();
-    const bool last = train.step == config_.steps;
-    const bool evaluated = last || train.step % config_.eval_every == 0;
+  for (bool iterated = false;; iterated = true) {
+    const bool last = train.step == config_.steps, due = last || train.step % config_.eval_every == 0;
+    const bool evaluated = due && evaluated_step_ != train.step;
     if (evaluated) evaluate_now();
-    const Next next = watch(status_, evaluated);
+    const Next next = iterated || evaluated ? watch(status_, evaluated) : Next::step;
     const int signal = interrupt_requested();
-    const bool success = evaluated && succeeded(), stop = next == Next::stop && !last;
-    if (last || success || stop || signal != 0 || train.step % config_.checkpoint_every == 0) save(folder_.last());
+    const bool success = due && succeeded(), stop = next == Next::stop && !last;
+    const bool keep = iterated && train.step % config_.checkpoint_every == 0;
+    if (last || success || stop || signal != 0 || keep) save(folder_.last());
     if (success) return Outcome::success;
+    if (last) return Outcome::steps_done;
     if (stop) return Outcome::stopped;
     if (signal != 0) throw Interrupted(signal, fmt::format("interrupted after iteration {}", train.step));
+    iterate();
+    train.seconds = seconds_before + std::chrono::duration<double>(Clock::now() - begin).count();
+    train.tokens_per_second = static_cast<double>(status_.iteration.tokens) / status_.iteration.seconds();
+    if (metrics_) metrics_->write_iteration(status_);
   }
-  return Outcome::steps_done;
+}
+
+void RlTrainer::write_row(const char* split, int64_t step, const RlEvaluation& evaluation) {
+  if (metrics_) metrics_->write_evaluation(step, split, evaluation, status_.train.seconds);
 }
 
 void RlTrainer::evaluate_now() {
   status_.evaluation = evaluate(data_.validation);
+  evaluated_step_ = status_.train.step;
   status_.train.validation = status_.evaluation.score;
   check_finite(status_.train.validation.loss_sum, "validation loss");
-  write_row(status_.train.step, "validation", status_.evaluation);
+  write_row("validation", status_.train.step, status_.evaluation);
   if (!data_.supervised.empty()) {
     RlEvaluation supervised;
     supervised.score = status_.evaluation.supervised;
-    write_row(status_.train.step, "supervised", supervised);
+    write_row("supervised", status_.train.step, supervised);
   }
   TrainStatus& train = status_.train;
   if (train.best.targets > 0 && !better(train.validation.metrics(), train.best.metrics())) return;
@@ -468,9 +268,9 @@ TestScores RlTrainer::test(const std::vector<Prompt>& prompts) {
     const RlEvaluation best = evaluate(prompts);
     scores.best = best.score;
     copy_stored(kept, "", model_tensors(*model_));
-    write_row(status_.train.best_step, "test", best);
+    write_row("test", status_.train.best_step, best);
   }
-  write_row(status_.train.step, "test", last);
+  write_row("test", status_.train.step, last);
   if (metrics_) metrics_->sync();
   return scores;
 }
@@ -489,6 +289,7 @@ Checkpoint RlTrainer::checkpoint() const {
                        {"seconds", json(status_.train.seconds)},
                        {"threads", json(at::get_num_threads())},
                        {"updates", json(updates_)},
+                       {"evaluated_step", json(evaluated_step_)},
                        {"controller", to_object(controller_).dump()},
                        {"success_rates", json(curriculum_.success_rates())},
                        {"iterations_without_signal", json(status_.iterations_without_signal)},
@@ -506,6 +307,7 @@ void RlTrainer::restore(const std::string& path) {
   status_.train.step = from.json_field<int64_t>("step");
   status_.train.seconds = from.json_field<double>("seconds");
   updates_ = from.json_field<int64_t>("updates");
+  evaluated_step_ = from.json_field<int64_t>("evaluated_step");
   from_object(from.json_field<nlohmann::ordered_json>("controller"), controller_);
   curriculum_.restore(from.json_field<std::vector<double>>("success_rates"));
   status_.iterations_without_signal = from.json_field<int64_t>("iterations_without_signal");
@@ -528,66 +330,6 @@ void RlTrainer::log_answers(const char* split, const std::vector<Answer>& answer
     lines.push_back(logged(status_.train.step, split, answers[i], data_.token_name));
   }
   append_answers(folder_.answers(), lines);
-}
-
-void RlTrainer::write_train_row() {
-  if (!metrics_) return;
-  const IterationReport& report = status_.iteration;
-  const Importance& importance = report.importance;
-  const double seconds = report.seconds();
-  const auto tokens = static_cast<double>(report.tokens);
-  const auto number = [](double x) { return fmt::format("{:.6g}", x); };
-  metrics_->row({fmt::format("{}", status_.train.step),
-                 "train",
-                 number(report.loss),
-                 "",
-                 number(report.accuracy),
-                 number(report.reward),
-                 number(report.accuracy),
-                 number(report.kl),
-                 number(report.entropy),
-                 number(report.length),
-                 number(report.cut_off),
-                 number(report.all_right),
-                 number(report.all_equal),
-                 rl_.ptx_weight > 0 ? number(report.ptx_loss) : "",
-                 number(status_.train.lr),
-                 number(report.grad_norm),
-                 number(report.kl_weight),
-                 fmt::format("{}", report.updates),
-                 rl_.loss == "grpo" ? number(report.ratio_clipped) : "",
-                 number(importance.mean),
-                 number(importance.largest_ratio),
-                 number(importance.clipped_share),
-                 number(importance.effective_sample_size),
-                 fmt::format("{:.0f}", tokens / seconds),
-                 fmt::format("{:.0f}", tokens / report.rollout_seconds),
-                 fmt::format("{:.0f}", tokens / report.update_seconds),
-                 number(report.rollout_seconds / seconds),
-                 number(report.reward_seconds / seconds),
-                 number(report.update_seconds / seconds),
-                 fmt::format("{:.2f}", status_.train.seconds)});
-}
-
-void RlTrainer::write_row(int64_t step, const char* split, const RlEvaluation& evaluation) {
-  if (!metrics_) return;
-  const Score& score = evaluation.score;
-  const bool answered = evaluation.length > 0;  // not for supervised data
-  std::vector<std::string> row(kColumns.size());
-  const auto set = [&](const char* column, double value) {
-    const auto found = std::find(kColumns.begin(), kColumns.end(), column);
-    row[static_cast<size_t>(found - kColumns.begin())] = fmt::format("{:.6f}", value);
-  };
-  row[0] = fmt::format("{}", step);
-  row[1] = split;
-  set("loss", score.loss());
-  set("acc_tok", score.acc_tok());
-  set("acc_seq", score.acc_seq());
-  set("accuracy", score.acc_seq());
-  if (answered) set("reward", evaluation.reward);
-  if (answered) set("length", evaluation.length);
-  set("seconds", status_.train.seconds);
-  metrics_->row(row);
 }
 
 }  // namespace klab

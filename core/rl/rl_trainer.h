@@ -7,13 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "core/base/csv.h"
 #include "core/io/checkpoint.h"
 #include "core/rl/answer.h"
 #include "core/rl/controller.h"
 #include "core/rl/curriculum.h"
-#include "core/rl/importance.h"
 #include "core/rl/policy_loss.h"
+#include "core/rl/rl_metrics.h"
 #include "core/rl/rollout_model.h"
 #include "core/train/optimizer.h"
 #include "core/train/qk_clip.h"
@@ -31,38 +30,6 @@ struct RlData {
   RewardFunction reward;
   std::function<std::string(int64_t)> token_name;
   std::vector<int64_t> stop;  ///< end tokens
-};
-
-/// What an iteration did.
-struct IterationReport {
-  double reward = 0, accuracy = 0;      ///< means over answers; accuracy: share of right ones
-  double length = 0;                    ///< tokens per answer
-  double cut_off = 0;                   ///< share of answers that rl.max_new_tokens ended
-  double all_right = 0, all_equal = 0;  ///< shares of groups left out: all right; not all right, but of equal rewards
-  double kl = 0, entropy = 0;           ///< nats per token
-  double loss = 0, ptx_loss = 0, grad_norm = 0;  ///< means over the iteration's updates
-  double ratio_clipped = 0;                      ///< grpo: share of tokens
-  Importance importance;
-  double kl_weight = 0;
-  int64_t updates = 0;
-  int64_t tokens = 0;  ///< of all answers
-  double rollout_seconds = 0, reward_seconds = 0, update_seconds = 0;
-
-  double seconds() const { return rollout_seconds + reward_seconds + update_seconds; }
-};
-
-/// Greedy answers to held-out prompts.
-struct RlEvaluation {
-  double reward = 0, length = 0;
-  Score score;       ///< its targets are the tokens of the reference answers, its sequences the greedy answers
-  Score supervised;  ///< of the supervised data
-};
-
-struct RlStatus {
-  TrainStatus train;  ///< a step is an iteration; validation and best are greedy answers
-  IterationReport iteration;
-  RlEvaluation evaluation;
-  int64_t iterations_without_signal = 0;  ///< that followed each other and had no group with different rewards
 };
 
 /// Config keys train.* that reinforcement learning has no use for. Throws UsageError for one that is set.
@@ -86,6 +53,7 @@ class RlTrainer {
   RlEvaluation evaluate(const std::vector<Prompt>& prompts);
 
  private:
+  Outcome iterate_to_the_end(const std::function<Next(const RlStatus&, bool)>& watch);
   void iterate();
   std::vector<Prompt> draw_prompts();
   void update(const std::vector<Answer>& answers);
@@ -97,13 +65,12 @@ class RlTrainer {
   void check_finite(double value, const char* what) const;
   void observe(const std::vector<Answer>& answers);
   void evaluate_now();
+  void write_row(const char* split, int64_t step, const RlEvaluation& evaluation);
   Score score_references(const std::vector<Prompt>& prompts);
   std::map<std::string, torch::Tensor> tensors() const;
   Checkpoint checkpoint() const;
   void restore(const std::string& path);
   void save(const std::string& path) const;
-  void write_train_row();
-  void write_row(int64_t step, const char* split, const RlEvaluation& evaluation);
   void log_answers(const char* split, const std::vector<Answer>& answers);
   bool succeeded() const {
     return status_.train.validation.targets > 0 && status_.train.validation.acc_seq() >= config_.stop_at;
@@ -122,7 +89,8 @@ class RlTrainer {
   Curriculum curriculum_;
   RlStatus status_;
   int64_t updates_ = 0;  // of all iterations: the position in the supervised data
-  std::unique_ptr<CsvWriter> metrics_;
+  int64_t evaluated_step_ = -1;
+  std::unique_ptr<RlMetrics> metrics_;  // null without a folder
 };
 
 }  // namespace klab

@@ -118,4 +118,24 @@ TokenPredictions predict_answers(Decoder& model, const std::vector<const Answer*
   return {all.gather(1, drawn.unsqueeze(1)).squeeze(1), -(known.exp() * known).sum(-1), known.argmax(-1).eq(drawn)};
 }
 
+TokenPredictions predict_without_gradients(Decoder& model, const std::vector<Answer>& answers, double temperature) {
+  constexpr size_t kTokensAtOnce = size_t{1} << 14;
+  const torch::NoGradGuard no_grad;
+  std::vector<Tensor> log_probs, entropy, likeliest;
+  std::vector<const Answer*> part;
+  size_t tokens = 0;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    part.push_back(&answers[i]);
+    tokens += answers[i].prompt->tokens.size() + answers[i].tokens.size();
+    if (tokens < kTokensAtOnce && i + 1 < answers.size()) continue;
+    const TokenPredictions some = predict_answers(model, part, temperature);
+    log_probs.push_back(some.log_probs);
+    entropy.push_back(some.entropy);
+    likeliest.push_back(some.likeliest);
+    part.clear();
+    tokens = 0;
+  }
+  return {torch::cat(log_probs), torch::cat(entropy), torch::cat(likeliest)};
+}
+
 }  // namespace klab

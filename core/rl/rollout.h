@@ -40,4 +40,7 @@ struct TokenPredictions {
 /// over prompts and answers, packed.
 TokenPredictions predict_answers(Decoder& model, const std::vector<const Answer*>& answers, double temperature);
 
+/// The same of all answers without gradients, some at a time.
+TokenPredictions predict_without_gradients(Decoder& model, const std::vector<Answer>& answers, double temperature);
+
 }  // namespace klab

@@ -36,7 +36,8 @@ std::vector<Ids> prompts_of(const GenerateOptions& options, const std::optional<
   if (!options.tokens.empty()) return parse_tokens(options.tokens);
   if (!tokenizer) {
     refuse(
-        "--prompt needs a tokenizer, but '{}' has none: no tiktoken.model, and no run on the task text; give token ids "
+        "--prompt needs a tokenizer, but '{}' has none: no tiktoken.model, and no run on the tasks text or jsonl; give "
+        "token ids "
         "with --tokens",
         options.model.model);
   }

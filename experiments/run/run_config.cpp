@@ -16,6 +16,14 @@ namespace {
 
 constexpr int64_t kLargestWeight = 1'000'000;
 
+// A variant with files of its own does not have the data hash of the run's task.
+void forget_hash_of_other_files(TaskConfig& task, const Value& settings) {
+  const std::string files = task.name + ".files", hash = task.name + ".hash";
+  if (!settings.contains(files) || settings.contains(hash)) return;
+  Fields fields = Fields::of(task);
+  if (const Field* field = fields.find(hash)) field->set("");
+}
+
 // Applies the `task.*` keys of one variant, and reads its weight.
 TaskVariant variant_of(const TaskConfig& base, const std::string& key, const Value& settings, bool weighted) {
   struct Root : Configurable {
@@ -35,6 +43,7 @@ TaskVariant variant_of(const TaskConfig& base, const std::string& key, const Val
     if (name != "weight") words.push_back(fmt::format("{}={}", name, text_of(value)));
   }
   assign(root, assignments);
+  forget_hash_of_other_files(root.variant.task, settings);
   root.variant.task.validate();
   root.variant.name = join(words, " ");
   return root.variant;

@@ -136,7 +136,7 @@ def subcommands():
 
 def test_there_are_examples():
     assert len(ALL_COMMANDS) > 30
-    assert len(blocks("cpp")) == 4
+    assert len(blocks("cpp")) == 5
 
 
 @needs_program
@@ -179,7 +179,7 @@ def shortened(words, folder):
     subcommand, rest = words[0], list(words[1:])
     rest = [str(folder / "public") if word == "DIR" else str(folder / word) if word in ("FILE.yaml", "QUESTION.yaml") else word
             for word in rest]
-    if subcommand == "train":
+    if subcommand in ("train", "rl"):
         large = any(word.startswith("experiments/configs/") for word in rest)
         tests = ["--test.examples", "4"] if "--test.also" in rest else []
         return None if large else [subcommand, *rest, *FEW_STEPS, *tests]
@@ -263,7 +263,8 @@ def compile_command(library, source):
 
 @needs_compiler
 @pytest.mark.parametrize("page, library, like", [("adding-a-mixer.md", "klab_mixers", "mixers/deltanet.cpp"),
-                                                 ("adding-a-task.md", "klab_tasks", "tasks/copy.cpp")])
+                                                 ("adding-a-task.md", "klab_tasks", "tasks/copy.cpp"),
+                                                 ("reinforcement-learning.md", "klab_rewards", "rewards/exact.cpp")])
 def test_cpp_examples_compile(page, library, like, tmp_path):
     sources = []
     for block in blocks("cpp", ROOT / "docs" / page):
@@ -322,7 +323,7 @@ def test_links_lead_somewhere(page):
     assert not broken, broken
 
 
-PATH = re.compile(r"(?<![\w./-])(?:kernels|core|mixers|tasks|experiments|tests|results|docs|python|cmake|\.ci)/[\w./*-]*")
+PATH = re.compile(r"(?<![\w./-])(?:kernels|core|mixers|tasks|rewards|experiments|tests|results|docs|python|cmake|\.ci)/[\w./*-]*")
 PLACEHOLDER = re.compile(r"\bmine\b|\bNAME\b|name_test")
 
 

@@ -94,8 +94,9 @@ TEST_F(RlProgram, ContinuesAfterSigkillToTheSameBits) {
   expect_same("whole", "killed");
 }
 
+// It arrives in sampling, in an update or in an evaluation, which take most of the time here.
 TEST_F(RlProgram, AnInterruptIsFollowedByACheckpoint) {
-  const Keys more{{"train.steps", "300"}};
+  const Keys more{{"train.steps", "120"}, {"train.eval_every", "1"}, {"train.eval_examples", "64"}};
   ASSERT_EQ(klab(flags("whole", more)).status, 0);
   const Finished stopped = klab(flags("stopped", more), SIGTERM, 0.8);
   ASSERT_EQ(stopped.status, 143) << stopped.err;
