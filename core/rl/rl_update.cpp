@@ -25,7 +25,7 @@ Tensor sampled_log_probs(const std::vector<Answer>& answers, const torch::Device
   return torch::tensor(all).to(device);
 }
 
-// The tokens of some of the answers, of which all tokens are given; without log_probs.
+// The tokens of the answers `chosen`, in increasing order, of all tokens; without log_probs.
 PolicyTokens select_tokens(const PolicyTokens& all, const std::vector<size_t>& chosen) {
   std::vector<int64_t> order(chosen.begin(), chosen.end());
   const Tensor answers = torch::tensor(order, torch::kLong).to(all.answer.device());

@@ -50,6 +50,15 @@ int64_t bytes_of_row(const Example& row) {
   return static_cast<int64_t>(8 * numbers);
 }
 
+// The answers of a minibatch of reinforcement learning, if all reach rl.max_new_tokens.
+void add_answers(const RunConfig& config, std::vector<std::pair<StepShape, int64_t>>& shapes) {
+  const RlConfig& rl = *config.rl;
+  const Example row = config.task.make()->example(config.train.seed, Split::train, 0);
+  const int64_t minibatch = (rl.answers() - 1) / rl.minibatches + 1,
+                part = (minibatch - 1) / config.train.accumulate + 1;
+  shapes.push_back({{part, row.size() + rl.max_new_tokens, rl.max_new_tokens}, bytes_of_row(row)});
+}
+
 // The different shapes of a run's steps, and the bytes of a row of data of each.
 std::vector<std::pair<StepShape, int64_t>> shapes_of(const RunConfig& config) {
   std::vector<std::pair<StepShape, int64_t>> shapes;
@@ -63,6 +72,7 @@ std::vector<std::pair<StepShape, int64_t>> shapes_of(const RunConfig& config) {
   };
   for (const Phase& phase : config.phases()) add_all(phase.tasks, phase.batch);
   add_all(config.trained_tasks(), config.train.batch);
+  if (config.rl) add_answers(config, shapes);
   return shapes;
 }
 
@@ -105,11 +115,11 @@ void require_memory(const RunConfig& config, const torch::Device& device) {
   const double numbers = config.train.optimizer == "adamw" ? 4 : 3;
   refuse_if_larger(numbers * 4 * parameters, model + " with gradients and the optimiser's state");
   const RunMemory run = predict_memory(config);
-  refuse_if_larger(
-      static_cast<double>(device.is_cpu() ? run.peak() : run.step.peak),
-      fmt::format("{}, training steps of {} x {} tokens (train.batch, train.accumulate, train.activation_checkpointing "
-                  "and train.dtype change this)",
-                  model, run.shape.sequences, run.shape.length));
+  refuse_if_larger(static_cast<double>(device.is_cpu() ? run.peak() : run.step.peak),
+                   fmt::format("{}, training steps of {} x {} tokens ({}train.batch, train.accumulate, "
+                               "train.activation_checkpointing and train.dtype change this)",
+                               model, run.shape.sequences, run.shape.length,
+                               config.rl ? "rl.prompts, rl.samples, rl.minibatches, rl.max_new_tokens, " : ""));
 }
 
 }  // namespace klab

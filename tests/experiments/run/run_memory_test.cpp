@@ -46,6 +46,26 @@ TEST(RunMemory, AStepThatDoesNotFitIsRefusedWithWhatWouldChangeIt) {
   EXPECT_CONTAINS(message, "train.activation_checkpointing");
 }
 
+TEST(RunMemory, IsThatOfTheAnswersOfAMinibatch) {
+  const auto of_minibatches = [](int64_t minibatches) {
+    return predict_memory(make_run_config({{"task.name", "question", ""},
+                                           {"task.length", 16, ""},
+                                           {"train.batch", 8, ""},
+                                           {"rl.prompts", 16, ""},
+                                           {"rl.samples", 16, ""},
+                                           {"rl.max_new_tokens", 48, ""},
+                                           {"rl.minibatches", minibatches, ""}}));
+  };
+  const RunMemory whole = of_minibatches(1), parts = of_minibatches(4);
+  EXPECT_EQ(whole.shape.sequences, 256);
+  EXPECT_EQ(whole.shape.length, 16 + 48);
+  EXPECT_EQ(parts.shape.sequences, 64);
+  EXPECT_GT(whole.step.activations, 3 * parts.step.activations);
+  const std::string message = refusal(make_run_config(
+      {{"task.name", "question", ""}, {"task.length", 16, ""}, {"rl.prompts", 100'000, ""}, {"rl.samples", 64, ""}}));
+  EXPECT_CONTAINS(message, "rl.samples");
+}
+
 TEST(RunMemory, IsThatOfTheLargestPhase) {
   const RunMemory one = predict_memory(made({{"task.length", 64, ""}}));
   EXPECT_EQ(one.shape.sequences, 64);
