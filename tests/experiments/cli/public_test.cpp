@@ -119,7 +119,8 @@ TEST_F(PublicModel, WrongUseIsRefused) {
     EXPECT_EQ(run.status, status) << run.err;
     EXPECT_NE(run.err.find(words), std::string::npos) << run.err;
   };
-  refused({"generate", "--model", model, "--prompt", "hello"}, 2, "no tiktoken.model, and no run on the tasks text or jsonl");
+  refused({"generate", "--model", model, "--prompt", "hello"}, 2,
+          "no tiktoken.model, and no run on the tasks text or jsonl");
   refused({"generate", "--model", path("run"), "--prompt", "hello"}, 2, "no run on the tasks text or jsonl");
   refused({"generate", "--model", path("run"), "--tokens", "1", "--dtype", "int8"}, 2, "needs a public checkpoint");
   refused({"generate", "--model", path("run"), "--tokens", "1", "--mmap"}, 2, "needs a public checkpoint");
