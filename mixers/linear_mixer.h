@@ -101,8 +101,7 @@ class LinearMixer : public TokenMixer {
 torch::Tensor run_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences, State* state,
                              const MixerProbe* probe);
 
-/// A zero recurrent state [N, HV, K, V], float32, or float64 if `dtype`, that of the
-/// activations, is.
+/// A zero recurrent state [N, HV, K, V], float32, or float64 if `dtype`, that of the activations, is.
 torch::Tensor empty_memory(int64_t sequences, int64_t value_heads, int64_t key_dim, int64_t value_dim,
                            torch::ScalarType dtype, const torch::Device& device);
 

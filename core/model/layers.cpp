@@ -49,6 +49,11 @@ Tensor LinearImpl::forward(const Tensor& x) const {
   return bias.defined() ? y + bias : y;
 }
 
+bool may_be_int8(const std::string& parameter) {
+  const auto is_of = [&](const char* layer) { return parameter.find(layer) != std::string::npos; };
+  return !is_of(".router.") && !is_of(".b_proj.") && !is_of(".kv_b_proj.");
+}
+
 SharedInput::SharedInput(const Tensor& x, const std::vector<Linear>& together) : x_(x) {
   if (!torch::GradMode::is_enabled()) return;
   std::vector<Tensor> weights;

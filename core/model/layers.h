@@ -49,6 +49,10 @@ class LinearImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Linear);
 
+/// Whether a Linear weight of this name ("layer0.mixer.q_proj.weight") may be int8: not those of routers, of beta, and
+/// of the up-projection of MLA, which latent attention absorbs in parts.
+bool may_be_int8(const std::string& parameter);
+
 /// An input x of several Linear layers. In training the layers `together` are computed at once, which reads x once and
 /// also sums their gradients of x at once; without gradients each is computed when it is taken, to save memory.
 class SharedInput {

@@ -40,8 +40,7 @@ bool is_matrix(const std::string& parameter, const Tensor& value) {
 }
 
 bool is_quantised(const std::string& parameter, const Tensor& value) {
-  return is_matrix(parameter, value) && parameter != "embedding" && parameter.find(".router.") == std::string::npos &&
-         parameter.find(".b_proj.") == std::string::npos;
+  return is_matrix(parameter, value) && parameter != "embedding" && may_be_int8(parameter);
 }
 
 class Loader {

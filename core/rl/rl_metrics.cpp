@@ -64,7 +64,6 @@ void RlMetrics::write(const std::vector<std::pair<std::string, std::string>>& ce
 void RlMetrics::write_iteration(const RlStatus& status) {
   const IterationReport& report = status.iteration;
   const double seconds = report.seconds();
-  const auto tokens = static_cast<double>(report.tokens);
   write({{"step", fmt::format("{}", status.train.step)},
          {"split", "train"},
          {"loss", number(report.loss)},
@@ -87,9 +86,9 @@ void RlMetrics::write_iteration(const RlStatus& status) {
          {"importance_max", number(report.importance.largest_ratio)},
          {"importance_clipped", number(report.importance.clipped_share)},
          {"effective_samples", number(report.importance.effective_sample_size)},
-         {"tokens_per_second", count(tokens / seconds)},
-         {"rollout_tokens_per_second", count(tokens / report.rollout_seconds)},
-         {"update_tokens_per_second", count(tokens / report.update_seconds)},
+         {"tokens_per_second", count(report.tokens_per_second())},
+         {"rollout_tokens_per_second", count(report.rollout_tokens_per_second())},
+         {"update_tokens_per_second", count(report.update_tokens_per_second())},
          {"rollout_share", number(report.rollout_seconds / seconds)},
          {"reward_share", number(report.reward_seconds / seconds)},
          {"update_share", number(report.update_seconds / seconds)},

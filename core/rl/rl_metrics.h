@@ -29,6 +29,9 @@ struct IterationReport {
   double rollout_seconds = 0, reward_seconds = 0, update_seconds = 0;
 
   double seconds() const { return rollout_seconds + reward_seconds + update_seconds; }
+  double tokens_per_second() const { return static_cast<double>(tokens) / seconds(); }
+  double rollout_tokens_per_second() const { return static_cast<double>(tokens) / rollout_seconds; }
+  double update_tokens_per_second() const { return static_cast<double>(tokens) / update_seconds; }
 };
 
 /// Greedy answers to held-out prompts.

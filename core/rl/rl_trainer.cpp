@@ -42,8 +42,6 @@ class Timer {
   Clock::time_point start_ = Clock::now();
 };
 
-double share(int64_t part, size_t all) { return static_cast<double>(part) / static_cast<double>(all); }
-
 // A validated copy.
 TrainConfig checked(const TrainConfig& config) {
   config.validate();
@@ -153,11 +151,10 @@ void RlTrainer::observe(const std::vector<Answer>& answers) {
     report.cut_off += !stopped / count;
   }
   report.length = static_cast<double>(report.tokens) / count;
-  const auto samples = static_cast<size_t>(rl_.samples);
-  for (size_t first = 0; first < answers.size(); first += samples) {
-    const auto begin = answers.begin() + static_cast<int64_t>(first);
-    const int64_t right = std::count_if(begin, begin + rl_.samples, [](const Answer& one) { return one.right(); });
-    curriculum_.observe(static_cast<size_t>(answers[first].prompt->variant), share(right, samples));
+  for (auto group = answers.begin(); group != answers.end(); group += rl_.samples) {
+    const auto right = std::count_if(group, group + rl_.samples, [](const Answer& one) { return one.right(); });
+    curriculum_.observe(static_cast<size_t>(group->prompt->variant),
+                        static_cast<double>(right) / static_cast<double>(rl_.samples));
   }
 }
 
@@ -230,7 +227,7 @@ Outcome RlTrainer::iterate_to_the_end(const std::function<Next(const RlStatus&, 
     if (signal != 0) throw Interrupted(signal, fmt::format("interrupted after iteration {}", train.step));
     iterate();
     train.seconds = seconds_before + std::chrono::duration<double>(Clock::now() - begin).count();
-    train.tokens_per_second = static_cast<double>(status_.iteration.tokens) / status_.iteration.seconds();
+    train.tokens_per_second = status_.iteration.tokens_per_second();
     if (metrics_) metrics_->write_iteration(status_);
   }
 }
@@ -250,25 +247,18 @@ void RlTrainer::evaluate_now() {
     supervised.score = status_.evaluation.supervised;
     write_row("supervised", status_.train.step, supervised);
   }
-  TrainStatus& train = status_.train;
-  if (train.best.targets > 0 && !better(train.validation.metrics(), train.best.metrics())) return;
-  train.best = train.validation;
-  train.best_step = train.step;
-  save(folder_.best());
+  if (status_.train.keep_if_best()) save(folder_.best());
 }
 
 TestScores RlTrainer::test(const std::vector<Prompt>& prompts) {
   const RlEvaluation last = evaluate(prompts);
   TestScores scores{last.score, last.score};
   if (status_.train.best_step != status_.train.step && !folder_.path.empty()) {
-    Checkpoint kept;  // of the model alone
-    kept.tensors = model_tensors(*model_);
-    for (auto& [name, tensor] : kept.tensors) tensor = tensor.detach().clone();
-    copy_stored(load_checkpoint(folder_.best(), "model."), folder_.best(), model_tensors(*model_));
-    const RlEvaluation best = evaluate(prompts);
-    scores.best = best.score;
-    copy_stored(kept, "", model_tensors(*model_));
-    write_row("test", status_.train.best_step, best);
+    with_parameters_of(folder_.best(), *model_, [&](const Checkpoint&) {
+      const RlEvaluation best = evaluate(prompts);
+      scores.best = best.score;
+      write_row("test", status_.train.best_step, best);
+    });
   }
   write_row("test", status_.train.step, last);
   if (metrics_) metrics_->sync();
@@ -285,18 +275,12 @@ Checkpoint RlTrainer::checkpoint() const {
   const auto json = [](const auto& value) { return nlohmann::ordered_json(value).dump(); };
   Checkpoint checkpoint;
   checkpoint.tensors = tensors();
-  checkpoint.fields = {{"step", json(status_.train.step)},
-                       {"seconds", json(status_.train.seconds)},
-                       {"threads", json(at::get_num_threads())},
-                       {"updates", json(updates_)},
-                       {"evaluated_step", json(evaluated_step_)},
-                       {"controller", to_object(controller_).dump()},
-                       {"success_rates", json(curriculum_.success_rates())},
-                       {"iterations_without_signal", json(status_.iterations_without_signal)},
-                       {"validation", to_object(status_.train.validation).dump()},
-                       {"best", to_object(status_.train.best).dump()},
-                       {"best_step", json(status_.train.best_step)},
-                       {"grad_norm", json(status_.train.grad_norm)}};
+  store_progress(status_.train, checkpoint);
+  checkpoint.fields["updates"] = json(updates_);
+  checkpoint.fields["evaluated_step"] = json(evaluated_step_);
+  checkpoint.fields["controller"] = to_object(controller_).dump();
+  checkpoint.fields["success_rates"] = json(curriculum_.success_rates());
+  checkpoint.fields["iterations_without_signal"] = json(status_.iterations_without_signal);
   return checkpoint;
 }
 
@@ -304,17 +288,12 @@ void RlTrainer::restore(const std::string& path) {
   const Checkpoint from = load_checkpoint(path);
   refuse_other_model(from, path, model_tensors(*model_));
   copy_stored(from, path, tensors());
-  status_.train.step = from.json_field<int64_t>("step");
-  status_.train.seconds = from.json_field<double>("seconds");
+  restore_progress(from, status_.train);
   updates_ = from.json_field<int64_t>("updates");
   evaluated_step_ = from.json_field<int64_t>("evaluated_step");
   from_object(from.json_field<nlohmann::ordered_json>("controller"), controller_);
   curriculum_.restore(from.json_field<std::vector<double>>("success_rates"));
   status_.iterations_without_signal = from.json_field<int64_t>("iterations_without_signal");
-  status_.train.validation = from.json_field<Score>("validation");
-  status_.train.best = from.json_field<Score>("best");
-  status_.train.best_step = from.json_field<int64_t>("best_step");
-  status_.train.grad_norm = from.json_field<double>("grad_norm");
 }
 
 void RlTrainer::save(const std::string& path) const {

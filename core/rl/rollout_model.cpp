@@ -8,11 +8,6 @@
 namespace klab {
 namespace {
 
-// Decoding multiplies the up-projection of MLA into the query (kernels/attention), so that it stays as it is.
-bool is_quantised(const std::string& module) {
-  return !module.ends_with("b_proj") && module.find("router") == std::string::npos;
-}
-
 Decoder copy_of(const Decoder& model) {
   const ParameterPlace place(model->device(), torch::kFloat);
   return Decoder(model->config(), model->vocabulary());
@@ -29,7 +24,7 @@ RolloutModel::RolloutModel(const Decoder& model, const std::string& dtype) : mod
   auto trained = model->named_modules();
   for (const auto& item : model_->named_modules()) {
     auto* layer = item.value()->as<LinearImpl>();
-    if (layer == nullptr || !is_quantised(item.key())) continue;
+    if (layer == nullptr || !may_be_int8(item.key() + ".weight")) continue;
     layer->weight.set_requires_grad(false);
     quantised_.emplace_back(trained[item.key()]->as<LinearImpl>()->weight,
                             std::dynamic_pointer_cast<LinearImpl>(item.value()));

@@ -14,8 +14,8 @@ namespace klab {
 
 class RolloutModel {
  public:
-  /// `dtype`: float32 (the model itself), bfloat16 (a copy), or int8 (a copy whose projections have int8 weights, the
-  /// absorbed up-projection of MLA excepted; all other parameters are shared).
+  /// `dtype`: float32 (the model itself), bfloat16 (a copy), or int8 (a copy that has int8 weights where
+  /// may_be_int8(), and shares all other parameters).
   RolloutModel(const Decoder& model, const std::string& dtype);
 
   Decoder& model() { return copy_ ? copy_->model() : model_; }

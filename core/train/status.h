@@ -81,6 +81,14 @@ struct TrainStatus {
   double seconds = 0;        ///< of training, including those before a resume
   double tokens_per_second = 0;
   double wait_share = 0;  ///< share of the time that training waited for data
+
+  /// Whether the last evaluation is better than the best one, which it then becomes.
+  bool keep_if_best() {
+    if (best.targets > 0 && !better(validation.metrics(), best.metrics())) return false;
+    best = validation;
+    best_step = step;
+    return true;
+  }
 };
 
 }  // namespace klab

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/train/stored_tensors.h"
 
+#include <ATen/Parallel.h>
 #include <torch/nn/module.h>
 
 #include <filesystem>
 
 #include "core/base/error.h"
-#include "core/train/status.h"
 
 namespace klab {
 
@@ -39,6 +39,37 @@ void refuse_other_model(const Checkpoint& from, const std::string& path, const s
         "{}: the checkpoint's tensor '{}' does not belong to the model of config.yaml (more layers, or another mixer?)",
         path, name);
   }
+}
+
+void with_parameters_of(const std::string& path, const torch::nn::Module& model,
+                        const std::function<void(const Checkpoint&)>& action) {
+  const auto parameters = model_tensors(model);
+  Checkpoint kept;
+  for (const auto& [name, tensor] : parameters) kept.tensors[name] = tensor.detach().clone();
+  const Checkpoint other = load_checkpoint(path, "model.");
+  copy_stored(other, path, parameters);
+  action(other);
+  copy_stored(kept, "", parameters);
+}
+
+void store_progress(const TrainStatus& status, Checkpoint& checkpoint) {
+  const auto json = [](const auto& value) { return nlohmann::ordered_json(value).dump(); };
+  checkpoint.fields["step"] = json(status.step);
+  checkpoint.fields["seconds"] = json(status.seconds);
+  checkpoint.fields["threads"] = json(at::get_num_threads());
+  checkpoint.fields["validation"] = to_object(status.validation).dump();
+  checkpoint.fields["best"] = to_object(status.best).dump();
+  checkpoint.fields["best_step"] = json(status.best_step);
+  checkpoint.fields["grad_norm"] = json(status.grad_norm);
+}
+
+void restore_progress(const Checkpoint& from, TrainStatus& status) {
+  status.step = from.json_field<int64_t>("step");
+  status.seconds = from.json_field<double>("seconds");
+  status.validation = from.json_field<Score>("validation");
+  status.best = from.json_field<Score>("best");
+  status.best_step = from.json_field<int64_t>("best_step");
+  status.grad_norm = from.json_field<double>("grad_norm");
 }
 
 StartCheckpoint load_start(const std::string& from, const torch::nn::Module& model) {

@@ -5,10 +5,12 @@
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
+#include <functional>
 #include <map>
 #include <string>
 
 #include "core/io/checkpoint.h"
+#include "core/train/status.h"
 
 namespace klab {
 
@@ -22,6 +24,15 @@ void copy_stored(const Checkpoint& from, const std::string& path, const std::map
 /// Throws Error that names a tensor "model.*" of the checkpoint which is not in `model` (more layers, another mixer).
 void refuse_other_model(const Checkpoint& from, const std::string& path,
                         const std::map<std::string, torch::Tensor>& model);
+
+/// Runs `action` with the model's parameters replaced by those of the checkpoint at `path`, and restores them.
+void with_parameters_of(const std::string& path, const torch::nn::Module& model,
+                        const std::function<void(const Checkpoint&)>& action);
+
+/// Stores the progress of a run in a checkpoint's fields, with the number of threads, and reads it back: its step,
+/// seconds, and evaluations. Throws Error for a missing or malformed field.
+void store_progress(const TrainStatus& status, Checkpoint& checkpoint);
+void restore_progress(const Checkpoint& from, TrainStatus& status);
 
 /// A checkpoint that a run starts from.
 struct StartCheckpoint {

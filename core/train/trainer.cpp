@@ -115,14 +115,8 @@ Checkpoint Trainer::checkpoint() const {
   Checkpoint checkpoint;
   checkpoint.tensors = tensors();
   checkpoint.tensors["generator"] = generator_.get_state();
-  checkpoint.fields = {{"step", to_json(status_.step)},  // also the position in the data
-                       {"seconds", to_json(status_.seconds)},
-                       {"threads", to_json(at::get_num_threads())},
-                       {"train", to_object(status_.train).dump()},
-                       {"validation", to_object(status_.validation).dump()},
-                       {"best", to_object(status_.best).dump()},
-                       {"best_step", to_json(status_.best_step)},
-                       {"grad_norm", to_json(status_.grad_norm)}};
+  store_progress(status_, checkpoint);  // the step is also the position in the data
+  checkpoint.fields["train"] = to_object(status_.train).dump();
   return checkpoint;
 }
 
@@ -133,13 +127,8 @@ void Trainer::restore(const std::string& path) {
     fail("{}: the checkpoint has tensors that the model of config.yaml does not have", path);
   copy_stored(from, path, wanted);
   generator_.set_state(from.tensor("generator"));
-  status_.step = from.json_field<int64_t>("step");
-  status_.seconds = from.json_field<double>("seconds");
+  restore_progress(from, status_);
   status_.train = from.json_field<Score>("train");
-  status_.validation = from.json_field<Score>("validation");
-  status_.best = from.json_field<Score>("best");
-  status_.best_step = from.json_field<int64_t>("best_step");
-  status_.grad_norm = from.json_field<double>("grad_norm");
 }
 
 void Trainer::save(const std::string& path, const Checkpoint& checkpoint) const {
@@ -227,14 +216,10 @@ TestScores Trainer::test(const std::vector<Batch>& batches) {
   const Score last = score(here);
   TestScores scores{last, last};
   if (status_.best_step != status_.step && !folder_.path.empty()) {
-    Checkpoint kept;  // of the model alone
-    kept.tensors = model_tensors(*model_);
-    for (auto& [name, tensor] : kept.tensors) tensor = tensor.detach().clone();
-    const Checkpoint best = load_checkpoint(folder_.best(), "model.");
-    copy_stored(best, folder_.best(), model_tensors(*model_));
-    scores.best = score(here);
-    copy_stored(kept, "", model_tensors(*model_));
-    write_row(status_.best_step, "test", scores.best, best.json_field<double>("grad_norm"));
+    with_parameters_of(folder_.best(), *model_, [&](const Checkpoint& best) {
+      scores.best = score(here);
+      write_row(status_.best_step, "test", scores.best, best.json_field<double>("grad_norm"));
+    });
   }
   write_row(status_.step, "test", scores.last, status_.grad_norm);
   if (metrics_) metrics_->sync();
@@ -287,11 +272,7 @@ Outcome Trainer::run(const std::function<Next(const TrainStatus&, bool)>& watch)
       next = watch(status_, true);
       status_.train = {};
       status_.largest_logit = 0;
-      if (status_.best.targets == 0 || better(status_.validation.metrics(), status_.best.metrics())) {
-        status_.best = status_.validation;
-        status_.best_step = status_.step;
-        save_best();
-      }
+      if (status_.keep_if_best()) save_best();
     } else {
       next = watch(status_, false);
     }

@@ -108,4 +108,13 @@ void OperatorTimes::end_step() {
   step_.clear();
 }
 
+std::vector<OperatorTime> OperatorTimes::slowest_first(int64_t steps) const {
+  std::vector<OperatorTime> all;
+  for (const auto& [call, seconds] : seconds_) {
+    all.push_back({category_of(call.first, call.second), call.second, 1e3 * seconds / static_cast<double>(steps)});
+  }
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.milliseconds > b.milliseconds; });
+  return all;
+}
+
 }  // namespace klab

@@ -34,6 +34,12 @@ const std::vector<std::string>& time_categories();
 /// and everything after the backward pass is "optimiser".
 std::string category_of(StepPart part, std::string_view name);
 
+/// The time of an operator per step, without that of the operators that it calls.
+struct OperatorTime {
+  std::string category, name;
+  double milliseconds;
+};
+
 /// Observes the operators that this thread calls, autograd's included.
 class OperatorTimes {
  public:
@@ -47,6 +53,9 @@ class OperatorTimes {
 
   /// Seconds of all steps by part and operator.
   const std::map<std::pair<StepPart, std::string>, double>& seconds() const { return seconds_; }
+
+  /// Every part's operators, of one of `steps` steps, the slowest first.
+  std::vector<OperatorTime> slowest_first(int64_t steps) const;
 
  private:
   struct Open {

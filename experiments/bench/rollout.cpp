@@ -3,13 +3,12 @@
 
 #include <torch/nn/module.h>
 
-#include <algorithm>
 #include <chrono>
 
 #include "core/base/random.h"
 #include "core/rl/rl_trainer.h"
 #include "core/rl/rollout.h"
-#include "experiments/bench/operator_times.h"
+#include "experiments/bench/timing.h"
 #include "experiments/run/run.h"
 
 namespace klab {
@@ -62,9 +61,7 @@ std::vector<IterationReport> run_iterations(RlTrainer& trainer, double budget) {
 double median_of(const std::vector<IterationReport>& reports, double IterationReport::*seconds) {
   std::vector<double> values;
   for (const IterationReport& report : reports) values.push_back(report.*seconds);
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
+  return median(values);
 }
 
 // Samples the answers to the first prompts with the operators observed, which takes longer than without.
@@ -81,18 +78,16 @@ void add_operator_times(RlTrainer& trainer, const RolloutWorkload& workload, Rol
   }
   const double all = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   for (const std::string& category : rollout_categories()) speed.shares[category] = 0;
+  speed.operators = times.slowest_first(kObservedRollouts);
   double known = 0;
-  for (const auto& [call, seconds] : times.seconds()) {
-    const std::string category = category_of(call.first, call.second);
-    speed.operators.push_back({category, call.second, 1e3 * seconds / kObservedRollouts});
-    const auto found = speed.shares.find(category);
+  for (const OperatorTime& one : speed.operators) {
+    const auto found = speed.shares.find(one.category);
     if (found == speed.shares.end()) continue;
-    found->second += seconds / all;
-    known += seconds / all;
+    const double share = 1e-3 * one.milliseconds * kObservedRollouts / all;
+    found->second += share;
+    known += share;
   }
   speed.shares["rest"] = 1 - known;
-  std::sort(speed.operators.begin(), speed.operators.end(),
-            [](const auto& a, const auto& b) { return a.milliseconds > b.milliseconds; });
 }
 
 }  // namespace
@@ -103,22 +98,18 @@ const std::vector<std::string>& rollout_categories() {
 }
 
 RunConfig RolloutWorkload::config() const {
-  std::vector<Value> mixers(pattern.begin(), pattern.end());
-  return make_run_config({{"task.name", "question", ""},
-                          {"model.vocab", kRolloutVocabulary, ""},
-                          {"model.pattern", mixers, ""},
-                          {"model.layers", layers, ""},
-                          {"model.width", width, ""},
-                          {"model.heads", std::max<int64_t>(1, width / head_dim), ""},
-                          {"model.head_dim", std::min(head_dim, width), ""},
-                          {"train.steps", kEndless, ""},
-                          {"train.eval_every", kEndless, ""},
-                          {"train.lr", 1e-4, ""},
-                          {"rl.prompts", prompts, ""},
-                          {"rl.samples", samples, ""},
-                          {"rl.max_new_tokens", new_tokens, ""},
-                          {"rl.max_prompt_tokens", 2 * prompt_tokens, ""},
-                          {"rl.rollout_dtype", dtype, ""}});
+  std::vector<Assignment> keys = model_keys(pattern, layers, width, head_dim);
+  keys.insert(keys.end(), {{"task.name", "question", ""},
+                           {"model.vocab", kRolloutVocabulary, ""},
+                           {"train.steps", kEndless, ""},
+                           {"train.eval_every", kEndless, ""},
+                           {"train.lr", 1e-4, ""},
+                           {"rl.prompts", prompts, ""},
+                           {"rl.samples", samples, ""},
+                           {"rl.max_new_tokens", new_tokens, ""},
+                           {"rl.max_prompt_tokens", 2 * prompt_tokens, ""},
+                           {"rl.rollout_dtype", dtype, ""}});
+  return make_run_config(keys);
 }
 
 RolloutSpeed measure_rollout(const RolloutWorkload& workload, double seconds) {

@@ -5,11 +5,16 @@
 
 #include <algorithm>
 #include <chrono>
-#include <vector>
 
 #include "core/base/interrupt.h"
 
 namespace klab {
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
 
 double median_seconds(const std::function<void()>& call, const at::Tensor& like, double budget) {
   using Clock = std::chrono::steady_clock;
@@ -30,8 +35,7 @@ double median_seconds(const std::function<void()>& call, const at::Tensor& like,
     times.push_back(once());
     sum += times.back();
   }
-  std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2), times.end());
-  return times[times.size() / 2];
+  return median(times);
 }
 
 }  // namespace klab

@@ -5,8 +5,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <vector>
 
 namespace klab {
+
+/// The middle one of at least one value; of an even number, the larger of the two in the middle.
+double median(std::vector<double> values);
 
 /// Median seconds per call, over at least three calls and about `budget` seconds, after a warm-up call. Synchronises
 /// with the device of `like`.

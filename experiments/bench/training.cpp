@@ -9,7 +9,7 @@
 #include <memory>
 
 #include "core/model/accounting.h"
-#include "experiments/bench/operator_times.h"
+#include "experiments/bench/timing.h"
 #include "experiments/run/run.h"
 
 namespace klab {
@@ -69,45 +69,42 @@ std::unique_ptr<Steps> time_steps(Trainer& trainer, double budget) {
   return steps;
 }
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 void add_shares(const Steps& steps, TrainingSpeed& speed) {
   for (const std::string& category : time_categories()) speed.shares[category] = 0;
+  const auto steps_timed = static_cast<int64_t>(steps.seconds.size());
+  speed.operators = steps.operators.slowest_first(steps_timed);
   double known = speed.shares["data"] = steps.waiting / steps.all;
-  for (const auto& [call, seconds] : steps.operators.seconds()) {
-    const auto& [part, name] = call;
-    const std::string category = category_of(part, name);
-    speed.operators.push_back({category, name, 1e3 * seconds / static_cast<double>(steps.seconds.size())});
-    speed.shares[category] += seconds / steps.all;
-    known += seconds / steps.all;
+  for (const OperatorTime& one : speed.operators) {
+    const double share = 1e-3 * one.milliseconds * static_cast<double>(steps_timed) / steps.all;
+    speed.shares[one.category] += share;
+    known += share;
   }
   speed.shares["outside of operators"] = 1 - known;
-  std::sort(speed.operators.begin(), speed.operators.end(),
-            [](const auto& a, const auto& b) { return a.milliseconds > b.milliseconds; });
 }
 
 }  // namespace
 
+std::vector<Assignment> model_keys(const std::vector<std::string>& pattern, int64_t layers, int64_t width,
+                                   int64_t head_dim) {
+  return {{"model.pattern", std::vector<Value>(pattern.begin(), pattern.end()), ""},
+          {"model.layers", layers, ""},
+          {"model.width", width, ""},
+          {"model.heads", std::max<int64_t>(1, width / head_dim), ""},
+          {"model.head_dim", std::min(head_dim, width), ""}};
+}
+
 RunConfig TrainingWorkload::config() const {
   const bool language = task == "language";
-  std::vector<Value> mixers(pattern.begin(), pattern.end());
-  return make_run_config({{"task.name", task, ""},
-                          {"task.length", length, ""},
-                          {"task.vocab", language ? kLanguageVocabulary - kLanguageMarks : 2 * length / 4, ""},
-                          {"model.pattern", mixers, ""},
-                          {"model.layers", layers, ""},
-                          {"model.width", width, ""},
-                          {"model.heads", std::max<int64_t>(1, width / head_dim), ""},
-                          {"model.head_dim", std::min(head_dim, width), ""},
-                          {"train.steps", 1'000'000, ""},
-                          {"train.batch", std::max<int64_t>(1, tokens / length), ""},
-                          {"train.eval_every", 1'000'000, ""},
-                          {"train.eval_examples", 1, ""},
-                          {"train.dtype", dtype, ""}});
+  std::vector<Assignment> keys = model_keys(pattern, layers, width, head_dim);
+  keys.insert(keys.end(), {{"task.name", task, ""},
+                           {"task.length", length, ""},
+                           {"task.vocab", language ? kLanguageVocabulary - kLanguageMarks : 2 * length / 4, ""},
+                           {"train.steps", 1'000'000, ""},
+                           {"train.batch", std::max<int64_t>(1, tokens / length), ""},
+                           {"train.eval_every", 1'000'000, ""},
+                           {"train.eval_examples", 1, ""},
+                           {"train.dtype", dtype, ""}});
+  return make_run_config(keys);
 }
 
 TrainingSpeed measure_training(const TrainingWorkload& workload, double seconds) {

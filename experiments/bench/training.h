@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/bench/operator_times.h"
 #include "experiments/run/run_config.h"
 
 namespace klab {
@@ -22,11 +23,9 @@ struct TrainingWorkload {
   RunConfig config() const;
 };
 
-/// The time of an operator per step, without that of the operators that it calls.
-struct OperatorTime {
-  std::string category, name;
-  double milliseconds;
-};
+/// The keys of a model of `pattern` with width / head_dim heads, at least one.
+std::vector<Assignment> model_keys(const std::vector<std::string>& pattern, int64_t layers, int64_t width,
+                                   int64_t head_dim);
 
 struct TrainingSpeed {
   double milliseconds = 0;  ///< per step, median

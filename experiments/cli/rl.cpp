@@ -16,10 +16,9 @@ namespace {
 constexpr int64_t kIterationsToWarn = 10;
 
 std::string describe(const IterationReport& report) {
-  const auto tokens = static_cast<double>(report.tokens);
   return fmt::format("reward {:.3f}  kl {:.2g}  entropy {:.3f}  length {:.1f}  rollout {} tokens/s  update {} tokens/s",
                      report.reward, report.kl, report.entropy, report.length,
-                     short_count(tokens / report.rollout_seconds), short_count(tokens / report.update_seconds));
+                     short_count(report.rollout_tokens_per_second()), short_count(report.update_tokens_per_second()));
 }
 
 std::string describe(int64_t step, const RlEvaluation& evaluation) {
@@ -96,9 +95,10 @@ void print_summary(const RunRecord& record, const TimeShares& shares, const std:
   fmt::print("time {}; files in {}\n", clock_time(record.seconds), folder);
 }
 
-int reinforce(const std::string& file, const std::vector<Assignment>& flags, bool tensorboard, const Globals& globals) {
-  const RunConfig config = run_config_of(file, flags, globals, /*reinforced=*/true);
-  return reinforce_to_the_end(config, new_run_folder(config, globals), globals, {false, tensorboard});
+int reinforce(const NewRun& run, const Globals& globals) {
+  const RunConfig config = run_config_of(run, globals, /*reinforced=*/true);
+  return reinforce_to_the_end(config, new_run_folder(config, globals), globals,
+                              {.resume = false, .tensorboard = run.tensorboard});
 }
 
 }  // namespace
@@ -144,15 +144,8 @@ Command rl_command() {
           "./klab rl --train.from runs/sft --task.name question --task.length 32 --out runs/rl",
           takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
-            auto file = std::make_shared<std::string>();
-            auto flags = std::make_shared<std::vector<Assignment>>();
-            app.add_option("CONFIG", *file, "YAML file of config keys; flags override it");
-            auto tensorboard = std::make_shared<bool>(false);
-            app.add_flag("--tensorboard", *tensorboard, kTensorboardHelp);
-            add_run_flags(app, *flags);
-            add_run_flags(app, *flags, "rl.");
-            add_run_flags(app, *flags, "reward.");
-            return [=, &globals] { return reinforce(*file, *flags, *tensorboard, globals); };
+            const auto run = add_run_options(app, /*reinforced=*/true);
+            return [run, &globals] { return reinforce(*run, globals); };
           }};
 }
 

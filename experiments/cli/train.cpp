@@ -73,11 +73,11 @@ void print_summary(const RunConfig& config, const RunRecord& record, double wait
              short_count(record.tokens_per_second), 100 * wait_share, clock_time(record.seconds), folder);
 }
 
-int train(const std::string& file, const std::vector<Assignment>& flags, bool tensorboard, const Globals& globals) {
-  const RunConfig config = run_config_of(file, flags, globals, /*reinforced=*/false);
+int train(const NewRun& run, const Globals& globals) {
+  const RunConfig config = run_config_of(run, globals, /*reinforced=*/false);
   if (config.rl) refuse("the config has keys rl.* or reward.*, which klab train does not use: run it with klab rl");
   return train_to_the_end(config, new_run_folder(config, globals), globals,
-                          {.resume = false, .tensorboard = tensorboard});
+                          {.resume = false, .tensorboard = run.tensorboard});
 }
 
 int resume(const std::string& path, bool tensorboard, const Globals& globals) {
@@ -95,13 +95,22 @@ int resume(const std::string& path, bool tensorboard, const Globals& globals) {
 
 }  // namespace
 
-RunConfig run_config_of(const std::string& file, const std::vector<Assignment>& flags, const Globals& globals,
-                        bool reinforced) {
-  if (!file.empty()) require_input(file);
-  std::vector<Assignment> assignments = file.empty() ? std::vector<Assignment>{} : read_yaml(file);
+std::shared_ptr<NewRun> add_run_options(CommandOptions& app, bool reinforced) {
+  auto run = std::make_shared<NewRun>();
+  app.add_option("CONFIG", run->file, "YAML file of config keys; flags override it");
+  app.add_flag("--tensorboard", run->tensorboard, kTensorboardHelp);
+  add_run_flags(app, run->flags);
+  if (reinforced) add_run_flags(app, run->flags, "rl.");
+  if (reinforced) add_run_flags(app, run->flags, "reward.");
+  return run;
+}
+
+RunConfig run_config_of(const NewRun& run, const Globals& globals, bool reinforced) {
+  if (!run.file.empty()) require_input(run.file);
+  std::vector<Assignment> assignments = run.file.empty() ? std::vector<Assignment>{} : read_yaml(run.file);
   // With this key it is a config of reinforcement learning, whatever else is given.
   if (reinforced) assignments.insert(assignments.begin(), {"reward.name", RewardConfig().name, "the default"});
-  assignments.insert(assignments.end(), flags.begin(), flags.end());
+  assignments.insert(assignments.end(), run.flags.begin(), run.flags.end());
   if (globals.seed) assignments.push_back({"train.seed", *globals.seed, "--seed"});
   return make_run_config(assignments);
 }
@@ -166,13 +175,8 @@ Command train_command() {
           "./klab train --task.name mqar --model.pattern kda,gdn --train.steps 2000 --out runs/first",
           takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
-            auto file = std::make_shared<std::string>();
-            auto flags = std::make_shared<std::vector<Assignment>>();
-            app.add_option("CONFIG", *file, "YAML file of config keys; flags override it");
-            auto tensorboard = std::make_shared<bool>(false);
-            app.add_flag("--tensorboard", *tensorboard, kTensorboardHelp);
-            add_run_flags(app, *flags);
-            return [=, &globals] { return train(*file, *flags, *tensorboard, globals); };
+            const auto run = add_run_options(app, /*reinforced=*/false);
+            return [run, &globals] { return train(*run, globals); };
           }};
 }
 

@@ -2,6 +2,7 @@
 // What klab train, klab rl and klab resume share.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,9 +19,18 @@ struct TrainOptions {
   bool resume = false, tensorboard = false;
 };
 
-/// The config of a file ("" for none), the flags that override it, and --seed. `reinforced`: of reinforcement learning.
-RunConfig run_config_of(const std::string& file, const std::vector<Assignment>& flags, const Globals& globals,
-                        bool reinforced);
+/// What a new run is made of.
+struct NewRun {
+  std::string file;  ///< YAML file of the config; "" for none
+  std::vector<Assignment> flags;
+  bool tensorboard = false;
+};
+
+/// Declares the options of a command that begins a run; the keys of reinforcement learning too if `reinforced`.
+std::shared_ptr<NewRun> add_run_options(CommandOptions& app, bool reinforced);
+
+/// Its config: the file, the flags that override it, and --seed. `reinforced`: of reinforcement learning.
+RunConfig run_config_of(const NewRun& run, const Globals& globals, bool reinforced);
 
 /// Makes the folder of a new run, with its config.yaml. Throws UsageError if it contains a run, or if the run would not
 /// fit in memory.

@@ -29,8 +29,7 @@ void add_run_flags(CommandOptions& app, std::vector<Assignment>& assignments, co
     if (old.starts_with(prefix)) app.add_renamed("--" + old, "--" + now);
   }
   for (const Field& field : all.fields) {
-    const bool reinforced = field.key.starts_with("rl.") || field.key.starts_with("reward.");
-    if (!field.key.starts_with(prefix) || (reinforced && prefix.empty())) continue;
+    if (!field.key.starts_with(prefix) || (prefix.empty() && is_rl_key(field.key))) continue;
     app.add_function(
         "--" + field.key,
         [&assignments, key = field.key](const std::string& text) {

@@ -18,9 +18,10 @@ Prompt prompt_of(const Task& task, int64_t seed, Split split, int64_t index) {
   return {std::move(row.prompt), std::move(row.answer)};
 }
 
-// All tasks must name their tokens alike: a prompt of one would be read as one of another.
-void require_same_tokens(const RunConfig& config, const Task& first, const TaskVariant& variant) {
-  const std::unique_ptr<Task> other = variant.task.make();
+// The variant's task, which must name its tokens as the first one does: a prompt of one would be read as one of
+// another.
+std::shared_ptr<const Task> same_tokens(const RunConfig& config, const Task& first, const TaskVariant& variant) {
+  std::shared_ptr<const Task> other = variant.task.make();
   if (other->end_token() != first.end_token()) {
     refuse("mixture.tasks, rl.ptx_tasks: '{}' has another end token than task.name = {}", variant.name,
            config.task.name);
@@ -30,6 +31,7 @@ void require_same_tokens(const RunConfig& config, const Task& first, const TaskV
     refuse("mixture.tasks, rl.ptx_tasks: token {} is '{}' in '{}', but '{}' in task.name = {}", token,
            other->token_name(token), variant.name, first.token_name(token), config.task.name);
   }
+  return other;
 }
 
 void require_right_reference(const RunConfig& config, const RlData& data) {
@@ -69,11 +71,10 @@ RlData rl_data(const RunConfig& config) {
   const std::shared_ptr<const Task> first = config.task.make();
   std::vector<std::shared_ptr<const Task>> tasks;
   for (const TaskVariant& variant : config.trained_tasks()) {
-    require_same_tokens(config, *first, variant);
-    tasks.push_back(variant.task.make());
+    tasks.push_back(tasks.empty() ? first : same_tokens(config, *first, variant));
     data.variant_weights.push_back(static_cast<double>(variant.weight));
   }
-  for (const TaskVariant& variant : config.ptx_tasks()) require_same_tokens(config, *first, variant);
+  for (const TaskVariant& variant : config.ptx_tasks()) same_tokens(config, *first, variant);
   data.prompt = [tasks, seed = config.train.seed](size_t variant, int64_t index) {
     return prompt_of(*tasks[variant], seed, Split::train, index);
   };

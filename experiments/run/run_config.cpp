@@ -186,11 +186,12 @@ std::vector<Assignment> with_public_config(const std::vector<Assignment>& assign
   return all;
 }
 
+bool is_rl_key(const std::string& key) { return key.starts_with("rl.") || key.starts_with("reward."); }
+
 RunConfig assigned_run_config(const std::vector<Assignment>& assignments) {
   RunConfig config;
-  const bool reinforced = std::any_of(assignments.begin(), assignments.end(), [](const Assignment& one) {
-    return one.key.starts_with("rl.") || one.key.starts_with("reward.");
-  });
+  const bool reinforced =
+      std::any_of(assignments.begin(), assignments.end(), [](const Assignment& one) { return is_rl_key(one.key); });
   if (reinforced) config.rl.emplace();
   assign(config, with_public_config(assignments));
   return config;

@@ -77,8 +77,11 @@ struct RunConfig : Configurable {
   std::string run_name() const;
 };
 
-/// Builds a config from assignments, without validate(). It is one of reinforcement learning if a key begins with `rl.`
-/// or `reward.`. Throws UsageError.
+/// Whether a key is of reinforcement learning alone: `rl.*` or `reward.*`.
+bool is_rl_key(const std::string& key);
+
+/// Builds a config from assignments, without validate(). It is one of reinforcement learning if is_rl_key() for a key.
+/// Throws UsageError.
 RunConfig assigned_run_config(const std::vector<Assignment>& assignments);
 
 /// Builds and validates a config from assignments. A key `model.config` (a public config.json, a folder with one, or

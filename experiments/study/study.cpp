@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -18,33 +17,15 @@
 #include "core/base/text.h"
 #include "core/base/yaml.h"
 #include "experiments/run/run.h"
-#include "experiments/sweep/sweep.h"
+#include "experiments/study/time_budget.h"
 
 namespace klab {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
 
 constexpr double kSearchShare = 0.6;  // of the time limit
 constexpr int64_t kThreads = 1;       // per run: small models train faster in parallel runs than with more threads
-
-SweepOutcome conduct(Sweep sweep, const std::string& folder, double hours, const StudyOptions& options) {
-  SweepOptions how;
-  how.out = folder;
-  how.command_line = options.command_line;
-  how.budget_hours = hours;
-  how.workers = options.workers;
-  how.threads = kThreads;
-  how.quiet = options.quiet;
-  how.device = options.device;
-  SweepOutcome outcome = run_sweep(std::move(sweep), how);
-  for (size_t i = 0; i < outcome.records.size(); ++i) {
-    if (outcome.records[i].state != RunState::failed) continue;
-    fail("run {} failed: {}", outcome.plan.runs[i].id, outcome.records[i].reason);
-  }
-  return outcome;
-}
 
 // The keys of a cell and the compared one.
 std::vector<std::string> group_keys(const StudyConfig& study) {
@@ -167,6 +148,23 @@ void keep_file(const StudyFile& file, const std::string& path) {
 
 }  // namespace
 
+SweepOutcome run_part(Sweep sweep, const std::string& folder, double hours, const StudyOptions& options) {
+  SweepOptions how;
+  how.out = folder;
+  how.command_line = options.command_line;
+  how.budget_hours = hours;
+  how.workers = options.workers;
+  how.threads = kThreads;
+  how.quiet = options.quiet;
+  how.device = options.device;
+  SweepOutcome outcome = run_sweep(std::move(sweep), how);
+  for (size_t i = 0; i < outcome.records.size(); ++i) {
+    if (outcome.records[i].state != RunState::failed) continue;
+    fail("run {} failed: {}", outcome.plan.runs[i].id, outcome.records[i].reason);
+  }
+  return outcome;
+}
+
 std::vector<int64_t> new_seeds(const StudyFile& file) {
   int64_t used = 0;
   for (const RunConfig& config : file.search.configs) used = std::max(used, config.train.seed);
@@ -176,7 +174,7 @@ std::vector<int64_t> new_seeds(const StudyFile& file) {
 }
 
 Study run_study(const StudyFile& file, const StudyOptions& options) {
-  const Clock::time_point begin = Clock::now();
+  const TimeBudget budget(options.budget_hours);
   const std::string work = options.out + "/runs-" + fs::path(file.name).stem().string();
   const SweepFolder search(work + "/search"), seeds(work + "/seeds");
   make_writable_folder(options.out);
@@ -185,7 +183,7 @@ Study run_study(const StudyFile& file, const StudyOptions& options) {
   std::vector<RunConfig> settings;
   if (has_choice(file)) {
     study.out_of_time =
-        conduct(search_of(file, options), search.path(), kSearchShare * options.budget_hours, options).out_of_time;
+        run_part(search_of(file, options), search.path(), kSearchShare * options.budget_hours, options).out_of_time;
     study.search = summarise_sweep(search);
     if (study.search.empty()) fail("no run of {} reached an evaluation: use a larger --budget", file.name);
     if (!study.out_of_time) settings = chosen(study.search, file.study);
@@ -193,9 +191,8 @@ Study run_study(const StudyFile& file, const StudyOptions& options) {
     settings = first_of_cells(file);
   }
   if (!study.out_of_time) {  // an unfinished search may still find a better setting
-    const double used = std::chrono::duration<double>(Clock::now() - begin).count() / 3600;
-    const double hours = options.budget_hours > 0 ? std::max(options.budget_hours - used, 1e-6) : 0;
-    study.out_of_time = conduct(with_new_seeds(settings, file, options), seeds.path(), hours, options).out_of_time;
+    study.out_of_time =
+        run_part(with_new_seeds(settings, file, options), seeds.path(), budget.left(), options).out_of_time;
     study.measured = runs_over(seeds);
     keep(seeds.results(), options.out + "/results.csv");
     keep(seeds.curves(), options.out + "/curves.csv");

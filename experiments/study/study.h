@@ -9,6 +9,7 @@
 
 #include "experiments/study/study_file.h"
 #include "experiments/study/summary.h"
+#include "experiments/sweep/sweep.h"
 
 namespace klab {
 
@@ -22,6 +23,10 @@ struct StudyOptions {
   /// Changes the config of a run before it is run, for runs that start from others; may be empty.
   std::function<void(RunConfig&)> prepare{};
 };
+
+/// Runs a part of a study in a folder, for at most `hours` (0: no limit), with one thread per run. Throws Error when a
+/// run fails for another reason than divergence.
+SweepOutcome run_part(Sweep sweep, const std::string& folder, double hours, const StudyOptions& options);
 
 /// The runs of a study so far.
 struct Study {

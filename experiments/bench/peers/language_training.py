@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 from language_model import LanguageModel
-from provenance import header
+from provenance import header, write_rows
 from safetensors.torch import load_file, save_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -151,14 +151,8 @@ def rows_of(width, klab_medians, theirs):
 
 
 def write(rows, options):
-    def cell(value):
-        return f"{value:.4g}" if isinstance(value, float) else value
-
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with open(options.out, "w", newline="") as file:
-        file.writelines(f"{line}\n" for line in header("experiments/bench/peers/language_training.py", options.threads,
-                                                       [torch, transformers]))
-        csv.writer(file).writerows([list(rows[0]), *[[cell(value) for value in row.values()] for row in rows]])
+    comments = header("experiments/bench/peers/language_training.py", options.threads, [torch, transformers])
+    write_rows(options.out, comments, rows, digits=4)
     for row in rows:
         print("width {width}: klab {klab_tokens_per_second:.0f} tokens/s, {peer} {peer_tokens_per_second:.0f}, ratio "
               "{ratio:.2f}; klab at {gflops:.0f} GFLOP/s, {share_of_sgemm:.1%} of SGEMM".format(**row))

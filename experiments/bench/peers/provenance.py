@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The header of a results file, in the format of the klab program: version and commit, machine, libraries, command."""
+"""Results files in the format of the klab program, with a header: version and commit, machine, libraries, command."""
 
+import csv
 import os
 import pathlib
 import platform
@@ -34,3 +35,14 @@ def header(script, threads, libraries):
             f"# machine: {processor()}, {os.cpu_count()} cores, {threads} threads used",
             f"# libraries: {versions}, Python {platform.python_version()}",
             f"# command: {shlex.join(['python', script, *sys.argv[1:]])}"]
+
+
+def write_rows(path, comments, rows, digits):
+    """Writes dictionaries with the same keys as CSV, floats with that many significant digits."""
+    def cell(value):
+        return f"{value:.{digits}g}" if isinstance(value, float) else value
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="") as file:
+        file.writelines(f"{line}\n" for line in comments)
+        csv.writer(file).writerows([list(rows[0]), *[[cell(value) for value in row.values()] for row in rows]])

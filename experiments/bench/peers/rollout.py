@@ -31,7 +31,7 @@ import time
 
 import torch
 import transformers
-from provenance import header
+from provenance import header, write_rows
 from safetensors.torch import load_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -191,14 +191,8 @@ def row_of(pattern, klab_medians, peer, peer_medians):
 
 
 def write(rows, options):
-    def cell(value):
-        return f"{value:.5g}" if isinstance(value, float) else value
-
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with open(options.out, "w", newline="") as file:
-        file.writelines(f"{line}\n" for line in header("experiments/bench/peers/rollout.py", options.threads,
-                                                       [torch, transformers]))
-        csv.writer(file).writerows([list(rows[0]), *[[cell(value) for value in row.values()] for row in rows]])
+    comments = header("experiments/bench/peers/rollout.py", options.threads, [torch, transformers])
+    write_rows(options.out, comments, rows, digits=5)
     for row in rows:
         print("{pattern}, width {width}: klab {klab_tokens_per_second:.0f} tokens/s, {peer} {peer_tokens_per_second:.0f}, "
               "ratio {ratio:.2f}; klab's update {update_tokens_per_second:.0f} tokens/s".format(**row))

@@ -12,6 +12,7 @@
 #include "core/base/error.h"
 #include "core/base/interrupt.h"
 #include "core/model/accounting.h"
+#include "experiments/bench/timing.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/latent_attention.h"
 #include "mixers/registry.h"
@@ -240,8 +241,7 @@ Measured StackTimer::timed_decode(int64_t tokens, int64_t batch) {
     times.push_back(seconds_since(start));
     if (times.back() > kEnough) break;
   }
-  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2), times.end());
-  const Measured one{kind_.name, "decode", tokens, batch, times[times.size() / 2], decode_work(config_, batch, tokens)};
+  const Measured one{kind_.name, "decode", tokens, batch, median(times), decode_work(config_, batch, tokens)};
   note(one);
   return one;
 }

@@ -70,11 +70,6 @@ Times measure(const ReproduceOptions& options, const Setting& setting) {
   return times;
 }
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
 std::vector<std::string> page_of(const Times& times, const Setting& setting, const ReproduceOptions& options) {
   const std::string claim =
       "Claim: tying DPLR's vectors to the key makes KDA about twice as fast as the general form from 4K tokens on, and "

@@ -11,8 +11,8 @@
 #include "experiments/figures/fig6/rl_page.h"
 #include "experiments/figures/study_report/study_report.h"
 #include "experiments/plot/plot.h"
+#include "experiments/study/time_budget.h"
 #include "experiments/sweep/builtin_sweeps.h"
-#include "experiments/sweep/sweep.h"
 
 namespace klab {
 namespace {
@@ -33,18 +33,10 @@ class SupervisedRuns {
   }
 
   SweepOutcome train(const ReproduceOptions& options) const {
-    SweepOptions how;
-    how.out = folder_;
-    how.threads = 1;
-    how.command_line = options.command_line;
-    how.budget_hours = options.budget_hours;
-    how.device = options.device;
-    how.quiet = options.quiet;
-    SweepOutcome outcome = run_sweep(sweep_, how);
+    SweepOutcome outcome = run_part(sweep_, folder_, options.budget_hours, study_options(options));
     for (size_t i = 0; i < outcome.records.size(); ++i) {
-      const RunRecord& record = outcome.records[i];
-      if (record.state != RunState::failed && record.state != RunState::diverged) continue;
-      fail("supervised run {}: {}", outcome.plan.runs[i].id, record.reason);
+      if (outcome.records[i].state != RunState::diverged) continue;
+      fail("supervised run {}: {}", outcome.plan.runs[i].id, outcome.records[i].reason);
     }
     return outcome;
   }
@@ -96,18 +88,18 @@ std::vector<std::string> report(const Study& study, const std::string& out) {
 }
 
 void run(const ReproduceOptions& options) {
-  std::vector<Assignment> seed;
-  if (options.seed) seed.push_back({"train.seed", *options.seed, "--seed"});
-  const std::string name = "figures/fig6/" + options.scale;
-  const StudyFile file = read_builtin_study(name + ".yaml", seed);
-  const SupervisedRuns supervised(file, read_builtin_sweep(name + "-sft.yaml"),
+  const TimeBudget budget(options.budget_hours);
+  const StudyFile file = read_figure("fig6", options);
+  const std::string sft = fmt::format("figures/fig6/{}-sft.yaml", options.scale);
+  const SupervisedRuns supervised(file, read_builtin_sweep(sft),
                                   fmt::format("{}/runs-{}/sft", options.out, options.scale));
   if (supervised.train(options).out_of_time) {
     fmt::print("fig6: the supervised runs are not finished; repeat the command to continue\n");
     return;
   }
-  write_file(options.out + "/sft.yaml", builtin_sweep(name + "-sft.yaml"));
+  write_file(options.out + "/sft.yaml", builtin_sweep(sft));
   StudyOptions how = study_options(options);
+  how.budget_hours = budget.left();
   how.prepare = [&](RunConfig& config) { supervised.start(config); };
   const Study study = run_study(file, how);
   const StudyVerdicts verdicts = judge_study(study);

@@ -173,11 +173,14 @@ StudyOptions study_options(const ReproduceOptions& options) {
   return how;
 }
 
-Study run_figure(const std::string& name, const ReproduceOptions& options) {
+StudyFile read_figure(const std::string& name, const ReproduceOptions& options) {
   std::vector<Assignment> seed;
   if (options.seed) seed.push_back({"train.seed", *options.seed, "--seed"});
-  return run_study(read_builtin_study(fmt::format("figures/{}/{}.yaml", name, options.scale), seed),
-                   study_options(options));
+  return read_builtin_study(fmt::format("figures/{}/{}.yaml", name, options.scale), seed);
+}
+
+Study run_figure(const std::string& name, const ReproduceOptions& options) {
+  return run_study(read_figure(name, options), study_options(options));
 }
 
 void write_study_report(const Study& study, const StudyVerdicts& verdicts, const std::string& out,

@@ -23,7 +23,10 @@ void print_verdicts(const std::string& name, const StudyVerdicts& verdicts, cons
 /// How the study of a figure is run.
 StudyOptions study_options(const ReproduceOptions& options);
 
-/// Runs the study of a figure of the report, figures/NAME/SCALE.yaml.
+/// The study file of a figure of the report, figures/NAME/SCALE.yaml, with --seed.
+StudyFile read_figure(const std::string& name, const ReproduceOptions& options);
+
+/// Runs that study.
 Study run_figure(const std::string& name, const ReproduceOptions& options);
 
 }  // namespace klab
