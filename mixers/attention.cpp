@@ -3,6 +3,7 @@
 
 #include <torch/nn/module.h>
 
+#include "core/model/context_part.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/rotary.h"
 #include "mixers/registry.h"
@@ -54,13 +55,18 @@ Tensor Attention::mix(const Tensor& x, const Sequences& sequences, State* state)
     append(*state, "v", v, all);
     if (g.defined()) append(*state, "g", g, all);
   }
-  const auto keys = [&](const Span& span, const Tensor& now, const char* cache) {
+  const auto past = [&](const Tensor& now) {
+    return sequences.part && now.defined() ? past_rows(*sequences.part, now) : Tensor();
+  };
+  const Tensor past_k = past(k), past_v = past(v), past_g = past(g);
+  const auto keys = [&](const Span& span, const Tensor& now, const Tensor& before, const char* cache) {
     if (!now.defined()) return now;
-    return state == nullptr ? span.of(now) : span.cached(state->caches.at(cache));
+    return state == nullptr ? with_past(span, now, before) : span.cached(state->caches.at(cache));
   };
   std::vector<Tensor> parts;
   for (const Span& span : all) {
-    parts.push_back(attend({span.of(q), keys(span, k, "k"), keys(span, v, "v"), keys(span, g, "g")}));
+    parts.push_back(
+        attend({span.of(q), keys(span, k, past_k, "k"), keys(span, v, past_v, "v"), keys(span, g, past_g, "g")}));
   }
   return o_proj_->forward(join_spans(all, parts).reshape({B, T, heads_ * head_dim_}));
 }

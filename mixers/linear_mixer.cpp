@@ -3,6 +3,7 @@
 
 #include <torch/nn/module.h>
 
+#include "core/model/context_recurrence.h"
 #include "kernels/common/checks.h"
 #include "kernels/norms/norms.h"
 #include "kernels/recurrence/recurrence_cost.h"
@@ -139,6 +140,7 @@ Tensor run_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences, 
     in.initial_state = state->tensors.at("memory");
     in.overwrite_state = !torch::GradMode::is_enabled();
   }
+  if (sequences.part) return context_recurrence(in, sequences);
   const kernels::RecurrenceOutputs out = kernels::recurrence(in);
   if (probe != nullptr && probe->recurrence) probe->recurrence(in, out.o);
   if (state != nullptr) state->tensors.at("memory") = out.final_state;

@@ -3,6 +3,7 @@
 
 #include <torch/nn/module.h>
 
+#include "core/model/context_part.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/latent_attention.h"
 #include "kernels/attention/rotary.h"
@@ -83,10 +84,11 @@ Tensor Mla::mix(const Tensor& x, const Sequences& sequences, State* state) {
   const Tensor rows = torch::cat({latent, shared}, 2);
   const std::vector<Span> all = spans(sequences, B, T, state);
   if (state != nullptr) append(*state, "latent", rows, all);
+  const Tensor past = sequences.part ? past_rows(*sequences.part, rows) : Tensor();
   std::vector<Tensor> parts;
   for (const Span& span : all) {
     const Tensor queries = span.of(q),
-                 keys = state == nullptr ? span.of(rows) : span.cached(state->caches.at("latent"));
+                 keys = state == nullptr ? with_past(span, rows, past) : span.cached(state->caches.at("latent"));
     if (state == nullptr || torch::GradMode::is_enabled() || span.past == 0) {
       parts.push_back(attend(expand(queries, keys)));
     } else {

@@ -3,6 +3,7 @@
 
 #include <torch/nn/module.h>
 
+#include "core/model/context_part.h"
 #include "kernels/common/checks.h"
 #include "kernels/norms/norms.h"
 #include "kernels/recurrence/recurrence.h"
@@ -71,6 +72,7 @@ Tensor Rwkv7::before(const Tensor& x, const Sequences& sequences, State* state) 
   in.weight = torch::stack({torch::ones({width_}, taps), torch::zeros({width_}, taps)}, 1);
   in.cu_seqlens = sequences.cu_seqlens;
   if (state != nullptr) in.initial_state = state->tensors.at("shift");
+  if (sequences.part) in.initial_state = preceding_inputs(sequences, x, 1);
   const kernels::ShortConvOutputs out = kernels::short_conv(in);
   if (state != nullptr) state->tensors.at("shift") = out.final_state;
   return out.y;

@@ -22,27 +22,52 @@
 extern char** environ;
 
 namespace klab {
+namespace {
+
+// The texts as the null-terminated list of pointers that C functions take.
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+  std::vector<char*> all;
+  for (std::string& text : texts) all.push_back(text.data());
+  all.push_back(nullptr);
+  return all;
+}
+
+std::vector<std::string> environment_with(const std::map<std::string, std::string>& more) {
+  std::vector<std::string> all;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string text = *variable;
+    if (!more.contains(text.substr(0, text.find('=')))) all.push_back(text);
+  }
+  for (const auto& [name, value] : more) all.push_back(name + "=" + value);
+  return all;
+}
+
+}  // namespace
 
 Process::Process(const std::vector<std::string>& words, const Redirection& redirection) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail("cannot create a pipe: {}", std::strerror(errno));
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  if (redirection.own_group) posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
   const std::string& input = redirection.input.empty() ? "/dev/null" : redirection.input;
   posix_spawn_file_actions_addopen(&files, STDIN_FILENO, input.c_str(), O_RDONLY, 0);
-  if (redirection.output.empty()) {
+  if (redirection.inherit) {
+    // Nothing to do.
+  } else if (redirection.output.empty()) {
     posix_spawn_file_actions_adddup2(&files, ends[1], STDOUT_FILENO);
   } else {
     constexpr int kFresh = O_WRONLY | O_CREAT | O_TRUNC;
     posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, redirection.output.c_str(), kFresh, 0666);
   }
-  posix_spawn_file_actions_adddup2(&files, ends[1], STDERR_FILENO);
-  std::vector<std::string> copies = words;
-  std::vector<char*> arguments;
-  for (std::string& word : copies) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  const int error = ::posix_spawnp(&id_, arguments[0], &files, nullptr, arguments.data(), environ);
+  if (!redirection.inherit) posix_spawn_file_actions_adddup2(&files, ends[1], STDERR_FILENO);
+  std::vector<std::string> copies = words, variables = environment_with(redirection.environment);
+  const std::vector<char*> arguments = pointers(copies), environment = pointers(variables);
+  const int error = ::posix_spawnp(&id_, arguments[0], &files, &attributes, arguments.data(), environment.data());
   posix_spawn_file_actions_destroy(&files);
+  posix_spawnattr_destroy(&attributes);
   ::close(ends[1]);
   pipe_ = ends[0];
   if (error != 0) {

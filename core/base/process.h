@@ -4,14 +4,19 @@
 
 #include <sys/types.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
 namespace klab {
 
-/// Files for a program's standard input (default: empty) and standard output (default: the pipe).
+/// Where a program's streams lead, and what else is different from this process.
 struct Redirection {
-  std::string input, output;
+  std::string input;       ///< a file for standard input; "": empty
+  std::string output;      ///< a file for standard output; "": the pipe
+  bool inherit = false;    ///< standard output and error are this process's own
+  bool own_group = false;  ///< a process group of its own, which the terminal's signals do not reach
+  std::map<std::string, std::string> environment{};  ///< variables beside this process's
 };
 
 /// A running program. Standard output and standard error share one pipe.

@@ -81,8 +81,8 @@ State DecoderImpl::initial_state(int64_t sequences, const torch::Device& device)
   return state;
 }
 
-void DecoderImpl::after_step() {
-  for (const DecoderLayer& layer : layers_) layer->feed_forward()->after_step();
+void DecoderImpl::after_step(RankGroup& ranks) {
+  for (const DecoderLayer& layer : layers_) layer->feed_forward()->after_step(ranks);
 }
 
 }  // namespace klab

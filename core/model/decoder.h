@@ -57,8 +57,8 @@ class DecoderImpl : public torch::nn::Module {
 
   State initial_state(int64_t sequences, const torch::Device& device) const;
 
-  /// Updates parameters without gradients after an optimiser step: the correction biases of routers.
-  void after_step();
+  /// Updates parameters without gradients after an optimiser step of `ranks`: the correction biases of routers.
+  void after_step(RankGroup& ranks);
 
   /// Whether training keeps only the inputs of layers for the backward pass, which then computes each layer again.
   void set_activation_checkpointing(bool on) { activation_checkpointing_ = on; }

@@ -167,10 +167,12 @@ Tensor MixtureOfExperts::by_expert(const Tensor& x, const Routing& routing) {
   return torch::zeros({x.size(0), x.size(1)}, weighted.options()).index_add(0, tokens, weighted).to(x.scalar_type());
 }
 
-void MixtureOfExperts::after_step() {
-  if (!load_.defined()) return;
+void MixtureOfExperts::after_step(RankGroup& ranks) {
+  if (!load_.defined() && ranks.alone()) return;
   const torch::NoGradGuard no_grad;
-  const Tensor load = load_.to(correction_bias_.scalar_type());
+  const Tensor own =
+      load_.defined() ? load_ : torch::zeros({config_.experts}, torch::kLong).to(router_->weight.device());
+  const Tensor load = ranks.sum(own).to(correction_bias_.scalar_type());
   correction_bias_.add_(torch::sign(load.mean() - load), config_.bias_update);
   load_.reset();
 }

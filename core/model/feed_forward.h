@@ -10,6 +10,7 @@
 
 #include "core/base/config.h"
 #include "core/model/layers.h"
+#include "core/parallel/rank_group.h"
 
 namespace klab {
 
@@ -27,8 +28,8 @@ class FeedForward : public torch::nn::Module {
   virtual double flops() const = 0;
   virtual int64_t activated_parameters() const = 0;
 
-  /// Called after every optimiser step.
-  virtual void after_step() {}
+  /// Called after every optimiser step, on all ranks of the step.
+  virtual void after_step(RankGroup& /*ranks*/) {}
 };
 
 /// SwiGLU: down(silu(gate(x)) * up(x)).
@@ -81,7 +82,7 @@ class MixtureOfExperts : public FeedForward {
   torch::Tensor forward(const torch::Tensor& x) override;
   double flops() const override;
   int64_t activated_parameters() const override;
-  void after_step() override;
+  void after_step(RankGroup& ranks) override;
 
   Routing route(const torch::Tensor& x) const;  ///< x [n, D]
 

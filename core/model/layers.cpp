@@ -3,6 +3,7 @@
 
 #include <torch/nn/module.h>
 
+#include "core/model/context_part.h"
 #include "kernels/linear/linear.h"
 #include "kernels/norms/norms.h"
 #include "kernels/short_conv/short_conv.h"
@@ -89,6 +90,7 @@ Tensor ShortConvImpl::forward(const Tensor& x, const Sequences& sequences, State
                               const std::string& name) const {
   kernels::ShortConvInputs in{x, weight, bias, activation_, {}, sequences.cu_seqlens};
   if (state != nullptr) in.initial_state = state->tensors.at(name);
+  if (sequences.part) in.initial_state = preceding_inputs(sequences, x, weight.size(1) - 1);
   kernels::ShortConvOutputs out = kernels::short_conv(in);
   if (state != nullptr) state->tensors.at(name) = out.final_state;
   return out.y;

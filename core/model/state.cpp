@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/model/context_part.h"
 #include "kernels/common/kernel_tensors.h"
 
 namespace klab {
@@ -180,7 +181,10 @@ Tensor Span::of(const Tensor& x) const {
 Tensor Span::cached(const Tensor& x) const { return x.narrow(0, sequence, rows).narrow(1, 0, past + tokens); }
 
 std::vector<Span> spans(const Sequences& sequences, int64_t B, int64_t T, const State* state) {
-  const auto past = [&](size_t n) { return state == nullptr ? 0 : state->lengths[n]; };
+  const auto past = [&](size_t n) {
+    if (state != nullptr) return state->lengths[n];
+    return sequences.part != nullptr && n == 0 ? sequences.part->past() : 0;
+  };
   if (!sequences.cu_seqlens.defined()) {
     if (state == nullptr || all_equal(state->lengths)) return {{0, B, 0, T, 0, past(0)}};
     std::vector<Span> all;
@@ -199,7 +203,8 @@ std::vector<Span> spans(const Sequences& sequences, int64_t B, int64_t T, const 
   size_t sequence = 0;
   for (const int64_t length : sequences.lengths(B, T)) {
     const int64_t before = past(sequence);
-    if (!all.empty() && all.back().tokens == length && all.back().past == before) {
+    const bool after_first_of_part = sequences.part != nullptr && sequence == 1;  // which may have begun elsewhere
+    if (!all.empty() && !after_first_of_part && all.back().tokens == length && all.back().past == before) {
       ++all.back().rows;
     } else {
       all.push_back({0, 1, start, length, static_cast<int64_t>(sequence), before, /*packed=*/true});

@@ -5,15 +5,19 @@
 #include <torch/types.h>
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace klab {
 
+struct ContextPart;  // context_part.h
+
 /// Sequence boundaries in a batch [B, T]. Undefined `cu_seqlens`: every batch row is one sequence. Otherwise [N + 1]
 /// integer offsets of N independent packed sequences in a single row (B = 1).
 struct Sequences {
-  torch::Tensor cu_seqlens;
+  torch::Tensor cu_seqlens = {};
+  std::shared_ptr<const ContextPart> part = {};  ///< set if the row is this rank's part of one that is cut over ranks
 
   /// The number of tokens of each sequence in a batch [B, T].
   std::vector<int64_t> lengths(int64_t B, int64_t T) const;

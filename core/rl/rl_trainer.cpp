@@ -75,6 +75,7 @@ RlTrainer::RlTrainer(Decoder model, const TrainConfig& config, const RlConfig& r
   model_->initialise(at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(config.seed)));
   model_->to(device);
   model_->set_activation_checkpointing(config_.activation_checkpointing);
+  sums_ = std::make_unique<GradientSums>(model_, model_, ranks_, GradientOptions{});
   optimizer_ = make_optimizer(*model_, config_);
   if (config_.optimizer == "muonclip") clip_ = std::make_unique<QkClip>(model_, config_.max_logit);
   rollout_ = std::make_unique<RolloutModel>(model_, rl_.rollout_dtype);

@@ -82,6 +82,8 @@ class RlTrainer {
   RlData data_;
   RunFolder folder_;
   torch::Device device_;
+  std::shared_ptr<RankGroup> ranks_ = std::make_shared<RankGroup>();
+  std::unique_ptr<GradientSums> sums_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<QkClip> clip_;  // null unless train.optimizer is muonclip
   std::unique_ptr<RolloutModel> rollout_;

@@ -109,9 +109,10 @@ void RlTrainer::update(const std::vector<Answer>& answers) {
 
   const std::vector<const Answer*> given = pointers(answers);
   for (const std::vector<size_t>& minibatch : deal_groups(answers, rewards)) {
-    optimizer_->zero_grad();
+    sums_->begin_step();
     accumulate_gradients(given, minibatch, all);
     if (rl_.ptx_weight > 0) report.ptx_loss += add_ptx_gradients();
+    sums_->end_last_part();
     apply_gradients();
   }
   if (report.updates == 0) return;
@@ -127,6 +128,8 @@ void RlTrainer::accumulate_gradients(const std::vector<const Answer*>& answers, 
   IterationReport& report = status_.iteration;
   const size_t size = (minibatch.size() - 1) / static_cast<size_t>(config_.accumulate) + 1;
   for (size_t first = 0; first < minibatch.size(); first += size) {
+    if (first > 0) sums_->end_part();
+    if (first + size >= minibatch.size() && rl_.ptx_weight == 0) sums_->begin_last_part();
     const size_t end = std::min(minibatch.size(), first + size);
     const std::vector<size_t> part(minibatch.begin() + static_cast<int64_t>(first),
                                    minibatch.begin() + static_cast<int64_t>(end));
@@ -149,16 +152,18 @@ double RlTrainer::add_ptx_gradients() {
   Tensor loss;
   const Score score = score_batch(model_, batch, &loss);
   check_finite(score.loss(), "cross-entropy on rl.ptx_tasks");
+  sums_->end_part();
+  sums_->begin_last_part();
   (loss * rl_.ptx_weight).backward();
   return score.loss();
 }
 
 void RlTrainer::apply_gradients() {
-  const double norm = optimizer_->clip_grad_norm(config_.max_grad_norm);
+  const double norm = sums_->clip_norm(config_.max_grad_norm);
   check_finite(norm, "norm of the gradients");
   optimizer_->step(status_.train.lr);
-  if (clip_) status_.train.largest_logit = std::max(status_.train.largest_logit, clip_->after_step());
-  model_->after_step();
+  if (clip_) status_.train.largest_logit = std::max(status_.train.largest_logit, clip_->after_step(*ranks_));
+  model_->after_step(*ranks_);
   status_.iteration.grad_norm += norm;
   status_.train.grad_norm = norm;
   ++status_.iteration.updates;

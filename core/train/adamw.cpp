@@ -12,8 +12,7 @@ using torch::Tensor;
 AdamW::AdamW(const torch::nn::Module& module, const AdamWOptions& options)
     : AdamW(trained_parameters(module), options) {}
 
-AdamW::AdamW(const std::vector<TrainedParameter>& parameters, const AdamWOptions& options)
-    : Optimizer(parameters), options_(options) {
+AdamW::AdamW(const std::vector<TrainedParameter>& parameters, const AdamWOptions& options) : options_(options) {
   for (const TrainedParameter& parameter : parameters) {
     Group& group = group_of(parameter);
     group.names.push_back(parameter.name);

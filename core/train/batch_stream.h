@@ -9,10 +9,13 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 
 namespace klab {
+
+struct ContextPart;  // core/model/context_part.h
 
 struct Batch {
   torch::Tensor inputs;           ///< [B, T] int64
@@ -24,11 +27,22 @@ struct Batch {
   torch::Tensor bytes = {};  ///< [B, T] int64, bytes of text that the target stands for; may be undefined
   torch::Tensor surprisal =
       {};  ///< [B, T] float64, -log of the target's probability under its source; may be undefined
+  /// Set for this rank's part of a batch that is cut over ranks: then all tensors are [1, tokens], a part of the
+  /// batch's rows one after the other, of `row_length` each.
+  std::shared_ptr<const ContextPart> part = {};
+  int64_t row_length = 0;
 
   /// The batch with `change` applied to every tensor that is defined.
   Batch map(const std::function<torch::Tensor(const torch::Tensor&)>& change) const {
     const auto changed = [&](const torch::Tensor& x) { return x.defined() ? change(x) : x; };
-    return {changed(inputs), changed(labels), changed(difficulty), changed(starts), changed(bytes), changed(surprisal)};
+    return {changed(inputs),
+            changed(labels),
+            changed(difficulty),
+            changed(starts),
+            changed(bytes),
+            changed(surprisal),
+            part,
+            row_length};
   }
 };
 

@@ -33,7 +33,7 @@ Tensor wide(const Tensor& matrix) { return matrix.size(0) > matrix.size(1) ? mat
 
 Muon::Muon(const std::vector<TrainedParameter>& parameters, const std::map<std::string, ParameterRole>& roles,
            const MuonOptions& options, const AdamWOptions& others)
-    : Optimizer(parameters), options_(options), others_(selected(parameters, roles, /*matrices=*/false), others) {
+    : options_(options), others_(selected(parameters, roles, /*matrices=*/false), others) {
   for (const TrainedParameter& parameter : selected(parameters, roles, /*matrices=*/true)) {
     const auto sides = std::minmax({parameter.tensor.size(0), parameter.tensor.size(1)});
     matrices_[sides].push_back({parameter, torch::zeros_like(parameter.tensor)});

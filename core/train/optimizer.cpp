@@ -2,7 +2,6 @@
 #include "core/train/optimizer.h"
 
 #include <torch/nn/module.h>
-#include <torch/nn/utils/clip_grad.h>
 
 namespace klab {
 
@@ -13,19 +12,5 @@ std::vector<TrainedParameter> trained_parameters(const torch::nn::Module& module
   }
   return trained;
 }
-
-Optimizer::Optimizer(const std::vector<TrainedParameter>& parameters) {
-  for (const bool matrices : {true, false}) {
-    for (const TrainedParameter& parameter : parameters) {
-      if ((parameter.tensor.dim() >= 2) == matrices) parameters_.push_back(parameter.tensor);
-    }
-  }
-}
-
-void Optimizer::zero_grad() {
-  for (torch::Tensor& parameter : parameters_) parameter.mutable_grad().reset();
-}
-
-double Optimizer::clip_grad_norm(double limit) { return torch::nn::utils::clip_grad_norm_(parameters_, limit); }
 
 }  // namespace klab

@@ -23,7 +23,7 @@ std::vector<TrainedParameter> trained_parameters(const torch::nn::Module& module
 
 class Optimizer {
  public:
-  explicit Optimizer(const std::vector<TrainedParameter>& parameters);
+  Optimizer() = default;
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
@@ -35,11 +35,6 @@ class Optimizer {
     update(lr);
     after_update();
   }
-  void zero_grad();
-
-  /// Scales all gradients so that their global norm is at most `limit`; returns the norm before scaling (which may not
-  /// be finite).
-  double clip_grad_norm(double limit);
 
   /// The state by the names that it has in checkpoints, "adamw.first_moment.norm.weight". The tensors share storage
   /// with the optimiser: read them to save, copy into them to load.
@@ -52,9 +47,6 @@ class Optimizer {
   virtual void update(double lr) = 0;
   /// Runs after every update: for rules on the parameters themselves, such as limits of weights.
   virtual void after_update() {}
-
- private:
-  std::vector<torch::Tensor> parameters_;  // matrices, then the others: the order in which the norm is summed
 };
 
 }  // namespace klab

@@ -21,11 +21,12 @@ QkClip::QkClip(const Decoder& model, const Decoder& computing, double limit)
   for (const std::shared_ptr<AttentionMixer>& mixer : recording_) mixer->record_logits(true);
 }
 
-double QkClip::after_step() {
+double QkClip::after_step(RankGroup& ranks) {
   double largest = -std::numeric_limits<double>::infinity();
   for (size_t i = 0; i < recording_.size(); ++i) {
-    const Tensor logits = recording_[i]->take_largest_logits();
+    Tensor logits = recording_[i]->take_largest_logits();
     if (!logits.defined()) continue;
+    logits = ranks.largest(logits);
     const double here = logits.max().item<double>();
     if (here > limit_) scaled_[i]->scale_logits(limit_ / logits.clamp_min(limit_));
     largest = std::max(largest, here);

@@ -18,8 +18,8 @@ class QkClip {
   QkClip(const Decoder& model, const Decoder& computing, double limit);
   QkClip(const Decoder& model, double limit) : QkClip(model, model, limit) {}
 
-  /// Returns the largest logit before clipping, -infinity without attention.
-  double after_step();
+  /// For all ranks of the step. Returns the largest logit before clipping, -infinity without attention.
+  double after_step(RankGroup& ranks);
 
  private:
   using Mixers = std::vector<std::shared_ptr<AttentionMixer>>;

@@ -3,6 +3,7 @@
 
 #include <torch/nn/module.h>
 
+#include "core/model/context_part.h"
 #include "core/train/target_loss.h"
 
 namespace klab {
@@ -29,6 +30,22 @@ Score& Score::operator+=(const Score& other) {
   return *this;
 }
 
+std::vector<Score> gather_scores(RankGroup& ranks, const std::vector<Score>& own) {
+  if (ranks.alone()) return own;
+  std::vector<double> numbers;  // counts are exact up to 2^53
+  for (const Score& score : own) {
+    Score::each_field(score, [&](const char*, const auto& field) { numbers.push_back(static_cast<double>(field)); });
+  }
+  const Tensor gathered = ranks.gather(torch::tensor(numbers, torch::kDouble));
+  const double* next = gathered.data_ptr<double>();
+  std::vector<Score> all(own.size() * static_cast<size_t>(ranks.size()));
+  for (Score& score : all) {
+    Score::each_field(score,
+                      [&](const char*, auto& field) { field = static_cast<std::decay_t<decltype(field)>>(*next++); });
+  }
+  return all;
+}
+
 namespace {
 
 // A model's predictions at the supervised positions of a batch.
@@ -49,6 +66,7 @@ Sequences packed(const Tensor& starts) {
 
 // [B, T, D], or [1, B * T, D] for packed rows.
 Tensor hidden_states(Decoder& model, const Batch& batch) {
+  if (batch.part) return model->hidden(batch.inputs, sequences_of(batch.part, batch.inputs.device()));
   if (!batch.starts.defined()) return model->hidden(batch.inputs);
   return model->hidden(batch.inputs.reshape({1, -1}), packed(batch.starts));
 }
@@ -58,6 +76,10 @@ Answers answers_of(Decoder& model, const Batch& batch, bool each) {
   answers.where = batch.labels.reshape({-1}).ge(0).nonzero().squeeze(-1);
   answers.labels = answers.at_targets(batch.labels);
   const Tensor hidden = hidden_states(model, batch);
+  if (answers.labels.numel() == 0) {  // the other ranks of a part wait in the backward pass too
+    answers.loss = {hidden.narrow(-1, 0, 0).sum(), torch::zeros({0}, answers.labels.options()), {}};
+    return answers;
+  }
   answers.loss =
       target_loss(model, hidden.reshape({-1, hidden.size(-1)}).index_select(0, answers.where), answers.labels, each);
   return answers;
@@ -78,22 +100,44 @@ void add_slices(const Answers& answers, const Batch& batch, const Slicing& slici
   }
 }
 
+// Sequences, and those with every target right. Of rows that are cut over ranks the first rank counts all.
+void count_sequences(const Answers& answers, const Batch& batch, Score& score) {
+  const Tensor& wrong = answers.loss.wrong;
+  const int64_t T = batch.part ? batch.row_length : batch.labels.size(1);
+  const int64_t B = batch.part ? batch.part->offsets.back() / T : batch.labels.size(0);
+  const Tensor row = (batch.part ? answers.where + batch.part->begin() : answers.where).div(T, "floor");
+  Tensor wrong_in_row = torch::zeros({B}, wrong.options()).index_add_(0, row, wrong);
+  if (batch.part) wrong_in_row = batch.part->ranks->sum(wrong_in_row);
+  if (batch.part && !batch.part->ranks->first()) return;
+  score.sequences = B;
+  score.sequences_right = B - wrong_in_row.ne(0).sum().item<int64_t>();
+}
+
 }  // namespace
 
+Batch part_of(const Batch& batch, const std::shared_ptr<RankGroup>& context) {
+  const int64_t tokens = batch.inputs.numel(), length = batch.inputs.size(1);
+  const Tensor boundaries = batch.starts.defined() ? packed(batch.starts).cu_seqlens.cpu()
+                                                   : torch::arange(0, tokens + 1, length, torch::kLong);
+  const auto* offsets = boundaries.data_ptr<int64_t>();
+  const auto part = context_part(context, {offsets, offsets + boundaries.numel()});
+  const int64_t begin = part->begin(), own = part->end() - begin;
+  Batch here = batch.map([&](const Tensor& x) { return x.reshape({1, -1}).narrow(1, begin, own); });
+  here.part = part;
+  here.row_length = length;
+  return here;
+}
+
 Score score_batch(Decoder& model, const Batch& batch, Tensor* mean_loss, const std::vector<Slicing>& slicings) {
-  const int64_t B = batch.labels.size(0), T = batch.labels.size(1);
   const Answers answers = answers_of(model, batch, /*each=*/!slicings.empty());
   const Tensor& loss = answers.loss.mean;
   if (mean_loss != nullptr) *mean_loss = loss;
   for (const Slicing& slicing : slicings) add_slices(answers, batch, slicing);
 
-  const Tensor& wrong = answers.loss.wrong;
-  const Tensor wrong_in_row = torch::zeros({B}, wrong.options()).index_add_(0, answers.where.div(T, "floor"), wrong);
   Score score;
   score.targets = answers.labels.numel();
-  score.targets_right = score.targets - wrong.sum().item<int64_t>();
-  score.sequences = B;
-  score.sequences_right = B - wrong_in_row.ne(0).sum().item<int64_t>();
+  score.targets_right = score.targets - answers.loss.wrong.sum().item<int64_t>();
+  count_sequences(answers, batch, score);
   score.loss_sum = loss.item<double>() * static_cast<double>(score.targets);
   if (batch.bytes.defined()) score.bytes = answers.at_targets(batch.bytes).sum().item<int64_t>();
   if (batch.surprisal.defined()) score.surprisal_sum = answers.at_targets(batch.surprisal).sum().item<double>();

@@ -11,6 +11,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/interrupt.h"
+#include "core/parallel/gather_tensors.h"
 #include "core/train/make_optimizer.h"
 #include "core/train/metrics_file.h"
 #include "core/train/stored_tensors.h"
@@ -52,22 +53,32 @@ TrainConfig checked(const TrainConfig& config) {
 }  // namespace
 
 Trainer::Trainer(Decoder model, const TrainConfig& config, BatchSource train, const std::vector<Batch>& validation,
-                 RunFolder folder, const std::vector<std::string>& provenance, bool resume, torch::Device device)
+                 RunFolder folder, const std::vector<std::string>& provenance, bool resume, torch::Device device,
+                 Parallelism parallelism)
     : model_(std::move(model)),
       config_(checked(config)),
       train_(std::move(train)),
       folder_(std::move(folder)),
       device_(device),
       generator_(at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(config.seed))),
-      optimizer_((model_->initialise(generator_), model_->to(device), make_optimizer(*model_, config))) {
+      parallelism_(std::move(parallelism)),
+      ranks_(parallelism_.ranks) {
+  const int64_t parts = own_parts() * parallelism_.shares();
+  require(config_.batch >= parts, "train.batch", fmt::format("{}", config_.batch),
+          fmt::format("must be at least {}, the parts of a step: every rank computes at least one sequence", parts));
+  model_->initialise(generator_);
+  model_->to(device);
+  const torch::ScalarType dtype = config_.step_dtype();
+  if (dtype != torch::kFloat) copy_ = std::make_unique<WorkingCopy>(model_, dtype);
+  sums_ = std::make_unique<GradientSums>(model_, computing(), ranks_,
+                                         GradientOptions{.sharded = parallelism_.shard_optimizer});
+  optimizer_ = make_optimizer(*model_, config, [&](const std::string& name) { return sums_->owns(name); });
   for (const Batch& batch : validation) validation_.push_back(on(device_, batch));
   start(resume);
-  if (!folder_.path.empty()) metrics_ = open_metrics(folder_, provenance, kColumns, resume, status_.step);
+  if (writes()) metrics_ = open_metrics(folder_, provenance, kColumns, resume, status_.step);
 }
 
 void Trainer::start(bool resume) {
-  const torch::ScalarType dtype = config_.step_dtype();
-  if (dtype != torch::kFloat) copy_ = std::make_unique<WorkingCopy>(model_, dtype);
   computing()->set_activation_checkpointing(config_.activation_checkpointing);
   if (config_.optimizer == "muonclip") clip_ = std::make_unique<QkClip>(model_, computing(), config_.max_logit);
   if (config_.ema > 0) average_ = std::make_unique<WeightAverage>(*model_, config_.ema);
@@ -111,9 +122,9 @@ std::map<std::string, Tensor> Trainer::tensors() const {
   return all;
 }
 
-Checkpoint Trainer::checkpoint() const {
+Checkpoint Trainer::checkpoint() {
   Checkpoint checkpoint;
-  checkpoint.tensors = tensors();
+  checkpoint.tensors = gather_tensors(*ranks_, tensors());
   checkpoint.tensors["generator"] = generator_.get_state();
   store_progress(status_, checkpoint);  // the step is also the position in the data
   checkpoint.fields["train"] = to_object(status_.train).dump();
@@ -122,26 +133,26 @@ Checkpoint Trainer::checkpoint() const {
 
 void Trainer::restore(const std::string& path) {
   const Checkpoint from = load_checkpoint(path);
-  const auto wanted = tensors();
-  if (from.tensors.size() > wanted.size() + 1)
-    fail("{}: the checkpoint has tensors that the model of config.yaml does not have", path);
-  copy_stored(from, path, wanted);
+  refuse_other_model(from, path, model_tensors(*model_));
+  copy_stored(from, path, tensors());
   generator_.set_state(from.tensor("generator"));
   restore_progress(from, status_);
   status_.train = from.json_field<Score>("train");
 }
 
-void Trainer::save(const std::string& path, const Checkpoint& checkpoint) const {
+// Written by rank 0; the others wait, because they may read it.
+void Trainer::save(const std::string& path, const Checkpoint& checkpoint) {
   if (metrics_) metrics_->sync();
-  save_checkpoint(path, checkpoint);
+  if (writes()) save_checkpoint(path, checkpoint);
+  ranks_->barrier();
 }
 
-void Trainer::save_last() const {
+void Trainer::save_last() {
   if (!folder_.path.empty()) save(folder_.last(), checkpoint());
 }
 
 // The weights that were evaluated: if these are the averages, they are stored as the model's.
-void Trainer::save_best() const {
+void Trainer::save_best() {
   if (folder_.path.empty()) return;
   const AveragedWeights evaluated = averaged();
   Checkpoint best = checkpoint();
@@ -161,46 +172,76 @@ void Trainer::check_finite(double value, const char* what, int64_t step) const {
       kept ? fmt::format("The last good checkpoint is kept in '{}'.", folder_.last()) : "There is no checkpoint yet."));
 }
 
-// Backward of the mean loss over all targets of the batch, part by part; returns the sum of the scores.
+// The parts into which a share of a batch is cut: all shares together have at least train.accumulate.
+int64_t Trainer::own_parts() const { return (config_.accumulate - 1) / parallelism_.shares() + 1; }
+
+Batch Trainer::on_this_rank(const Batch& batch) const {
+  return on(device_, parallelism_.context->alone() ? batch : part_of(batch, parallelism_.context));
+}
+
+// Backward of the mean loss over all targets of the batch, part by part; returns the sum of all ranks' scores.
 Score Trainer::accumulate_gradients(const Batch& batch) {
-  const int64_t sequences = batch.inputs.size(0), part = (sequences - 1) / config_.accumulate + 1;
+  const int64_t sequences = batch.inputs.size(0), own = own_parts(), parts = own * parallelism_.shares();
   const auto targets = static_cast<double>(targets_of(batch));
-  Score sum;
-  for (int64_t begin = 0; begin < sequences; begin += part) {
-    const Batch some = rows(batch, begin, std::min(part, sequences - begin));
-    if (part < sequences && targets_of(some) == 0) {  // no loss, and no answer is wrong
-      sum += Score{.sequences = some.labels.size(0), .sequences_right = some.labels.size(0)};
-      continue;
-    }
-    Tensor loss;
-    const Score score = score_batch(computing(), on(device_, some), &loss);
-    check_finite(score.loss_sum, "loss", status_.step + 1);
-    (loss * (static_cast<double>(score.targets) / targets)).backward();
-    if (copy_) copy_->give_gradients();
-    sum += score;
+  std::vector<Score> scores;
+  sums_->begin_step();
+  for (int64_t i = 0; i < own; ++i) {
+    const int64_t part = parallelism_.share() * own + i;
+    const int64_t begin = part * sequences / parts, end = (part + 1) * sequences / parts;
+    const bool last = i + 1 == own;
+    if (last) sums_->begin_last_part();
+    ranks_->guard([&] { scores.push_back(part_gradients(rows(batch, begin, end - begin), targets)); });
+    last ? sums_->end_last_part() : sums_->end_part();
   }
+  Score sum;
+  for (const Score& score : gather_scores(*ranks_, scores)) sum += score;
+  check_finite(sum.loss_sum, "loss", status_.step + 1);
   return sum;
+}
+
+Score Trainer::part_gradients(const Batch& part, double targets) {
+  if (ranks_->alone() && targets_of(part) == 0) {  // no loss, and no answer is wrong
+    return {.sequences = part.labels.size(0), .sequences_right = part.labels.size(0)};
+  }
+  Tensor loss;
+  const Score score = score_batch(computing(), on_this_rank(part), &loss);
+  (loss * (static_cast<double>(score.targets) / targets)).backward();
+  return score;
 }
 
 void Trainer::train_step(const Batch& batch) {
   status_.lr = config_.lr_at(status_.step + 1);
-  optimizer_->zero_grad();
   if (copy_) copy_->refresh();
   const Score score = accumulate_gradients(batch);
-  status_.grad_norm = optimizer_->clip_grad_norm(config_.max_grad_norm);
+  status_.grad_norm = sums_->clip_norm(config_.max_grad_norm);
   check_finite(status_.grad_norm, "norm of the gradients", status_.step + 1);
   optimizer_->step(status_.lr);
-  if (clip_) status_.largest_logit = std::max(status_.largest_logit, clip_->after_step());
-  computing()->after_step();
+  sums_->share_weights();
+  if (clip_) status_.largest_logit = std::max(status_.largest_logit, clip_->after_step(*ranks_));
+  computing()->after_step(*ranks_);
   if (average_) average_->update();
   status_.train += score;
   ++status_.step;
 }
 
+// Batches are dealt out in turn.
 Score Trainer::score(const std::vector<Batch>& batches) {
   const torch::NoGradGuard no_grad;
+  const auto shares = static_cast<size_t>(parallelism_.shares()), own = static_cast<size_t>(parallelism_.share());
+  std::vector<Score> scores((batches.size() + shares - 1) / shares);
+  for (size_t i = 0; i < scores.size(); ++i) {
+    const size_t batch = i * shares + own;
+    if (batch < batches.size()) scores[i] = score_batch(model_, on_this_rank(batches[batch]), nullptr);
+  }
+  const std::vector<Score> all = gather_scores(*ranks_, scores);
+  const auto context = static_cast<size_t>(parallelism_.context->size());
   Score sum;
-  for (const Batch& batch : batches) sum += score_batch(model_, batch, nullptr);
+  for (size_t batch = 0; batch < batches.size(); ++batch) {
+    for (size_t i = 0; i < context; ++i) {
+      const size_t rank = batch % shares * context + i;
+      sum += all[rank * scores.size() + batch / shares];
+    }
+  }
   return sum;
 }
 
@@ -211,13 +252,11 @@ Score Trainer::evaluate() {
 
 TestScores Trainer::test(const std::vector<Batch>& batches) {
   const AveragedWeights evaluated = averaged();
-  std::vector<Batch> here;
-  for (const Batch& batch : batches) here.push_back(on(device_, batch));
-  const Score last = score(here);
+  const Score last = score(batches);
   TestScores scores{last, last};
   if (status_.best_step != status_.step && !folder_.path.empty()) {
     with_parameters_of(folder_.best(), *model_, [&](const Checkpoint& best) {
-      scores.best = score(here);
+      scores.best = score(batches);
       write_row(status_.best_step, "test", scores.best, best.json_field<double>("grad_norm"));
     });
   }
@@ -241,6 +280,11 @@ void Trainer::write_row(int64_t step, const char* split, const Score& score, dou
 void Trainer::write_rows() {
   write_row(status_.step, "train", status_.train, status_.grad_norm);
   write_row(status_.step, "validation", status_.validation, status_.grad_norm);
+}
+
+// The largest number of all ranks.
+int64_t Trainer::agreed(int64_t number) {
+  return ranks_->alone() ? number : ranks_->largest(torch::full({1}, number, torch::kLong)).item<int64_t>();
 }
 
 Outcome Trainer::run(const std::function<Next(const TrainStatus&, bool)>& watch) {
@@ -280,8 +324,8 @@ Outcome Trainer::run(const std::function<Next(const TrainStatus&, bool)>& watch)
       save_last();
       return succeeded() ? Outcome::success : Outcome::stalled;
     }
-    const int signal = interrupt_requested();
-    const bool stop = next == Next::stop && !last;
+    const auto signal = static_cast<int>(agreed(interrupt_requested()));
+    const bool stop = agreed(next == Next::stop) != 0 && !last;
     if (last || stop || signal != 0 || status_.step % config_.checkpoint_every == 0) save_last();
     if (stop) return Outcome::stopped;
     if (signal != 0) throw Interrupted(signal, fmt::format("interrupted after step {}", status_.step));

@@ -10,6 +10,8 @@
 #include "core/base/error.h"
 #include "core/io/checkpoint.h"
 #include "core/model/decoder.h"
+#include "core/parallel/parallelism.h"
+#include "core/train/gradient_sums.h"
 #include "core/train/optimizer.h"
 #include "core/train/qk_clip.h"
 #include "core/train/score.h"
@@ -36,12 +38,15 @@ class Trainer {
   /// Evaluations are on `validation`; early stopping and the best checkpoint are chosen by them. `provenance` is
   /// written to the header of metrics.csv. Starts from newly initialised parameters or those of `train.from`, or with
   /// `resume` from the folder's last checkpoint (Error if one of these is missing, damaged or of another model).
-  /// Throws UsageError for a config that does not fit the model.
+  /// With several ranks each computes its part of every batch, and rank 0 writes the files; all members are operations
+  /// of all ranks. Throws UsageError for a config that does not fit the model or the ranks.
   Trainer(Decoder model, const TrainConfig& config, BatchSource train, const std::vector<Batch>& validation,
-          RunFolder folder, const std::vector<std::string>& provenance, bool resume, torch::Device device);
+          RunFolder folder, const std::vector<std::string>& provenance, bool resume, torch::Device device,
+          Parallelism parallelism = {});
 
   /// Trains to the end, or until `watch` returns `stop`; then writes a checkpoint from which the run can be resumed.
-  /// `watch` is called after every step, with `evaluated` true if the step ended with an evaluation. Throws Diverged
+  /// `watch` is called after every step, with `evaluated` true if the step ended with an evaluation; what one rank's
+  /// returns holds for all. Throws Diverged
   /// (the last checkpoint is unchanged), and Interrupted, after writing a checkpoint, on a signal.
   Outcome run(const std::function<Next(const TrainStatus&, bool evaluated)>& watch);
 
@@ -65,16 +70,21 @@ class Trainer {
   Decoder& computing() { return copy_ ? copy_->model() : model_; }
   void train_step(const Batch& batch);
   Score accumulate_gradients(const Batch& batch);
+  Score part_gradients(const Batch& part, double targets);
+  Batch on_this_rank(const Batch& batch) const;
   Score score(const std::vector<Batch>& batches);
   void write_row(int64_t step, const char* split, const Score& score, double grad_norm);
   void write_rows();
   void check_finite(double value, const char* what, int64_t step) const;
+  bool writes() const { return ranks_->first() && !folder_.path.empty(); }
+  int64_t own_parts() const;
+  int64_t agreed(int64_t number);
   std::map<std::string, torch::Tensor> tensors() const;
-  Checkpoint checkpoint() const;
+  Checkpoint checkpoint();
   void restore(const std::string& path);
-  void save(const std::string& path, const Checkpoint& checkpoint) const;
-  void save_last() const;
-  void save_best() const;
+  void save(const std::string& path, const Checkpoint& checkpoint);
+  void save_last();
+  void save_best();
   bool stalled() const {
     return config_.patience > 0 && status_.best.targets > 0 &&
            status_.step - status_.best_step >= config_.patience * config_.eval_every;
@@ -88,8 +98,11 @@ class Trainer {
   RunFolder folder_;
   torch::Device device_;
   at::Generator generator_;
+  Parallelism parallelism_;
+  std::shared_ptr<RankGroup> ranks_;   // all of them
+  std::unique_ptr<WorkingCopy> copy_;  // null if train.dtype is float32
+  std::unique_ptr<GradientSums> sums_;
   std::unique_ptr<Optimizer> optimizer_;
-  std::unique_ptr<WorkingCopy> copy_;       // null if train.dtype is float32
   std::unique_ptr<QkClip> clip_;            // null unless train.optimizer is muonclip
   std::unique_ptr<WeightAverage> average_;  // null without train.ema
   TrainStatus status_;

@@ -31,13 +31,4 @@ void WorkingCopy::refresh() {
   }
 }
 
-void WorkingCopy::give_gradients() {
-  for (auto& [weights, copy] : parameters_) {
-    Tensor &sum = weights.mutable_grad(), &part = copy.mutable_grad();
-    if (!part.defined()) continue;
-    sum = sum.defined() ? sum.add_(part) : part.to(weights.scalar_type());
-    part.reset();
-  }
-}
-
 }  // namespace klab

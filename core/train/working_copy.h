@@ -12,8 +12,8 @@
 namespace klab {
 
 /// A copy of a float32 model in another dtype. The copy runs forward and backward passes; the model keeps the weights
-/// that the optimiser updates (master weights) and receives the gradients. Parameters that are float32 in every dtype,
-/// such as decay rates and routers' biases, are shared.
+/// that the optimiser updates (master weights), and GradientSums gives it the gradients. Parameters that are float32 in
+/// every dtype, such as decay rates and routers' biases, are shared.
 class WorkingCopy {
  public:
   WorkingCopy(const Decoder& model, torch::ScalarType dtype);
@@ -22,9 +22,6 @@ class WorkingCopy {
 
   /// Rounds the model's present weights to the copy's dtype. For the start of every step.
   void refresh();
-
-  /// Adds the copy's gradients to the model's, in float32, and clears them.
-  void give_gradients();
 
  private:
   Decoder copy_;

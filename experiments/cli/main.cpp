@@ -41,11 +41,10 @@ struct GlobalOption {
   unsigned bit;
 };
 
-constexpr GlobalOption kGlobalOptions[] = {{"--threads", takes::threads},
-                                           {"--device", takes::device},
-                                           {"--seed", takes::seed},
-                                           {"--out", takes::out},
-                                           {"--quiet", takes::quiet}};
+constexpr GlobalOption kGlobalOptions[] = {
+    {"--threads", takes::threads}, {"--device", takes::device}, {"--seed", takes::seed},
+    {"--out", takes::out},         {"--quiet", takes::quiet},   {"--processes", takes::ranks},
+    {"--cp", takes::ranks},        {"--zero", takes::ranks},    {"--rank-limit", takes::ranks}};
 
 void add_globals(CLI::App& app, Globals& globals) {
   app.add_option("--threads", globals.threads, "CPU threads (default: all cores)")->check(CLI::Range(1, 1024));
@@ -55,6 +54,16 @@ void add_globals(CLI::App& app, Globals& globals) {
   app.add_option("--seed", globals.seed, "seed of parameters and data (train.seed)")->check(CLI::NonNegativeNumber);
   app.add_option("--out", globals.out, "output folder or file");
   app.add_flag("--quiet", globals.quiet, "no progress");
+  app.add_option("--processes", globals.processes,
+                 "train with N processes on this machine; torchrun, srun and mpirun start them on several")
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--cp", globals.context, "with several processes: N of them share each sequence (context parallelism)")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_flag("--zero", globals.zero, "with several processes: each has a part of the optimiser's state (ZeRO-1)");
+  app.add_option("--rank-limit", globals.rank_limit, "with several processes: seconds that one waits for another")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
 }
 
 // The accepted global options of a command, for its help and for errors.
@@ -131,6 +140,7 @@ int run(int argc, char** argv) {
   CLI::App app("klab, the Kimi Linear lab: train, compare and check token mixers", "klab");
   Globals globals;
   globals.command_line = command_line(argc, argv);
+  globals.words.assign(argv + 1, argv + argc);
   add_globals(app, globals);
   app.set_version_flag("--version", [] { return fmt::format("klab {} ({})", version(), commit()); });
   app.require_subcommand(1);

@@ -97,7 +97,8 @@ void print_summary(const RunRecord& record, const TimeShares& shares, const std:
 
 int reinforce(const NewRun& run, const Globals& globals) {
   const RunConfig config = run_config_of(run, globals, /*reinforced=*/true);
-  return reinforce_to_the_end(config, new_run_folder(config, globals), globals,
+  RankGroup alone;
+  return reinforce_to_the_end(config, new_run_folder(config, globals, alone), globals,
                               {.resume = false, .tensorboard = run.tensorboard});
 }
 

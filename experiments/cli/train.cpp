@@ -73,11 +73,22 @@ void print_summary(const RunConfig& config, const RunRecord& record, double wait
              short_count(record.tokens_per_second), 100 * wait_share, clock_time(record.seconds), folder);
 }
 
+void make_run_folder(const RunConfig& config, const RunFolder& folder, const Globals& globals) {
+  if (fs::exists(folder.config())) {
+    refuse("'{}' already contains a run: continue it with 'klab resume {}', or choose another --out", folder.path,
+           folder.path);
+  }
+  make_writable_folder(folder.path);
+  write_file(folder.config(), "# " + globals.command_line + "\n" + to_yaml(config));
+}
+
 int train(const NewRun& run, const Globals& globals) {
   const RunConfig config = run_config_of(run, globals, /*reinforced=*/false);
   if (config.rl) refuse("the config has keys rl.* or reward.*, which klab train does not use: run it with klab rl");
-  return train_to_the_end(config, new_run_folder(config, globals), globals,
-                          {.resume = false, .tensorboard = run.tensorboard});
+  return on_ranks(globals, [&](const Globals& here, const Parallelism& parallelism) {
+    return train_to_the_end(config, new_run_folder(config, here, *parallelism.ranks), here,
+                            {.resume = false, .tensorboard = run.tensorboard, .parallelism = parallelism});
+  });
 }
 
 int resume(const std::string& path, bool tensorboard, const Globals& globals) {
@@ -89,8 +100,11 @@ int resume(const std::string& path, bool tensorboard, const Globals& globals) {
     // Bitwise equal results need the same number of threads, because it determines the order of summation.
     at::set_num_threads(load_checkpoint(folder.last(), /*prefix=*/"generator").json_field<int>("threads"));
   }
-  return (config.rl ? reinforce_to_the_end : train_to_the_end)(config, folder, globals,
-                                                               {.resume = true, .tensorboard = tensorboard});
+  return on_ranks(globals, [&](const Globals& here, const Parallelism& parallelism) {
+    if (config.rl && !parallelism.ranks->alone()) refuse("reinforcement learning runs in one process");
+    return (config.rl ? reinforce_to_the_end : train_to_the_end)(
+        config, folder, here, {.resume = true, .tensorboard = tensorboard, .parallelism = parallelism});
+  });
 }
 
 }  // namespace
@@ -115,21 +129,18 @@ RunConfig run_config_of(const NewRun& run, const Globals& globals, bool reinforc
   return make_run_config(assignments);
 }
 
-RunFolder new_run_folder(const RunConfig& config, const Globals& globals) {
+RunFolder new_run_folder(const RunConfig& config, const Globals& globals, RankGroup& ranks) {
   require_memory(config, open_device(globals.device));
   const RunFolder folder{globals.out.empty() ? "runs/" + config.run_name() : globals.out};
-  if (fs::exists(folder.config())) {
-    refuse("'{}' already contains a run: continue it with 'klab resume {}', or choose another --out", folder.path,
-           folder.path);
-  }
-  make_writable_folder(folder.path);
-  write_file(folder.config(), "# " + globals.command_line + "\n" + to_yaml(config));
+  ranks.barrier();
+  if (ranks.first()) make_run_folder(config, folder, globals);
+  ranks.barrier();
   return folder;
 }
 
 RunOptions run_options(const Globals& globals, const TrainOptions& options) {
   return {globals.device, provenance(globals.command_line, at::get_num_threads()), options.resume,
-          /*memory_checked=*/!options.resume};
+          /*memory_checked=*/!options.resume, options.parallelism};
 }
 
 void draw_run(const RunFolder& folder, const RunConfig& config, PlotOptions options) {
@@ -144,8 +155,9 @@ int train_to_the_end(const RunConfig& config, const RunFolder& folder, const Glo
   std::optional<TensorboardWriter> tensorboard;
   std::optional<Progress> progress;
   double wait_share = 0;
+  const bool first = options.parallelism.ranks->first();
   const auto begin = [&](int64_t start) {
-    if (options.tensorboard) tensorboard.emplace(folder.path + "/tensorboard", start);
+    if (options.tensorboard && first) tensorboard.emplace(folder.path + "/tensorboard", start);
     if (!globals.quiet) {
       const std::string from = start > 0 ? fmt::format(", from step {}", start) : "";
       fmt::print(stderr, "{} on {}: {} steps of {} x {} tokens{}; files in {}\n", join(config.model.pattern, "-"),
@@ -165,6 +177,7 @@ int train_to_the_end(const RunConfig& config, const RunFolder& folder, const Glo
       });
   progress.reset();
   if (record.state != RunState::finished) fail("{}", record.reason);
+  if (!first) return 0;
   draw_run(folder, config, {});
   print_summary(config, record, wait_share, folder.path);
   return 0;
@@ -173,7 +186,7 @@ int train_to_the_end(const RunConfig& config, const RunFolder& folder, const Glo
 Command train_command() {
   return {"train", "train one model on one task",
           "./klab train --task.name mqar --model.pattern kda,gdn --train.steps 2000 --out runs/first",
-          takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
+          takes::threads | takes::device | takes::seed | takes::out | takes::quiet | takes::ranks,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             const auto run = add_run_options(app, /*reinforced=*/false);
             return [run, &globals] { return train(*run, globals); };
@@ -182,7 +195,7 @@ Command train_command() {
 
 Command resume_command() {
   return {"resume", "continue an interrupted run to the same bits", "./klab resume runs/first",
-          takes::threads | takes::device | takes::quiet,
+          takes::threads | takes::device | takes::quiet | takes::ranks,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto path = std::make_shared<std::string>();
             app.add_option("RUNDIR", *path, "folder of the run").required();

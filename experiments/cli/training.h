@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/train/tensorboard.h"
-#include "experiments/command/command.h"
+#include "experiments/command/ranks.h"
 #include "experiments/plot/plot.h"
 #include "experiments/run/run.h"
 
@@ -17,6 +17,7 @@ constexpr const char* kTensorboardHelp = "also write the evaluations to RUNDIR/t
 
 struct TrainOptions {
   bool resume = false, tensorboard = false;
+  Parallelism parallelism{};
 };
 
 /// What a new run is made of.
@@ -34,7 +35,8 @@ RunConfig run_config_of(const NewRun& run, const Globals& globals, bool reinforc
 
 /// Makes the folder of a new run, with its config.yaml. Throws UsageError if it contains a run, or if the run would not
 /// fit in memory.
-RunFolder new_run_folder(const RunConfig& config, const Globals& globals);
+/// Rank 0 makes it, the others wait for it.
+RunFolder new_run_folder(const RunConfig& config, const Globals& globals, RankGroup& ranks);
 
 /// How a run is run under these options. Only new runs' memory is checked before.
 RunOptions run_options(const Globals& globals, const TrainOptions& options);

@@ -14,7 +14,7 @@ namespace klab {
 
 /// Bits for the global options: each subcommand declares those that it accepts; others are rejected.
 namespace takes {
-constexpr unsigned threads = 1, device = 2, seed = 4, out = 8, quiet = 16;
+constexpr unsigned threads = 1, device = 2, seed = 4, out = 8, quiet = 16, ranks = 32;
 constexpr unsigned nothing = 0;
 }  // namespace takes
 
@@ -25,7 +25,12 @@ struct Globals {
   std::optional<int64_t> seed;
   std::string out;
   bool quiet = false;
-  std::string command_line;  ///< quoted for a shell, for the headers of results
+  int64_t processes = 0;           ///< 0: the environment says which of how many ranks this is, see rank_environment()
+  int64_t context = 1;             ///< ranks that share each sequence
+  bool zero = false;               ///< ZeRO-1
+  int64_t rank_limit = 600;        ///< seconds that a rank waits for another
+  std::string command_line;        ///< quoted for a shell, for the headers of results
+  std::vector<std::string> words;  ///< the command line's words after the program
 };
 
 struct Command {

@@ -126,12 +126,12 @@ std::vector<Batch> held_out(const RunConfig& config, Split split) {
 }  // namespace
 
 Trainer make_trainer(const RunConfig& config, const RunFolder& folder, const std::vector<std::string>& provenance,
-                     bool resume, const torch::Device& device) {
+                     bool resume, const torch::Device& device, const Parallelism& parallelism) {
   TrainConfig train = config.train;
   int64_t until = 0;
   for (const Phase& phase : config.phases()) train.phase_peaks.emplace_back(until += phase.steps, phase.lr);
   return Trainer(make_model(config), train, training_source(config), held_out(config, Split::validation), folder,
-                 provenance, resume, device);
+                 provenance, resume, device, parallelism);
 }
 
 namespace {
@@ -139,8 +139,8 @@ namespace {
 // Keeps record.json up to date while a run goes on.
 class Recorder {
  public:
-  Recorder(const RunFolder& folder, const WatchRun& watch, RunRecord& record)
-      : folder_(folder), watch_(watch), record_(record) {}
+  Recorder(const RunFolder& folder, const WatchRun& watch, RunRecord& record, bool writes)
+      : folder_(folder), watch_(watch), record_(record), writes_(writes) {}
 
   // Before the first step. Returns whether the run goes on.
   bool begin(const TrainStatus& status, const Accounting& cost) {
@@ -165,26 +165,29 @@ class Recorder {
   static constexpr std::chrono::milliseconds kRecordEvery{500};
 
   void write() {
-    write_record(folder_, record_);
+    if (writes_) write_record(folder_, record_);
     written_ = Clock::now();
   }
 
   const RunFolder& folder_;
   const WatchRun& watch_;
   RunRecord& record_;
+  bool writes_;
   Clock::time_point written_;
 };
 
 void train_supervised(const RunConfig& config, const RunFolder& folder, const RunOptions& options, Recorder& recorder,
                       RunRecord& record, const torch::Device& device) {
-  Trainer trainer = make_trainer(config, folder, options.provenance, options.resume, device);
+  Trainer trainer = make_trainer(config, folder, options.provenance, options.resume, device, options.parallelism);
   if (!recorder.begin(trainer.status(), account(trainer.model(), config.task.length))) return;
   trainer.run([&](const TrainStatus& status, bool evaluated) { return recorder.after_step(status, evaluated); });
   record.set(trainer.status());
   if (record.state != RunState::running) return;
   record.set(trainer.test(held_out(config, Split::test)));
   const AveragedWeights averaged = trainer.averaged();
-  write_evaluations(config, trainer.model(), device, folder, options.provenance);
+  if (options.parallelism.ranks->first()) {
+    write_evaluations(config, trainer.model(), device, folder, options.provenance);
+  }
   record.state = RunState::finished;
 }
 
@@ -207,7 +210,7 @@ void train_and_evaluate(const RunFolder& folder, const RunOptions& options, cons
   const RunConfig config = read_run_config(folder);
   const torch::Device device = open_device(options.device);
   if (!options.memory_checked) require_memory(config, device);
-  Recorder recorder(folder, watch, record);
+  Recorder recorder(folder, watch, record, options.parallelism.ranks->first());
   (config.rl ? reinforce : train_supervised)(config, folder, options, recorder, record, device);
 }
 
@@ -224,7 +227,7 @@ RunRecord train_run(const RunFolder& folder, const RunOptions& options, const Wa
   try {
     train_and_evaluate(folder, options, watch, record);
   } catch (const Interrupted&) {
-    write_record(folder, record);
+    if (options.parallelism.ranks->first()) write_record(folder, record);
     throw;
   } catch (const Diverged& error) {
     ends(RunState::diverged, error.what());
@@ -233,6 +236,7 @@ RunRecord train_run(const RunFolder& folder, const RunOptions& options, const Wa
   } catch (const std::exception& error) {
     ends(RunState::failed, error.what());
   }
+  if (!options.parallelism.ranks->first()) return record;
   try {
     write_record(folder, record);
   } catch (const std::exception& error) {

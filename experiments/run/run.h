@@ -48,13 +48,14 @@ int64_t load_parameters(const std::string& path, const Decoder& model);
 
 /// Builds the trainer of a config.
 Trainer make_trainer(const RunConfig& config, const RunFolder& folder, const std::vector<std::string>& provenance,
-                     bool resume, const torch::Device& device);
+                     bool resume, const torch::Device& device, const Parallelism& parallelism = {});
 
 struct RunOptions {
   std::string device = "cpu";
   std::vector<std::string> provenance{};
   bool resume = false;          ///< from the folder's last checkpoint
   bool memory_checked = false;  ///< require_memory() was called for this run and device
+  Parallelism parallelism{};    ///< this process's place among the ranks of the run
   /// Called after every iteration of reinforcement learning, before WatchRun.
   std::function<void(const RlStatus& status, bool evaluated)> watch_rl{};
 };
@@ -65,8 +66,8 @@ using WatchRun = std::function<void(RunRecord& record, const TrainStatus* status
 
 /// Trains the run of the config.yaml in `folder` to its end (by reinforcement learning if the config has `rl`),
 /// evaluates it on test data and on the variants of test.also, and keeps record.json up to date. If the run diverges or
-/// fails this is recorded there, not thrown. Throws Interrupted, after a checkpoint, on a signal, and Error when the
-/// record cannot be written.
+/// fails this is recorded there, not thrown. With several ranks all call it, and rank 0 writes. Throws Interrupted,
+/// after a checkpoint, on a signal, and Error when the record cannot be written.
 RunRecord train_run(const RunFolder& folder, const RunOptions& options, const WatchRun& watch);
 
 }  // namespace klab

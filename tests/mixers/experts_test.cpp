@@ -14,6 +14,8 @@
 namespace klab {
 namespace {
 
+RankGroup alone;
+
 using torch::Tensor;
 
 constexpr int64_t kWidth = 10, kExpertWidth = 7;
@@ -147,18 +149,18 @@ TEST(Experts, BiasMovesAgainstTheLoadAfterAStep) {
   const Tensor load = torch::bincount(moe->route(x).experts.view({-1}), {}, 4);
   const Tensor before = bias.clone();
   moe->forward(x);
-  moe->after_step();
+  moe->after_step(alone);
   for (int64_t e = 0; e < 4; ++e) {
     const int64_t tokens = load[e].item<int64_t>();
     EXPECT_DOUBLE_EQ((bias[e] - before[e]).item<double>(), tokens < 16 ? 0.25 : tokens > 16 ? -0.25 : 0.0);
   }
   const Tensor once = bias.clone();
-  moe->after_step();  // no new tokens
+  moe->after_step(alone);  // no new tokens
   {
     const torch::NoGradGuard no_grad;  // like an evaluation
     moe->forward(x);
   }
-  moe->after_step();
+  moe->after_step(alone);
   EXPECT_TRUE(torch::equal(bias, once));
 }
 
@@ -172,7 +174,7 @@ TEST(Experts, BalanceInTheEnd) {
   const double before = imbalance();
   for (int i = 0; i < 100; ++i) {
     moe->forward(input(512));
-    moe->after_step();
+    moe->after_step(alone);
   }
   EXPECT_GT(before, 1.3);
   EXPECT_LT(imbalance(), 1.1);

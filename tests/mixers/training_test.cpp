@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/train/gradient_sums.h"
 #include "core/train/qk_clip.h"
 #include "core/train/score.h"
 #include "core/train/working_copy.h"
@@ -13,6 +14,8 @@
 
 namespace klab {
 namespace {
+
+RankGroup alone;
 
 using torch::Tensor;
 
@@ -102,7 +105,7 @@ TEST_P(TrainingStep, Bfloat16GivesTheGradientWithinItsRounding) {
   WorkingCopy copy(model, torch::kBFloat16);
   copy.refresh();
   EXPECT_NEAR(step_of(copy.model(), batch), loss, 0.03 * loss);
-  copy.give_gradients();
+  GradientSums(model, copy.model(), std::make_shared<RankGroup>(), {}).end_last_part();
   double error = 0, norm = 0;
   const auto gradients = gradients_of(model);
   for (size_t i = 0; i < expected.size(); ++i) {
@@ -129,14 +132,14 @@ TEST(WorkingCopyOfMixers, SharesWideParameters) {
   WorkingCopy copy(model, torch::kBFloat16);
   copy.refresh();
   step_of(copy.model(), random_batch(false));
-  copy.model()->after_step();
+  copy.model()->after_step(alone);
   const auto own = model->named_parameters(), copies = copy.model()->named_parameters();
   for (const char* name : {"layer0.mlp.correction_bias", "layer0.mixer.A_log"}) {
     EXPECT_EQ(copies[name].scalar_type(), torch::kFloat) << name;
     EXPECT_TRUE(copies[name].is_alias_of(own[name])) << name;
   }
   EXPECT_GT(own["layer0.mlp.correction_bias"].abs().max().item<double>(), 0);
-  copy.give_gradients();
+  GradientSums(model, copy.model(), std::make_shared<RankGroup>(), {}).end_last_part();
   EXPECT_GT(own["layer0.mixer.A_log"].grad().abs().max().item<double>(), 0);
 }
 
@@ -148,11 +151,11 @@ TEST(WorkingCopyOfMixers, QkClipScalesTheModelsWeights) {
   copy.refresh();
   step_of(copy.model(), random_batch(false));
   const Tensor before = model->named_parameters()["layer1.mixer.q_proj.weight"].detach().clone();
-  EXPECT_GT(clip.after_step(), 0.01);
+  EXPECT_GT(clip.after_step(alone), 0.01);
   EXPECT_FALSE(torch::equal(model->named_parameters()["layer1.mixer.q_proj.weight"], before));
   copy.refresh();
   step_of(copy.model(), random_batch(false));
-  EXPECT_NEAR(clip.after_step(), 0.01, 0.0005);
+  EXPECT_NEAR(clip.after_step(alone), 0.01, 0.0005);
 }
 
 }  // namespace

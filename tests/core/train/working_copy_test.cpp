@@ -6,6 +6,7 @@
 #include <torch/nn/module.h>
 
 #include "core/base/support.h"
+#include "core/train/gradient_sums.h"
 #include "core/train/support.h"
 
 namespace klab {
@@ -38,12 +39,14 @@ TEST(WorkingCopy, RoundsTheWeightsAtEveryRefresh) {
 TEST(WorkingCopy, SumsGradientsInFloat32) {
   Decoder model = initialised_model();
   WorkingCopy copy(model, torch::kBFloat16);
+  GradientSums sums(model, copy.model(), std::make_shared<RankGroup>(), {});
   for (const double value : {256.0, 1.0, 1.0}) {
     for (const Tensor& weights : copy.model()->parameters()) {
       weights.mutable_grad() = torch::full_like(weights, value).detach();
     }
-    copy.give_gradients();
+    sums.end_part();
   }
+  sums.end_last_part();
   for (const auto& item : model->named_parameters()) {
     EXPECT_EQ(item.value().grad().scalar_type(), torch::kFloat) << item.key();
     EXPECT_TRUE(item.value().grad().eq(258).all().item<bool>()) << item.key();
@@ -54,7 +57,7 @@ TEST(WorkingCopy, SumsGradientsInFloat32) {
 TEST(WorkingCopy, ParametersWithoutGradientsKeepNone) {
   Decoder model = initialised_model();
   WorkingCopy copy(model, torch::kBFloat16);
-  copy.give_gradients();
+  GradientSums(model, copy.model(), std::make_shared<RankGroup>(), {}).end_last_part();
   for (const Tensor& weights : model->parameters()) EXPECT_FALSE(weights.grad().defined());
 }
 

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/parallel/launch.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <thread>
+
+#include "core/base/interrupt.h"
+#include "core/base/process.h"
+#include "core/parallel/store.h"
+
+namespace klab {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kPoll{20};
+constexpr std::chrono::seconds kEnd{10}, kKill{5};  // after a failure: until SIGTERM, and until SIGKILL
+
+class Job {
+ public:
+  Job(int64_t count, const std::vector<std::string>& words, int threads) : store_(Store::serve()) {
+    std::vector<std::string> command{"/proc/self/exe"};
+    command.insert(command.end(), words.begin(), words.end());
+    const auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
+    if (threads == 0) command.push_back(fmt::format("--threads={}", std::max<int64_t>(1, cores / count)));
+    command.emplace_back("--processes=1");  // the last one holds
+    for (int64_t rank = 0; rank < count; ++rank) {
+      Redirection files;
+      files.inherit = rank == 0;
+      files.own_group = true;
+      files.environment = {{"RANK", fmt::format("{}", rank)},
+                           {"WORLD_SIZE", fmt::format("{}", count)},
+                           {"MASTER_ADDR", "127.0.0.1"},
+                           {"MASTER_PORT", fmt::format("{}", store_->port())},
+                           {"TORCHELASTIC_USE_AGENT_STORE", "True"}};
+      ranks_.emplace_back(command, files);
+    }
+  }
+
+  int wait() {
+    while (!over()) {
+      std::this_thread::sleep_for(kPoll);
+      relay_lines();
+      pass_on_signal();
+      for (size_t rank = 0; rank < ranks_.size(); ++rank) look_at(rank);
+      if (failed_) end_others();
+    }
+    relay_lines();
+    return code_;
+  }
+
+ private:
+  bool over() {
+    return std::all_of(ranks_.begin(), ranks_.end(), [](Process& process) { return process.ended(); });
+  }
+
+  void relay_lines() {
+    for (size_t rank = 1; rank < ranks_.size(); ++rank) {
+      for (const std::string& line : ranks_[rank].lines()) fmt::print(stderr, "rank {}: {}\n", rank, line);
+    }
+  }
+
+  void pass_on_signal() {
+    const int signal = interrupt_requested();
+    if (signal == 0 || signal == passed_on_) return;
+    passed_on_ = signal;
+    for (const Process& rank : ranks_) rank.signal(signal);
+  }
+
+  void look_at(size_t rank) {
+    if (failed_ || !ranks_[rank].ended() || ranks_[rank].outcome() == 0) return;
+    const int outcome = ranks_[rank].outcome();
+    if (outcome < 0) fmt::print(stderr, "klab: rank {} was killed by signal {}\n", rank, -outcome);
+    code_ = outcome < 0 ? 128 - outcome : outcome;
+    failed_ = Clock::now();
+  }
+
+  void end_others() {
+    const auto since = Clock::now() - *failed_;
+    const int signal = since > kEnd + kKill ? SIGKILL : since > kEnd ? SIGTERM : 0;
+    for (const Process& rank : ranks_) {
+      if (signal != 0) rank.signal(signal);
+    }
+  }
+
+  std::shared_ptr<Store> store_;
+  std::vector<Process> ranks_;
+  std::optional<Clock::time_point> failed_;
+  int code_ = 0, passed_on_ = 0;
+};
+
+}  // namespace
+
+int launch_ranks(int64_t count, const std::vector<std::string>& words, int threads) {
+  return Job(count, words, threads).wait();
+}
+
+}  // namespace klab

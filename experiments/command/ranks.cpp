@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "experiments/command/ranks.h"
+
+#include "core/base/error.h"
+#include "core/base/version.h"
+#include "core/parallel/launch.h"
+
+namespace klab {
+
+int on_ranks(const Globals& globals,
+             const std::function<int(const Globals& here, const Parallelism& parallelism)>& work) {
+  if (globals.processes > 1) return launch_ranks(globals.processes, globals.words, globals.threads);
+  const RankEnvironment environment = rank_environment();
+  Globals here = globals;
+  here.quiet = globals.quiet || environment.rank > 0;
+  const auto ranks = RankGroup::join(environment, std::chrono::seconds(globals.rank_limit));
+  int code = 0;
+  ranks->run([&] {
+    ranks->require_same("command", globals.command_line);
+    ranks->require_same("version of klab", std::string(version()) + " " + std::string(commit()));
+    code = work(here, Parallelism::of(ranks, globals.context, globals.zero));
+  });
+  return code;
+}
+
+}  // namespace klab
