@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <filesystem>
+#include <optional>
 #include <thread>
 
 #include "core/base/interrupt.h"
@@ -23,11 +25,10 @@ constexpr std::chrono::seconds kEnd{10}, kKill{5};  // after a failure: until SI
 class Job {
  public:
   Job(int64_t count, const std::vector<std::string>& words, int threads) : store_(Store::serve()) {
-    std::vector<std::string> command{"/proc/self/exe"};
+    std::vector<std::string> command{std::filesystem::read_symlink("/proc/self/exe").string()};
     command.insert(command.end(), words.begin(), words.end());
     const auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
     if (threads == 0) command.push_back(fmt::format("--threads={}", std::max<int64_t>(1, cores / count)));
-    command.emplace_back("--processes=1");  // the last one holds
     for (int64_t rank = 0; rank < count; ++rank) {
       Redirection files;
       files.inherit = rank == 0;

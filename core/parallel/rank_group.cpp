@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <numeric>
 #include <thread>
 #define USE_C10D_GLOO
@@ -87,6 +88,9 @@ std::string own_address(const std::string& host) {
   fail("this machine has no way to the host '{}' of the store", host);
 }
 
+// torch's record of the latest operations is not safe when several threads of a process have groups (torch 2.11).
+void keep_flight_recorder_off() { ::setenv("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/1); }
+
 c10::intrusive_ptr<c10d::Backend> gloo_group(const Store& store, const std::string& name, int64_t rank, int64_t size,
                                              const std::string& address, std::chrono::seconds limit) {
   const auto options = c10d::ProcessGroupGloo::Options::create(limit);
@@ -135,6 +139,7 @@ std::shared_ptr<RankGroup> RankGroup::join(const RankEnvironment& environment, s
 
 std::shared_ptr<RankGroup> RankGroup::join(const std::shared_ptr<Store>& store, int64_t rank, int64_t size,
                                            std::chrono::seconds limit, bool serves_store, const std::string& address) {
+  keep_flight_recorder_off();
   meet(*store, rank, size, limit);
   auto job = std::make_shared<Job>(store, serves_store, address, limit, rank, size);
   return std::shared_ptr<RankGroup>(new RankGroup(std::move(job), "all", rank, size));

@@ -9,8 +9,12 @@ namespace klab {
 
 int on_ranks(const Globals& globals,
              const std::function<int(const Globals& here, const Parallelism& parallelism)>& work) {
-  if (globals.processes > 1) return launch_ranks(globals.processes, globals.words, globals.threads);
   const RankEnvironment environment = rank_environment();
+  const int64_t processes = globals.processes;
+  if (processes > 1 && environment.size == 1) return launch_ranks(processes, globals.words, globals.threads);
+  if (processes > 0 && processes != environment.size) {
+    refuse("--processes {}, but {} has started {} processes", processes, environment.launcher, environment.size);
+  }
   Globals here = globals;
   here.quiet = globals.quiet || environment.rank > 0;
   const auto ranks = RankGroup::join(environment, std::chrono::seconds(globals.rank_limit));
