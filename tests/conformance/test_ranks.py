@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""klab train on two processes under every launcher: torchrun, mpirun and srun give what one process gives, to the bit."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_slurm import PROGRAM, slurm  # noqa: F401  (a fixture)
+
+RUN = ["--task.name", "palindrome", "--task.length", "9", "--model.pattern", "kda,mla", "--model.width", "16",
+       "--model.heads", "2", "--model.head_dim", "8", "--train.steps", "20", "--train.eval_every", "10",
+       "--train.batch", "8", "--train.accumulate", "2", "--train.eval_examples", "32", "--threads", "1"]
+
+
+def train(folder, launcher=(), options=(), environment=None):
+    command = [*launcher, PROGRAM, "train", *RUN, "--out", str(folder), *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("done after 20 steps") == 1, done.stdout
+    return load_file(folder / "checkpoint" / "last.safetensors")
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("one") / "run")
+
+
+def expect_same(tensors, expected):
+    assert tensors.keys() == expected.keys()
+    assert [name for name in expected if not torch.equal(tensors[name], expected[name])] == []
+
+
+def test_processes(one_process, tmp_path):
+    expect_same(train(tmp_path / "run", options=["--processes", "2"]), one_process)
+
+
+def test_torchrun(one_process, tmp_path):
+    torchrun = pathlib.Path(sys.executable).with_name("torchrun")
+    launcher = [torchrun, "--no-python", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend", "c10d",
+                "--rdzv-endpoint", "127.0.0.1:0"]
+    expect_same(train(tmp_path / "run", launcher, ["--zero"]), one_process)
+
+
+def test_mpirun(one_process, tmp_path):
+    if shutil.which("mpirun") is None:
+        pytest.skip("there is no mpirun (Debian: openmpi-bin)")
+    environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+                   "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+    expect_same(train(tmp_path / "run", ["mpirun", "-n", "2"], environment=environment), one_process)
+
+
+def test_srun(slurm, one_process, tmp_path):  # noqa: F811
+    expect_same(train(tmp_path / "run", ["srun", "-n", "2"], environment=slurm), one_process)
