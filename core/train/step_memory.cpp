@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/model/decoder.h"
+#include "core/train/gradient_sums.h"
 #include "core/train/layer_memory.h"
 #include "core/train/make_optimizer.h"
 #include "core/train/target_loss.h"
@@ -78,7 +79,8 @@ class Step {
     double state = 0;
     for (const auto& [name, tensor] : optimizer->state()) state += static_cast<double>(tensor.nbytes());
     const double gradients = bytes_of(*model_, has_gradient), fixed = weights() + state;
-    Use use(fixed + (in_parts() ? gradients : 0));
+    const auto kept = static_cast<double>(GradientSums::kept_copies(train_.accumulate));
+    Use use(fixed + (in_parts() ? gradients * (1 + kept) : 0));
     const double before = use.now();
     forward(use);
     const double activations = use.now() - before;
