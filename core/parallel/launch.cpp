@@ -40,25 +40,23 @@ class Job {
                            {"TORCHELASTIC_USE_AGENT_STORE", "True"}};
       ranks_.emplace_back(command, files);
     }
+    seen_.resize(ranks_.size());
   }
 
   int wait() {
-    while (!over()) {
+    for (bool over = false; !over;) {
       std::this_thread::sleep_for(kPoll);
       relay_lines();
       pass_on_signal();
       for (size_t rank = 0; rank < ranks_.size(); ++rank) look_at(rank);
       if (failed_) end_others();
+      over = std::find(seen_.begin(), seen_.end(), false) == seen_.end();
     }
     relay_lines();
     return code_;
   }
 
  private:
-  bool over() {
-    return std::all_of(ranks_.begin(), ranks_.end(), [](Process& process) { return process.ended(); });
-  }
-
   void relay_lines() {
     for (size_t rank = 1; rank < ranks_.size(); ++rank) {
       for (const std::string& line : ranks_[rank].lines()) fmt::print(stderr, "rank {}: {}\n", rank, line);
@@ -72,26 +70,31 @@ class Job {
     for (const Process& rank : ranks_) rank.signal(signal);
   }
 
+  // When a rank has ended: remembers its exit code. Usage errors, which several ranks may find, have a larger one than
+  // the failures that follow from them.
   void look_at(size_t rank) {
-    if (failed_ || !ranks_[rank].ended() || ranks_[rank].outcome() == 0) return;
+    if (seen_[rank] || !ranks_[rank].ended()) return;
+    seen_[rank] = true;
     const int outcome = ranks_[rank].outcome();
+    if (outcome == 0 || sent_ != 0) return;
     if (outcome < 0) fmt::print(stderr, "klab: rank {} was killed by signal {}\n", rank, -outcome);
-    code_ = outcome < 0 ? 128 - outcome : outcome;
-    failed_ = Clock::now();
+    code_ = std::max(code_, outcome < 0 ? 128 - outcome : outcome);
+    if (!failed_) failed_ = Clock::now();
   }
 
   void end_others() {
     const auto since = Clock::now() - *failed_;
     const int signal = since > kEnd + kKill ? SIGKILL : since > kEnd ? SIGTERM : 0;
-    for (const Process& rank : ranks_) {
-      if (signal != 0) rank.signal(signal);
-    }
+    if (signal == sent_) return;
+    sent_ = signal;
+    for (const Process& rank : ranks_) rank.signal(signal);
   }
 
   std::shared_ptr<Store> store_;
   std::vector<Process> ranks_;
   std::optional<Clock::time_point> failed_;
-  int code_ = 0, passed_on_ = 0;
+  std::vector<bool> seen_;
+  int code_ = 0, passed_on_ = 0, sent_ = 0;
 };
 
 }  // namespace

@@ -41,35 +41,39 @@ RankWatch::~RankWatch() {
 }
 
 void RankWatch::beat() {
-  std::unique_lock lock(mutex_);
   try {
-    for (int64_t count = 1; !stop_; ++count) {
+    for (int64_t count = 1;; ++count) {
       beats_->set(key_of("alive", rank_), fmt::format("{} {}", count, operations_.load()));
-      if (!failing_ && beats_->get("failed")) give_time_to_fail(lock, reported(*beats_));
-      changed_.wait_for(lock, kBeat, [this] { return stop_; });
+      if (beats_->get("failed")) end_if_it_goes_on(reported(*beats_));
+      std::unique_lock lock(mutex_);
+      if (changed_.wait_for(lock, kBeat, [this] { return stop_; })) return;
     }
   } catch (const std::exception&) {
-    give_time_to_fail(lock, kStoreLost);
+    end_if_it_goes_on(kStoreLost);
   }
 }
 
-void RankWatch::give_time_to_fail(std::unique_lock<std::mutex>& lock, const std::string& why) {
-  if (changed_.wait_for(lock, kOwnEnd, [this] { return stop_ || failing_; })) return;
+// Ends the process unless it begins to end by itself, soon.
+void RankWatch::end_if_it_goes_on(const std::string& why) {
+  {
+    std::unique_lock lock(mutex_);
+    if (changed_.wait_for(lock, kOwnEnd, [this] { return stop_ || ending_; })) return;
+  }
   fmt::print(stderr, "klab: rank {} ends: {}\n", rank_, why);
   std::fflush(nullptr);
   ::_exit(1);
 }
 
-void RankWatch::fails_itself() {
+void RankWatch::begin_to_end() {
   {
     const std::lock_guard lock(mutex_);
-    failing_ = true;
+    ending_ = true;
   }
   changed_.notify_all();
 }
 
 void RankWatch::report(const std::string& error) {
-  fails_itself();
+  begin_to_end();
   try {
     store_->set(key_of("failed", rank_), error);
     store_->set("failed", "");
@@ -120,7 +124,7 @@ std::string RankWatch::who_is_missing() {
 }
 
 std::string RankWatch::explain(const std::string& error) {
-  fails_itself();
+  begin_to_end();
   try {
     const std::string who = who_is_missing();
     return who.empty() ? error : who;
@@ -130,7 +134,7 @@ std::string RankWatch::explain(const std::string& error) {
 }
 
 void RankWatch::leave(bool serves_store, bool failed) {
-  fails_itself();  // the end of others is no failure any more
+  begin_to_end();  // and the end of others is no failure any more
   try {
     store_->set(key_of("left", rank_), "");
     const auto end = Clock::now() + (failed ? kOwnEnd + kSilence : limit_);

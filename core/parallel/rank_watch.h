@@ -50,8 +50,8 @@ class RankWatch {
   };
 
   void beat();
-  void give_time_to_fail(std::unique_lock<std::mutex>& lock, const std::string& why);
-  void fails_itself();
+  void end_if_it_goes_on(const std::string& why);
+  void begin_to_end();
   Life life_of(int64_t rank);
   std::string reported(Store& store) const;
   std::string who_is_missing();
@@ -62,7 +62,7 @@ class RankWatch {
   std::atomic<int64_t> operations_{0};
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool stop_ = false, failing_ = false;
+  bool stop_ = false, ending_ = false;
   std::thread thread_;  // last member: starts after all others are initialised
 };
 

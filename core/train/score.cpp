@@ -77,7 +77,7 @@ Answers answers_of(Decoder& model, const Batch& batch, bool each) {
   answers.labels = answers.at_targets(batch.labels);
   const Tensor hidden = hidden_states(model, batch);
   if (answers.labels.numel() == 0) {  // the other ranks of a part wait in the backward pass too
-    answers.loss = {hidden.narrow(-1, 0, 0).sum(), torch::zeros({0}, answers.labels.options()), {}};
+    answers.loss = {hidden.narrow(-1, 0, 0).sum(), {}, torch::zeros({0}, answers.labels.options())};
     return answers;
   }
   answers.loss =

@@ -9,7 +9,7 @@
 
 namespace klab {
 
-/// With --processes N: starts the command as N ranks on this machine and returns the exit code of the first that fails.
+/// With --processes N: starts the command as N ranks on this machine and returns the largest exit code.
 /// Else runs `work` as the rank that the environment names; `here` are the globals with what is different on this rank:
 /// all but rank 0 are quiet.
 int on_ranks(const Globals& globals,

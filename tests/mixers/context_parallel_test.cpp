@@ -88,50 +88,50 @@ void expect_close(const Tensor& a, const Tensor& b, double tolerance, const std:
 
 class ContextParallel : public testing::TestWithParam<std::string> {
  protected:
-  void expect_equal(const Batch& batch, int64_t count, torch::ScalarType dtype, double tolerance,
+  void expect_equal(const std::vector<Batch>& batches, int64_t count, torch::ScalarType dtype, double tolerance,
                     bool checkpointing = false) {
-    Decoder whole = model_of(GetParam(), dtype);
+    std::vector<Tensor> weights;
+    std::vector<Result> expected;
     const auto generator = at::make_generator<at::CPUGeneratorImpl>(7);
-    const Tensor weights = torch::randn({batch.inputs.numel(), 24}, generator, torch::kDouble).to(dtype);
-    const Result expected = result_of(whole, batch, weights);
-    on_rank_threads(count, [&](const Ranks& ranks) {
+    for (const Batch& batch : batches) {
       Decoder model = model_of(GetParam(), dtype);
-      model->set_activation_checkpointing(checkpointing);
-      const Batch here = part_of(batch, ranks);
-      const int64_t begin = here.part->begin(), own = here.inputs.numel();
-      const Result part = result_of(model, here, weights.narrow(0, begin, own));
-      const std::string at = fmt::format("rank {} of {}, ", ranks->rank(), count);
-      expect_close(part.hidden, expected.hidden.narrow(0, begin, own), tolerance, at + "hidden states");
-      for (const auto& [name, gradient] : part.gradients) {
-        expect_close(ranks->sum(gradient), expected.gradients.at(name), tolerance, at + name);
+      weights.push_back(torch::randn({batch.inputs.numel(), 24}, generator, torch::kDouble).to(dtype));
+      expected.push_back(result_of(model, batch, weights.back()));
+    }
+    on_rank_threads(count, [&](const Ranks& ranks) {
+      for (size_t i = 0; i < batches.size(); ++i) {
+        Decoder model = model_of(GetParam(), dtype);
+        model->set_activation_checkpointing(checkpointing);
+        const Batch here = part_of(batches[i], ranks);
+        const int64_t begin = here.part->begin(), own = here.inputs.numel();
+        const Result part = result_of(model, here, weights[i].narrow(0, begin, own));
+        const std::string at = fmt::format("batch {}, rank {} of {}, ", i, ranks->rank(), count);
+        expect_close(part.hidden, expected[i].hidden.narrow(0, begin, own), tolerance, at + "hidden states");
+        for (const auto& [name, gradient] : part.gradients) {
+          expect_close(ranks->sum(gradient), expected[i].gradients.at(name), tolerance, at + name);
+        }
       }
     });
   }
 };
 
 TEST_P(ContextParallel, OddCutsOfRowsAndOfPackedSequences) {
-  for (const int64_t count : {2, 3}) {
-    expect_equal(random_batch(1, 37, {}), count, torch::kDouble, 1e-10);
-    expect_equal(random_batch(3, 23, {}), count, torch::kDouble, 1e-10);
-    expect_equal(random_batch(1, 66, {7, 8, 22, 33, 60}), count, torch::kDouble, 1e-10);  // 22, 33: also cuts
-    expect_equal(random_batch(2, 40, {3, 41}), count, torch::kDouble, 1e-10);             // one over three ranks
-  }
-}
-
-// Parts of one or two tokens, shorter than the convolution.
-TEST_P(ContextParallel, PartsShorterThanTheConvolution) {
-  expect_equal(random_batch(1, 5, {}), 3, torch::kDouble, 1e-10);
-  expect_equal(random_batch(1, 5, {2}), 3, torch::kDouble, 1e-10);
+  const std::vector<Batch> batches{
+      random_batch(3, 23, {}), random_batch(1, 66, {7, 8, 22, 33, 60}),  // 22, 33: also cuts
+      random_batch(2, 40, {3, 41}),                                      // one over three ranks
+      random_batch(1, 5, {}), random_batch(1, 5, {2})};                  // parts shorter than the convolution
+  expect_equal(batches, 3, torch::kDouble, 1e-10);
+  expect_equal({batches[0], batches[1]}, 2, torch::kDouble, 1e-10);
 }
 
 // The hand-written kernels.
 TEST_P(ContextParallel, InFloat32WithinItsRounding) {
   if (GetParam() == "experts") GTEST_SKIP() << "the selection of experts is discrete";
-  expect_equal(random_batch(2, 150, {100, 120}), 2, torch::kFloat, 1e-3);
+  expect_equal({random_batch(2, 150, {100, 120})}, 2, torch::kFloat, 1e-3);
 }
 
 TEST_P(ContextParallel, WithActivationCheckpointing) {
-  expect_equal(random_batch(2, 40, {30}), 2, torch::kDouble, 1e-10, /*checkpointing=*/true);
+  expect_equal({random_batch(2, 40, {30})}, 2, torch::kDouble, 1e-10, /*checkpointing=*/true);
 }
 
 // Targets on some ranks only, and rows that are right or wrong on several.
