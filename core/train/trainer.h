@@ -46,8 +46,8 @@ class Trainer {
 
   /// Trains to the end, or until `watch` returns `stop`; then writes a checkpoint from which the run can be resumed.
   /// `watch` is called after every step, with `evaluated` true if the step ended with an evaluation; what one rank's
-  /// returns holds for all. Throws Diverged
-  /// (the last checkpoint is unchanged), and Interrupted, after writing a checkpoint, on a signal.
+  /// returns holds for all. Throws Diverged (the last checkpoint is unchanged), and Interrupted, after writing a
+  /// checkpoint, on a signal.
   Outcome run(const std::function<Next(const TrainStatus&, bool evaluated)>& watch);
 
   /// Evaluates the last and the best parameters and writes a row of split `test` for each, at the step that they are
