@@ -14,6 +14,15 @@ namespace klab {
 
 using torch::Tensor;
 
+namespace {
+
+// Adds a gradient to a sum; either may be undefined.
+void add(Tensor& sum, const Tensor& part) {
+  if (part.defined()) sum = sum.defined() ? sum.add_(part) : part;
+}
+
+}  // namespace
+
 GradientSums::GradientSums(const Decoder& model, const Decoder& computing, std::shared_ptr<RankGroup> ranks,
                            const GradientOptions& options)
     : ranks_(std::move(ranks)), options_(options) {
@@ -115,19 +124,14 @@ void GradientSums::end_part() {
   for (Parameter& parameter : parameters_) sums.push_back(std::exchange(parameter.weight.mutable_grad(), {}));
   int64_t count = 2;
   for (; !kept_.empty() && kept_.back().first == count; count *= 2, kept_.pop_back()) {
-    for (size_t i = 0; i < sums.size(); ++i) {
-      const Tensor& earlier = kept_.back().second[i];
-      if (earlier.defined()) sums[i] = sums[i].defined() ? sums[i].add_(earlier) : earlier;
-    }
+    for (size_t i = 0; i < sums.size(); ++i) add(sums[i], kept_.back().second[i]);
   }
   kept_.emplace_back(count, std::move(sums));
 }
 
 void GradientSums::add_kept(size_t i) {
   for (auto kept = kept_.rbegin(); kept != kept_.rend(); ++kept) {
-    Tensor &sum = parameters_[i].weight.mutable_grad(), &earlier = kept->second[i];
-    if (earlier.defined()) sum = sum.defined() ? sum.add_(earlier) : earlier;
-    earlier.reset();
+    add(parameters_[i].weight.mutable_grad(), std::exchange(kept->second[i], {}));
   }
 }
 
@@ -213,6 +217,12 @@ void GradientSums::unpack(const Bucket& bucket, const Tensor& sums, int64_t owne
   }
 }
 
+// `own` of every rank, one after the other; `sizes` of each.
+Tensor GradientSums::from_all(const Tensor& own, const std::vector<int64_t>& sizes) const {
+  const std::vector<int64_t> to_each(sizes.size(), own.numel());
+  return ranks_->exchange(own.repeat({ranks_->size()}), to_each, sizes);
+}
+
 void GradientSums::send(Bucket& bucket) {
   const int64_t own = bucket.sizes[static_cast<size_t>(ranks_->rank())], ranks = ranks_->size();
   const std::vector<int64_t> from_each(static_cast<size_t>(ranks), own);
@@ -222,7 +232,7 @@ void GradientSums::send(Bucket& bucket) {
     for (const size_t i : bucket.parameters) parameters_[i].weight.mutable_grad().reset();
     return unpack(bucket, sum, ranks_->rank(), 0);
   }
-  const Tensor all = ranks_->exchange(sum.repeat({ranks}), from_each, bucket.sizes);
+  const Tensor all = from_all(sum, bucket.sizes);
   int64_t begin = 0;
   for (int64_t owner = 0; owner < ranks; begin += bucket.sizes[static_cast<size_t>(owner++)]) {
     unpack(bucket, all, owner, begin);
@@ -252,17 +262,14 @@ void GradientSums::share_weights() {
   if (ranks_->alone() || !options_.sharded) return;
   const torch::NoGradGuard no_grad;
   for (const Bucket& bucket : buckets_) {
-    const int64_t ranks = ranks_->size();
     std::vector<Tensor> own;
-    std::vector<int64_t> sizes(static_cast<size_t>(ranks), 0);
+    std::vector<int64_t> sizes(static_cast<size_t>(ranks_->size()), 0);
     for (const size_t i : bucket.parameters) {
       const Parameter& parameter = parameters_[i];
       sizes[static_cast<size_t>(parameter.owner)] += parameter.weight.numel();
       if (parameter.owner == ranks_->rank()) own.push_back(parameter.weight.reshape({-1}));
     }
-    const Tensor mine = own.empty() ? torch::empty({0}) : torch::cat(own);
-    const Tensor all =
-        ranks_->exchange(mine.repeat({ranks}), std::vector(static_cast<size_t>(ranks), mine.numel()), sizes);
+    const Tensor all = from_all(own.empty() ? torch::empty({0}) : torch::cat(own), sizes);
     int64_t begin = 0;
     for (const size_t i : bucket.parameters) {
       Tensor weight = parameters_[i].weight;

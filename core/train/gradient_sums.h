@@ -83,6 +83,7 @@ class GradientSums {
   void take_gradient(Parameter& parameter) const;
   void add_kept(size_t parameter);
   void send_buckets();
+  torch::Tensor from_all(const torch::Tensor& own, const std::vector<int64_t>& sizes) const;
   void send(Bucket& bucket);
   torch::Tensor packed(const Bucket& bucket) const;
   void unpack(const Bucket& bucket, const torch::Tensor& sums, int64_t owner, int64_t begin);

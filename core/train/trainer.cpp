@@ -28,11 +28,6 @@ const std::vector<std::string> kColumns = {
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-template <class T>
-std::string to_json(const T& value) {
-  return nlohmann::ordered_json(value).dump();
-}
-
 Batch on(const torch::Device& device, const Batch& batch) {
   return batch.map([&](const Tensor& x) { return x.to(device); });
 }
@@ -73,7 +68,7 @@ Trainer::Trainer(Decoder model, const TrainConfig& config, BatchSource train, co
   sums_ = std::make_unique<GradientSums>(model_, computing(), ranks_,
                                          GradientOptions{.sharded = parallelism_.shard_optimizer});
   optimizer_ = make_optimizer(*model_, config, [&](const std::string& name) { return sums_->owns(name); });
-  for (const Batch& batch : validation) validation_.push_back(on(device_, batch));
+  for (const Batch& batch : validation) validation_.push_back(on_this_rank(batch));
   start(resume);
   if (writes()) metrics_ = open_metrics(folder_, provenance, kColumns, resume, status_.step);
 }
@@ -158,7 +153,7 @@ void Trainer::save_best() {
   Checkpoint best = checkpoint();
   if (average_) {
     std::erase_if(best.tensors, [](const auto& item) { return item.first.starts_with("ema."); });
-    best.fields["averaged"] = to_json(true);
+    best.fields["averaged"] = "true";
   }
   save(folder_.best(), best);
 }
@@ -231,7 +226,7 @@ Score Trainer::score(const std::vector<Batch>& batches) {
   std::vector<Score> scores((batches.size() + shares - 1) / shares);
   for (size_t i = 0; i < scores.size(); ++i) {
     const size_t batch = i * shares + own;
-    if (batch < batches.size()) scores[i] = score_batch(model_, on_this_rank(batches[batch]), nullptr);
+    if (batch < batches.size()) scores[i] = score_batch(model_, batches[batch], nullptr);
   }
   const std::vector<Score> all = gather_scores(*ranks_, scores);
   const auto context = static_cast<size_t>(parallelism_.context->size());
@@ -252,11 +247,13 @@ Score Trainer::evaluate() {
 
 TestScores Trainer::test(const std::vector<Batch>& batches) {
   const AveragedWeights evaluated = averaged();
-  const Score last = score(batches);
+  std::vector<Batch> here;
+  for (const Batch& batch : batches) here.push_back(on_this_rank(batch));
+  const Score last = score(here);
   TestScores scores{last, last};
   if (status_.best_step != status_.step && !folder_.path.empty()) {
     with_parameters_of(folder_.best(), *model_, [&](const Checkpoint& best) {
-      scores.best = score(batches);
+      scores.best = score(here);
       write_row(status_.best_step, "test", scores.best, best.json_field<double>("grad_norm"));
     });
   }
@@ -282,9 +279,11 @@ void Trainer::write_rows() {
   write_row(status_.step, "validation", status_.validation, status_.grad_norm);
 }
 
-// The largest number of all ranks.
-int64_t Trainer::agreed(int64_t number) {
-  return ranks_->alone() ? number : ranks_->largest(torch::full({1}, number, torch::kLong)).item<int64_t>();
+// A signal or stop of one rank holds for all.
+std::pair<int, bool> Trainer::agreed(int signal, bool stop) {
+  if (ranks_->alone()) return {signal, stop};
+  const Tensor all = ranks_->largest(torch::tensor({signal, static_cast<int>(stop)}, torch::kInt));
+  return {all[0].item<int>(), all[1].item<int>() != 0};
 }
 
 Outcome Trainer::run(const std::function<Next(const TrainStatus&, bool)>& watch) {
@@ -324,8 +323,7 @@ Outcome Trainer::run(const std::function<Next(const TrainStatus&, bool)>& watch)
       save_last();
       return succeeded() ? Outcome::success : Outcome::stalled;
     }
-    const auto signal = static_cast<int>(agreed(interrupt_requested()));
-    const bool stop = agreed(next == Next::stop) != 0 && !last;
+    const auto [signal, stop] = agreed(interrupt_requested(), next == Next::stop && !last);
     if (last || stop || signal != 0 || status_.step % config_.checkpoint_every == 0) save_last();
     if (stop) return Outcome::stopped;
     if (signal != 0) throw Interrupted(signal, fmt::format("interrupted after step {}", status_.step));

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "core/base/csv.h"
 #include "core/base/error.h"
@@ -78,7 +79,7 @@ class Trainer {
   void check_finite(double value, const char* what, int64_t step) const;
   bool writes() const { return ranks_->first() && !folder_.path.empty(); }
   int64_t own_parts() const;
-  int64_t agreed(int64_t number);
+  std::pair<int, bool> agreed(int signal, bool stop);
   std::map<std::string, torch::Tensor> tensors() const;
   Checkpoint checkpoint();
   void restore(const std::string& path);

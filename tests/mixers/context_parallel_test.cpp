@@ -169,16 +169,9 @@ std::vector<std::string> patterns() {
   return all;
 }
 
-std::string name_of(const testing::TestParamInfo<std::string>& test) {
-  std::string name = test.param;
-  const auto is_other = [](unsigned char c) { return std::isalnum(c) == 0; };
-  std::replace_if(name.begin(), name.end(), is_other, '_');
-  return name;
-}
-
-INSTANTIATE_TEST_SUITE_P(Mixers, ContextParallel, testing::ValuesIn(patterns()), name_of);
+INSTANTIATE_TEST_SUITE_P(Mixers, ContextParallel, testing::ValuesIn(patterns()), test_name);
 INSTANTIATE_TEST_SUITE_P(Mixers, SomeContextParallel,
-                         testing::Values("kda", "mamba2", "rwkv7", "mla_rope", "fox", "kda:2+mla:1"), name_of);
+                         testing::Values("kda", "mamba2", "rwkv7", "mla_rope", "fox", "kda:2+mla:1"), test_name);
 
 }  // namespace
 }  // namespace klab

@@ -3,6 +3,9 @@
 
 #include <torch/nn/module.h>
 
+#include <algorithm>
+#include <cctype>
+
 namespace klab {
 
 std::shared_ptr<TokenMixer> test_mixer(const std::string& item, torch::ScalarType dtype) {
@@ -39,6 +42,13 @@ ModelConfig model_config(const std::vector<Assignment>& assignments) {
   assign(config, assignments);
   config.validate();
   return config;
+}
+
+std::string test_name(const testing::TestParamInfo<std::string>& test) {
+  std::string name = test.param;
+  const auto is_other = [](unsigned char c) { return std::isalnum(c) == 0; };
+  std::replace_if(name.begin(), name.end(), is_other, '_');
+  return name;
 }
 
 }  // namespace klab

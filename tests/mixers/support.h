@@ -2,6 +2,7 @@
 // Small models with random parameters.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <torch/types.h>
 
 #include <memory>
@@ -23,6 +24,9 @@ std::shared_ptr<TokenMixer> test_mixer(const std::string& item, torch::ScalarTyp
 /// A mixer of the registry with these options; parameters are not initialised.
 std::shared_ptr<TokenMixer> make_mixer(const std::string& name, const MixerShape& shape,
                                        const std::vector<Assignment>& options = {});
+
+/// A test's name for a pattern item: with `_` for what names must not contain.
+std::string test_name(const testing::TestParamInfo<std::string>& test);
 
 /// A validated model config.
 ModelConfig model_config(const std::vector<Assignment>& assignments);

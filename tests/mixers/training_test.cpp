@@ -117,14 +117,7 @@ TEST_P(TrainingStep, Bfloat16GivesTheGradientWithinItsRounding) {
   EXPECT_GT(std::sqrt(error / norm), 1e-4) << "nothing was rounded";
 }
 
-std::string name_of(const testing::TestParamInfo<std::string>& test) {
-  std::string name = test.param;
-  const auto is_other = [](unsigned char c) { return std::isalnum(c) == 0; };
-  std::replace_if(name.begin(), name.end(), is_other, '_');
-  return name;
-}
-
-INSTANTIATE_TEST_SUITE_P(Mixers, TrainingStep, testing::ValuesIn(patterns()), name_of);
+INSTANTIATE_TEST_SUITE_P(Mixers, TrainingStep, testing::ValuesIn(patterns()), test_name);
 
 // Both the router's bias, which has no gradient, and decay rates are float32 in the copy and the model's own.
 TEST(WorkingCopyOfMixers, SharesWideParameters) {
