@@ -3,6 +3,7 @@
 // rule alone.
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -27,7 +28,7 @@ namespace {
 constexpr double kHeld = 0.99;  // required token accuracy
 
 struct CapacityOptions {
-  std::string mixer;
+  std::vector<std::string> mixers;
   bool untrained = false;
   std::vector<int64_t> widths, seeds;  // empty lists: the defaults
   std::vector<double> loads, lrs;
@@ -35,15 +36,43 @@ struct CapacityOptions {
   std::vector<Assignment> flags;
 };
 
+// What a run is of; the other fields are equal in all runs.
+struct Setting {
+  std::string mixer;
+  int64_t width = 0;
+  double load = 0, lr = 0;
+  int64_t seed = 0;
+};
+
 int64_t memory_of(const RunConfig& config) { return config.model.layers * config.model.heads * config.model.head_dim; }
+
+// The keys that this command sets, and the option that decides them, if there is one.
+const std::map<std::string, std::string>& own_keys() {
+  static const std::map<std::string, std::string> keys = {{"label", ""},
+                                                          {"model.pattern", "MIXER"},
+                                                          {"model.head_dim", "--widths"},
+                                                          {"train.lr", "--lrs"},
+                                                          {"train.seed", "--seeds"},
+                                                          {"task.name", ""},
+                                                          {"task.mqar.pairs", "--loads"},
+                                                          {"task.length", "--loads"},
+                                                          {"task.vocab", "--loads"}};
+  return keys;
+}
+
+void refuse_own_keys(const std::vector<Assignment>& flags) {
+  for (const Assignment& flag : flags) {
+    const auto own = own_keys().find(flag.key);
+    if (own == own_keys().end()) continue;
+    refuse("capacity sets {} itself{}", own->first, own->second.empty() ? "" : ", from " + own->second);
+  }
+}
 
 // MQAR in a sequence of four tokens per pair. The vocabulary is the same for all loads of a width, so that only the
 // load differs.
-RunConfig config_of(const CapacityOptions& options, int64_t width, double load, double lr, int64_t seed) {
+RunConfig config_of(const CapacityOptions& options, const Setting& setting) {
   std::vector<Assignment> assignments;
   const auto set = [&](const char* key, const Value& value) { assignments.push_back({key, value, "capacity"}); };
-  set("task.name", "mqar");
-  set("model.pattern", options.mixer);
   set("model.layers", 2);
   set("model.heads", 1);
   set("model.width", 64);
@@ -52,26 +81,32 @@ RunConfig config_of(const CapacityOptions& options, int64_t width, double load, 
   set("train.eval_every", 200);
   set("train.eval_examples", 256);
   assignments.insert(assignments.end(), options.flags.begin(), options.flags.end());
-  set("model.head_dim", width);
-  set("train.lr", lr);
-  set("train.seed", seed);
+  set("label", setting.mixer);
+  set("task.name", "mqar");
+  set("model.pattern", setting.mixer);
+  set("model.head_dim", setting.width);
+  set("train.lr", setting.lr);
+  set("train.seed", setting.seed);
   RunConfig shape;  // to read layers and heads
   assign(shape, with_public_config(assignments));
   const auto pairs_of = [&](double share) {
     return std::max<int64_t>(1, std::llround(share * static_cast<double>(memory_of(shape))));
   };
-  set("task.mqar.pairs", pairs_of(load));
-  set("task.length", std::max<int64_t>(8, 4 * pairs_of(load)));
+  set("task.mqar.pairs", pairs_of(setting.load));
+  set("task.length", std::max<int64_t>(8, 4 * pairs_of(setting.load)));
   set("task.vocab", std::max<int64_t>(8, 2 * pairs_of(*std::max_element(options.loads.begin(), options.loads.end()))));
   return make_run_config(assignments);
 }
 
 std::vector<RunConfig> configs_of(const CapacityOptions& options) {
   std::vector<RunConfig> configs;
-  for (const int64_t width : options.widths) {
-    for (const double load : options.loads) {
-      for (const double lr : options.lrs) {
-        for (const int64_t seed : options.seeds) configs.push_back(config_of(options, width, load, lr, seed));
+  for (const std::string& mixer : options.mixers) {
+    for (const int64_t width : options.widths) {
+      for (const double load : options.loads) {
+        for (const double lr : options.lrs) {
+          for (const int64_t seed : options.seeds)
+            configs.push_back(config_of(options, {mixer, width, load, lr, seed}));
+        }
       }
     }
   }
@@ -85,27 +120,30 @@ struct Held {
 };
 
 struct Findings {
-  std::map<int64_t, Held> by_width;
+  std::map<std::pair<std::string, int64_t>, Held> held;  // by mixer and width
   CsvTable tried;
 };
 
+// Validation data choose the learning rate and each run's step; the accuracies are those of test data.
 Findings analyse(const std::vector<RunSummary>& runs) {
   Findings findings;
-  findings.tried.columns = {"head_dim", "memory", "pairs", "load", "acc_tok", "acc_seq", "seeds"};
-  const std::vector<std::string> keys = {"model.head_dim", "task.mqar.pairs", "train.lr"};
+  findings.tried.columns = {"mixer", "head_dim", "memory", "pairs", "load", "lr", "acc_tok", "acc_seq", "seeds"};
+  const std::vector<std::string> keys = {"label", "model.head_dim", "task.mqar.pairs", "train.lr"};
   std::vector<RunGroup> cells = best_over(grouped(runs, keys), keys, "train.lr", "best_acc_tok");
   std::sort(cells.begin(), cells.end(), [](const RunGroup& a, const RunGroup& b) { return a.values < b.values; });
   for (const RunGroup& cell : cells) {
     const RunSummary& first = *cell.runs.front();
     const auto number = [&](const char* key) { return first.field(key).get<int64_t>(); };
+    const std::string mixer = first.field("label").get<std::string>();
     const int64_t width = number("model.head_dim"), pairs = number("task.mqar.pairs"),
                   memory = number("model.layers") * number("model.heads") * width;
-    const double tokens = estimate(cell.metric("best_acc_tok")).mean;
+    const double tokens = mean_of(cell.metric("best_test_acc_tok"));
     findings.tried.rows.push_back(
-        {fmt::format("{}", width), fmt::format("{}", memory), fmt::format("{}", pairs),
-         fmt::format("{:.3f}", static_cast<double>(pairs) / static_cast<double>(memory)), fmt::format("{:.4f}", tokens),
-         fmt::format("{:.4f}", estimate(cell.metric("best_acc_seq")).mean), fmt::format("{}", cell.runs.size())});
-    Held& held = findings.by_width[width];
+        {mixer, fmt::format("{}", width), fmt::format("{}", memory), fmt::format("{}", pairs),
+         fmt::format("{:.3f}", static_cast<double>(pairs) / static_cast<double>(memory)),
+         fmt::format("{:g}", first.field("train.lr").get<double>()), fmt::format("{:.4f}", tokens),
+         fmt::format("{:.4f}", mean_of(cell.metric("best_test_acc_seq"))), fmt::format("{}", cell.runs.size())});
+    Held& held = findings.held[{mixer, width}];
     held.memory = memory;
     if (tokens >= kHeld) held.pairs = std::max(held.pairs, pairs);
     held.all = tokens >= kHeld;  // pairs increase: finally that of the largest load
@@ -113,31 +151,52 @@ Findings analyse(const std::vector<RunSummary>& runs) {
   return findings;
 }
 
-void write(const Findings& findings, const std::string& mixer, int64_t threads, const std::string& out,
+// capacity.png: pairs held over the size of the state; recall-WIDTH.png: tokens right over the load.
+void draw(const std::string& out, const std::vector<int64_t>& widths) {
+  PlotOptions held;
+  held.files = {out + "/capacity.csv"};
+  held.x = "memory";
+  held.y = "held";
+  held.group_by = "mixer";
+  held.x_label = "layers x heads x key width";
+  held.y_label = "pairs recalled at 99 %";
+  held.title = "Associations that a mixer stores";
+  held.out = out + "/capacity.png";
+  plot(held);
+  for (const int64_t width : widths) {
+    PlotOptions recall;
+    recall.files = {out + "/tried.csv"};
+    recall.where = {fmt::format("head_dim={}", width)};
+    recall.x = "load";
+    recall.y = "acc_tok";
+    recall.group_by = "mixer";
+    recall.x_label = "pairs / (layers x heads x key width)";
+    recall.y_label = "values recalled (test)";
+    recall.title = fmt::format("Keys of width {}", width);
+    recall.out = fmt::format("{}/recall-{}.png", out, width);
+    plot(recall);
+  }
+}
+
+void write(const Findings& findings, const CapacityOptions& options, int64_t threads, const std::string& out,
            const Globals& globals) {
   CsvTable tried = findings.tried;
   tried.comments = provenance(globals.command_line, static_cast<int>(threads));
   write_file(out + "/tried.csv", tried.text());
   CsvTable held{tried.comments, {"mixer", "head_dim", "memory", "held", "share"}, {}};
   std::vector<std::vector<std::string>> rows;
-  for (const auto& [width, one] : findings.by_width) {
-    held.rows.push_back({mixer, fmt::format("{}", width), fmt::format("{}", one.memory), fmt::format("{}", one.pairs),
+  for (const auto& [key, one] : findings.held) {
+    held.rows.push_back({key.first, fmt::format("{}", key.second), fmt::format("{}", one.memory),
+                         fmt::format("{}", one.pairs),
                          fmt::format("{:.3f}", static_cast<double>(one.pairs) / static_cast<double>(one.memory))});
-    rows.push_back({fmt::format("{}", width), fmt::format("{}", one.memory),
+    rows.push_back({key.first, fmt::format("{}", key.second), fmt::format("{}", one.memory),
                     fmt::format("{}{}", one.all ? ">= " : "", one.pairs), held.rows.back().back()});
   }
   write_file(out + "/capacity.csv", held.text());
-  PlotOptions picture;
-  picture.files = {out + "/tried.csv"};
-  picture.x = "load";
-  picture.y = "acc_tok";
-  picture.group_by = "head_dim";
-  picture.x_label = "pairs / (layers x heads x key width)";
-  picture.title = fmt::format("{}: values recalled", mixer);
-  picture.out = out + "/capacity.png";
-  plot(picture);
-  fmt::print("{}", format_table({"key width", "layers x heads x key width", "pairs recalled at 99 %", "share"}, rows));
-  fmt::print("{0}/capacity.csv, {0}/tried.csv, {0}/capacity.png\n", out);
+  draw(out, options.widths);
+  fmt::print("{}", format_table({"mixer", "key width", "layers x heads x key width", "pairs recalled at 99 %", "share"},
+                                rows));
+  fmt::print("{0}/capacity.csv, {0}/tried.csv, {0}/capacity.png, {0}/recall-*.png\n", out);
 }
 
 void refuse_flags_of_training(const CapacityOptions& options, const Globals& globals) {
@@ -154,7 +213,8 @@ void refuse_flags_of_training(const CapacityOptions& options, const Globals& glo
 int untrained(const CapacityOptions& options, const Globals& globals) {
   refuse_flags_of_training(options, globals);
   UntrainedOptions how;
-  how.mixer = options.mixer;
+  if (options.mixers.size() > 1) refuse("capacity --untrained takes one MIXER, not {}", options.mixers.size());
+  if (!options.mixers.empty()) how.mixer = options.mixers.front();
   if (!options.widths.empty()) how.widths = options.widths;
   if (!options.loads.empty()) how.loads = options.loads;
   how.seed = static_cast<uint64_t>(globals.seed.value_or(1));
@@ -179,10 +239,12 @@ CapacityOptions with_defaults(CapacityOptions options) {
 }
 
 int trained(const CapacityOptions& options, const Globals& globals) {
-  if (options.mixer.empty()) refuse("capacity needs MIXER, or --untrained");
-  mixers().at(options.mixer);  // rejects unknown mixers before anything runs
+  if (options.mixers.empty()) refuse("capacity needs MIXER, or --untrained");
+  for (const std::string& mixer : options.mixers) mixers().at(mixer);  // rejects unknown mixers before anything runs
+  refuse_own_keys(options.flags);
   if (globals.seed) refuse("capacity does not accept --seed: use --seeds {}", *globals.seed);
-  const std::string out = globals.out.empty() ? "runs/capacity-" + options.mixer : globals.out;
+  const std::string name = "capacity-" + fmt::format("{}", fmt::join(options.mixers, "-"));
+  const std::string out = globals.out.empty() ? "runs/" + name : globals.out;
   SweepOptions how;
   how.out = out + "/runs";
   how.threads = globals.threads;
@@ -190,10 +252,12 @@ int trained(const CapacityOptions& options, const Globals& globals) {
   how.quiet = globals.quiet;
   how.command_line = globals.command_line;
   how.budget_hours = options.budget_hours;
-  const SweepOutcome outcome = run_sweep(make_sweep("capacity-" + options.mixer, configs_of(options)), how);
-  const std::vector<RunSummary> runs = summarise_sweep(SweepFolder(how.out));
-  if (runs.empty()) fail("no run reached an evaluation: use a larger --budget");
-  write(analyse(runs), options.mixer, outcome.plan.threads, out, globals);
+  const SweepOutcome outcome = run_sweep(make_sweep(name, configs_of(options)), how);
+  std::vector<RunSummary> runs = summarise_sweep(SweepFolder(how.out));
+  runs.erase(std::remove_if(runs.begin(), runs.end(), [](const RunSummary& run) { return !run.record.tested; }),
+             runs.end());
+  if (runs.empty()) fail("no run reached its end: use a larger --budget");
+  write(analyse(runs), options, outcome.plan.threads, out, globals);
   if (outcome.out_of_time) fmt::print("the time limit was reached: repeat the command to continue\n");
   return outcome.failures() > 0 ? 1 : 0;
 }
@@ -202,12 +266,13 @@ int trained(const CapacityOptions& options, const Globals& globals) {
 
 Command capacity_command() {
   return {"capacity", "how many associations a mixer stores at 99 % accuracy, over state widths",
-          "./klab capacity kda --widths 8,16,32 --out runs/capacity-kda",
+          "./klab capacity kda gdn --widths 8,16 --out runs/capacity",
           takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<CapacityOptions>();
-            app.add_option("MIXER", options->mixer,
-                           "mixer name; with --untrained optional: only its update rule and the special cases of it");
+            app.add_option(
+                "MIXER", options->mixers,
+                "mixer names; with --untrained at most one: only its update rule and the special cases of it");
             app.add_flag("--untrained", options->untrained,
                          "random keys and values, written by the update rule with its best constant gates");
             app.add_option("--widths", options->widths, "key widths (default: 8,16,32; untrained: 16,32,64)")
