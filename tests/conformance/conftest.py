@@ -24,11 +24,11 @@ MODELING = "transformers.models.kimi_linear.modeling_kimi_linear"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="also run the full sizes of the public test matrix")
+    parser.addoption("--slow", action="store_true", help="also run slow tests, such as the full sizes of the public test matrix")
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: a full size of the public matrix; runs only with --slow")
+    config.addinivalue_line("markers", "slow: runs only with --slow, as a full size of the public matrix does")
     logging.getLogger("torch.__trace").propagate = False  # torch.compile logs thousands of lines on a failure
 
 

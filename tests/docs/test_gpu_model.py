@@ -325,6 +325,7 @@ def test_blocks_per_multiprocessor(command, registers, threads, shared, blocks):
     assert command.blocks_per_sm(registers, threads, shared) == blocks
 
 
+@pytest.mark.slow
 @needs_nvcc
 def test_the_report_is_complete(tmp_path):
     done = model("--json", tmp_path / "report.json", "--kernel", "kda_forward", "--kernel", "kda_gradient")

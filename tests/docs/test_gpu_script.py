@@ -30,6 +30,7 @@ def rows(path):
         return list(csv.DictReader(line for line in file if not line.startswith("#")))
 
 
+@pytest.mark.slow
 @needs_build
 def test_faulty_steps_do_not_stop_the_others(tmp_path):
     done = run(tmp_path, "--skip", "figure2,long,check_bfloat16", "--fault", "headline=hang", "--fault", "decode=exit",
