@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/model/layers.h"
+
 namespace klab {
 namespace {
 
@@ -52,7 +54,7 @@ class ComputeAgain : public torch::autograd::Node {
 Tensor checkpointed(const torch::nn::Module& module, const Forward& forward, const Tensor& x) {
   variable_list parameters;
   torch::autograd::edge_list edges{torch::autograd::impl::gradient_edge(x)};
-  for (const Tensor& parameter : module.parameters()) {
+  for (const auto& [name, parameter] : own_parameters(module)) {
     if (!parameter.requires_grad()) continue;
     parameters.push_back(parameter);
     edges.push_back(torch::autograd::impl::gradient_edge(parameter));

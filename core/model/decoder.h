@@ -6,6 +6,8 @@
 #include <torch/types.h>
 
 #include <memory>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "core/model/feed_forward.h"
@@ -18,7 +20,8 @@ namespace klab {
 class DecoderLayerImpl : public torch::nn::Module {
  public:
   /// `item`: the layer's item of the config's pattern.
-  DecoderLayerImpl(const ModelConfig& config, const std::string& item, int64_t layer);
+  DecoderLayerImpl(const ModelConfig& config, const std::string& item, int64_t layer,
+                   const std::shared_ptr<RankGroup>& expert_ranks);
   torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state);
   const std::shared_ptr<TokenMixer>& mixer() const { return mixer_; }
   const std::shared_ptr<FeedForward>& feed_forward() const { return feed_forward_; }
@@ -32,7 +35,8 @@ TORCH_MODULE(DecoderLayer);
 
 class DecoderImpl : public torch::nn::Module {
  public:
-  DecoderImpl(const ModelConfig& config, int64_t vocabulary);
+  /// `expert_ranks`: over which every mixture of experts is spread, see MixtureOfExperts; null: not at all.
+  DecoderImpl(const ModelConfig& config, int64_t vocabulary, std::shared_ptr<RankGroup> expert_ranks = nullptr);
 
   /// Draws every parameter from `generator`: embeddings N(0, 1), matrices U(-1, 1) / sqrt(fan-in), norms 1, then
   /// the parameters with their own rules in TokenMixer::initialise.
@@ -60,6 +64,10 @@ class DecoderImpl : public torch::nn::Module {
   /// Updates parameters without gradients after an optimiser step of `ranks`: the correction biases of routers.
   void after_step(RankGroup& ranks);
 
+  /// The names of the parameters of experts that are spread over ranks, those of other ranks included.
+  std::set<std::string> spread_parameters() const;
+  const std::shared_ptr<RankGroup>& expert_ranks() const { return expert_ranks_; }
+
   /// Whether training keeps only the inputs of layers for the backward pass, which then computes each layer again.
   void set_activation_checkpointing(bool on) { activation_checkpointing_ = on; }
 
@@ -73,6 +81,7 @@ class DecoderImpl : public torch::nn::Module {
   torch::Tensor through_layer(size_t layer, const torch::Tensor& x, const Sequences& sequences, State* state);
 
   ModelConfig config_;
+  std::shared_ptr<RankGroup> expert_ranks_;  // null or several
   bool activation_checkpointing_ = false;
   torch::Tensor embedding_;  // [vocabulary, D]
   std::vector<DecoderLayer> layers_;

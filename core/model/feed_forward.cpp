@@ -5,7 +5,9 @@
 #include <torch/nn/module.h>
 
 #include <limits>
+#include <optional>
 
+#include "core/parallel/collectives.h"
 #include "kernels/common/checks.h"
 #include "kernels/linear/experts.h"
 #include "kernels/linear/linear.h"
@@ -69,11 +71,17 @@ void MoeConfig::validate() const {
                     groups_per_token, experts / groups));
 }
 
-MixtureOfExperts::MixtureOfExperts(int64_t width, int64_t expert_width, const MoeConfig& config)
-    : config_(config), router_(register_module("router", Linear(width, config.experts))) {
+MixtureOfExperts::MixtureOfExperts(int64_t width, int64_t expert_width, const MoeConfig& config,
+                                   std::shared_ptr<RankGroup> ranks)
+    : config_(config), ranks_(std::move(ranks)), router_(register_module("router", Linear(width, config.experts))) {
+  const int64_t shares = ranks_ ? ranks_->size() : 1;
+  require(config.experts % shares == 0, "model.moe.experts", fmt::format("{}", config.experts),
+          fmt::format("must be a multiple of the {} ranks that share the experts", shares));
   correction_bias_ = register_parameter("correction_bias", new_wide_parameter({config.experts}),
                                         /*requires_grad=*/false);
   for (int64_t e = 0; e < config.experts; ++e) {
+    std::optional<ParameterPlace> elsewhere;
+    if (e < first_expert() || e >= first_expert() + own_experts()) elsewhere.emplace(torch::kMeta);
     experts_.push_back(register_module("expert" + std::to_string(e), std::make_shared<SwiGlu>(width, expert_width)));
   }
   if (config.shared_experts > 0) {
@@ -108,7 +116,7 @@ Routing MixtureOfExperts::route(const Tensor& x) const {
 Tensor MixtureOfExperts::forward(const Tensor& input) {
   const Tensor x = input.reshape({-1, input.size(-1)});  // [n, D]
   const Routing routing = route(x);
-  if (!torch::GradMode::is_enabled()) {
+  if (!torch::GradMode::is_enabled() && !ranks_) {
     return kernels::experts({x, routing.experts, routing.weights, &table()}).view(input.sizes());
   }
   const Tensor y = by_expert(x, routing);
@@ -140,7 +148,7 @@ Tensor with_usual_rows(const Tensor& x) {
 
 }  // namespace
 
-// The routed experts with gradients: each expert runs once over all tokens routed to it.
+// The routed experts, as training runs them: each once over all tokens routed to it.
 Tensor MixtureOfExperts::by_expert(const Tensor& x, const Routing& routing) {
   const auto& [experts, weights] = routing;
   const Tensor selected = experts.reshape({-1});                         // [n * k]
@@ -150,21 +158,51 @@ Tensor MixtureOfExperts::by_expert(const Tensor& x, const Routing& routing) {
   const Tensor share = weights.reshape({-1}).index_select(0, order).unsqueeze(-1);
   if (torch::GradMode::is_enabled()) load_ = load_.defined() ? load_ + counts : counts;
 
-  // One gather for all experts; the tokens of an expert are contiguous. Experts without tokens are skipped.
-  const Tensor gathered = x.index_select(0, tokens);
-  const Tensor host = counts.cpu();
-  std::vector<Tensor> parts;
+  const Tensor rows = x.index_select(0, tokens);  // those of an expert follow each other
+  const Tensor outputs = ranks_ ? run_spread_experts(rows, counts.cpu()) : run_experts(rows, counts.cpu());
+  // The sum over a token's experts is in the dtype of the weights and rounded once.
+  const Tensor weighted = outputs.to(share.scalar_type()) * share;
+  return torch::zeros({x.size(0), x.size(1)}, weighted.options()).index_add(0, tokens, weighted).to(x.scalar_type());
+}
+
+// This rank's experts over rows [n, D] that are sorted by expert; `counts` [own experts] of each, on the host.
+Tensor MixtureOfExperts::run_experts(const Tensor& rows, const Tensor& counts) {
+  std::vector<Tensor> outputs;
   int64_t start = 0;
-  for (int64_t e = 0; e < config_.experts; ++e) {
-    const int64_t count = host.data_ptr<int64_t>()[e];
+  for (int64_t e = 0; e < own_experts(); ++e) {
+    const int64_t count = counts.const_data_ptr<int64_t>()[e];
     if (count == 0) continue;
-    const Tensor rows = with_usual_rows(gathered.narrow(0, start, count));
-    parts.push_back(experts_[static_cast<size_t>(e)]->forward(rows).narrow(0, 0, count));
+    const Tensor own = with_usual_rows(rows.narrow(0, start, count));
+    outputs.push_back(experts_[static_cast<size_t>(first_expert() + e)]->forward(own).narrow(0, 0, count));
     start += count;
   }
-  // The sum over a token's experts is in the dtype of the weights and rounded once.
-  const Tensor weighted = torch::cat(parts).to(share.scalar_type()) * share;
-  return torch::zeros({x.size(0), x.size(1)}, weighted.options()).index_add(0, tokens, weighted).to(x.scalar_type());
+  return outputs.empty() ? rows : torch::cat(outputs);  // no rows: still a part of the graph
+}
+
+// The experts of all ranks over this rank's rows [n, D] that are sorted by expert; `counts` [E] of each, on the host.
+Tensor MixtureOfExperts::run_spread_experts(const Tensor& rows, const Tensor& counts) {
+  const Tensor of_ranks = ranks_->gather(counts);                         // [ranks, E]
+  const Tensor here = of_ranks.narrow(1, first_expert(), own_experts());  // [ranks, own experts]
+  const auto numbers = [](const Tensor& x) {
+    const Tensor dense = x.contiguous();
+    return std::vector<int64_t>(dense.const_data_ptr<int64_t>(), dense.const_data_ptr<int64_t>() + dense.numel());
+  };
+  const std::vector<int64_t> sent = numbers(counts.view({ranks_->size(), -1}).sum(1)), received = numbers(here.sum(1));
+  const Tensor all = exchange(ranks_, rows, sent, received);  // by rank, and of each rank by expert
+  const Tensor expert = torch::arange(own_experts()).repeat({ranks_->size()}).repeat_interleave(here.reshape({-1}));
+  const Tensor order = expert.argsort(/*stable=*/true).to(rows.device());
+  const Tensor outputs = run_experts(all.index_select(0, order), here.sum(0));
+  return exchange(ranks_, outputs.index_select(0, order.argsort()), received, sent);
+}
+
+std::vector<std::string> MixtureOfExperts::spread_parameters() const {
+  std::vector<std::string> names;
+  for (size_t e = 0; ranks_ && e < experts_.size(); ++e) {
+    for (const auto& item : experts_[e]->named_parameters()) {
+      names.push_back("expert" + std::to_string(e) + "." + item.key());
+    }
+  }
+  return names;
 }
 
 void MixtureOfExperts::after_step(RankGroup& ranks) {

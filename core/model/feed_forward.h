@@ -6,6 +6,7 @@
 #include <torch/types.h>
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/base/config.h"
@@ -30,6 +31,9 @@ class FeedForward : public torch::nn::Module {
 
   /// Called after every optimiser step, on all ranks of the step.
   virtual void after_step(RankGroup& /*ranks*/) {}
+
+  /// The parameters that are spread over ranks, each of which has some of them.
+  virtual std::vector<std::string> spread_parameters() const { return {}; }
 };
 
 /// SwiGLU: down(silu(gate(x)) * up(x)).
@@ -76,22 +80,34 @@ struct Routing {
 /// The bias affects only the selection. During training, after_step() raises it by `bias_update` for experts with less
 /// than the mean load since the last step and lowers it for the others (Wang et al. 2024), so that no balancing loss is
 /// needed. Tokens are gathered by expert, and each expert with tokens runs once.
+///
+/// Expert parallelism: `ranks` share the experts, each has E / ranks that follow each other. Every forward and backward
+/// pass is then an operation of all of them: rows of tokens are exchanged before and after the experts. Parameters of
+/// other ranks' experts are on the meta device. Throws UsageError unless the number of ranks divides E.
 class MixtureOfExperts : public FeedForward {
  public:
-  MixtureOfExperts(int64_t width, int64_t expert_width, const MoeConfig& config);
+  MixtureOfExperts(int64_t width, int64_t expert_width, const MoeConfig& config,
+                   std::shared_ptr<RankGroup> ranks = nullptr);
   torch::Tensor forward(const torch::Tensor& x) override;
   double flops() const override;
   int64_t activated_parameters() const override;
   void after_step(RankGroup& ranks) override;
+  std::vector<std::string> spread_parameters() const override;
 
   Routing route(const torch::Tensor& x) const;  ///< x [n, D]
 
  private:
   torch::Tensor by_expert(const torch::Tensor& x, const Routing& routing);
+  torch::Tensor run_experts(const torch::Tensor& rows, const torch::Tensor& counts);
+  torch::Tensor run_spread_experts(const torch::Tensor& rows, const torch::Tensor& counts);
   const kernels::ExpertTable& table();
   int64_t absent_parameters() const;  // parameters of the experts that a token does not use
 
+  int64_t own_experts() const { return ranks_ ? config_.experts / ranks_->size() : config_.experts; }
+  int64_t first_expert() const { return ranks_ ? ranks_->rank() * own_experts() : 0; }
+
   MoeConfig config_;
+  std::shared_ptr<RankGroup> ranks_;  // null or several
   Linear router_;
   torch::Tensor correction_bias_;  // [E], changed only by after_step()
   torch::Tensor load_;             // [E], tokens per expert since the last step; undefined: none

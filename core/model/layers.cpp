@@ -28,6 +28,9 @@ ParameterPlace::ParameterPlace(torch::Device device, torch::ScalarType dtype, bo
   hollow_parameters = hollow;
 }
 
+ParameterPlace::ParameterPlace(torch::Device device)
+    : ParameterPlace(device, torch::typeMetaToScalarType(place.dtype()), hollow_parameters) {}
+
 ParameterPlace::~ParameterPlace() {
   place = before_;
   hollow_parameters = hollow_before_;
@@ -99,6 +102,15 @@ Tensor ShortConvImpl::forward(const Tensor& x, const Sequences& sequences, State
 Tensor ShortConvImpl::initial_state(int64_t sequences, const torch::Device& device) const {
   return torch::zeros({sequences, weight.size(1) - 1, weight.size(0)},
                       weight.options().device(device).requires_grad(false));
+}
+
+std::vector<NamedParameter> own_parameters(const torch::nn::Module& module) {
+  std::vector<NamedParameter> all, own;
+  for (const auto& item : module.named_parameters()) {
+    all.push_back({item.key(), item.value()});
+    if (!item.value().is_meta()) own.push_back(all.back());
+  }
+  return own.empty() ? all : own;
 }
 
 double linear_flops(const torch::nn::Module& module) {

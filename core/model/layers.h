@@ -20,6 +20,7 @@ namespace klab {
 class ParameterPlace {
  public:
   ParameterPlace(torch::Device device, torch::ScalarType dtype, bool hollow = false);
+  explicit ParameterPlace(torch::Device device);  ///< in the dtype as it is
   ~ParameterPlace();
   ParameterPlace(const ParameterPlace&) = delete;
   ParameterPlace& operator=(const ParameterPlace&) = delete;
@@ -96,6 +97,17 @@ class ShortConvImpl : public torch::nn::Module {
   std::string activation_;
 };
 TORCH_MODULE(ShortConv);
+
+/// A parameter with its name in a module, "layer0.mixer.q_proj.weight"; the tensor shares its storage with the
+/// module's.
+struct NamedParameter {
+  std::string name;
+  torch::Tensor tensor;
+};
+
+/// The parameters that this process has. A model whose experts are spread over ranks (see MixtureOfExperts) also has
+/// those of the other ranks, on the meta device: they are left out, unless all parameters are on it.
+std::vector<NamedParameter> own_parameters(const torch::nn::Module& module);
 
 /// 2 x the number of weights of all Linear layers in `module`: the FLOPs of its projections per token.
 double linear_flops(const torch::nn::Module& module);

@@ -113,10 +113,11 @@ std::shared_ptr<TokenMixer> ModelConfig::make_mixer(const std::string& item) con
 
 int64_t ModelConfig::dense_width() const { return mlp_width > 0 ? mlp_width : (8 * width / 3 + 7) / 8 * 8; }
 
-std::shared_ptr<FeedForward> ModelConfig::make_feed_forward(int64_t layer) const {
+std::shared_ptr<FeedForward> ModelConfig::make_feed_forward(int64_t layer,
+                                                            const std::shared_ptr<RankGroup>& expert_ranks) const {
   if (moe.experts == 0 || layer < first_dense) return std::make_shared<SwiGlu>(width, dense_width());
   const int64_t share = (dense_width() + moe.experts_per_token - 1) / moe.experts_per_token;
-  return std::make_shared<MixtureOfExperts>(width, moe.expert_width > 0 ? moe.expert_width : share, moe);
+  return std::make_shared<MixtureOfExperts>(width, moe.expert_width > 0 ? moe.expert_width : share, moe, expert_ranks);
 }
 
 }  // namespace klab

@@ -46,7 +46,9 @@ struct ModelConfig : Configurable {
 
   /// Builds the mixer of a layer from its pattern item.
   std::shared_ptr<TokenMixer> make_mixer(const std::string& item) const;
-  std::shared_ptr<FeedForward> make_feed_forward(int64_t layer) const;
+  /// `expert_ranks`: over which experts are spread; null: not at all.
+  std::shared_ptr<FeedForward> make_feed_forward(int64_t layer,
+                                                 const std::shared_ptr<RankGroup>& expert_ranks = nullptr) const;
 
  private:
   std::vector<std::string> mixer_names() const;  // without duplicates

@@ -75,7 +75,7 @@ RlTrainer::RlTrainer(Decoder model, const TrainConfig& config, const RlConfig& r
   model_->initialise(at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(config.seed)));
   model_->to(device);
   model_->set_activation_checkpointing(config_.activation_checkpointing);
-  sums_ = std::make_unique<GradientSums>(model_, model_, ranks_, GradientOptions{});
+  sums_ = std::make_unique<GradientSums>(model_, model_, Parallelism{.ranks = ranks_});
   optimizer_ = make_optimizer(*model_, config_);
   if (config_.optimizer == "muonclip") clip_ = std::make_unique<QkClip>(model_, config_.max_logit);
   rollout_ = std::make_unique<RolloutModel>(model_, rl_.rollout_dtype);
@@ -287,7 +287,7 @@ Checkpoint RlTrainer::checkpoint() const {
 
 void RlTrainer::restore(const std::string& path) {
   const Checkpoint from = load_checkpoint(path);
-  refuse_other_model(from, path, model_tensors(*model_));
+  refuse_other_model(from, path, *model_);
   copy_stored(from, path, tensors());
   restore_progress(from, status_.train);
   updates_ = from.json_field<int64_t>("updates");

@@ -7,6 +7,8 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "core/train/optimizer.h"
 
@@ -21,18 +23,42 @@ void add(Tensor& sum, const Tensor& part) {
   if (part.defined()) sum = sum.defined() ? sum.add_(part) : part;
 }
 
+// `own` of every rank, one after the other; `sizes` of each.
+Tensor from_all(RankGroup& ranks, const Tensor& own, const std::vector<int64_t>& sizes) {
+  const std::vector<int64_t> to_each(sizes.size(), own.numel());
+  return ranks.exchange(own.repeat({ranks.size()}), to_each, sizes);
+}
+
 }  // namespace
 
-GradientSums::GradientSums(const Decoder& model, const Decoder& computing, std::shared_ptr<RankGroup> ranks,
-                           const GradientOptions& options)
-    : ranks_(std::move(ranks)), options_(options) {
-  auto computed = computing->named_parameters();
-  for (const TrainedParameter& one : trained_parameters(*model)) {
-    parameters_.push_back({one.name, one.tensor, computed[one.name], nullptr});
-  }
+GradientSums::GradientSums(const Decoder& model, const Decoder& computing, const Parallelism& parallelism,
+                           int64_t bucket_bytes)
+    : ranks_(parallelism.ranks),
+      replicas_(parallelism.replicas()),
+      spread_(!parallelism.experts->alone()),
+      sharded_(parallelism.shard_optimizer),
+      bucket_bytes_(bucket_bytes) {
+  find_parameters(model, computing);
   if (ranks_->alone()) return;
   make_buckets();
   watch_gradients();
+}
+
+void GradientSums::find_parameters(const Decoder& model, const Decoder& computing) {
+  std::map<std::string, size_t> places;
+  const auto all = model->named_parameters();
+  for (const bool matrices : {true, false}) {
+    for (const auto& item : all) {
+      const Tensor& one = item.value();
+      if (one.requires_grad() && (one.dim() >= 2) == matrices) places[item.key()] = places_++;
+    }
+  }
+  const std::set<std::string> spread = model->spread_parameters();
+  auto computed = computing->named_parameters();
+  for (const TrainedParameter& one : trained_parameters(*model)) {
+    RankGroup* ranks = spread.contains(one.name) ? replicas_.get() : ranks_.get();
+    parameters_.push_back({one.name, one.tensor, computed[one.name], nullptr, ranks, places.at(one.name)});
+  }
 }
 
 GradientSums::~GradientSums() {
@@ -45,32 +71,44 @@ GradientSums::~GradientSums() {
   sender_.join();
 }
 
-// Parameters in the order in which the backward pass completes them; within a bucket by owner. The owner of each is the
-// rank that owns least.
+// Parameters in the order in which the backward pass completes them, and buckets in that order of their last ones. The
+// owner of each is the rank that owns least.
 void GradientSums::make_buckets() {
-  std::vector<int64_t> owned(static_cast<size_t>(ranks_->size()), 0);
-  int64_t bytes = options_.bucket_bytes;  // full
+  std::map<const RankGroup*, std::vector<int64_t>> owned;
+  std::map<const RankGroup*, Bucket> open;
+  const auto close = [&](Bucket& bucket) {
+    if (bucket.parameters.empty()) return;
+    for (const size_t i : bucket.parameters) parameters_[i].bucket = buckets_.size();
+    sort_by_owner(bucket);
+    buckets_.push_back(std::move(bucket));
+  };
   for (size_t i = parameters_.size(); i-- > 0;) {
-    if (bytes >= options_.bucket_bytes) {
-      buckets_.emplace_back();
-      bytes = 0;
-    }
     Parameter& parameter = parameters_[i];
-    const auto least = std::min_element(owned.begin(), owned.end());
-    parameter.owner = least - owned.begin();
+    std::vector<int64_t>& of_rank = owned[parameter.ranks];
+    of_rank.resize(static_cast<size_t>(parameter.ranks->size()), 0);
+    const auto least = std::min_element(of_rank.begin(), of_rank.end());
+    parameter.owner = least - of_rank.begin();
     *least += parameter.weight.numel();
-    bytes += parameter.weight.numel() * static_cast<int64_t>(sizeof(float));
-    parameter.bucket = buckets_.size() - 1;
-    buckets_.back().parameters.push_back(i);
-  }
-  for (Bucket& bucket : buckets_) {
-    const auto owner = [&](size_t i) { return parameters_[i].owner; };
-    std::stable_sort(bucket.parameters.begin(), bucket.parameters.end(),
-                     [&](size_t a, size_t b) { return owner(a) < owner(b); });
-    bucket.sizes.assign(static_cast<size_t>(ranks_->size()), 0);
-    for (const size_t i : bucket.parameters) {
-      bucket.sizes[static_cast<size_t>(owner(i))] += parameters_[i].weight.numel() + 1;  // and whether there is one
+    Bucket& bucket = open[parameter.ranks];
+    bucket.ranks = parameter.ranks;
+    bucket.parameters.push_back(i);
+    bucket.bytes += parameter.weight.numel() * static_cast<int64_t>(sizeof(float));
+    if (bucket.bytes >= bucket_bytes_) {
+      close(bucket);
+      bucket = {};
     }
+  }
+  if (ranks_ != replicas_) close(open[replicas_.get()]);
+  close(open[ranks_.get()]);  // the embedding is the last
+}
+
+void GradientSums::sort_by_owner(Bucket& bucket) const {
+  const auto owner = [&](size_t i) { return parameters_[i].owner; };
+  std::stable_sort(bucket.parameters.begin(), bucket.parameters.end(),
+                   [&](size_t a, size_t b) { return owner(a) < owner(b); });
+  bucket.sizes.assign(static_cast<size_t>(bucket.ranks->size()), 0);
+  for (const size_t i : bucket.parameters) {
+    bucket.sizes[static_cast<size_t>(owner(i))] += parameters_[i].weight.numel() + 1;  // and whether there is one
   }
 }
 
@@ -87,10 +125,10 @@ void GradientSums::watch_gradients() {
 }
 
 bool GradientSums::owns(const std::string& name) const {
-  if (ranks_->alone() || !options_.sharded) return true;
+  if (ranks_->alone() || !sharded_) return true;
   const auto found = std::find_if(parameters_.begin(), parameters_.end(),
                                   [&](const Parameter& parameter) { return parameter.name == name; });
-  return found != parameters_.end() && found->owner == ranks_->rank();
+  return found != parameters_.end() && found->owner == found->ranks->rank();
 }
 
 // Moves the gradient of the computing copy to the weights, in their dtype.
@@ -217,41 +255,38 @@ void GradientSums::unpack(const Bucket& bucket, const Tensor& sums, int64_t owne
   }
 }
 
-// `own` of every rank, one after the other; `sizes` of each.
-Tensor GradientSums::from_all(const Tensor& own, const std::vector<int64_t>& sizes) const {
-  const std::vector<int64_t> to_each(sizes.size(), own.numel());
-  return ranks_->exchange(own.repeat({ranks_->size()}), to_each, sizes);
-}
-
 void GradientSums::send(Bucket& bucket) {
-  const int64_t own = bucket.sizes[static_cast<size_t>(ranks_->rank())], ranks = ranks_->size();
+  if (bucket.ranks->alone()) return;  // experts that no other rank has
+  const int64_t own = bucket.sizes[static_cast<size_t>(bucket.ranks->rank())], ranks = bucket.ranks->size();
   const std::vector<int64_t> from_each(static_cast<size_t>(ranks), own);
-  const Tensor parts = ranks_->exchange(packed(bucket), bucket.sizes, from_each);
+  const Tensor parts = bucket.ranks->exchange(packed(bucket), bucket.sizes, from_each);
   const Tensor sum = pairwise_sum(parts.view({ranks, own}).unbind(0));
-  if (options_.sharded) {
+  if (sharded_) {
     for (const size_t i : bucket.parameters) parameters_[i].weight.mutable_grad().reset();
-    return unpack(bucket, sum, ranks_->rank(), 0);
+    return unpack(bucket, sum, bucket.ranks->rank(), 0);
   }
-  const Tensor all = from_all(sum, bucket.sizes);
+  const Tensor all = from_all(*bucket.ranks, sum, bucket.sizes);
   int64_t begin = 0;
   for (int64_t owner = 0; owner < ranks; begin += bucket.sizes[static_cast<size_t>(owner++)]) {
     unpack(bucket, all, owner, begin);
   }
 }
 
+// Of a gradient that several ranks have, one contributes.
 double GradientSums::clip_norm(double limit) {
   const torch::NoGradGuard no_grad;
-  std::vector<Tensor> norms, gradients;
-  for (const bool matrices : {true, false}) {  // the order in which the norm is summed
-    for (const Parameter& parameter : parameters_) {
-      if ((parameter.weight.dim() >= 2) != matrices) continue;
-      const Tensor& gradient = parameter.weight.grad();
-      norms.push_back(gradient.defined() ? gradient.norm() : torch::zeros({}, parameter.weight.options()));
-      if (gradient.defined()) gradients.push_back(gradient);
+  const bool parts = sharded_ || spread_;  // no rank has all gradients
+  std::vector<Tensor> norms(places_, torch::zeros({}, parameters_.front().weight.options())), gradients;
+  for (const Parameter& parameter : parameters_) {
+    const Tensor& gradient = parameter.weight.grad();
+    if (!gradient.defined()) continue;
+    gradients.push_back(gradient);
+    if (!parts || parameter.ranks->rank() == (sharded_ ? parameter.owner : 0)) {
+      norms[parameter.place] = gradient.norm();
     }
   }
   Tensor all = torch::stack(norms);
-  if (options_.sharded) all = ranks_->sum(all);  // each is not 0 on one rank alone
+  if (parts) all = ranks_->sum(all);
   const Tensor norm = all.norm();
   const Tensor factor = (limit / (norm + 1e-6)).clamp_max(1);
   for (Tensor& gradient : gradients) gradient.mul_(factor);
@@ -259,17 +294,17 @@ double GradientSums::clip_norm(double limit) {
 }
 
 void GradientSums::share_weights() {
-  if (ranks_->alone() || !options_.sharded) return;
+  if (ranks_->alone() || !sharded_) return;
   const torch::NoGradGuard no_grad;
   for (const Bucket& bucket : buckets_) {
     std::vector<Tensor> own;
-    std::vector<int64_t> sizes(static_cast<size_t>(ranks_->size()), 0);
+    std::vector<int64_t> sizes(static_cast<size_t>(bucket.ranks->size()), 0);
     for (const size_t i : bucket.parameters) {
       const Parameter& parameter = parameters_[i];
       sizes[static_cast<size_t>(parameter.owner)] += parameter.weight.numel();
-      if (parameter.owner == ranks_->rank()) own.push_back(parameter.weight.reshape({-1}));
+      if (parameter.owner == bucket.ranks->rank()) own.push_back(parameter.weight.reshape({-1}));
     }
-    const Tensor all = from_all(own.empty() ? torch::empty({0}) : torch::cat(own), sizes);
+    const Tensor all = from_all(*bucket.ranks, own.empty() ? torch::empty({0}) : torch::cat(own), sizes);
     int64_t begin = 0;
     for (const size_t i : bucket.parameters) {
       Tensor weight = parameters_[i].weight;

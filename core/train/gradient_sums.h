@@ -16,27 +16,25 @@
 #include <vector>
 
 #include "core/model/decoder.h"
-#include "core/parallel/rank_group.h"
+#include "core/parallel/parallelism.h"
 
 namespace klab {
 
-/// How gradients are summed over ranks.
-struct GradientOptions {
-  /// ZeRO-1: every parameter has an owner, which alone receives its gradient, updates it and has its optimiser state;
-  /// the others get the new weights. Otherwise every rank receives every gradient.
-  bool sharded = false;
-  int64_t bucket_bytes = int64_t{25} << 20;  ///< gradients that are sent together
-};
+constexpr int64_t kBucketBytes = int64_t{25} << 20;  ///< gradients that are sent together
 
 /// Sums are pairwise, (p0 + p1) + (p2 + p3), over the parts of all ranks in order: equal to the bit for every number of
 /// ranks that is a power of two and divides the number of parts. Gradients of the last part are sent bucket by bucket
-/// from another thread, each as soon as the backward pass has completed it.
+/// from another thread, each as soon as the backward pass has completed it. Gradients of experts that are spread over
+/// ranks are summed over the ranks with the same experts alone.
+///
+/// ZeRO-1 (Parallelism::shard_optimizer): every parameter has an owner, which alone receives its gradient, updates it
+/// and has its optimiser state; the others get the new weights. Otherwise every rank receives every gradient.
 class GradientSums {
  public:
   /// Sums gradients of the trained parameters of `model`, in float32. `computing`: the model that computes the steps,
   /// `model` itself or its copy in another dtype.
-  GradientSums(const Decoder& model, const Decoder& computing, std::shared_ptr<RankGroup> ranks,
-               const GradientOptions& options);
+  GradientSums(const Decoder& model, const Decoder& computing, const Parallelism& parallelism,
+               int64_t bucket_bytes = kBucketBytes);
   ~GradientSums();
   GradientSums(const GradientSums&) = delete;
   GradientSums& operator=(const GradientSums&) = delete;
@@ -67,30 +65,37 @@ class GradientSums {
     std::string name;
     torch::Tensor weight, computed;
     std::shared_ptr<torch::autograd::Node> accumulator;  // of the gradient of `computed`
+    RankGroup* ranks = nullptr;                          // over which its gradient is summed
+    size_t place = 0;                                    // among the trained parameters of all ranks, matrices first
     int64_t owner = 0;
     size_t bucket = 0;
   };
   struct Bucket {
-    std::vector<size_t> parameters;  // by owner
-    std::vector<int64_t> sizes;      // floats sent to each rank
-    size_t missing = 0;              // gradients not yet complete
+    RankGroup* ranks = nullptr;
+    std::vector<size_t> parameters{};  // by owner
+    std::vector<int64_t> sizes{};      // floats sent to each rank
+    int64_t bytes = 0;
+    size_t missing = 0;  // gradients not yet complete
   };
   using Gradients = std::vector<torch::Tensor>;
 
+  void find_parameters(const Decoder& model, const Decoder& computing);
   void make_buckets();
+  void sort_by_owner(Bucket& bucket) const;
   void watch_gradients();
   void complete(size_t parameter);
   void take_gradient(Parameter& parameter) const;
   void add_kept(size_t parameter);
   void send_buckets();
-  torch::Tensor from_all(const torch::Tensor& own, const std::vector<int64_t>& sizes) const;
   void send(Bucket& bucket);
   torch::Tensor packed(const Bucket& bucket) const;
   void unpack(const Bucket& bucket, const torch::Tensor& sums, int64_t owner, int64_t begin);
 
-  std::shared_ptr<RankGroup> ranks_;
-  GradientOptions options_;
+  std::shared_ptr<RankGroup> ranks_, replicas_;  // all, and those with the same experts
+  bool spread_, sharded_;                        // experts, the optimiser
+  int64_t bucket_bytes_;
   std::vector<Parameter> parameters_;
+  size_t places_ = 0;
   std::vector<Bucket> buckets_;
   std::vector<std::pair<int64_t, Gradients>> kept_;  // sums of 2^n parts, smaller ones last
   int64_t parts_ = 0;

@@ -3,12 +3,14 @@
 
 #include <torch/nn/module.h>
 
+#include "core/model/layers.h"
+
 namespace klab {
 
 std::vector<TrainedParameter> trained_parameters(const torch::nn::Module& module) {
   std::vector<TrainedParameter> trained;
-  for (const auto& item : module.named_parameters()) {
-    if (item.value().requires_grad()) trained.push_back({item.key(), item.value()});
+  for (const auto& [name, tensor] : own_parameters(module)) {
+    if (tensor.requires_grad()) trained.push_back({name, tensor});
   }
   return trained;
 }

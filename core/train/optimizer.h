@@ -18,7 +18,8 @@ struct TrainedParameter {
   double lr_factor = 1;  ///< on the learning rate of every step
 };
 
-/// The parameters of a module that require gradients, in the module's order. The others have rules of their own.
+/// The parameters of a module that require gradients, of those that this process has (own_parameters), in the module's
+/// order. The others have rules of their own.
 std::vector<TrainedParameter> trained_parameters(const torch::nn::Module& module);
 
 class Optimizer {

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "core/base/error.h"
+#include "core/model/layers.h"
 
 namespace klab {
 
@@ -14,7 +15,7 @@ using torch::Tensor;
 
 std::map<std::string, Tensor> model_tensors(const torch::nn::Module& model) {
   std::map<std::string, Tensor> tensors;
-  for (const auto& item : model.named_parameters()) tensors["model." + item.key()] = item.value();
+  for (const auto& [name, tensor] : own_parameters(model)) tensors["model." + name] = tensor;
   return tensors;
 }
 
@@ -32,9 +33,10 @@ void copy_stored(const Checkpoint& from, const std::string& path, const std::map
   for (const auto& [name, tensor] : wanted) Tensor(tensor).copy_(from.tensor(name));
 }
 
-void refuse_other_model(const Checkpoint& from, const std::string& path, const std::map<std::string, Tensor>& model) {
+void refuse_other_model(const Checkpoint& from, const std::string& path, const torch::nn::Module& model) {
+  const auto parameters = model.named_parameters();
   for (const auto& [name, tensor] : from.tensors) {
-    if (!name.starts_with("model.") || model.contains(name)) continue;
+    if (!name.starts_with("model.") || parameters.contains(name.substr(6))) continue;
     fail(
         "{}: the checkpoint's tensor '{}' does not belong to the model of config.yaml (more layers, or another mixer?)",
         path, name);
@@ -76,9 +78,8 @@ StartCheckpoint load_start(const std::string& from, const torch::nn::Module& mod
   const std::string path = std::filesystem::is_directory(from) ? RunFolder{from}.last() : from;
   if (!std::filesystem::exists(path)) fail("train.from = {}: there is no file '{}'", from, path);
   StartCheckpoint start{path, load_checkpoint(path)};
-  const auto tensors = model_tensors(model);
-  refuse_other_model(start.checkpoint, path, tensors);
-  copy_stored(start.checkpoint, path, tensors);
+  refuse_other_model(start.checkpoint, path, model);
+  copy_stored(start.checkpoint, path, model_tensors(model));
   return start;
 }
 

@@ -14,7 +14,8 @@
 
 namespace klab {
 
-/// The parameters of a model by their names in checkpoints, "model.norm.weight". They share storage with the model.
+/// The parameters of a model that this process has (own_parameters) by their names in checkpoints, "model.norm.weight".
+/// They share storage with the model.
 std::map<std::string, torch::Tensor> model_tensors(const torch::nn::Module& model);
 
 /// Copies the checkpoint's tensors of the same names into `wanted`, after it has checked that all of them are there and
@@ -22,8 +23,7 @@ std::map<std::string, torch::Tensor> model_tensors(const torch::nn::Module& mode
 void copy_stored(const Checkpoint& from, const std::string& path, const std::map<std::string, torch::Tensor>& wanted);
 
 /// Throws Error that names a tensor "model.*" of the checkpoint which is not in `model` (more layers, another mixer).
-void refuse_other_model(const Checkpoint& from, const std::string& path,
-                        const std::map<std::string, torch::Tensor>& model);
+void refuse_other_model(const Checkpoint& from, const std::string& path, const torch::nn::Module& model);
 
 /// Runs `action` with the model's parameters replaced by those of the checkpoint at `path`, and restores them.
 void with_parameters_of(const std::string& path, const torch::nn::Module& model,

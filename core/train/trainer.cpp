@@ -58,15 +58,21 @@ Trainer::Trainer(Decoder model, const TrainConfig& config, BatchSource train, co
       generator_(at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(config.seed))),
       parallelism_(std::move(parallelism)),
       ranks_(parallelism_.ranks) {
+  const std::shared_ptr<RankGroup>& spread = model_->expert_ranks();
+  if (spread != nullptr ? spread != parallelism_.experts : !parallelism_.experts->alone()) {
+    fail("the model's experts are not spread over the ranks that share experts");
+  }
+  if (spread != nullptr && model_->spread_parameters().empty()) {
+    refuse("--ep {}: there are no experts to share (model.moe.experts = 0)", spread->size());
+  }
   const int64_t parts = own_parts() * parallelism_.shares();
   require(config_.batch >= parts, "train.batch", fmt::format("{}", config_.batch),
           fmt::format("must be at least {}, the parts of a step: every rank computes at least one sequence", parts));
   model_->initialise(generator_);
-  model_->to(device);
+  for (auto& [name, parameter] : own_parameters(*model_)) parameter.set_data(parameter.to(device));
   const torch::ScalarType dtype = config_.step_dtype();
   if (dtype != torch::kFloat) copy_ = std::make_unique<WorkingCopy>(model_, dtype);
-  sums_ = std::make_unique<GradientSums>(model_, computing(), ranks_,
-                                         GradientOptions{.sharded = parallelism_.shard_optimizer});
+  sums_ = std::make_unique<GradientSums>(model_, computing(), parallelism_);
   optimizer_ = make_optimizer(*model_, config, [&](const std::string& name) { return sums_->owns(name); });
   for (const Batch& batch : validation) validation_.push_back(on_this_rank(batch));
   start(resume);
@@ -128,7 +134,7 @@ Checkpoint Trainer::checkpoint() {
 
 void Trainer::restore(const std::string& path) {
   const Checkpoint from = load_checkpoint(path);
-  refuse_other_model(from, path, model_tensors(*model_));
+  refuse_other_model(from, path, *model_);
   copy_stored(from, path, tensors());
   generator_.set_state(from.tensor("generator"));
   restore_progress(from, status_);
@@ -219,14 +225,19 @@ void Trainer::train_step(const Batch& batch) {
   ++status_.step;
 }
 
-// Batches are dealt out in turn.
+// Batches are dealt out in turn. Ranks that share experts compute at the same time: one that has no batch left computes
+// another for the experts' sake.
 Score Trainer::score(const std::vector<Batch>& batches) {
   const torch::NoGradGuard no_grad;
   const auto shares = static_cast<size_t>(parallelism_.shares()), own = static_cast<size_t>(parallelism_.share());
   std::vector<Score> scores((batches.size() + shares - 1) / shares);
   for (size_t i = 0; i < scores.size(); ++i) {
     const size_t batch = i * shares + own;
-    if (batch < batches.size()) scores[i] = score_batch(model_, batches[batch], nullptr);
+    if (batch < batches.size()) {
+      scores[i] = score_batch(model_, batches[batch], nullptr);
+    } else if (!parallelism_.experts->alone()) {
+      score_batch(model_, batches.back(), nullptr);
+    }
   }
   const std::vector<Score> all = gather_scores(*ranks_, scores);
   const auto context = static_cast<size_t>(parallelism_.context->size());

@@ -40,7 +40,8 @@ class Trainer {
   /// written to the header of metrics.csv. Starts from newly initialised parameters or those of `train.from`, or with
   /// `resume` from the folder's last checkpoint (Error if one of these is missing, damaged or of another model).
   /// With several ranks each computes its part of every batch, and rank 0 writes the files; all members are operations
-  /// of all ranks. Throws UsageError for a config that does not fit the model or the ranks.
+  /// of all ranks. With experts spread over ranks the model must be made for `parallelism.experts`. Throws UsageError
+  /// for a config that does not fit the model or the ranks.
   Trainer(Decoder model, const TrainConfig& config, BatchSource train, const std::vector<Batch>& validation,
           RunFolder folder, const std::vector<std::string>& provenance, bool resume, torch::Device device,
           Parallelism parallelism = {});

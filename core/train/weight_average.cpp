@@ -3,15 +3,17 @@
 
 #include <torch/nn/module.h>
 
+#include "core/model/layers.h"
+
 namespace klab {
 
 using torch::Tensor;
 
 WeightAverage::WeightAverage(const torch::nn::Module& module, double decay) : decay_(decay) {
-  for (const auto& item : module.named_parameters()) {
-    names_.push_back(item.key());
-    parameters_.push_back(item.value());
-    averages_.push_back(item.value().detach().clone());
+  for (const auto& [name, tensor] : own_parameters(module)) {
+    names_.push_back(name);
+    parameters_.push_back(tensor);
+    averages_.push_back(tensor.detach().clone());
   }
 }
 

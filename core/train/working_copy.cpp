@@ -10,17 +10,17 @@ using torch::Tensor;
 
 Decoder copy_of(const Decoder& model, torch::ScalarType dtype) {
   const ParameterPlace place(model->device(), dtype);
-  return Decoder(model->config(), model->vocabulary());
+  return Decoder(model->config(), model->vocabulary(), model->expert_ranks());
 }
 
 }  // namespace
 
 WorkingCopy::WorkingCopy(const Decoder& model, torch::ScalarType dtype) : copy_(copy_of(model, dtype)) {
   auto copies = copy_->named_parameters();
-  for (const auto& item : model->named_parameters()) {
-    Tensor copy = copies[item.key()];
-    if (copy.scalar_type() == item.value().scalar_type()) copy.set_data(item.value());
-    parameters_.emplace_back(item.value(), copy);
+  for (const auto& [name, weights] : own_parameters(*model)) {
+    Tensor copy = copies[name];
+    if (copy.scalar_type() == weights.scalar_type()) copy.set_data(weights);
+    parameters_.emplace_back(weights, copy);
   }
 }
 

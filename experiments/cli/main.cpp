@@ -44,7 +44,8 @@ struct GlobalOption {
 constexpr GlobalOption kGlobalOptions[] = {
     {"--threads", takes::threads}, {"--device", takes::device}, {"--seed", takes::seed},
     {"--out", takes::out},         {"--quiet", takes::quiet},   {"--processes", takes::ranks},
-    {"--cp", takes::ranks},        {"--zero", takes::ranks},    {"--rank-limit", takes::ranks}};
+    {"--cp", takes::ranks},        {"--ep", takes::ranks},      {"--zero", takes::ranks},
+    {"--rank-limit", takes::ranks}};
 
 void add_globals(CLI::App& app, Globals& globals) {
   app.add_option("--threads", globals.threads, "CPU threads (default: all cores)")->check(CLI::Range(1, 1024));
@@ -59,6 +60,9 @@ void add_globals(CLI::App& app, Globals& globals) {
       ->check(CLI::Range(1, 1024));
   app.add_option("--cp", globals.context, "with several processes: N of them share each sequence (context parallelism)")
       ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--ep", globals.expert, "with several processes: N of them share the experts (expert parallelism)")
+      ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   app.add_flag("--zero", globals.zero, "with several processes: each has a part of the optimiser's state (ZeRO-1)");
   app.add_option("--rank-limit", globals.rank_limit, "with several processes: seconds that one waits for another")

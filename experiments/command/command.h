@@ -27,6 +27,7 @@ struct Globals {
   bool quiet = false;
   int64_t processes = 0;           ///< 0: the environment says which of how many ranks this is, see rank_environment()
   int64_t context = 1;             ///< ranks that share each sequence
+  int64_t expert = 1;              ///< ranks that share experts
   bool zero = false;               ///< ZeRO-1
   int64_t rank_limit = 600;        ///< seconds that a rank waits for another
   std::string command_line;        ///< quoted for a shell, for the headers of results

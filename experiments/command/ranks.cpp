@@ -22,7 +22,7 @@ int on_ranks(const Globals& globals,
   ranks->run([&] {
     ranks->require_same("command", globals.command_line);
     ranks->require_same("version of klab", std::string(version()) + " " + std::string(commit()));
-    code = work(here, Parallelism::of(ranks, globals.context, globals.zero));
+    code = work(here, Parallelism::of(ranks, globals.context, globals.expert, globals.zero));
   });
   return code;
 }

@@ -80,7 +80,7 @@ void write_evaluations(const RunConfig& config, Decoder& model, const torch::Dev
     for (const auto& [difficulty, score] : of.slices) row(of, of.measure, fmt::format("{}", difficulty), score);
     for (const auto& [position, score] : of.positions) row(of, "position", fmt::format("{}", position), score);
   }
-  write_file(folder.path + "/evaluations.csv", table.text());
+  if (!folder.path.empty()) write_file(folder.path + "/evaluations.csv", table.text());
 }
 
 }  // namespace klab

@@ -30,7 +30,7 @@ Evaluation evaluate_variant(const TaskVariant& variant, const RunConfig& config,
 std::vector<Evaluation> evaluate_variants(const RunConfig& config, Decoder& model, const torch::Device& device);
 
 /// Writes evaluations.csv into the run's folder if the config has variants in test.also, or the task has a target at
-/// every position.
+/// every position. Without a folder only evaluates, for the other ranks that share experts with this one.
 void write_evaluations(const RunConfig& config, Decoder& model, const torch::Device& device, const RunFolder& folder,
                        const std::vector<std::string>& provenance);
 

@@ -76,7 +76,9 @@ BatchSource mixture_source(const std::vector<TaskVariant>& tasks, int64_t seed, 
   return [sources, draw = MixtureDraw(tasks, seed)](int64_t index) { return sources[draw(index)](index); };
 }
 
-Decoder make_model(const RunConfig& config) { return Decoder(config.model, config.vocabulary()); }
+Decoder make_model(const RunConfig& config, const std::shared_ptr<RankGroup>& expert_ranks) {
+  return Decoder(config.model, config.vocabulary(), expert_ranks);
+}
 
 int64_t load_parameters(const std::string& path, const Decoder& model) {
   const torch::NoGradGuard no_grad;
@@ -130,8 +132,8 @@ Trainer make_trainer(const RunConfig& config, const RunFolder& folder, const std
   TrainConfig train = config.train;
   int64_t until = 0;
   for (const Phase& phase : config.phases()) train.phase_peaks.emplace_back(until += phase.steps, phase.lr);
-  return Trainer(make_model(config), train, training_source(config), held_out(config, Split::validation), folder,
-                 provenance, resume, device, parallelism);
+  return Trainer(make_model(config, parallelism.experts), train, training_source(config),
+                 held_out(config, Split::validation), folder, provenance, resume, device, parallelism);
 }
 
 namespace {
@@ -185,8 +187,9 @@ void train_supervised(const RunConfig& config, const RunFolder& folder, const Ru
   if (record.state != RunState::running) return;
   record.set(trainer.test(held_out(config, Split::test)));
   const AveragedWeights averaged = trainer.averaged();
-  if (options.parallelism.ranks->first()) {
-    write_evaluations(config, trainer.model(), device, folder, options.provenance);
+  const bool first = options.parallelism.ranks->first();
+  if (first || !options.parallelism.experts->alone()) {  // ranks that share experts compute together
+    write_evaluations(config, trainer.model(), device, first ? folder : RunFolder{}, options.provenance);
   }
   record.state = RunState::finished;
 }

@@ -39,8 +39,8 @@ std::vector<Batch> held_out_batches(const TaskConfig& task, int64_t seed, int64_
 /// The training batches of the config: of its phases, then of its task or mixture.
 BatchSource training_source(const RunConfig& config);
 
-/// Builds the model of a config; its parameters are not initialised.
-Decoder make_model(const RunConfig& config);
+/// Builds the model of a config; its parameters are not initialised. `expert_ranks`: see Decoder.
+Decoder make_model(const RunConfig& config, const std::shared_ptr<RankGroup>& expert_ranks = nullptr);
 
 /// Loads the parameters of a run's checkpoint into the model; returns its training step. Throws Error, before any
 /// change, if the file is damaged or of another model.

@@ -105,7 +105,7 @@ TEST_P(TrainingStep, Bfloat16GivesTheGradientWithinItsRounding) {
   WorkingCopy copy(model, torch::kBFloat16);
   copy.refresh();
   EXPECT_NEAR(step_of(copy.model(), batch), loss, 0.03 * loss);
-  GradientSums(model, copy.model(), std::make_shared<RankGroup>(), {}).end_last_part();
+  GradientSums(model, copy.model(), Parallelism{}).end_last_part();
   double error = 0, norm = 0;
   const auto gradients = gradients_of(model);
   for (size_t i = 0; i < expected.size(); ++i) {
@@ -132,7 +132,7 @@ TEST(WorkingCopyOfMixers, SharesWideParameters) {
     EXPECT_TRUE(copies[name].is_alias_of(own[name])) << name;
   }
   EXPECT_GT(own["layer0.mlp.correction_bias"].abs().max().item<double>(), 0);
-  GradientSums(model, copy.model(), std::make_shared<RankGroup>(), {}).end_last_part();
+  GradientSums(model, copy.model(), Parallelism{}).end_last_part();
   EXPECT_GT(own["layer0.mixer.A_log"].grad().abs().max().item<double>(), 0);
 }
 

@@ -35,11 +35,11 @@ Tensors gradients_of(const Decoder& model) {
 }
 
 // The gradients of a batch of 8 in 8 parts, each on the rank whose turn it is.
-Tensors sums_over(int64_t count, const GradientOptions& options) {
+Tensors sums_over(int64_t count, bool sharded, int64_t bucket_bytes) {
   std::vector<Tensors> of_rank(static_cast<size_t>(count));
   const auto work = [&](const Ranks& ranks) {
     Decoder model = initialised_model();
-    GradientSums sums(model, model, ranks, options);
+    GradientSums sums(model, model, {.ranks = ranks, .shard_optimizer = sharded}, bucket_bytes);
     const Batch batch = previous_token_task(3)(0);
     const int64_t own = 8 / count;
     for (int step = 0; step < 2; ++step) {  // a second step begins anew
@@ -61,9 +61,9 @@ Tensors sums_over(int64_t count, const GradientOptions& options) {
   }
   Tensors all = of_rank[0];
   for (const Tensors& one : of_rank) {
-    if (!options.sharded) expect_same_bits(one, all);
+    if (!sharded) expect_same_bits(one, all);
     for (const auto& [name, tensor] : one) {
-      EXPECT_TRUE(!options.sharded || &one == of_rank.data() || !all.contains(name)) << name << " has two owners";
+      EXPECT_TRUE(!sharded || &one == of_rank.data() || !all.contains(name)) << name << " has two owners";
       all[name] = tensor;
     }
   }
@@ -71,13 +71,13 @@ Tensors sums_over(int64_t count, const GradientOptions& options) {
 }
 
 TEST(GradientSums, AreEqualToTheBitOnAnyNumberOfRanks) {
-  const Tensors one = sums_over(1, {});
+  const Tensors one = sums_over(1, false, kBucketBytes);
   EXPECT_EQ(one.size(), initialised_model()->parameters().size());
   for (const int64_t count : {2, 4, 8}) {
     for (const bool sharded : {false, true}) {
       for (const int64_t bytes : {1, 300, 1 << 20}) {
         SCOPED_TRACE(fmt::format("{} ranks, sharded {}, buckets of {}", count, sharded, bytes));
-        expect_same_bits(sums_over(count, {.sharded = sharded, .bucket_bytes = bytes}), one);
+        expect_same_bits(sums_over(count, sharded, bytes), one);
       }
     }
   }
@@ -98,7 +98,7 @@ TEST(GradientSums, ParametersWithoutGradientOnSomeRanks) {
     std::vector<Tensors> of_rank(2);
     on_rank_threads(2, [&](const Ranks& ranks) {
       Decoder model = initialised_model();
-      GradientSums sums(model, model, ranks, {.sharded = sharded, .bucket_bytes = 1});
+      GradientSums sums(model, model, {.ranks = ranks, .shard_optimizer = sharded}, 1);
       auto parameters = model->named_parameters();
       sums.begin_step();
       sums.begin_last_part();
@@ -122,7 +122,7 @@ TEST(GradientSums, ClipTheJointNorm) {
       std::vector<double> squares(static_cast<size_t>(count), 0);
       const auto work = [&](const Ranks& ranks) {
         Decoder model = initialised_model();
-        GradientSums sums(model, model, ranks, {.sharded = sharded, .bucket_bytes = 100});
+        GradientSums sums(model, model, {.ranks = ranks, .shard_optimizer = sharded}, 100);
         sums.begin_step();
         sums.begin_last_part();
         Tensor loss = torch::zeros({});

@@ -47,7 +47,7 @@ void measure(const std::string& name, int64_t experts) {
   TrainConfig config;
   config.optimizer = name;
   const auto optimizer = make_optimizer(*model, config);
-  GradientSums sums(model, model, std::make_shared<RankGroup>(), {});
+  GradientSums sums(model, model, Parallelism{});
   std::vector<double> gradients, updates;
   for (int step = 0; step < 3; ++step) {
     const Clock::time_point begin = Clock::now();

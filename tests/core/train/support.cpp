@@ -35,9 +35,7 @@ const Registry<MixerEntry>& tiny_mixers() {
   return mixers;
 }
 
-}  // namespace
-
-Decoder tiny_model(int64_t width, int64_t vocabulary) {
+ModelConfig tiny_config(int64_t width) {
   ModelConfig config(tiny_mixers());
   config.layers = 1;
   config.width = width;
@@ -45,7 +43,21 @@ Decoder tiny_model(int64_t width, int64_t vocabulary) {
   config.head_dim = width;
   config.mlp_width = width;
   config.pattern = {"previous"};
-  return Decoder(config, vocabulary);
+  return config;
+}
+
+}  // namespace
+
+Decoder tiny_model(int64_t width, int64_t vocabulary) { return Decoder(tiny_config(width), vocabulary); }
+
+Decoder tiny_model_with_experts(const std::shared_ptr<RankGroup>& ranks) {
+  ModelConfig config = tiny_config(8);
+  config.layers = 2;
+  config.first_dense = 0;
+  config.moe.experts = 6;
+  config.moe.experts_per_token = 2;
+  config.moe.expert_width = 5;
+  return Decoder(config, kTinyVocabulary, ranks);
 }
 
 BatchSource previous_token_task(uint64_t seed, int64_t shift, int64_t batch, int64_t length) {

@@ -19,6 +19,9 @@ constexpr int64_t kTinyVocabulary = 6;
 /// One layer, whose mixer is a linear map of the preceding token. Parameters are zero until Trainer initialises them.
 Decoder tiny_model(int64_t width = 8, int64_t vocabulary = kTinyVocabulary);
 
+/// Two such layers with mixtures of six experts, of which a token uses two, spread over `ranks` if there are several.
+Decoder tiny_model_with_experts(const std::shared_ptr<RankGroup>& ranks = nullptr);
+
 /// Batches of random tokens, a pure function of seed and index. The target of every token except the first is
 /// the preceding token plus `shift`, modulo the vocabulary.
 BatchSource previous_token_task(uint64_t seed, int64_t shift = 0, int64_t batch = 8, int64_t length = 6);

@@ -39,7 +39,7 @@ TEST(WorkingCopy, RoundsTheWeightsAtEveryRefresh) {
 TEST(WorkingCopy, SumsGradientsInFloat32) {
   Decoder model = initialised_model();
   WorkingCopy copy(model, torch::kBFloat16);
-  GradientSums sums(model, copy.model(), std::make_shared<RankGroup>(), {});
+  GradientSums sums(model, copy.model(), Parallelism{});
   for (const double value : {256.0, 1.0, 1.0}) {
     for (const Tensor& weights : copy.model()->parameters()) {
       weights.mutable_grad() = torch::full_like(weights, value).detach();
@@ -57,7 +57,7 @@ TEST(WorkingCopy, SumsGradientsInFloat32) {
 TEST(WorkingCopy, ParametersWithoutGradientsKeepNone) {
   Decoder model = initialised_model();
   WorkingCopy copy(model, torch::kBFloat16);
-  GradientSums(model, copy.model(), std::make_shared<RankGroup>(), {}).end_last_part();
+  GradientSums(model, copy.model(), Parallelism{}).end_last_part();
   for (const Tensor& weights : model->parameters()) EXPECT_FALSE(weights.grad().defined());
 }
 
