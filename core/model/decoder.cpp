@@ -86,10 +86,10 @@ State DecoderImpl::initial_state(int64_t sequences, const torch::Device& device)
   return state;
 }
 
-std::set<std::string> DecoderImpl::spread_parameters() const {
+std::set<std::string> DecoderImpl::expert_parameters() const {
   std::set<std::string> names;
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
-    for (const std::string& name : layers_[layer]->feed_forward()->spread_parameters()) {
+    for (const std::string& name : layers_[layer]->feed_forward()->expert_parameters()) {
       names.insert("layer" + std::to_string(layer) + ".mlp." + name);
     }
   }

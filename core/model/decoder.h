@@ -64,8 +64,8 @@ class DecoderImpl : public torch::nn::Module {
   /// Updates parameters without gradients after an optimiser step of `ranks`: the correction biases of routers.
   void after_step(RankGroup& ranks);
 
-  /// The names of the parameters of experts that are spread over ranks, those of other ranks included.
-  std::set<std::string> spread_parameters() const;
+  /// The names of the parameters of routed experts, those of other ranks included.
+  std::set<std::string> expert_parameters() const;
   const std::shared_ptr<RankGroup>& expert_ranks() const { return expert_ranks_; }
 
   /// Whether training keeps only the inputs of layers for the backward pass, which then computes each layer again.

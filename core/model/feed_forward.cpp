@@ -195,9 +195,9 @@ Tensor MixtureOfExperts::run_spread_experts(const Tensor& rows, const Tensor& co
   return exchange(ranks_, outputs.index_select(0, order.argsort()), received, sent);
 }
 
-std::vector<std::string> MixtureOfExperts::spread_parameters() const {
+std::vector<std::string> MixtureOfExperts::expert_parameters() const {
   std::vector<std::string> names;
-  for (size_t e = 0; ranks_ && e < experts_.size(); ++e) {
+  for (size_t e = 0; e < experts_.size(); ++e) {
     for (const auto& item : experts_[e]->named_parameters()) {
       names.push_back("expert" + std::to_string(e) + "." + item.key());
     }

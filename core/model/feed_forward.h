@@ -32,8 +32,8 @@ class FeedForward : public torch::nn::Module {
   /// Called after every optimiser step, on all ranks of the step.
   virtual void after_step(RankGroup& /*ranks*/) {}
 
-  /// The parameters that are spread over ranks, each of which has some of them.
-  virtual std::vector<std::string> spread_parameters() const { return {}; }
+  /// The parameters of routed experts, which can be spread over ranks.
+  virtual std::vector<std::string> expert_parameters() const { return {}; }
 };
 
 /// SwiGLU: down(silu(gate(x)) * up(x)).
@@ -92,7 +92,7 @@ class MixtureOfExperts : public FeedForward {
   double flops() const override;
   int64_t activated_parameters() const override;
   void after_step(RankGroup& ranks) override;
-  std::vector<std::string> spread_parameters() const override;
+  std::vector<std::string> expert_parameters() const override;
 
   Routing route(const torch::Tensor& x) const;  ///< x [n, D]
 

@@ -5,15 +5,11 @@
 
 #include <numeric>
 
-#include "core/base/config.h"
-
 namespace klab {
 namespace {
 
 // The `count` ranks that follow each other and include this one. Every rank makes a group for the same parts.
-std::shared_ptr<RankGroup> neighbours(const RankGroup& ranks, int64_t count, const char* flag, const char* name) {
-  require(ranks.size() % count == 0, flag, fmt::format("{}", count),
-          fmt::format("must divide the {} processes", ranks.size()));
+std::shared_ptr<RankGroup> neighbours(const RankGroup& ranks, int64_t count, const char* name) {
   std::vector<int64_t> own(static_cast<size_t>(count));
   std::iota(own.begin(), own.end(), ranks.rank() / count * count);
   return ranks.of_ranks(own, fmt::format("{}/{}", name, own[0]));
@@ -21,21 +17,15 @@ std::shared_ptr<RankGroup> neighbours(const RankGroup& ranks, int64_t count, con
 
 }  // namespace
 
-Parallelism Parallelism::of(const std::shared_ptr<RankGroup>& ranks, int64_t context, int64_t experts,
-                            bool shard_optimizer) {
-  Parallelism parallelism;
-  parallelism.ranks = ranks;
-  parallelism.context = neighbours(*ranks, context, "--cp", "context");
-  parallelism.experts = neighbours(*ranks, experts, "--ep", "experts");
-  parallelism.shard_optimizer = shard_optimizer;
-  return parallelism;
-}
-
-std::shared_ptr<RankGroup> Parallelism::replicas() const {
-  if (experts->alone()) return ranks;
+Parallelism Parallelism::of(const std::shared_ptr<RankGroup>& ranks, const RankLayout& layout) {
+  layout.validate();
+  Parallelism parallelism{ranks, neighbours(*ranks, layout.context, "context"),
+                          neighbours(*ranks, layout.experts, "experts"), nullptr, layout.zero};
+  if (layout.experts == 1) return parallelism;
   std::vector<int64_t> same;
-  for (int64_t rank = experts->rank(); rank < ranks->size(); rank += experts->size()) same.push_back(rank);
-  return ranks->of_ranks(same, fmt::format("replicas/{}", same[0]));
+  for (int64_t rank = ranks->rank() % layout.experts; rank < layout.ranks; rank += layout.experts) same.push_back(rank);
+  parallelism.expert_replicas = ranks->of_ranks(same, fmt::format("replicas/{}", same[0]));
+  return parallelism;
 }
 
 }  // namespace klab

@@ -53,10 +53,10 @@ void GradientSums::find_parameters(const Decoder& model, const Decoder& computin
       if (one.requires_grad() && (one.dim() >= 2) == matrices) places[item.key()] = places_++;
     }
   }
-  const std::set<std::string> spread = model->spread_parameters();
+  const std::set<std::string> experts = model->expert_parameters();
   auto computed = computing->named_parameters();
   for (const TrainedParameter& one : trained_parameters(*model)) {
-    RankGroup* ranks = spread.contains(one.name) ? replicas_.get() : ranks_.get();
+    RankGroup* ranks = experts.contains(one.name) ? replicas_.get() : ranks_.get();
     parameters_.push_back({one.name, one.tensor, computed[one.name], nullptr, ranks, places.at(one.name)});
   }
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "core/model/decoder.h"
@@ -21,14 +22,6 @@ using torch::Tensor;
 Decoder without_memory(const ModelConfig& config, int64_t vocabulary, torch::ScalarType dtype) {
   const ParameterPlace nowhere(torch::kMeta, dtype);
   return Decoder(config, vocabulary);
-}
-
-double bytes_of(const torch::nn::Module& module, const std::function<bool(const Tensor&)>& counts) {
-  double sum = 0;
-  for (const Tensor& parameter : module.parameters()) {
-    if (counts(parameter)) sum += static_cast<double>(parameter.nbytes());
-  }
-  return sum;
 }
 
 bool has_gradient(const Tensor& parameter) { return parameter.requires_grad(); }
@@ -64,22 +57,30 @@ class Use {
 
 class Step {
  public:
-  Step(const ModelConfig& model, int64_t vocabulary, const TrainConfig& train, const StepShape& shape)
+  Step(const ModelConfig& model, int64_t vocabulary, const TrainConfig& train, const StepShape& shape,
+       const RankLayout& layout)
       : train_(train),
+        layout_(layout),
         dtype_(train.step_dtype()),
         model_(without_memory(model, vocabulary, torch::kFloat)),
         computing_(without_memory(model, vocabulary, dtype_)),
         tokens_(static_cast<double>(shape.sequences * shape.length)),
         targets_(static_cast<double>(shape.sequences * shape.targets)) {
+    layout.validate();
+    for (const Decoder& one : {model_, computing_}) {
+      const auto parameters = one->named_parameters();
+      for (const std::string& name : one->expert_parameters()) {
+        experts_.insert(parameters[name].unsafeGetTensorImpl());
+      }
+    }
     measure_layers(shape);
   }
 
   StepMemory memory() const {
     const auto optimizer = make_optimizer(*model_, train_);
-    double state = 0;
-    for (const auto& [name, tensor] : optimizer->state()) state += static_cast<double>(tensor.nbytes());
-    const double gradients = bytes_of(*model_, has_gradient), fixed = weights() + state;
-    const auto kept = static_cast<double>(GradientSums::kept_copies(train_.accumulate));
+    const double gradients = bytes_of(*model_, has_gradient), state = state_of(*optimizer), buffers = this->buffers();
+    const double fixed = weights() + state + buffers;
+    const auto kept = static_cast<double>(GradientSums::kept_copies(layout_.own_parts(train_.accumulate)));
     Use use(fixed + (in_parts() ? gradients * (1 + kept) : 0));
     const double before = use.now();
     forward(use);
@@ -87,13 +88,49 @@ class Step {
     backward(use);
     const double update = fixed + gradients + static_cast<double>(optimizer->temporary_bytes());
     const auto bytes = [](double x) { return static_cast<int64_t>(x); };
-    return {parameter_count(*model_), bytes(weights()),   bytes(state),
-            bytes(gradients),         bytes(activations), bytes(std::max(use.peak(), update))};
+    return {parameter_count(*model_),
+            bytes(weights()),
+            bytes(state),
+            bytes(gradients),
+            bytes(activations),
+            bytes(buffers),
+            bytes(std::max(use.peak(), update))};
   }
 
  private:
+  // The bytes that a rank has of these parameters: of experts its share.
+  double bytes_of(const torch::nn::Module& module, const std::function<bool(const Tensor&)>& counts) const {
+    double sum = 0;
+    for (const Tensor& parameter : module.parameters()) {
+      if (counts(parameter)) sum += static_cast<double>(parameter.nbytes()) / shares_of(parameter);
+    }
+    return sum;
+  }
+
+  double shares_of(const Tensor& parameter) const {
+    return experts_.contains(parameter.unsafeGetTensorImpl()) ? static_cast<double>(layout_.experts) : 1;
+  }
+
+  double state_of(const Optimizer& optimizer) const {
+    double sum = 0;
+    const auto parameters = model_->named_parameters();
+    for (const auto& [name, tensor] : optimizer.state()) {
+      const auto bytes = static_cast<double>(tensor.nbytes());
+      const Tensor* parameter = parameters.find(name.substr(std::min(name.size(), name.find("layer"))));
+      const double shares = parameter != nullptr ? shares_of(*parameter) : 1;
+      sum += bytes / (layout_.zero ? static_cast<double>(layout_.ranks) : shares);
+    }
+    return sum;
+  }
+
+  // A bucket of gradients as it is sent, as parts of all ranks, and as their sums.
+  double buffers() const {
+    const double bucket = std::min(static_cast<double>(kBucketBytes), bytes_of(*model_, has_gradient));
+    return layout_.ranks > 1 ? 3 * bucket : 0;
+  }
+
   // Gradients of earlier parts of a step exist while later ones are computed.
-  bool in_parts() const { return train_.accumulate > 1; }
+  bool in_parts() const { return layout_.own_parts(train_.accumulate) > 1; }
   bool has_copy() const { return dtype_ != torch::kFloat; }
   double element() const { return has_copy() ? 2 : 4; }
   double width() const { return static_cast<double>(model_->config().width); }
@@ -164,8 +201,10 @@ class Step {
   }
 
   const TrainConfig& train_;
+  RankLayout layout_;
   torch::ScalarType dtype_;
   Decoder model_, computing_;
+  std::set<const at::TensorImpl*> experts_;  // parameters of routed experts
   double tokens_, targets_;
   std::vector<LayerMemory> layers_;
 };
@@ -173,8 +212,8 @@ class Step {
 }  // namespace
 
 StepMemory predict_step_memory(const ModelConfig& model, int64_t vocabulary, const TrainConfig& train,
-                               const StepShape& shape) {
-  return Step(model, vocabulary, train, shape).memory();
+                               const StepShape& shape, const RankLayout& layout) {
+  return Step(model, vocabulary, train, shape, layout).memory();
 }
 
 }  // namespace klab

@@ -62,7 +62,7 @@ Trainer::Trainer(Decoder model, const TrainConfig& config, BatchSource train, co
   if (spread != nullptr ? spread != parallelism_.experts : !parallelism_.experts->alone()) {
     fail("the model's experts are not spread over the ranks that share experts");
   }
-  if (spread != nullptr && model_->spread_parameters().empty()) {
+  if (spread != nullptr && model_->expert_parameters().empty()) {
     refuse("--ep {}: there are no experts to share (model.moe.experts = 0)", spread->size());
   }
   const int64_t parts = own_parts() * parallelism_.shares();
@@ -174,7 +174,7 @@ void Trainer::check_finite(double value, const char* what, int64_t step) const {
 }
 
 // The parts into which a share of a batch is cut: all shares together have at least train.accumulate.
-int64_t Trainer::own_parts() const { return (config_.accumulate - 1) / parallelism_.shares() + 1; }
+int64_t Trainer::own_parts() const { return parallelism_.layout().own_parts(config_.accumulate); }
 
 Batch Trainer::on_this_rank(const Batch& batch) const {
   return on(device_, parallelism_.context->alone() ? batch : part_of(batch, parallelism_.context));

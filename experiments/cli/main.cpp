@@ -42,10 +42,9 @@ struct GlobalOption {
 };
 
 constexpr GlobalOption kGlobalOptions[] = {
-    {"--threads", takes::threads}, {"--device", takes::device}, {"--seed", takes::seed},
-    {"--out", takes::out},         {"--quiet", takes::quiet},   {"--processes", takes::ranks},
-    {"--cp", takes::ranks},        {"--ep", takes::ranks},      {"--zero", takes::ranks},
-    {"--rank-limit", takes::ranks}};
+    {"--threads", takes::threads}, {"--device", takes::device},   {"--seed", takes::seed}, {"--out", takes::out},
+    {"--quiet", takes::quiet},     {"--processes", takes::ranks}, {"--cp", takes::layout}, {"--ep", takes::layout},
+    {"--zero", takes::layout},     {"--rank-limit", takes::ranks}};
 
 void add_globals(CLI::App& app, Globals& globals) {
   app.add_option("--threads", globals.threads, "CPU threads (default: all cores)")->check(CLI::Range(1, 1024));
@@ -58,13 +57,16 @@ void add_globals(CLI::App& app, Globals& globals) {
   app.add_option("--processes", globals.processes,
                  "train with N processes on this machine; torchrun, srun and mpirun start them on several")
       ->check(CLI::Range(1, 1024));
-  app.add_option("--cp", globals.context, "with several processes: N of them share each sequence (context parallelism)")
+  app.add_option("--cp", globals.layout.context,
+                 "with several processes: N of them share each sequence (context parallelism)")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  app.add_option("--ep", globals.expert, "with several processes: N of them share the experts (expert parallelism)")
+  app.add_option("--ep", globals.layout.experts,
+                 "with several processes: N of them share the experts (expert parallelism)")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  app.add_flag("--zero", globals.zero, "with several processes: each has a part of the optimiser's state (ZeRO-1)");
+  app.add_flag("--zero", globals.layout.zero,
+               "with several processes: each has a part of the optimiser's state (ZeRO-1)");
   app.add_option("--rank-limit", globals.rank_limit, "with several processes: seconds that one waits for another")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();

@@ -14,10 +14,10 @@
 #include "core/model/accounting.h"
 #include "core/model/pattern.h"
 #include "core/public/kimi_config.h"
+#include "experiments/cli/model_memory.h"
 #include "experiments/command/command.h"
 #include "experiments/run/dtype.h"
 #include "experiments/run/run.h"
-#include "experiments/run/run_memory.h"
 
 namespace klab {
 namespace {
@@ -26,6 +26,8 @@ struct ModelOptions {
   std::string config, dtype;
   bool json = false, list = false, train = false;
   int64_t length = 0, batch = 0;
+  std::vector<int64_t> ranks;
+  int64_t shares = 0;
   std::vector<Assignment> flags;
 };
 
@@ -127,44 +129,23 @@ std::string dtype_of(const ModelOptions& options, const std::vector<Assignment>&
   return dtype;
 }
 
-// The memory of a training run.
-int show_memory(const RunConfig& config, bool json) {
-  const RunMemory run = predict_memory(config);
-  const StepMemory& step = run.step;
-  if (json) {
-    const nlohmann::ordered_json numbers = {{"parameters", step.parameters},
-                                            {"weights", step.weights},
-                                            {"optimizer", step.optimizer},
-                                            {"gradients", step.gradients},
-                                            {"activations", step.activations},
-                                            {"step", step.peak},
-                                            {"data", run.data},
-                                            {"cache", run.cache},
-                                            {"program", run.program},
-                                            {"peak", run.peak()},
-                                            {"sequences", run.shape.sequences},
-                                            {"length", run.shape.length}};
-    fmt::print("{}\n", numbers.dump(2));
-    return 0;
+// The numbers of ranks that are asked about; empty: one process.
+std::vector<int64_t> ranks_of(const ModelOptions& options, const RankLayout& layout) {
+  if (options.shares == 0) return options.ranks;
+  const int64_t ranks = options.shares * layout.context;
+  for (const int64_t one : options.ranks) {
+    require(one == ranks, "--ranks", fmt::format("{}", one),
+            fmt::format("must be {}, --dp {} times --cp {}", ranks, options.shares, layout.context));
   }
-  const auto bytes = [](int64_t count) { return short_count(static_cast<double>(count)) + "B"; };
-  fmt::print("{}",
-             format_table({fmt::format("training steps of {} x {} tokens", run.shape.sequences, run.shape.length), ""},
-                          {{"weights", bytes(step.weights)},
-                           {"optimiser's state", bytes(step.optimizer)},
-                           {"gradients, after the backward pass", bytes(step.gradients)},
-                           {"activations, after the forward pass", bytes(step.activations)},
-                           {"tensors at the peak of a step", bytes(step.peak)},
-                           {"data", bytes(run.data)},
-                           {"freed memory that is kept", bytes(run.cache)},
-                           {"program", bytes(run.program)},
-                           {"memory of the run", bytes(run.peak())}}));
-  return 0;
+  return {ranks};
 }
 
-int show_model(const ModelOptions& options) {
-  if (options.train && (options.length > 0 || options.batch > 0 || !options.dtype.empty())) {
-    refuse("--train uses the keys task.length, train.batch and train.dtype, not --length, --batch and --dtype");
+int show_model(const ModelOptions& options, const Globals& globals) {
+  const std::vector<int64_t> ranks = ranks_of(options, globals.layout);
+  const bool train = options.train || !ranks.empty();
+  if (train && (options.length > 0 || options.batch > 0 || !options.dtype.empty())) {
+    refuse(
+        "--train and --ranks use the keys task.length, train.batch and train.dtype, not --length, --batch and --dtype");
   }
   std::vector<Assignment> assignments = assignments_of(options.config);
   const bool is_public = !assignments.empty() && assignments.front().key == "model.config";
@@ -175,7 +156,11 @@ int show_model(const ModelOptions& options) {
   } else {
     config.validate();
   }
-  if (options.train) return show_memory(config, options.json);
+  if (!ranks.empty()) return show_ranks(config, ranks, options.json, globals);
+  if (globals.layout.context > 1 || globals.layout.experts > 1 || globals.layout.zero || !globals.out.empty()) {
+    refuse("--cp, --ep, --zero and --out need --ranks or --dp");
+  }
+  if (train) return show_memory(config, options.json);
   const std::string dtype = dtype_of(options, assignments);
   const ParameterPlace nowhere(torch::kMeta, dtype_named(dtype));  // no parameters are allocated
   const Decoder model = make_model(config);
@@ -195,7 +180,7 @@ int show_model(const ModelOptions& options) {
 Command model_command() {
   return {"model", "parameters, activated parameters, state and cache bytes, FLOPs of a config",
           "./klab model --model.pattern kda,mamba2 --model.width 256 --model.head_dim 128 --length 1024",
-          takes::nothing, [](CommandOptions& app, const Globals&) -> std::function<int()> {
+          takes::layout | takes::out, [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<ModelOptions>();
             app.add_option(
                 "CONFIG", options->config,
@@ -206,13 +191,19 @@ Command model_command() {
             app.add_option("--batch", options->batch, "sequences (default: 1)").positive();
             app.add_flag("--train", options->train,
                          "the memory that training needs instead, with the config's keys train.* and task.*");
+            app.add_option("--ranks", options->ranks,
+                           "the memory and the traffic of each of so many processes in training, as a model predicts "
+                           "them, shared by --cp, --ep and --zero; of several numbers a table, with --out as CSV")
+                .comma_separated()
+                .positive();
+            app.add_option("--dp", options->shares, "shares of a batch; --ranks divided by --cp").positive();
             app.add_option(
                    "--dtype", options->dtype,
                    "dtype of parameters, activations and caches; recurrent states are float32 (default: that of a "
                    "public config, else float32)")
                 .one_of(kDtypeNames);
             add_run_flags(app, options->flags);
-            return [options] { return options->list ? list_mixers() : show_model(*options); };
+            return [options, &globals] { return options->list ? list_mixers() : show_model(*options, globals); };
           }};
 }
 

@@ -130,7 +130,9 @@ RunConfig run_config_of(const NewRun& run, const Globals& globals, bool reinforc
 }
 
 RunFolder new_run_folder(const RunConfig& config, const Globals& globals, RankGroup& ranks) {
-  require_memory(config, open_device(globals.device));
+  RankLayout layout = globals.layout;
+  layout.ranks = ranks.size();
+  require_memory(config, open_device(globals.device), layout, std::max<int64_t>(1, globals.processes));
   const RunFolder folder{globals.out.empty() ? "runs/" + config.run_name() : globals.out};
   ranks.barrier();
   if (ranks.first()) make_run_folder(config, folder, globals);
@@ -186,7 +188,7 @@ int train_to_the_end(const RunConfig& config, const RunFolder& folder, const Glo
 Command train_command() {
   return {"train", "train one model on one task",
           "./klab train --task.name mqar --model.pattern kda,gdn --train.steps 2000 --out runs/first",
-          takes::threads | takes::device | takes::seed | takes::out | takes::quiet | takes::ranks,
+          takes::threads | takes::device | takes::seed | takes::out | takes::quiet | takes::ranks | takes::layout,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             const auto run = add_run_options(app, /*reinforced=*/false);
             return [run, &globals] { return train(*run, globals); };
@@ -195,7 +197,7 @@ Command train_command() {
 
 Command resume_command() {
   return {"resume", "continue an interrupted run to the same bits", "./klab resume runs/first",
-          takes::threads | takes::device | takes::quiet | takes::ranks,
+          takes::threads | takes::device | takes::quiet | takes::ranks | takes::layout,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto path = std::make_shared<std::string>();
             app.add_option("RUNDIR", *path, "folder of the run").required();

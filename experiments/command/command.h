@@ -8,13 +8,14 @@
 #include <vector>
 
 #include "core/base/config.h"
+#include "core/parallel/rank_layout.h"
 #include "experiments/command/command_options.h"
 
 namespace klab {
 
 /// Bits for the global options: each subcommand declares those that it accepts; others are rejected.
 namespace takes {
-constexpr unsigned threads = 1, device = 2, seed = 4, out = 8, quiet = 16, ranks = 32;
+constexpr unsigned threads = 1, device = 2, seed = 4, out = 8, quiet = 16, ranks = 32, layout = 64;
 constexpr unsigned nothing = 0;
 }  // namespace takes
 
@@ -26,9 +27,7 @@ struct Globals {
   std::string out;
   bool quiet = false;
   int64_t processes = 0;           ///< 0: the environment says which of how many ranks this is, see rank_environment()
-  int64_t context = 1;             ///< ranks that share each sequence
-  int64_t expert = 1;              ///< ranks that share experts
-  bool zero = false;               ///< ZeRO-1
+  RankLayout layout{};             ///< how ranks share the work; without their number
   int64_t rank_limit = 600;        ///< seconds that a rank waits for another
   std::string command_line;        ///< quoted for a shell, for the headers of results
   std::vector<std::string> words;  ///< the command line's words after the program

@@ -22,7 +22,8 @@ int on_ranks(const Globals& globals,
   ranks->run([&] {
     ranks->require_same("command", globals.command_line);
     ranks->require_same("version of klab", std::string(version()) + " " + std::string(commit()));
-    code = work(here, Parallelism::of(ranks, globals.context, globals.expert, globals.zero));
+    here.layout.ranks = ranks->size();
+    code = work(here, Parallelism::of(ranks, here.layout));
   });
   return code;
 }

@@ -19,12 +19,13 @@ struct RunMemory {
   int64_t peak() const { return step.peak + data + cache + program; }
 };
 
-/// Predicts the memory of a run, see predict_step_memory(). Throws UsageError if a layer is too large to be measured in
-/// this machine's memory.
-RunMemory predict_memory(const RunConfig& config);
+/// Predicts the memory of a run, or of one of its ranks, see predict_step_memory(). Throws UsageError if a layer is too
+/// large to be measured in this machine's memory.
+RunMemory predict_memory(const RunConfig& config, const RankLayout& layout = {});
 
 /// Throws UsageError with the number of bytes if the run does not fit in the memory of the device: first if weights,
-/// gradients and the optimiser's state alone do not, then by predict_memory().
-void require_memory(const RunConfig& config, const torch::Device& device);
+/// gradients and the optimiser's state alone do not, then by predict_memory(). `here`: ranks that share a CPU's memory.
+void require_memory(const RunConfig& config, const torch::Device& device, const RankLayout& layout = {},
+                    int64_t here = 1);
 
 }  // namespace klab

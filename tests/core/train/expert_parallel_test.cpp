@@ -62,7 +62,7 @@ class ExpertParallel : public testing::TestWithParam<Layout> {
     if (one_rank_only) prefer_first_experts(whole);
     const auto [hidden, gradients] = result_of(whole, torch::cat(tokens));
     on_rank_threads(count, [&](const Ranks& ranks) {
-      const Parallelism parallelism = Parallelism::of(ranks, 1, shared, false);
+      const Parallelism parallelism = Parallelism::of(ranks, {count, 1, shared});
       Decoder model = initialised(parallelism.experts);
       if (one_rank_only) prefer_first_experts(model);
       model->set_activation_checkpointing(checkpointing);
@@ -71,7 +71,7 @@ class ExpertParallel : public testing::TestWithParam<Layout> {
       EXPECT_LT(error(own_hidden, hidden.narrow(0, rank * (rank + 1) / 2, rank + 1)), 1e-10);
       const torch::NoGradGuard no_grad;
       EXPECT_LT(error(model->hidden(tokens[static_cast<size_t>(rank)]), own_hidden), 1e-10);
-      const std::set<std::string> spread = model->spread_parameters();
+      const std::set<std::string> spread = model->expert_parameters();
       const Ranks replicas = parallelism.replicas();
       EXPECT_EQ(spread.size(), 2 * 6 * 3u);
       EXPECT_EQ(own_gradients.size(), gradients.size() - spread.size() + spread.size() / static_cast<size_t>(shared));
@@ -108,7 +108,7 @@ class ExpertParallelTraining : public testing::TestWithParam<Case> {
   void train(const std::string& folder, int64_t count, int64_t shared, int64_t until, bool resume) const {
     const TinyRun run = this->run();
     const auto work = [&](const Ranks& ranks) {
-      const Parallelism parallelism = Parallelism::of(ranks, 1, shared, GetParam().sharded);
+      const Parallelism parallelism = Parallelism::of(ranks, {count, 1, shared, GetParam().sharded});
       Trainer trainer(tiny_model_with_experts(parallelism.experts), run.config, run.train, TinyRun::batches_of(2, 3),
                       {folder}, {}, resume, torch::kCPU, parallelism);
       trainer.run(stop_after(until));
@@ -149,7 +149,7 @@ TEST(ExpertParallelTrainer, RefusesWhatCannotBeShared) {
   const auto message = [&](const std::function<Decoder(const Ranks&)>& model) {
     return message_of<UsageError>([&] {
       on_rank_threads(2, [&](const Ranks& ranks) {
-        const Parallelism parallelism = Parallelism::of(ranks, 1, 2, false);
+        const Parallelism parallelism = Parallelism::of(ranks, {2, 1, 2});
         Trainer(model(parallelism.experts), run.config, run.train, run.validation(), {}, {}, false, torch::kCPU,
                 parallelism);
       });

@@ -121,7 +121,7 @@ TEST_F(RanksProgram, RefusesWhatCannotBeShared) {
   EXPECT_NE(batch.err.find("train.batch = 2 must be at least 3"), std::string::npos) << batch.err;
   const Finished context = klab(run("b", {"--processes", "2", "--cp", "4"}));
   EXPECT_EQ(context.status, 2);
-  EXPECT_NE(context.err.find("--cp = 4 must divide the 2 processes"), std::string::npos) << context.err;
+  EXPECT_NE(context.err.find("--cp = 4 must divide the 2 ranks"), std::string::npos) << context.err;
   ASSERT_EQ(klab(run("c", {"--train.steps", "1"})).status, 0);
   const Finished again = klab(run("c", {"--processes", "2", "--train.steps", "1"}));
   EXPECT_EQ(again.status, 2);
