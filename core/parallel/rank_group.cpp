@@ -14,6 +14,7 @@
 #include <thread>
 #define USE_C10D_GLOO
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
 #include "core/base/text.h"
@@ -149,6 +150,13 @@ std::shared_ptr<RankGroup> RankGroup::of_ranks(const std::vector<int64_t>& ranks
   if (ranks.size() == 1) return std::make_shared<RankGroup>();
   const auto own = std::find(ranks.begin(), ranks.end(), rank_) - ranks.begin();
   return std::shared_ptr<RankGroup>(new RankGroup(job_, name, own, static_cast<int64_t>(ranks.size())));
+}
+
+c10::intrusive_ptr<c10d::ProcessGroup> RankGroup::torch_group() const {
+  auto group =
+      c10::make_intrusive<c10d::ProcessGroup>(job_->store->torch(), static_cast<int>(rank_), static_cast<int>(size_));
+  group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, backend_);
+  return group;
 }
 
 template <class Operation>

@@ -17,6 +17,7 @@
 
 namespace c10d {
 class Backend;
+class ProcessGroup;
 }
 
 namespace klab {
@@ -67,6 +68,9 @@ class RankGroup {
   /// Sum and maximum over ranks, for small tensors: all ranks receive all parts.
   at::Tensor sum(const at::Tensor& x);
   at::Tensor largest(const at::Tensor& x);
+
+  /// The group as torch's own, for torch's tools; not of one rank.
+  c10::intrusive_ptr<c10d::ProcessGroup> torch_group() const;
 
   /// Bytes that this rank has sent in this group.
   int64_t bytes_sent() const { return bytes_sent_; }

@@ -19,10 +19,45 @@ using std::chrono::milliseconds;
 constexpr milliseconds kBeat{1000}, kPoll{50};
 constexpr milliseconds kSilence{3500};  // no beat for so long: the rank does not live
 constexpr milliseconds kOwnEnd{5000};   // to fail in an operation of all ranks, before the process is ended
+constexpr milliseconds kAnswer{15000};  // for all that is asked of the store before an end
 
-constexpr const char* kStoreLost = "the process that serves the store, which is rank 0 or the launcher, has ended";
+constexpr const char* kStoreLost =
+    "the process that serves the store, which is rank 0 or the launcher, has ended or cannot be reached";
 
 std::string key_of(const char* what, int64_t rank) { return fmt::format("{}/{}", what, rank); }
+
+[[noreturn]] void end_process(int64_t rank, const std::string& why) {
+  fmt::print(stderr, "klab: rank {} ends: {}\n", rank, why);
+  std::fflush(nullptr);
+  ::_exit(1);
+}
+
+// Ends the process unless this object's life ends in time. Torch waits without limit for the answer of a store that
+// cannot be reached any more.
+class AnswerLimit {
+ public:
+  AnswerLimit(int64_t rank, const std::string& why)
+      : thread_([this, rank, why] {
+          std::unique_lock lock(mutex_);
+          if (!changed_.wait_for(lock, kAnswer, [this] { return stop_; })) end_process(rank, why);
+        }) {}
+  ~AnswerLimit() {
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+  AnswerLimit(const AnswerLimit&) = delete;
+  AnswerLimit& operator=(const AnswerLimit&) = delete;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool stop_ = false;
+  std::thread thread_;  // last member
+};
 
 }  // namespace
 
@@ -32,6 +67,7 @@ RankWatch::RankWatch(const Store& store, int64_t rank, int64_t size, std::chrono
       }) {}
 
 RankWatch::~RankWatch() {
+  const AnswerLimit limit(rank_, kStoreLost);
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
@@ -59,9 +95,7 @@ void RankWatch::end_if_it_goes_on(const std::string& why) {
     std::unique_lock lock(mutex_);
     if (changed_.wait_for(lock, kOwnEnd, [this] { return stop_ || ending_; })) return;
   }
-  fmt::print(stderr, "klab: rank {} ends: {}\n", rank_, why);
-  std::fflush(nullptr);
-  ::_exit(1);
+  end_process(rank_, why);
 }
 
 void RankWatch::begin_to_end() {
@@ -74,6 +108,7 @@ void RankWatch::begin_to_end() {
 
 void RankWatch::report(const std::string& error) {
   begin_to_end();
+  const AnswerLimit limit(rank_, error);
   try {
     store_->set(key_of("failed", rank_), error);
     store_->set("failed", "");
@@ -125,6 +160,7 @@ std::string RankWatch::who_is_missing() {
 
 std::string RankWatch::explain(const std::string& error) {
   begin_to_end();
+  const AnswerLimit limit(rank_, kStoreLost);
   try {
     const std::string who = who_is_missing();
     return who.empty() ? error : who;

@@ -22,7 +22,7 @@ struct RankFailure : Error {
 
 /// Every rank writes to the store, once per second and on a thread of its own, that it lives and how many operations of
 /// all ranks it has begun. When a rank has reported a failure, or the store is lost, the others get a few seconds to
-/// fail in an operation of theirs, and are then ended.
+/// fail in an operation of theirs, and are then ended; so is a rank that waits for a store which cannot be reached.
 class RankWatch {
  public:
   RankWatch(const Store& store, int64_t rank, int64_t size, std::chrono::seconds limit);

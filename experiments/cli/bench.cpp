@@ -19,9 +19,11 @@
 #include "core/check/cases.h"
 #include "core/check/matrix.h"
 #include "experiments/bench/operator_times.h"
+#include "experiments/bench/rank_step.h"
 #include "experiments/bench/rollout.h"
 #include "experiments/bench/training.h"
 #include "experiments/command/command.h"
+#include "experiments/command/ranks.h"
 #include "experiments/run/device.h"
 #include "experiments/run/dtype.h"
 #include "kernels/linear/linear.h"
@@ -272,6 +274,38 @@ int bench_training(const BenchOptions& options, const Globals& globals) {
   return 0;
 }
 
+// Steps on several ranks over widths.
+int bench_rank_steps(const BenchOptions& options, const Globals& globals, const Parallelism& parallelism) {
+  if (!parallelism.context->alone() || !parallelism.experts->alone() || parallelism.shard_optimizer) {
+    refuse("bench --training on several processes does not accept --cp, --ep and --zero");
+  }
+  const std::vector<std::string> columns = {
+      "ranks",      "width",      "alone ms", "in buckets ms", "after ms",
+      "Reducer ms", "sending ms", "MB sent",  "hidden",        "hidden by Reducer"};
+  std::vector<std::vector<std::string>> rows;
+  for (const int64_t width : options.widths) {
+    TrainingWorkload workload = options.training;
+    workload.width = width;
+    workload.dtype = options.dtype;
+    const RankStepTimes times = measure_rank_step(workload, parallelism, 10 * options.seconds);
+    const auto ms = [](double x) { return fmt::format("{:.2f}", x); };
+    rows.push_back({fmt::format("{}", parallelism.ranks->size()), fmt::format("{}", width), ms(times.alone),
+                    ms(times.overlap), ms(times.after), ms(times.reducer), ms(times.sending),
+                    fmt::format("{:.2f}", 1e-6 * times.sent), fmt::format("{:.0f}%", 100 * times.hidden()),
+                    fmt::format("{:.0f}%", 100 * times.hidden_by_reducer())});
+  }
+  if (!parallelism.ranks->first()) return 0;
+  const auto comments = provenance(globals.command_line, at::get_num_threads());
+  fmt::print(
+      "forward and backward passes of {} layers of {}, {} tokens on every rank; {}\n"
+      "alone: without sums over ranks; in buckets: sent during the backward pass; after: sent after it; Reducer: "
+      "torch's own; hidden: the share of the time of sending that a step does not take longer\n\n{}",
+      options.training.layers, fmt::join(options.training.pattern, ","), options.training.tokens, comments[1],
+      format_table(columns, rows));
+  if (!globals.out.empty()) write_file(globals.out, CsvTable{comments, columns, rows}.text());
+  return 0;
+}
+
 std::vector<std::string> rollout_row(const RolloutWorkload& workload, const RolloutSpeed& speed) {
   const auto percent = [](double share) { return fmt::format("{:.1f}%", 100 * share); };
   std::vector<std::string> row = {fmt::format("{}", workload.width),
@@ -320,7 +354,12 @@ int bench(const BenchOptions& options, const Globals& globals) {
   if (!options.training.pattern.empty() && !options.rollout.pattern.empty()) {
     refuse("--training and --rollout cannot be used together");
   }
-  if (!options.training.pattern.empty()) return bench_training(options, globals);
+  if (!options.training.pattern.empty()) {
+    return on_ranks(globals, [&](const Globals& here, const Parallelism& parallelism) {
+      return parallelism.ranks->alone() ? bench_training(options, here) : bench_rank_steps(options, here, parallelism);
+    });
+  }
+  if (globals.processes > 1) refuse("only bench --training runs on several processes");
   if (!options.rollout.pattern.empty()) return bench_rollout(options, globals);
   const at::Device device = open_device(globals.device);
   add_ceilings(options.seconds, device);
@@ -361,7 +400,8 @@ int bench(const BenchOptions& options, const Globals& globals) {
 
 void add_training_options(CommandOptions& app, TrainingWorkload& training) {
   app.add_option("--training", training.pattern,
-                 "time training steps instead, and where their time goes: of models of this pattern, kda or kda*3,mla")
+                 "time training steps instead, and where their time goes: of models of this pattern, kda or kda*3,mla; "
+                 "on several processes: what the sums of gradients cost")
       .comma_separated();
   app.add_option("--task", training.task, "task of --training").one_of({"mqar", "language"}).show_default();
   app.add_option("--layers", training.layers, "layers of the models of --training and --rollout")
@@ -387,7 +427,8 @@ void add_rollout_options(CommandOptions& app, RolloutWorkload& rollout) {
 
 Command bench_command() {
   return {"bench", "time every operator and this machine's compute and memory ceilings",
-          "./klab bench --operator recurrence/channel --threads 2", takes::threads | takes::device | takes::out,
+          "./klab bench --operator recurrence/channel --threads 2",
+          takes::threads | takes::device | takes::out | takes::ranks | takes::layout,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<BenchOptions>();
             app.add_option("--operator", options->filter, "only operators whose name contains this");

@@ -30,10 +30,10 @@ def processor():
 def header(script, threads, libraries):
     """Comment lines. `script` is relative to the root; `libraries` are modules with a __version__."""
     version = re.search(r"project\(klab VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text())
-    versions = ", ".join(f"{module.__name__} {module.__version__}" for module in libraries)
+    versions = ", ".join([f"{module.__name__} {module.__version__}" for module in libraries] + [f"Python {platform.python_version()}"])
     return [f"# klab {version[1] if version else 'unknown'} commit {commit()}",
             f"# machine: {processor()}, {os.cpu_count()} cores, {threads} threads used",
-            f"# libraries: {versions}, Python {platform.python_version()}",
+            f"# libraries: {versions}",
             f"# command: {shlex.join(['python', script, *sys.argv[1:]])}"]
 
 

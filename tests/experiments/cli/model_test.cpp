@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/base/csv.h"
 #include "core/base/file.h"
 #include "experiments/cli/support.h"
 
@@ -156,7 +157,45 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(ModelProgram, TrainingMemoryHasNoLengthOfItsOwn) {
   const Finished run = klab({"model", "--train", "--length", "8"});
   EXPECT_EQ(run.status, 2);
-  EXPECT_NE(run.err.find("--train uses the keys task.length, train.batch"), std::string::npos) << run.err;
+  EXPECT_NE(run.err.find("--train and --ranks use the keys task.length, train.batch"), std::string::npos) << run.err;
+}
+
+// More ranks send more and compute less each.
+using RanksOfModel = ProgramTest;
+
+TEST_F(RanksOfModel, PredictsWhatRanksNeedAndSend) {
+  const std::vector<std::string> model = {"model", "--task.name",   "palindrome", "--task.length",
+                                          "64",    "--train.batch", "8"};
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words = model;
+    words.insert(words.end(), more.begin(), more.end());
+    return klab(words);
+  };
+  const Finished run = with({"--ranks", "1,2,4,8", "--zero", "--out", path("ranks.csv")});
+  ASSERT_EQ(run.status, 0) << run.err;
+  const CsvTable table = read_csv(path("ranks.csv"));
+  ASSERT_EQ(table.rows.size(), 4u);
+  const auto number = [&](size_t row, const char* column) { return std::stod(table.rows[row][table.column(column)]); };
+  EXPECT_EQ(number(0, "sent"), 0);
+  EXPECT_EQ(number(1, "optimizer"), number(0, "optimizer") / 2);
+  for (size_t row = 1; row < 4; ++row) {
+    EXPECT_GT(number(row, "sent"), number(row - 1, "sent"));
+    EXPECT_LT(number(row, "activations"), number(row - 1, "activations"));
+    EXPECT_NEAR(number(row, "flops"), number(row - 1, "flops") / 2, 1);
+  }
+  const Finished printed = with({"--dp", "2", "--cp", "2", "--json"});
+  ASSERT_EQ(printed.status, 0) << printed.err;
+  EXPECT_EQ(nlohmann::json::parse(printed.out).at(0).at("ranks"), 4);
+  const auto refused = [&](const std::vector<std::string>& more, const std::string& words) {
+    const Finished wrong = with(more);
+    EXPECT_EQ(wrong.status, 2) << words;
+    EXPECT_NE(wrong.err.find(words), std::string::npos) << wrong.err;
+  };
+  refused({"--cp", "2"}, "--cp, --ep, --zero and --out need --ranks or --dp");
+  refused({"--ranks", "4", "--cp", "3"}, "--cp = 3 must divide the 4 ranks");
+  refused({"--ranks", "4", "--dp", "4", "--cp", "2"}, "--ranks = 4 must be 8, --dp 4 times --cp 2");
+  refused({"--ranks", "16"}, "train.batch = 8 must be at least 16");
+  refused({"--ranks", "2", "--length", "8"}, "--train and --ranks use the keys task.length");
 }
 
 }  // namespace

@@ -115,6 +115,37 @@ TEST_F(RanksProgram, RanksEndWithTheirLauncher) {
   }
 }
 
+TEST_F(RanksProgram, SharesExpertsAndIsResumedByOneProcess) {
+  const std::vector<std::string> experts = {"--train.steps",
+                                            "20",
+                                            "--model.first_dense",
+                                            "0",
+                                            "--model.moe.experts",
+                                            "4",
+                                            "--model.moe.experts_per_token",
+                                            "2",
+                                            "--model.moe.expert_width",
+                                            "8",
+                                            "--test.also",
+                                            "{length: 12}"};
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all = experts;
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const Finished shared = klab(run("shared", with({"--processes", "2", "--ep", "2"})));
+  ASSERT_EQ(shared.status, 0) << shared.err;
+  const Finished one = klab(run("one", experts));
+  ASSERT_EQ(one.status, 0) << one.err;
+  const Checkpoint a = load_checkpoint(last("shared")), b = load_checkpoint(last("one"));
+  EXPECT_EQ(a.tensors.size(), b.tensors.size());
+  EXPECT_TRUE(fs::exists(path("shared") + "/evaluations.csv"));
+  ASSERT_EQ(klab({"resume", path("shared"), "--quiet"}).status, 0);  // at its end: evaluates
+  const Finished dense = klab(run("dense", {"--processes", "2", "--ep", "2"}));
+  EXPECT_EQ(dense.status, 1);
+  EXPECT_NE(dense.err.find("--ep 2: there are no experts to share"), std::string::npos) << dense.err;
+}
+
 TEST_F(RanksProgram, RefusesWhatCannotBeShared) {
   const Finished batch = klab(run("a", {"--processes", "3", "--train.batch", "2", "--train.accumulate", "1"}));
   EXPECT_EQ(batch.status, 1);
