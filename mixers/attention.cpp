@@ -3,6 +3,7 @@
 
 #include <torch/nn/module.h>
 
+#include "core/model/context_attention.h"
 #include "core/model/context_part.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/rotary.h"
@@ -55,8 +56,10 @@ Tensor Attention::mix(const Tensor& x, const Sequences& sequences, State* state)
     append(*state, "v", v, all);
     if (g.defined()) append(*state, "g", g, all);
   }
+  // Over several ranks keys and values come in blocks; with gates, and on a GPU, all that this rank needs at once.
+  const bool in_blocks = sequences.part != nullptr && !g.defined() && x.is_cpu();
   const auto past = [&](const Tensor& now) {
-    return sequences.part && now.defined() ? past_rows(*sequences.part, now) : Tensor();
+    return sequences.part && !in_blocks && now.defined() ? past_rows(*sequences.part, now) : Tensor();
   };
   const Tensor past_k = past(k), past_v = past(v), past_g = past(g);
   const auto keys = [&](const Span& span, const Tensor& now, const Tensor& before, const char* cache) {
@@ -65,10 +68,23 @@ Tensor Attention::mix(const Tensor& x, const Sequences& sequences, State* state)
   };
   std::vector<Tensor> parts;
   for (const Span& span : all) {
+    if (in_blocks && span.start == 0) {
+      parts.push_back(attend_to_all_ranks({q, k, v}, sequences, span.tokens));
+      continue;
+    }
     parts.push_back(
         attend({span.of(q), keys(span, k, past_k, "k"), keys(span, v, past_v, "v"), keys(span, g, past_g, "g")}));
   }
   return o_proj_->forward(join_spans(all, parts).reshape({B, T, heads_ * head_dim_}));
+}
+
+// The queries of this rank's first sequence, of `first` tokens.
+Tensor Attention::attend_to_all_ranks(const kernels::AttentionInputs& in, const Sequences& sequences, int64_t first) {
+  const bool recorded = records();
+  if (recorded) record({in.q.narrow(1, 0, first), in.k.narrow(1, 0, first), in.v.narrow(1, 0, first)});
+  return context_attention(sequences.part, in, first, [&](const kernels::AttentionInputs& seen) {
+    if (recorded) record(seen);
+  });
 }
 
 void Attention::scale_logits(const Tensor& factors) {

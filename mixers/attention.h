@@ -38,6 +38,8 @@ class Attention : public AttentionMixer {
   double rope_base_ = 0;  // 0: no rotation
 
  private:
+  torch::Tensor attend_to_all_ranks(const kernels::AttentionInputs& in, const Sequences& sequences, int64_t first);
+
   Linear q_proj_, k_proj_, v_proj_, o_proj_;
 };
 

@@ -9,11 +9,13 @@ namespace klab {
 using torch::Tensor;
 
 Tensor AttentionMixer::attend(const kernels::AttentionInputs& inputs) {
-  if (record_ && torch::GradMode::is_enabled()) {
-    const Tensor largest = kernels::largest_logits(inputs);
-    largest_ = largest_.defined() ? torch::maximum(largest_, largest) : largest;
-  }
+  if (records()) record(inputs);
   return attention(inputs, probe_);
+}
+
+void AttentionMixer::record(const kernels::AttentionInputs& inputs) {
+  const Tensor largest = kernels::largest_logits(inputs);
+  largest_ = largest_.defined() ? torch::maximum(largest_, largest) : largest;
 }
 
 void scale_rows(const Tensor& weight, const Tensor& factors, int64_t first, int64_t count) {

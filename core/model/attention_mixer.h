@@ -29,6 +29,9 @@ class AttentionMixer : public TokenMixer {
  protected:
   /// attention() of core/model/mixer_probe.h, recorded.
   torch::Tensor attend(const kernels::AttentionInputs& inputs);
+  /// Records the logits of these queries and keys.
+  void record(const kernels::AttentionInputs& inputs);
+  bool records() const { return record_ && torch::GradMode::is_enabled(); }
 
  private:
   bool record_ = false;

@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "core/base/error.h"
 #include "core/parallel/collectives.h"
@@ -63,6 +64,47 @@ Tensor past_rows(const ContextPart& part, const Tensor& x, int64_t most) {
     pieces.push_back(rows.narrow(0, count > 0 ? first - part.begin() : 0, count));
   }
   return exchange(part.ranks, torch::cat(pieces), sent, received).unsqueeze(0);
+}
+
+namespace {
+
+constexpr int64_t kAll = std::numeric_limits<int64_t>::max();
+
+// How many rows of `owner` each rank needs, on `owner`; on the others none.
+std::vector<int64_t> rows_given(const ContextPart& part, int64_t owner) {
+  std::vector<int64_t> counts(static_cast<size_t>(part.ranks->size()), 0);
+  for (int64_t rank = owner + 1; part.ranks->rank() == owner && rank < part.ranks->size(); ++rank) {
+    counts[static_cast<size_t>(rank)] = held_by(part, owner, needed_by(part, rank, kAll)).first;
+  }
+  return counts;
+}
+
+// How many of them this rank needs, from `owner` alone.
+std::vector<int64_t> rows_taken(const ContextPart& part, int64_t owner) {
+  std::vector<int64_t> counts(static_cast<size_t>(part.ranks->size()), 0);
+  const int64_t own = part.ranks->rank();
+  if (owner < own) counts[static_cast<size_t>(owner)] = held_by(part, owner, needed_by(part, own, kAll)).first;
+  return counts;
+}
+
+}  // namespace
+
+Tensor past_rows_of(const ContextPart& part, const Tensor& x, int64_t owner) {
+  const std::vector<int64_t> given = rows_given(part, owner);
+  const Tensor rows = x.squeeze(0);
+  std::vector<Tensor> pieces{rows.narrow(0, 0, 0)};
+  for (const int64_t count : given) pieces.push_back(rows.narrow(0, rows.size(0) - count, count));  // the last ones
+  return part.ranks->exchange(torch::cat(pieces), given, rows_taken(part, owner)).unsqueeze(0);
+}
+
+void add_gradients_of_past_rows(const ContextPart& part, const Tensor& d_rows, int64_t owner, const Tensor& d_x) {
+  const std::vector<int64_t> given = rows_given(part, owner);
+  const Tensor sums = part.ranks->exchange(d_rows.squeeze(0).contiguous(), rows_taken(part, owner), given);
+  int64_t begin = 0;
+  for (const int64_t count : given) {
+    d_x.squeeze(0).narrow(0, d_x.size(1) - count, count).add_(sums.narrow(0, begin, count));
+    begin += count;
+  }
 }
 
 Tensor with_past(const Span& span, const Tensor& x, const Tensor& past) {

@@ -40,6 +40,14 @@ Sequences sequences_of(const std::shared_ptr<const ContextPart>& part, const tor
 torch::Tensor past_rows(const ContextPart& part, const torch::Tensor& x,
                         int64_t most = std::numeric_limits<int64_t>::max());
 
+/// Of the rows that past_rows() gives those which `owner` has; not differentiable. An operation of all ranks.
+torch::Tensor past_rows_of(const ContextPart& part, const torch::Tensor& x, int64_t owner);
+
+/// Its backward pass: adds every rank's gradients d_rows [1, rows, ..] of those rows to d_x [1, T, ..] on `owner`, in
+/// the order of ranks. An operation of all ranks.
+void add_gradients_of_past_rows(const ContextPart& part, const torch::Tensor& d_rows, int64_t owner,
+                                const torch::Tensor& d_x);
+
 /// The keys or values of a span's queries: those of x [1, T, ..], for the part's first sequence after its `past`.
 torch::Tensor with_past(const Span& span, const torch::Tensor& x, const torch::Tensor& past);
 

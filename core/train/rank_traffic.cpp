@@ -36,9 +36,7 @@ class Traffic {
     add_gradients(sum);
     for (const DecoderLayer& layer : model_->layers()) {
       sum.experts += of_experts(*layer->feed_forward());
-      if (layout_.context > 1) {
-        sum.context += passes_ * of_state(layer->mixer()->initial_state(1, torch::kMeta));
-      }
+      if (layout_.context > 1) sum.context += of_state(layer->mixer()->initial_state(1, torch::kMeta));
     }
     return sum;
   }
@@ -70,24 +68,30 @@ class Traffic {
     const double rows = tokens() * number(moe.experts_per_token) * leaving(layout_.experts);
     const double there_and_back = 2 * rows * number(model_->config().width) * element_size();
     const double counts = number(8 * moe.experts * (layout_.experts - 1));  // in forward passes
-    const double forward_passes = passes_ - number(layout_.own_parts(train_.accumulate));
-    return passes_ * there_and_back + forward_passes * counts;
+    return passes_ * there_and_back + (passes_ - parts()) * counts;
   }
 
   double element_size() const { return train_.step_dtype() == torch::kFloat ? 4 : 2; }
 
-  // What a layer with this state sends in one direction of a pass.
+  double parts() const { return number(layout_.own_parts(train_.accumulate)); }
+
+  // Keys and values without gates come in blocks, and in the backward pass once more (context_attention.h).
+  static bool come_in_blocks(const State& state) { return state.caches.contains("k") && !state.caches.contains("g"); }
+
+  // What a layer with this state sends.
   double of_state(const State& state) const {
     double sum = 0;
     for (const auto& [name, x] : state.tensors) {
       if (x.dim() == 4) {  // a memory [1, HV, K, V]: its summary to all ranks
-        sum += number((layout_.context - 1) * x.size(1) * x.size(2) * (x.size(2) + x.size(3)) * x.element_size());
+        sum += passes_ *
+               number((layout_.context - 1) * x.size(1) * x.size(2) * (x.size(2) + x.size(3)) * x.element_size());
       } else {  // inputs [1, count, D] of a convolution
-        sum += past_rows(x.size(1)) * number(x.size(2)) * element_size();
+        sum += passes_ * past_rows(x.size(1)) * number(x.size(2)) * element_size();
       }
     }
     for (const auto& [name, x] : state.caches) {  // [1, 0, ..]
-      sum += past_rows(length_) * number(c10::multiply_integers(x.sizes().slice(2))) * element_size();
+      sum += (passes_ + (come_in_blocks(state) ? parts() : 0)) * past_rows(length_) *
+             number(c10::multiply_integers(x.sizes().slice(2))) * element_size();
     }
     for (const State& part : state.parts) sum += of_state(part);
     return sum;

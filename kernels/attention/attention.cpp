@@ -133,6 +133,23 @@ PartialAttention partial_attention(const AttentionInputs& in, bool causal) {
   return {heads_first(o).narrow(3, 0, in.v.size(3)), heads_first(lse)};
 }
 
+AttentionGradients partial_attention_backward(const AttentionInputs& in, const PartialAttention& whole,
+                                              const Tensor& d_o, bool causal) {
+  TORCH_CHECK_VALUE(in.q.is_cpu(), kOp, ": partial attention runs on the CPU only so far");
+  const int64_t B = in.q.size(0), S = in.k.size(1), H = in.q.size(2), HK = in.k.size(2);
+  // ATen's gradients are those of a key head per query head.
+  const Fused f({in.q, per_query_head(in.k, H), per_query_head(in.v, H)});
+  const int64_t width = f.q.size(3);
+  const auto d = flash_attention_backward_on_cpu(heads_first(padded(d_o, width)), f.q, f.k, f.v,
+                                                 {heads_first(padded(whole.o, width)), heads_first(whole.lse)}, causal,
+                                                 scale_of(in));
+  const auto of_key_heads = [&](const Tensor& x, int64_t columns) {
+    return heads_first(x).narrow(3, 0, columns).reshape({B, S, HK, H / HK, columns}).sum(3);
+  };
+  return {heads_first(d.q).narrow(3, 0, in.q.size(3)), of_key_heads(d.k, in.k.size(3)),
+          of_key_heads(d.v, in.v.size(3))};
+}
+
 PartialAttention join(const PartialAttention& one, const PartialAttention& other) {
   const Tensor lse = at::logaddexp(one.lse, other.lse);
   const auto weighted = [&](const PartialAttention& part) {

@@ -48,6 +48,15 @@ struct PartialAttention {
 /// which S = T). CPU only, without g and gradients.
 KLAB_API PartialAttention partial_attention(const AttentionInputs& inputs, bool causal);
 
+struct AttentionGradients {
+  at::Tensor q, k, v;  ///< of the inputs, in their shapes
+};
+
+/// The gradients of q, k and v of partial attention that was joined with others to `whole`, whose o has the gradient
+/// d_o [B, T, H, V]: those of k and v, and this part's share of that of q.
+KLAB_API AttentionGradients partial_attention_backward(const AttentionInputs& inputs, const PartialAttention& whole,
+                                                       const at::Tensor& d_o, bool causal);
+
 /// Combines the results for two disjoint sets of keys into attention to their union.
 KLAB_API PartialAttention join(const PartialAttention& one, const PartialAttention& other);
 

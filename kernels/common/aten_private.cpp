@@ -15,6 +15,13 @@ AttentionWithNormaliser flash_attention_on_cpu(const Tensor& q, const Tensor& k,
   return {o, lse};
 }
 
+FlashGradients flash_attention_backward_on_cpu(const Tensor& d_o, const Tensor& q, const Tensor& k, const Tensor& v,
+                                               const AttentionWithNormaliser& whole, bool causal, double scale) {
+  const auto [d_q, d_k, d_v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+      d_o, q, k, v, whole.o, whole.lse, /*dropout_p=*/0.0, causal, /*attn_mask=*/{}, scale);
+  return {d_q, d_k, d_v};
+}
+
 Tensor onednn_linear(const Tensor& x, const Tensor& weight) {
   using Signature = Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, c10::string_view,
                            c10::List<std::optional<at::Scalar>>, std::optional<c10::string_view>);

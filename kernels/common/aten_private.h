@@ -17,6 +17,15 @@ struct AttentionWithNormaliser {
 AttentionWithNormaliser flash_attention_on_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                                bool causal, double scale);
 
+struct FlashGradients {
+  at::Tensor q, k, v;  ///< as the inputs
+};
+
+/// The gradients of its q, k and v [B, H, .., ..] from that of o; `o` and `lse` may be of more keys than these.
+FlashGradients flash_attention_backward_on_cpu(const at::Tensor& d_o, const at::Tensor& q, const at::Tensor& k,
+                                               const at::Tensor& v, const AttentionWithNormaliser& whole, bool causal,
+                                               double scale);
+
 /// x weight^T by oneDNN, on the CPU in float32: mkldnn::_linear_pointwise without a pointwise function, the operator
 /// that torch.compile calls for linear layers. x [rows, K], weight [N, K]; either may be transposed in memory, but not
 /// strided otherwise: for other strides oneDNN has only reference code.
