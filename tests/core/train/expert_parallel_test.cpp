@@ -55,12 +55,14 @@ class ExpertParallel : public testing::TestWithParam<Layout> {
  protected:
   // Rank r has r + 1 rows.
   void expect_equal(bool checkpointing, bool one_rank_only) const {
-    const auto [count, shared] = GetParam();
+    const int64_t count = GetParam().ranks, shared = GetParam().experts;
     std::vector<Tensor> tokens;
     for (int64_t rank = 0; rank < count; ++rank) tokens.push_back(random_tokens(rank + 1, 20 + rank));
     Decoder whole = initialised(nullptr);
     if (one_rank_only) prefer_first_experts(whole);
-    const auto [hidden, gradients] = result_of(whole, torch::cat(tokens));
+    const std::pair<Tensor, Tensors> expected = result_of(whole, torch::cat(tokens));
+    const Tensor& hidden = expected.first;
+    const Tensors& gradients = expected.second;
     on_rank_threads(count, [&](const Ranks& ranks) {
       const Parallelism parallelism = Parallelism::of(ranks, {count, 1, shared});
       Decoder model = initialised(parallelism.experts);
