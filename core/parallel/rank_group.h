@@ -18,7 +18,7 @@
 namespace c10d {
 class Backend;
 class ProcessGroup;
-}
+}  // namespace c10d
 
 namespace klab {
 

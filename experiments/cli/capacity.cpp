@@ -68,6 +68,13 @@ void refuse_own_keys(const std::vector<Assignment>& flags) {
   }
 }
 
+// Whether a key is an option of another mixer than the setting's ("model.gla.short_conv").
+bool is_of_another(const std::string& key, const std::vector<std::string>& mixers, const Setting& setting) {
+  return std::any_of(mixers.begin(), mixers.end(), [&](const std::string& mixer) {
+    return mixer != setting.mixer && key.starts_with("model." + mixer + ".");
+  });
+}
+
 // MQAR in a sequence of four tokens per pair. The vocabulary is the same for all loads of a width, so that only the
 // load differs.
 RunConfig config_of(const CapacityOptions& options, const Setting& setting) {
@@ -80,7 +87,9 @@ RunConfig config_of(const CapacityOptions& options, const Setting& setting) {
   set("train.batch", 32);
   set("train.eval_every", 200);
   set("train.eval_examples", 256);
-  assignments.insert(assignments.end(), options.flags.begin(), options.flags.end());
+  for (const Assignment& flag : options.flags) {
+    if (!is_of_another(flag.key, options.mixers, setting)) assignments.push_back(flag);
+  }
   set("label", setting.mixer);
   set("task.name", "mqar");
   set("model.pattern", setting.mixer);

@@ -52,9 +52,9 @@ using TrainedCapacity = ProgramTest;
 
 // The learning rate is the one that is best on validation data, the accuracies are those of test data.
 TEST_F(TrainedCapacity, ComparesMixersByTestData) {
-  const Finished run =
-      klab({"capacity", "kda", "mamba2", "--widths", "4", "--loads", "0.25,0.5", "--train.steps", "4",
-            "--train.eval_every", "2", "--train.batch", "2", "--train.eval_examples", "8", "--out", path("out")});
+  const Finished run = klab({"capacity", "kda", "mamba2", "--widths", "4", "--loads", "0.25,0.5", "--train.steps", "4",
+                             "--train.eval_every", "2", "--train.batch", "2", "--train.eval_examples", "8",
+                             "--model.kda.short_conv", "false", "--out", path("out")});
   ASSERT_EQ(run.status, 0) << run.err;
   const CsvTable tried = read_csv(path("out/tried.csv")), runs = read_csv(path("out/runs/results.csv"));
   ASSERT_EQ(tried.rows.size(), 2 * 2u);  // mixers x loads
