@@ -97,6 +97,8 @@ struct Case {
   bool sharded;
 };
 
+std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
+
 class ExpertParallelTraining : public testing::TestWithParam<Case> {
  protected:
   TinyRun run() const {
