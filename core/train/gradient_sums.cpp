@@ -31,14 +31,21 @@ Tensor from_all(RankGroup& ranks, const Tensor& own, const std::vector<int64_t>&
 
 }  // namespace
 
+int64_t usual_bucket_bytes(int64_t gradient_bytes) {
+  constexpr int64_t kLeast = int64_t{1} << 20, kMost = int64_t{25} << 20, kBuckets = 16;
+  return std::clamp(gradient_bytes / kBuckets, kLeast, kMost);
+}
+
 GradientSums::GradientSums(const Decoder& model, const Decoder& computing, const Parallelism& parallelism,
-                           int64_t bucket_bytes)
+                           std::optional<int64_t> bucket_bytes)
     : ranks_(parallelism.ranks),
       replicas_(parallelism.replicas()),
       spread_(!parallelism.experts->alone()),
-      sharded_(parallelism.shard_optimizer),
-      bucket_bytes_(bucket_bytes) {
+      sharded_(parallelism.shard_optimizer) {
   find_parameters(model, computing);
+  int64_t gradient_bytes = 0;
+  for (const Parameter& one : parameters_) gradient_bytes += one.weight.numel() * static_cast<int64_t>(sizeof(float));
+  bucket_bytes_ = bucket_bytes.value_or(usual_bucket_bytes(gradient_bytes));
   if (ranks_->alone()) return;
   make_buckets();
   watch_gradients();

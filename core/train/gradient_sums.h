@@ -10,6 +10,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -20,7 +21,9 @@
 
 namespace klab {
 
-constexpr int64_t kBucketBytes = int64_t{25} << 20;  ///< gradients that are sent together
+/// The bytes of gradients that are sent together: a sixteenth of all, so that most of them are on their way before the
+/// backward pass ends, but at least 1 MB and at most 25 MB.
+int64_t usual_bucket_bytes(int64_t gradient_bytes);
 
 /// Sums are pairwise, (p0 + p1) + (p2 + p3), over the parts of all ranks in order: equal to the bit for every number of
 /// ranks that is a power of two and divides the number of parts. Gradients of the last part are sent bucket by bucket
@@ -34,7 +37,7 @@ class GradientSums {
   /// Sums gradients of the trained parameters of `model`, in float32. `computing`: the model that computes the steps,
   /// `model` itself or its copy in another dtype.
   GradientSums(const Decoder& model, const Decoder& computing, const Parallelism& parallelism,
-               int64_t bucket_bytes = kBucketBytes);
+               std::optional<int64_t> bucket_bytes = std::nullopt);
   ~GradientSums();
   GradientSums(const GradientSums&) = delete;
   GradientSums& operator=(const GradientSums&) = delete;
@@ -93,7 +96,7 @@ class GradientSums {
 
   std::shared_ptr<RankGroup> ranks_, replicas_;  // all, and those with the same experts
   bool spread_, sharded_;                        // experts, the optimiser
-  int64_t bucket_bytes_;
+  int64_t bucket_bytes_ = 0;
   std::vector<Parameter> parameters_;
   size_t places_ = 0;
   std::vector<Bucket> buckets_;

@@ -125,8 +125,9 @@ class Step {
 
   // A bucket of gradients as it is sent, as parts of all ranks, and as their sums.
   double buffers() const {
-    const double bucket = std::min(static_cast<double>(kBucketBytes), bytes_of(*model_, has_gradient));
-    return layout_.ranks > 1 ? 3 * bucket : 0;
+    const double all = bytes_of(*model_, has_gradient);
+    const auto bucket = static_cast<double>(usual_bucket_bytes(static_cast<int64_t>(all)));
+    return layout_.ranks > 1 ? 3 * std::min(bucket, all) : 0;
   }
 
   // Gradients of earlier parts of a step exist while later ones are computed.

@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -66,19 +67,23 @@ class Step {
     backward();
   }
 
-  GradientSums sums(const Parallelism& parallelism, int64_t bucket) const {
+  GradientSums sums(const Parallelism& parallelism, std::optional<int64_t> bucket = std::nullopt) const {
     return {model_, model_, parallelism, bucket};
   }
 
   std::unique_ptr<c10d::Reducer> reducer() const {
     std::vector<Tensor> parameters;
-    for (const TrainedParameter& one : trained_parameters(*model_)) parameters.push_back(one.tensor);
+    int64_t bytes = 0;
+    for (const TrainedParameter& one : trained_parameters(*model_)) {
+      parameters.push_back(one.tensor);
+      bytes += static_cast<int64_t>(one.tensor.nbytes());
+    }
     std::vector<size_t> all(parameters.size());
     std::iota(all.begin(), all.end(), 0);
     // It makes its own buckets after the first step, in the order in which gradients are complete.
     return std::make_unique<c10d::Reducer>(
         parameters, std::vector<std::vector<size_t>>{all}, parallelism_.ranks->torch_group(),
-        std::vector<bool>(parameters.size(), false), kBucketBytes, /*find_unused_parameters=*/false,
+        std::vector<bool>(parameters.size(), false), usual_bucket_bytes(bytes), /*find_unused_parameters=*/false,
         /*gradient_as_bucket_view=*/true, std::unordered_map<size_t, std::string>{}, /*first_bucket_bytes_cap=*/1 << 20,
         /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false, std::vector<int64_t>{});
   }
@@ -112,11 +117,11 @@ RankStepTimes measure_rank_step(const TrainingWorkload& workload, const Parallel
   RankStepTimes result;
   for (int round = 0; round < 3; ++round) {
     {
-      GradientSums sums = step.sums(Parallelism{}, kBucketBytes);
+      GradientSums sums = step.sums(Parallelism{});
       repeat("alone", [&] { step.step(sums); });
     }
     {
-      GradientSums sums = step.sums(parallelism, kBucketBytes);
+      GradientSums sums = step.sums(parallelism);
       repeat("sending", [&] { Step::send(sums); });
       repeat("overlap", [&] { step.step(sums); });
       result.sent =

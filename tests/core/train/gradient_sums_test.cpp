@@ -71,7 +71,7 @@ Tensors sums_over(int64_t count, bool sharded, int64_t bucket_bytes) {
 }
 
 TEST(GradientSums, AreEqualToTheBitOnAnyNumberOfRanks) {
-  const Tensors one = sums_over(1, false, kBucketBytes);
+  const Tensors one = sums_over(1, false, 1 << 20);
   EXPECT_EQ(one.size(), initialised_model()->parameters().size());
   for (const int64_t count : {2, 4, 8}) {
     for (const bool sharded : {false, true}) {
@@ -81,6 +81,13 @@ TEST(GradientSums, AreEqualToTheBitOnAnyNumberOfRanks) {
       }
     }
   }
+}
+
+TEST(GradientSums, BucketsAreASixteenthOfAll) {
+  constexpr int64_t kMegabyte = 1 << 20;
+  EXPECT_EQ(usual_bucket_bytes(100), kMegabyte);
+  EXPECT_EQ(usual_bucket_bytes(160 * kMegabyte), 10 * kMegabyte);
+  EXPECT_EQ(usual_bucket_bytes(10'000 * kMegabyte), 25 * kMegabyte);
 }
 
 TEST(GradientSums, KeepAsManyCopiesAsTheySay) {
