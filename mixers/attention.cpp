@@ -80,11 +80,9 @@ Tensor Attention::mix(const Tensor& x, const Sequences& sequences, State* state)
 
 // The queries of this rank's first sequence, of `first` tokens.
 Tensor Attention::attend_to_all_ranks(const kernels::AttentionInputs& in, const Sequences& sequences, int64_t first) {
-  const bool recorded = records();
-  if (recorded) record({in.q.narrow(1, 0, first), in.k.narrow(1, 0, first), in.v.narrow(1, 0, first)});
-  return context_attention(sequences.part, in, first, [&](const kernels::AttentionInputs& seen) {
-    if (recorded) record(seen);
-  });
+  if (!records()) return context_attention(sequences.part, in, first, nullptr);
+  record({in.q.narrow(1, 0, first), in.k.narrow(1, 0, first), in.v.narrow(1, 0, first)});
+  return context_attention(sequences.part, in, first, [&](const kernels::AttentionInputs& seen) { record(seen); });
 }
 
 void Attention::scale_logits(const Tensor& factors) {

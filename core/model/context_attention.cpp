@@ -38,7 +38,7 @@ kernels::PartialAttention forward(const ContextPart& part, const kernels::Attent
     const auto [k, v] = unpacked(past_rows_of(part, sent, owner), in.k, in.v);
     if (k.size(1) == 0) continue;
     result = join(result, kernels::partial_attention({own.q, k, v, {}, in.scale}, /*causal=*/false));
-    seen({own.q, torch::cat({k, own.k}, 1), torch::cat({v, own.v}, 1), {}, in.scale});
+    if (seen) seen({own.q, torch::cat({k, own.k}, 1), torch::cat({v, own.v}, 1), {}, in.scale});
   }
   return result;
 }

@@ -212,7 +212,7 @@ void reinforce(const RunConfig& config, const RunFolder& folder, const RunOption
 void train_and_evaluate(const RunFolder& folder, const RunOptions& options, const WatchRun& watch, RunRecord& record) {
   const RunConfig config = read_run_config(folder);
   const torch::Device device = open_device(options.device);
-  if (!options.memory_checked) require_memory(config, device);
+  if (!options.memory_checked) require_memory(config, device, options.parallelism.layout());
   Recorder recorder(folder, watch, record, options.parallelism.ranks->first());
   (config.rl ? reinforce : train_supervised)(config, folder, options, recorder, record, device);
 }
