@@ -67,12 +67,19 @@ NewFile::~NewFile() {
 
 void NewFile::write(std::string_view content) { write_all(descriptor_, content, temporary_); }
 
-void NewFile::commit() {
+void NewFile::overwrite(uint64_t offset, std::string_view content) {
+  if (::lseek(descriptor_, static_cast<off_t>(offset), SEEK_SET) < 0)
+    fail("cannot write '{}': {}", temporary_, reason());
+  write(content);
+  if (::lseek(descriptor_, 0, SEEK_END) < 0) fail("cannot write '{}': {}", temporary_, reason());
+}
+
+void NewFile::commit_as(const std::string& path) {
   if (::fsync(descriptor_) != 0) fail("cannot sync '{}': {}", temporary_, reason());
   if (::close(std::exchange(descriptor_, -1)) != 0) fail("cannot close '{}': {}", temporary_, reason());
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot rename to '{}': {}", path_, reason());
+  if (::rename(temporary_.c_str(), path.c_str()) != 0) fail("cannot rename to '{}': {}", path, reason());
   temporary_.clear();
-  const std::string folder = fs::path(path_).parent_path().string();
+  const std::string folder = fs::path(path).parent_path().string();
   sync_folder(folder.empty() ? "." : folder);
 }
 

@@ -2,6 +2,7 @@
 // Atomic file writes, and memory-mapped files.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -22,9 +23,13 @@ class NewFile {
   NewFile& operator=(const NewFile&) = delete;
 
   void write(std::string_view content);
+  /// Replaces bytes that were written, from `offset` on.
+  void overwrite(uint64_t offset, std::string_view content);
 
   /// Syncs and renames to `path`, which keeps its old content until then.
-  void commit();
+  void commit() { commit_as(path_); }
+  /// Renames to another path in the same folder instead.
+  void commit_as(const std::string& path);
 
  private:
   std::string path_, temporary_;

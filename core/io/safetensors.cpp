@@ -200,8 +200,9 @@ std::string safetensors_header(std::vector<TensorEntry> entries, const std::map<
 
 SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<TensorEntry> entries,
                                      const std::map<std::string, std::string>& metadata)
-    : entries_(std::move(entries)), file_(path) {
-  file_.write(write_header(entries_, metadata));
+    : path_(path), entries_(std::move(entries)), file_(path) {
+  header_ = write_header(entries_, metadata);
+  file_.write(header_);
 }
 
 void SafetensorsWriter::write(const std::string& name, const at::Tensor& piece) {
@@ -216,11 +217,19 @@ void SafetensorsWriter::write(const std::string& name, const at::Tensor& piece) 
   written_ += plain.nbytes();
 }
 
-void SafetensorsWriter::commit() {
+void SafetensorsWriter::replace_metadata(const std::string& field, const std::string& value) {
+  const std::string key = nlohmann::ordered_json(field).dump() + ":", text = nlohmann::ordered_json(value).dump();
+  const size_t found = header_.find(key), at = found + key.size();
+  if (found == std::string::npos) fail("'{}' is not a field of the file's metadata", field);
+  header_.replace(at, text.size(), text);
+  file_.overwrite(at, text);
+}
+
+void SafetensorsWriter::commit_as(const std::string& path) {
   for (const TensorEntry& entry : entries_) {
     if (written_ < entry.end) fail("tensor '{}' is not complete", entry.name);
   }
-  file_.commit();
+  file_.commit_as(path);
 }
 
 std::string encode_safetensors(const Safetensors& content) {

@@ -62,10 +62,16 @@ class SafetensorsWriter {
   /// Writes tensor `name`, as a whole or in consecutive pieces. Throws Error.
   void write(const std::string& name, const at::Tensor& piece);
 
+  /// Gives a metadata field of the header another value of the same length.
+  void replace_metadata(const std::string& field, const std::string& value);
+
   /// Throws Error that names the tensor which is not complete.
-  void commit();
+  void commit() { commit_as(path_); }
+  /// The file appears under another path in the same folder.
+  void commit_as(const std::string& path);
 
  private:
+  std::string path_, header_;
   std::vector<TensorEntry> entries_;
   size_t next_ = 0;
   uint64_t written_ = 0;

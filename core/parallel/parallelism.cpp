@@ -19,8 +19,12 @@ std::shared_ptr<RankGroup> neighbours(const RankGroup& ranks, int64_t count, con
 
 Parallelism Parallelism::of(const std::shared_ptr<RankGroup>& ranks, const RankLayout& layout) {
   layout.validate();
-  Parallelism parallelism{ranks, neighbours(*ranks, layout.context, "context"),
-                          neighbours(*ranks, layout.experts, "experts"), nullptr, layout.zero};
+  Parallelism parallelism{ranks,
+                          neighbours(*ranks, layout.context, "context"),
+                          neighbours(*ranks, layout.experts, "experts"),
+                          nullptr,
+                          layout.zero,
+                          layout.shard_checkpoints};
   if (layout.experts == 1) return parallelism;
   std::vector<int64_t> same;
   for (int64_t rank = ranks->rank() % layout.experts; rank < layout.ranks; rank += layout.experts) same.push_back(rank);

@@ -11,6 +11,7 @@ struct RankLayout {
   int64_t context = 1;  ///< ranks that share each sequence
   int64_t experts = 1;  ///< ranks that share experts
   bool zero = false;    ///< ZeRO-1
+  bool shard_checkpoints = false;
 
   /// Throws UsageError unless `context` and `experts` divide `ranks`.
   void validate() const;

@@ -83,7 +83,7 @@ RlTrainer::RlTrainer(Decoder model, const TrainConfig& config, const RlConfig& r
   if (resume && kept && std::filesystem::exists(folder_.last())) {
     restore(folder_.last());
   } else if (!config_.from.empty()) {
-    load_start(config_.from, *model_);
+    load_start(config_.from, *model_, model_tensors(*model_));
   }
   if (!kept) return;
   metrics_ = std::make_unique<RlMetrics>(folder_, provenance, rl_, resume, status_.train.step);
@@ -286,9 +286,9 @@ Checkpoint RlTrainer::checkpoint() const {
 }
 
 void RlTrainer::restore(const std::string& path) {
-  const Checkpoint from = load_checkpoint(path);
-  refuse_other_model(from, path, *model_);
-  copy_stored(from, path, tensors());
+  const std::map<std::string, Tensor> own = tensors();
+  const Checkpoint from = load_stored(path, *model_, own);
+  copy_stored(from, path, own);
   restore_progress(from, status_.train);
   updates_ = from.json_field<int64_t>("updates");
   evaluated_step_ = from.json_field<int64_t>("evaluated_step");

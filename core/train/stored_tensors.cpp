@@ -33,14 +33,18 @@ void copy_stored(const Checkpoint& from, const std::string& path, const std::map
   for (const auto& [name, tensor] : wanted) Tensor(tensor).copy_(from.tensor(name));
 }
 
-void refuse_other_model(const Checkpoint& from, const std::string& path, const torch::nn::Module& model) {
+Checkpoint load_stored(const std::string& path, const torch::nn::Module& model,
+                       const std::map<std::string, Tensor>& wanted) {
+  Checkpoint from =
+      load_checkpoint(path, [&](const std::string& name) { return name == "generator" || wanted.contains(name); });
   const auto parameters = model.named_parameters();
-  for (const auto& [name, tensor] : from.tensors) {
+  for (const std::string& name : from.not_loaded) {
     if (!name.starts_with("model.") || parameters.contains(name.substr(6))) continue;
     fail(
         "{}: the checkpoint's tensor '{}' does not belong to the model of config.yaml (more layers, or another mixer?)",
         path, name);
   }
+  return from;
 }
 
 void with_parameters_of(const std::string& path, const torch::nn::Module& model,
@@ -48,7 +52,7 @@ void with_parameters_of(const std::string& path, const torch::nn::Module& model,
   const auto parameters = model_tensors(model);
   Checkpoint kept;
   for (const auto& [name, tensor] : parameters) kept.tensors[name] = tensor.detach().clone();
-  const Checkpoint other = load_checkpoint(path, "model.");
+  const Checkpoint other = load_checkpoint(path, [&](const std::string& name) { return parameters.contains(name); });
   copy_stored(other, path, parameters);
   action(other);
   copy_stored(kept, "", parameters);
@@ -74,11 +78,11 @@ void restore_progress(const Checkpoint& from, TrainStatus& status) {
   status.grad_norm = from.json_field<double>("grad_norm");
 }
 
-StartCheckpoint load_start(const std::string& from, const torch::nn::Module& model) {
+StartCheckpoint load_start(const std::string& from, const torch::nn::Module& model,
+                           const std::map<std::string, Tensor>& wanted) {
   const std::string path = std::filesystem::is_directory(from) ? RunFolder{from}.last() : from;
   if (!std::filesystem::exists(path)) fail("train.from = {}: there is no file '{}'", from, path);
-  StartCheckpoint start{path, load_checkpoint(path)};
-  refuse_other_model(start.checkpoint, path, model);
+  StartCheckpoint start{path, load_stored(path, model, wanted)};
   copy_stored(start.checkpoint, path, model_tensors(model));
   return start;
 }

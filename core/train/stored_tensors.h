@@ -22,8 +22,10 @@ std::map<std::string, torch::Tensor> model_tensors(const torch::nn::Module& mode
 /// have the right shapes and dtypes: otherwise throws Error that names `path` and the tensor, and changes nothing.
 void copy_stored(const Checkpoint& from, const std::string& path, const std::map<std::string, torch::Tensor>& wanted);
 
-/// Throws Error that names a tensor "model.*" of the checkpoint which is not in `model` (more layers, another mixer).
-void refuse_other_model(const Checkpoint& from, const std::string& path, const torch::nn::Module& model);
+/// Loads the checkpoint's tensors of the names in `wanted`, and the generator's state. Throws Error that names a tensor
+/// "model.*" of the checkpoint which is not in `model` (more layers, another mixer).
+Checkpoint load_stored(const std::string& path, const torch::nn::Module& model,
+                       const std::map<std::string, torch::Tensor>& wanted);
 
 /// Runs `action` with the model's parameters replaced by those of the checkpoint at `path`, and restores them.
 void with_parameters_of(const std::string& path, const torch::nn::Module& model,
@@ -40,8 +42,10 @@ struct StartCheckpoint {
   Checkpoint checkpoint;
 };
 
-/// Loads the parameters that `train.from` names into `model`: a checkpoint file, or a run folder's last one. Throws
-/// Error, before any change, if it is missing, damaged or of another model.
-StartCheckpoint load_start(const std::string& from, const torch::nn::Module& model);
+/// Loads the parameters that `train.from` names into `model`: a checkpoint file, or a run folder's last one. The result
+/// has the tensors of the names in `wanted`. Throws Error, before any change, if it is missing, damaged or of another
+/// model.
+StartCheckpoint load_start(const std::string& from, const torch::nn::Module& model,
+                           const std::map<std::string, torch::Tensor>& wanted);
 
 }  // namespace klab

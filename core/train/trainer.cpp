@@ -11,9 +11,9 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/interrupt.h"
-#include "core/parallel/gather_tensors.h"
 #include "core/train/make_optimizer.h"
 #include "core/train/metrics_file.h"
+#include "core/train/shared_checkpoint.h"
 #include "core/train/stored_tensors.h"
 
 namespace klab {
@@ -92,7 +92,7 @@ void Trainer::start(bool resume) {
 
 // Begins from a checkpoint of another run: with its parameters, and with train.from_state as if that run went on.
 void Trainer::branch() {
-  const StartCheckpoint start = load_start(config_.from, *model_);
+  const StartCheckpoint start = load_start(config_.from, *model_, tensors());
   if (average_) average_->restart();
   if (config_.from_state) continue_state(start.checkpoint, start.path);
 }
@@ -125,7 +125,7 @@ std::map<std::string, Tensor> Trainer::tensors() const {
 
 Checkpoint Trainer::checkpoint() {
   Checkpoint checkpoint;
-  checkpoint.tensors = gather_tensors(*ranks_, tensors());
+  checkpoint.tensors = tensors();
   checkpoint.tensors["generator"] = generator_.get_state();
   store_progress(status_, checkpoint);  // the step is also the position in the data
   checkpoint.fields["train"] = to_object(status_.train).dump();
@@ -133,19 +133,17 @@ Checkpoint Trainer::checkpoint() {
 }
 
 void Trainer::restore(const std::string& path) {
-  const Checkpoint from = load_checkpoint(path);
-  refuse_other_model(from, path, *model_);
-  copy_stored(from, path, tensors());
+  const std::map<std::string, Tensor> own = tensors();
+  const Checkpoint from = load_stored(path, *model_, own);
+  copy_stored(from, path, own);
   generator_.set_state(from.tensor("generator"));
   restore_progress(from, status_);
   status_.train = from.json_field<Score>("train");
 }
 
-// Written by rank 0; the others wait, because they may read it.
 void Trainer::save(const std::string& path, const Checkpoint& checkpoint) {
   if (metrics_) metrics_->sync();
-  if (writes()) save_checkpoint(path, checkpoint);
-  ranks_->barrier();
+  save_checkpoint(*ranks_, path, checkpoint, parallelism_.shard_checkpoints);
 }
 
 void Trainer::save_last() {

@@ -41,10 +41,12 @@ struct GlobalOption {
   unsigned bit;
 };
 
-constexpr GlobalOption kGlobalOptions[] = {
-    {"--threads", takes::threads}, {"--device", takes::device},   {"--seed", takes::seed}, {"--out", takes::out},
-    {"--quiet", takes::quiet},     {"--processes", takes::ranks}, {"--cp", takes::layout}, {"--ep", takes::layout},
-    {"--zero", takes::layout},     {"--rank-limit", takes::ranks}};
+constexpr GlobalOption kGlobalOptions[] = {{"--threads", takes::threads}, {"--device", takes::device},
+                                           {"--seed", takes::seed},       {"--out", takes::out},
+                                           {"--quiet", takes::quiet},     {"--processes", takes::ranks},
+                                           {"--cp", takes::layout},       {"--ep", takes::layout},
+                                           {"--zero", takes::layout},     {"--shard-checkpoints", takes::checkpoints},
+                                           {"--rank-limit", takes::ranks}};
 
 void add_globals(CLI::App& app, Globals& globals) {
   app.add_option("--threads", globals.threads, "CPU threads (default: all cores)")->check(CLI::Range(1, 1024));
@@ -67,6 +69,8 @@ void add_globals(CLI::App& app, Globals& globals) {
       ->capture_default_str();
   app.add_flag("--zero", globals.layout.zero,
                "with several processes: each has a part of the optimiser's state (ZeRO-1)");
+  app.add_flag("--shard-checkpoints", globals.layout.shard_checkpoints,
+               "with several processes: each writes a part of the checkpoints, instead of all through one");
   app.add_option("--rank-limit", globals.rank_limit, "with several processes: seconds that one waits for another")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();

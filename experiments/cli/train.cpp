@@ -188,7 +188,8 @@ int train_to_the_end(const RunConfig& config, const RunFolder& folder, const Glo
 Command train_command() {
   return {"train", "train one model on one task",
           "./klab train --task.name mqar --model.pattern kda,gdn --train.steps 2000 --out runs/first",
-          takes::threads | takes::device | takes::seed | takes::out | takes::quiet | takes::ranks | takes::layout,
+          takes::threads | takes::device | takes::seed | takes::out | takes::quiet | takes::ranks | takes::layout |
+              takes::checkpoints,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             const auto run = add_run_options(app, /*reinforced=*/false);
             return [run, &globals] { return train(*run, globals); };
@@ -197,7 +198,8 @@ Command train_command() {
 
 Command resume_command() {
   return {"resume", "continue an interrupted run to the same bits", "./klab resume runs/first",
-          takes::threads | takes::device | takes::quiet | takes::ranks | takes::layout,
+          takes::threads | takes::device | takes::quiet | takes::ranks | takes::layout |
+              takes::checkpoints,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto path = std::make_shared<std::string>();
             app.add_option("RUNDIR", *path, "folder of the run").required();

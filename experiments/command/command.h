@@ -15,7 +15,7 @@ namespace klab {
 
 /// Bits for the global options: each subcommand declares those that it accepts; others are rejected.
 namespace takes {
-constexpr unsigned threads = 1, device = 2, seed = 4, out = 8, quiet = 16, ranks = 32, layout = 64;
+constexpr unsigned threads = 1, device = 2, seed = 4, out = 8, quiet = 16, ranks = 32, layout = 64, checkpoints = 128;
 constexpr unsigned nothing = 0;
 }  // namespace takes
 

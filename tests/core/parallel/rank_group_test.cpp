@@ -10,7 +10,6 @@
 #include <thread>
 
 #include "core/base/support.h"
-#include "core/parallel/gather_tensors.h"
 #include "support/ranks.h"
 
 namespace klab {
@@ -80,22 +79,6 @@ TEST_P(Operations, GroupsOfSomeRanksAreIndependent) {
     const auto part = ranks->of_ranks(in_first ? first : std::vector{ranks->size() - 1}, in_first ? "first" : "last");
     EXPECT_EQ(part->size(), in_first ? ranks->size() - 1 : 1);
     EXPECT_EQ(part->sum(at::ones({1}, at::kLong)).item<int64_t>(), part->size());
-  });
-}
-
-TEST_P(Operations, GatherTensorsGivesRankZeroAll) {
-  on_rank_threads(GetParam(), [](const Ranks& ranks) {
-    std::map<std::string, Tensor> own{{"shared", at::ones({2})}};
-    own["of" + std::to_string(ranks->rank())] = at::full({3}, ranks->rank(), at::kLong);
-    if (ranks->rank() == 1) own["odd"] = at::ones({1}, at::kByte);  // what follows it is not aligned
-    if (ranks->rank() == 1) own["precise"] = at::full({2, 2}, 0.1, at::kDouble);
-    const auto all = gather_tensors(*ranks, own);
-    EXPECT_EQ(all.size(), ranks->first() ? static_cast<size_t>(3 + ranks->size()) : own.size());
-    if (!ranks->first()) return;
-    for (int64_t rank = 0; rank < ranks->size(); ++rank) {
-      EXPECT_TRUE(at::equal(all.at("of" + std::to_string(rank)), at::full({3}, rank, at::kLong)));
-    }
-    EXPECT_TRUE(at::equal(all.at("precise"), at::full({2, 2}, 0.1, at::kDouble)));
   });
 }
 

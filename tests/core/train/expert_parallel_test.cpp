@@ -94,7 +94,7 @@ INSTANTIATE_TEST_SUITE_P(Layouts, ExpertParallel, testing::Values(Layout{2, 2}, 
 
 struct Case {
   std::string name, optimizer, dtype;
-  bool sharded;
+  bool sharded, shards = false;
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
@@ -112,7 +112,7 @@ class ExpertParallelTraining : public testing::TestWithParam<Case> {
   void train(const std::string& folder, int64_t count, int64_t shared, int64_t until, bool resume) const {
     const TinyRun run = this->run();
     const auto work = [&](const Ranks& ranks) {
-      const Parallelism parallelism = Parallelism::of(ranks, {count, 1, shared, GetParam().sharded});
+      const Parallelism parallelism = Parallelism::of(ranks, {count, 1, shared, GetParam().sharded, GetParam().shards});
       Trainer trainer(tiny_model_with_experts(parallelism.experts), run.config, run.train, TinyRun::batches_of(2, 3),
                       {folder}, {}, resume, torch::kCPU, parallelism);
       trainer.run(stop_after(until));
@@ -144,6 +144,7 @@ TEST_P(ExpertParallelTraining, EndsWhereOneRankDoesAndResumesOnOthers) {
 INSTANTIATE_TEST_SUITE_P(Optimizers, ExpertParallelTraining,
                          testing::Values(Case{"AdamW", "adamw", "float32", false},
                                          Case{"AdamWSharded", "adamw", "float32", true},
+                                         Case{"CheckpointsInShards", "adamw", "float32", true, true},
                                          Case{"MuonSharded", "muon", "float32", true},
                                          Case{"Bfloat16", "adamw", "bfloat16", false}),
                          [](const auto& test) { return test.param.name; });

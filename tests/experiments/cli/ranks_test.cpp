@@ -96,7 +96,7 @@ TEST_F(RanksProgram, AKilledRankEndsTheOthersAndTheRunResumesToTheSameBits) {
 
 TEST_F(RanksProgram, AnInterruptedRunResumesWithAnotherNumberOfRanks) {
   ASSERT_EQ(klab(run("whole", {})).status, 0);
-  Process process = started("part", {"--processes", "2"});
+  Process process = started("part", {"--processes", "2", "--shard-checkpoints"});
   process.signal(SIGTERM);
   EXPECT_TRUE(within(20, [&] { return process.ended(); }));
   EXPECT_EQ(process.outcome(), 128 + SIGTERM) << join(process.lines(), "\n");
