@@ -5,9 +5,11 @@
 #define HWY_TARGET_INCLUDE "kernels/recurrence/cpu/recurrence_backward.cpp"
 #include "kernels/common/cpu/targets.h"
 // Must come before the headers that are compiled once per instruction set:
+#include "hwy/aligned_allocator.h"
 #include "hwy/foreach_target.h"
 #include "kernels/common/cpu/workers.h"
-#include "kernels/recurrence/cpu/adjoint-inl.h"
+#include "kernels/recurrence/cpu/chunk_gradients-inl.h"
+#include "kernels/recurrence/cpu/slice-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace klab::kernels::cpu {
@@ -16,291 +18,249 @@ namespace {
 
 constexpr int64_t kChunksPerSegment = kSegment / kChunk;
 
-struct Task {
-  const Problem& p;
-  const Rows& d_o;
-  const float* d_final_state;
-  const Kept& kept;
-  const Gradients& out;
-  const std::vector<int64_t>& segments;
-  Widths w;
+// One head of one sequence.
+struct Head {
+  int64_t sequence, head, length;
+
+  int64_t segments() const { return (length + kSegment - 1) / kSegment; }
+  int64_t chunks_of(int64_t segment) const {
+    return (HWY_MIN(kSegment, length - segment * kSegment) + kChunk - 1) / kChunk;
+  }
+  Place chunk(const Problem& p, int64_t segment, int64_t n) const {
+    return place_of(p, sequence, head, segment * kSegment + n * kChunk);
+  }
+  // The chunk before this one, which is processed after it; empty before the first one. Of the segment before, the
+  // first one, whose states are recomputed first.
+  Place next(const Problem& p, int64_t segment, int64_t n) const {
+    Place place = n > 0 ? chunk(p, segment, n - 1) : chunk(p, HWY_MAX(segment - 1, 0), 0);
+    if (n == 0 && segment == 0) place.count = 0;
+    return place;
+  }
 };
 
-// Gradients of a head's gate parameters, summed over a sequence.
-struct HeadSums {
-  HWY_ALIGN_MAX float dt_bias[kMaxHeadDim];
-  float A_log;
-};
-
-struct Workspace {
-  Chunk c;
-  Adjoint d;
-  HeadSums sums;
-};
-
-Rows corrections(const Task& t) {
-  const int64_t token = t.p.HV * t.p.V, batch = t.d_o.batch / t.d_o.token * token;  // d_o is contiguous
-  return {t.kept.corrections, batch, token, t.p.V, Dtype::float32};
+Head head_of(const Problem& p, int64_t i) {
+  const int64_t sequence = i / p.HV;
+  return {sequence, i % p.HV, p.sequences[static_cast<size_t>(sequence)].length};
 }
 
-// Restores the values written with the columns from what the forward pass kept.
+// The states before the chunks of a segment, into states [chunks][state_size].
 template <Update kUpdate>
-void load_values(const Task& t, const Place& at, Chunk& c) {
+void recompute_states(const Task& t, const Head& h, int64_t segment, Chunk& c, float* states) {
+  const int64_t state_size = t.w.K * t.w.V, kept = t.segments[static_cast<size_t>(h.sequence)] + segment;
+  std::memcpy(states, t.kept.states + (kept * t.p.HV + h.head) * state_size,
+              static_cast<size_t>(state_size) * sizeof(float));
+  for (int64_t n = 0; n + 1 < h.chunks_of(segment); ++n) {
+    const Place at = h.chunk(t.p, segment, n);
+    prepare_columns<kUpdate>(t.p, t.w, at, c);
+    load_values<kUpdate>(t, at, c);
+    write_state(c.decay, c.ends[0][0], c.values[0][0], Shape<kUpdate>::kColumnCount, t.w.K, t.w.V,
+                states + n * state_size, states + (n + 1) * state_size);
+  }
+}
+
+void add(const HeadSums& part, HeadSums& sums) {
+  for (int64_t n = 0; n < kMaxHeadDim; ++n) sums.dt_bias[n] += part.dt_bias[n];
+  sums.A_log += part.A_log;
+}
+
+int64_t outside(const Problem& p, const Head& h) { return (h.sequence * p.HV + h.head) * p.K * p.state_width; }
+
+void load_final(const Task& t, const Head& h, float* d_state) {
+  const float* from = t.d_final_state == nullptr ? nullptr : t.d_final_state + outside(t.p, h);
+  load_state(from, t.p.state_width, t.p.K, t.p.V, t.w.K, t.w.V, d_state);
+}
+
+// Writes what the gradients of a head's tokens come to.
+void store_head(const Task& t, const Head& h, const float* d_state, const HeadSums& sums) {
   const Problem& p = t.p;
-  if (kUpdate != Update::delta) load_rows(p.v, at, at.head, p.V, t.w.V, c.values[0]);
-  if (kUpdate == Update::dplr) load_rows(corrections(t), at, at.head, p.V, t.w.V, c.values[1]);
-  if (kUpdate != Update::delta) return;
-  load_rows(corrections(t), at, at.head, p.V, t.w.V, c.reads[0]);
-  for (int64_t i = 0; i < kChunk; ++i) {
-    for (int64_t n = 0; n < t.w.V; n += kLanes) {
-      store(hn::Mul(broadcast(c.beta[i]), load(c.reads[0][i] + n)), c.values[0][i] + n);
-    }
+  if (t.out.initial_state != nullptr) {
+    store_state(d_state, p.state_width, p.K, p.V, t.w.K, t.out.initial_state + outside(p, h));
   }
-}
-
-// Inputs: d.reads[1], the gradient of o, and d.values, the gradient of the written values through the state. Results:
-// d.values[0], the gradient of v (DPLR and accumulate); d.reads[0], that of the solve rows' reads (for delta this is
-// minus the gradient of v); and that of beta. One pass over the columns [from, from + kVecs kLanes) of V, from the last
-// token to the first.
-template <Update kUpdate, int kVecs>
-void adjoint_of_correction(const Chunk& c, Adjoint& d, int64_t from) {
-  using S = Shape<kUpdate>;
-  for (int64_t i = kChunk; i-- > 0;) {
-    Vec values[S::kColumns][kVecs];
-    for (int column = 0; column < S::kColumns; ++column) {
-      HWY_UNROLL(8)
-      for (int n = 0; n < kVecs; ++n) values[column][n] = load(d.values[column][i] + from + n * kLanes);
-      for (int64_t m = i; m < kChunk; ++m) {
-        const Vec query = broadcast(c.pairs[1][column][m][i]);
-        HWY_UNROLL(8)
-        for (int n = 0; n < kVecs; ++n) {
-          values[column][n] = hn::MulAdd(query, load(d.reads[1][m] + from + n * kLanes), values[column][n]);
-        }
-      }
-      for (int64_t m = i + 1; kUpdate != Update::accumulate && m < kChunk; ++m) {
-        const Vec solve = broadcast(c.pairs[0][column][m][i]);
-        HWY_UNROLL(8)
-        for (int n = 0; n < kVecs; ++n) {
-          values[column][n] = hn::MulAdd(solve, load(d.reads[0][m] + from + n * kLanes), values[column][n]);
-        }
-      }
-    }
-    Vec of_beta = zero();
-    HWY_UNROLL(8)
-    for (int n = 0; n < kVecs; ++n) {
-      const int64_t at = from + n * kLanes;
-      if (kUpdate == Update::delta) {
-        of_beta = hn::MulAdd(values[0][n], load(c.reads[0][i] + at), of_beta);
-        store(hn::Neg(hn::Mul(broadcast(c.beta[i]), values[0][n])), d.reads[0][i] + at);
-      } else {
-        store(values[0][n], d.values[0][i] + at);
-      }
-      if (kUpdate == Update::dplr) store(values[S::kColumns - 1][n], d.reads[0][i] + at);
-    }
-    if (kUpdate == Update::delta) d.beta[i] += sum(of_beta);
-  }
-}
-
-template <Update kUpdate>
-void adjoint_of_correction(const Widths& w, const Chunk& c, Adjoint& d) {
-  for (float& beta : d.beta) beta = 0;
-  constexpr int kMost = kUpdate == Update::dplr ? kRowVecs / 2 : kRowVecs;
-  int64_t n = 0;
-  for (; n + kMost <= w.value_vecs; n += kMost) adjoint_of_correction<kUpdate, kMost>(c, d, n * kLanes);
-  for (; n < w.value_vecs; n += 2) adjoint_of_correction<kUpdate, 2>(c, d, n * kLanes);
-}
-
-// The gradient of the chunk's decay: the sum over V of the state before the chunk times the gradient of the state
-// after.
-void adjoint_of_state_decay(const Widths& w, const float* state, const float* d_state, Adjoint& d) {
-  for (int64_t k = 0; k < w.K; k += 4) {
-    Vec acc[4];
-    HWY_UNROLL(4)
-    for (int r = 0; r < 4; ++r) {
-      acc[r] = zero();
-      for (int64_t column = 0; column < w.V; column += kPanel) {
-        const int64_t row = column * w.K + (k + r) * kPanel;
-        acc[r] = hn::MulAdd(load(state + row), load(d_state + row), acc[r]);
-        acc[r] = hn::MulAdd(load(state + row + kLanes), load(d_state + row + kLanes), acc[r]);
-      }
-    }
-    store_sums(acc[0], acc[1], acc[2], acc[3], d.decay + k);
-  }
-}
-
-// --- Writing gradients out --------------------------------------------------------------------------------------
-
-// Replaces the gradient of x scale / |x| in d_x by that of x. `normed` is x scale / |x|, `norm` is 1 / |x|.
-void adjoint_of_scale(bool normed_here, const float* normed, float norm, float scale, int64_t padded, float* d_x) {
-  float factor = scale, along = 0;
-  if (normed_here) {
-    Vec dot = zero();
-    for (int64_t n = 0; n < padded; n += kLanes) dot = hn::MulAdd(load(normed + n), load(d_x + n), dot);
-    factor = scale * norm;
-    along = scale == 0 ? 0 : sum(dot) * norm / scale;
-  }
-  for (int64_t n = 0; n < padded; n += kLanes) {
-    store(hn::Sub(hn::Mul(broadcast(factor), load(d_x + n)), hn::Mul(broadcast(along), load(normed + n))), d_x + n);
-  }
-}
-
-// Backward of the gate for one row of `width` raw values: replaces the gradient of g in `d_g` by that of the raw
-// values.
-void adjoint_of_gate(const Problem& p, const GateParameters& gate, const float* raw, int64_t width, int64_t padded,
-                     float* d_g, HeadSums& sums) {
-  const Vec rate = broadcast(gate.rate), one = broadcast(1.0f);
-  Vec of_A_log = zero();
-  for (int64_t n = 0; n < padded && n < width; n += kLanes) {
-    const Vec inside = hn::IfThenElseZero(hn::FirstN(kFloats, static_cast<size_t>(width - n)), load(d_g + n));
-    const Vec x = gate.bias == nullptr ? load(raw + n) : hn::Add(load(raw + n), bias_at(gate.bias, n, width));
-    Vec d_x;
-    if (p.gate == Gate::softplus) {
-      d_x = hn::Neg(hn::Mul(hn::Mul(rate, sigmoid(x)), inside));
-      of_A_log = hn::NegMulAdd(hn::Mul(rate, softplus(x)), inside, of_A_log);
-    } else {
-      const Vec small = exp(hn::Neg(hn::Abs(hn::Mul(rate, x)))), whole = hn::Add(one, small);
-      const Vec slope = hn::Div(small, hn::Mul(whole, whole));  // of the sigmoid
-      d_x = hn::Mul(hn::Mul(hn::Mul(broadcast(p.lower_bound), slope), rate), inside);
-      of_A_log = hn::MulAdd(d_x, x, of_A_log);
-    }
-    store(d_x, d_g + n);
-    store(hn::Add(load(sums.dt_bias + n), d_x), sums.dt_bias + n);
-  }
-  sums.A_log += sum(of_A_log);
-}
-
-void store_gate(const Task& t, const Place& at, Adjoint& d, HeadSums& sums) {
-  const Problem& p = t.p;
-  const GateParameters gate = gate_parameters(p, at.head);
-  const bool channel = p.decay == Decay::channel;
-  const int64_t width = channel ? p.K : 1, padded = channel ? t.w.K : kLanes;
-  for (int64_t i = 0; i < at.count; ++i) {
-    if (!channel) {
-      Vec total = zero();
-      for (int64_t n = 0; n < t.w.K; n += kLanes) total = hn::Add(total, load(d.g[i] + n));
-      d.g[i][0] = sum(total) + d.scalar_g[i];
-    }
-    if (p.gate != Gate::log_decay) {
-      HWY_ALIGN_MAX float raw[kMaxHeadDim];
-      load_row(p.g, p.g.offset(at.row, at.token + i, at.head), width, padded, raw);
-      adjoint_of_gate(p, gate, raw, width, padded, d.g[i], sums);
-    }
-    store_row(d.g[i], width, t.out.g, t.out.g.offset(at.row, at.token + i, at.head));
-  }
-}
-
-void store_beta(const Task& t, const Place& at, const Chunk& c, const Adjoint& d) {
-  for (int64_t i = 0; i < at.count; ++i) {
-    float gradient = d.beta[i];
-    if (t.p.beta_sigmoid) {
-      const float s = c.beta[i] / t.p.beta_factor;
-      gradient *= t.p.beta_factor * s * (1 - s);
-    }
-    store_one(gradient, t.out.beta, t.out.beta.offset(at.row, at.token + i, at.head));
-  }
-}
-
-void store_rows(const TokenRows& from, const Place& at, int64_t width, const MutableRows& to) {
-  for (int64_t i = 0; i < at.count; ++i) store_row(from[i], width, to, to.offset(at.row, at.token + i, at.head));
-}
-
-template <Update kUpdate>
-void store_gradients(const Task& t, const Place& at, Workspace& space) {
-  const Problem& p = t.p;
-  Chunk& c = space.c;
-  Adjoint& d = space.d;
-  for (int64_t i = 0; i < at.count; ++i) {
-    adjoint_of_scale(p.l2norm, c.q[i], c.q_norm[i], p.scale, t.w.K, d.q[i]);
-    if (p.l2norm) adjoint_of_scale(true, c.k[i], c.k_norm[i], 1.0f, t.w.K, d.k[i]);
-    if (kUpdate != Update::delta) continue;
-    for (int64_t n = 0; n < t.w.V; n += kLanes) store(hn::Neg(load(d.reads[0][i] + n)), d.values[0][i] + n);
-  }
-  store_rows(d.q, at, p.K, t.out.q);
-  store_rows(d.k, at, p.K, t.out.k);
-  store_rows(d.values[0], at, p.V, t.out.v);
-  if (p.decay != Decay::none) store_gate(t, at, d, space.sums);
-  if (kUpdate == Update::delta) store_beta(t, at, c, d);
-  if (kUpdate == Update::dplr) {
-    store_rows(d.a, at, p.K, t.out.a);
-    store_rows(d.b, at, p.K, t.out.b);
-  }
-}
-
-// --- Chunks, in reverse -----------------------------------------------------------------------------------------
-
-// One chunk. `state` is the state before it; `d_state` is the gradient of the state after it, replaced by the gradient
-// of the state before it.
-template <Update kUpdate>
-void chunk(const Task& t, const Place& at, const Place& next, Workspace& space, const float* state, float* d_state) {
-  using S = Shape<kUpdate>;
-  const Widths& w = t.w;
-  Chunk& c = space.c;
-  Adjoint& d = space.d;
-  prepare_columns<kUpdate>(t.p, w, at, c);
-  prepare_rows<kUpdate>(t.p, w, at, c);
-  load_values<kUpdate>(t, at, c);
-  load_rows(t.d_o, at, at.head, t.p.V, w.V, d.reads[1]);
-
-  const Rows kept = kUpdate == Update::accumulate ? Rows() : corrections(t);
-  read_state(c.ends[0][0], S::kColumnCount, d_state, w.K, w.V, d.values[0][0], Prefetcher(t.p, next, kept, t.d_o));
-  adjoint_of_correction<kUpdate>(w, c, d);
-
-  const float* d_reads = d.reads[S::kFirstKind][0];
-  transpose(d_reads, kStride, S::kRowCount, w.V, d.reads_across, S::kRowCount);
-  transpose(c.values[0][0], kStride, S::kColumnCount, w.V, d.values_across, S::kColumnCount);
-  multiply_rows<S::kColumnCount>(d_reads, S::kRowCount, d.values_across, w.V, d.pairs);
-
-  read_state_across<S::kRowCount>(state, d.reads_across, w.K, w.V, d.keys_across);
-  transpose(d.keys_across, S::kRowCount, w.K, S::kRowCount, d.rows[S::kFirstKind][0], kStride);
-  read_state_across<S::kColumnCount>(d_state, d.values_across, w.K, w.V, d.keys_across);
-  transpose(d.keys_across, S::kColumnCount, w.K, S::kColumnCount, d.ends[0][0], kStride);
-  adjoint_of_state_decay(w, state, d_state, d);
-  write_state(c.decay, c.rows[S::kFirstKind][0], d_reads, S::kRowCount, w.K, w.V, d_state, d_state);
-
-  adjoint_of_decays<kUpdate>(t.p, w, c, d);
-  store_gradients<kUpdate>(t, at, space);
-}
-
-template <Update kUpdate>
-void head(const Task& t, int64_t sequence, int64_t head) {
-  const Problem& p = t.p;
-  const Widths& w = t.w;
-  const int64_t state_size = w.K * w.V, length = p.sequences[static_cast<size_t>(sequence)].length;
-  const size_t floats = static_cast<size_t>((kChunksPerSegment + 1) * state_size);
-  Workspace* space = static_cast<Workspace*>(scratch(sizeof(Workspace) + floats * sizeof(float)));
-  float* states = reinterpret_cast<float*>(space + 1);
-  float* d_state = states + kChunksPerSegment * state_size;
-  std::memset(&space->sums, 0, sizeof(space->sums));
-
-  const int64_t outside = (sequence * p.HV + head) * p.K * p.V;
-  load_state(t.d_final_state == nullptr ? nullptr : t.d_final_state + outside, p.state_width, p.K, p.V, w.K, w.V,
-             d_state);
-  for (int64_t segment = (length - 1) / kSegment; segment >= 0; --segment) {
-    const int64_t chunks = (HWY_MIN(kSegment, length - segment * kSegment) + kChunk - 1) / kChunk;
-    const auto place = [&](int64_t n) { return place_of(p, sequence, head, segment * kSegment + n * kChunk); };
-    const int64_t kept = t.segments[static_cast<size_t>(sequence)] + segment;
-    std::memcpy(states, t.kept.states + (kept * p.HV + head) * state_size,
-                static_cast<size_t>(state_size) * sizeof(float));
-    for (int64_t n = 0; n + 1 < chunks; ++n) {
-      prepare_columns<kUpdate>(p, w, place(n), space->c);
-      load_values<kUpdate>(t, place(n), space->c);
-      write_state(space->c.decay, space->c.ends[0][0], space->c.values[0][0], Shape<kUpdate>::kColumnCount, w.K, w.V,
-                  states + n * state_size, states + (n + 1) * state_size);
-    }
-    for (int64_t n = chunks - 1; n >= 0; --n) {
-      // The next chunk to be processed: the preceding one, or the first one of the preceding segment.
-      const int64_t first = segment * kSegment + (n - 1) * kChunk;
-      Place next = place_of(p, sequence, head, n > 0 ? first : HWY_MAX((segment - 1) * kSegment, 0));
-      if (n == 0 && segment == 0) next.count = 0;
-      chunk<kUpdate>(t, place(n), next, *space, states + n * state_size, d_state);
-    }
-  }
-  if (t.out.initial_state != nullptr) store_state(d_state, p.state_width, p.K, p.V, w.K, t.out.initial_state + outside);
-  const int64_t per_head = p.decay == Decay::channel ? p.K : 1, row = sequence * p.HV + head;
-  if (t.out.A_log != nullptr) t.out.A_log[row] = space->sums.A_log;
+  const int64_t per_head = p.decay == Decay::channel ? p.K : 1, row = h.sequence * p.HV + h.head;
+  if (t.out.A_log != nullptr) t.out.A_log[row] = sums.A_log;
   if (t.out.dt_bias != nullptr) {
-    std::memcpy(t.out.dt_bias + row * per_head, space->sums.dt_bias, static_cast<size_t>(per_head) * sizeof(float));
+    std::memcpy(t.out.dt_bias + row * per_head, sums.dt_bias, static_cast<size_t>(per_head) * sizeof(float));
   }
+}
+
+// All of a head on one thread.
+template <Update kUpdate>
+void whole_head(const Task& t, const Head& h) {
+  const int64_t state_size = t.w.K * t.w.V;
+  const size_t floats = static_cast<size_t>((kChunksPerSegment + 1) * state_size);
+  Workspace& space = *static_cast<Workspace*>(scratch(sizeof(Workspace) + floats * sizeof(float)));
+  float* states = reinterpret_cast<float*>(&space + 1);
+  float* d_state = states + kChunksPerSegment * state_size;
+  HeadSums sums{};
+  load_final(t, h, d_state);
+  for (int64_t segment = h.segments(); segment-- > 0;) {
+    space.sums = {};
+    recompute_states<kUpdate>(t, h, segment, space.c, states);
+    for (int64_t n = h.chunks_of(segment); n-- > 0;) {
+      const Place at = h.chunk(t.p, segment, n);
+      prepare<kUpdate>(t, at, space);
+      gradients_of_values<kUpdate>(t, h.next(t.p, segment, n), space, d_state);
+      gradients_of_inputs<kUpdate>(t, at, space, states + n * state_size, d_state);
+      gradient_of_state<kUpdate>(t, space, d_state, d_state);
+    }
+    add(space.sums, sums);
+  }
+  store_head(t, h, d_state, sums);
+}
+
+// --- Fewer heads than threads -----------------------------------------------------------------------------------
+//
+// The gradient of the state passes from chunk to chunk, but its columns are independent, and once it is known segments
+// are. So a window of segments takes two steps: gradients of values and states, in parallel over slices of columns, and
+// then gradients of inputs, in parallel over segments, while the first step goes on with the window before. Every
+// number is computed as by one thread.
+
+// What the first step leaves for the second, in a window of one head.
+struct Window {
+  float* d_states;  // [chunks + 1][state size]: before each chunk, and after the last one
+  float* d_values;  // [chunks][columns kChunk][V]
+};
+
+struct SplitHead {
+  Head h;
+  Window windows[2];                     // in turn
+  std::vector<HeadSums> segment_sums{};  // of a window
+  HeadSums sums{};
+};
+
+template <Update kUpdate>
+struct Split {
+  const Task& t;
+  int64_t segments;  // of a window
+
+  int64_t state_size() const { return t.w.K * t.w.V; }
+  int64_t values_size() const { return Shape<kUpdate>::kColumnCount * t.w.V; }
+  int64_t chunks() const { return segments * kChunksPerSegment; }
+
+  // Segments [first, end) of the `round`th window from the end.
+  int64_t end(const Head& h, int64_t round) const { return h.segments() - round * segments; }
+  int64_t first(const Head& h, int64_t round) const { return HWY_MAX(end(h, round) - segments, 0); }
+};
+
+// The first step, for a slice of V that begins at `column`.
+template <Update kUpdate>
+void window_states(const Split<kUpdate>& split, const Task& slice, int64_t column, int64_t round,
+                   const SplitHead& own) {
+  const Head& h = own.h;
+  const int64_t first = split.first(h, round), end = split.end(h, round);
+  if (end <= 0) return;
+  const Window &window = own.windows[round % 2], &later = own.windows[(round + 1) % 2];
+  const int64_t offset = column * slice.w.K;  // panels of columns are contiguous
+  const auto d_state = [&](int64_t chunk) { return window.d_states + chunk * split.state_size() + offset; };
+  int64_t chunk = (end - 1 - first) * kChunksPerSegment + h.chunks_of(end - 1);
+  std::memcpy(d_state(chunk), later.d_states + offset, static_cast<size_t>(slice.w.K * slice.w.V) * sizeof(float));
+  Workspace& space = *static_cast<Workspace*>(scratch(sizeof(Workspace)));
+  for (int64_t segment = end; segment-- > first;) {
+    for (int64_t n = h.chunks_of(segment); n-- > 0;) {
+      --chunk;
+      prepare<kUpdate>(slice, h.chunk(slice.p, segment, n), space);
+      gradients_of_values<kUpdate>(slice, h.next(slice.p, segment, n), space, d_state(chunk + 1));
+      gradient_of_state<kUpdate>(slice, space, d_state(chunk + 1), d_state(chunk));
+      for (int64_t row = 0; row < Shape<kUpdate>::kColumnCount; ++row) {
+        std::memcpy(window.d_values + chunk * split.values_size() + row * split.t.w.V + column,
+                    space.d.values[row / kChunk][row % kChunk], static_cast<size_t>(slice.w.V) * sizeof(float));
+      }
+    }
+  }
+}
+
+// What the first step found for a chunk, as gradients_of_values() leaves it.
+template <Update kUpdate>
+void load_gradients(const Widths& w, const float* d_values, const Chunk& c, Adjoint& d) {
+  using S = Shape<kUpdate>;
+  for (int64_t row = 0; row < S::kColumnCount; ++row) {
+    std::memcpy(d.values[row / kChunk][row % kChunk], d_values + row * w.V, static_cast<size_t>(w.V) * sizeof(float));
+  }
+  for (int64_t i = 0; kUpdate != Update::accumulate && i < kChunk; ++i) {
+    for (int64_t n = 0; n < w.V; n += kLanes) {
+      store(gradient_of_read<kUpdate>(c, i, load(d.values[S::kColumns - 1][i] + n)), d.reads[0][i] + n);
+    }
+  }
+}
+
+// The second step, for the `i`th segment of a window.
+template <Update kUpdate>
+void window_inputs(const Split<kUpdate>& split, int64_t i, int64_t round, SplitHead& own) {
+  const Task& t = split.t;
+  const Head& h = own.h;
+  const Window& window = own.windows[round % 2];
+  const int64_t segment = split.first(h, round) + i, state_size = split.state_size();
+  if (segment >= split.end(h, round)) return;
+  const size_t floats = static_cast<size_t>(kChunksPerSegment * state_size);
+  Workspace& space = *static_cast<Workspace*>(scratch(sizeof(Workspace) + floats * sizeof(float)));
+  float* states = reinterpret_cast<float*>(&space + 1);
+  space.sums = {};
+  recompute_states<kUpdate>(t, h, segment, space.c, states);
+  for (int64_t n = h.chunks_of(segment); n-- > 0;) {
+    const Place at = h.chunk(t.p, segment, n);
+    const int64_t chunk = i * kChunksPerSegment + n;
+    prepare<kUpdate>(t, at, space);
+    load_gradients<kUpdate>(t.w, window.d_values + chunk * split.values_size(), space.c, space.d);
+    gradients_of_inputs<kUpdate>(t, at, space, states + n * state_size, window.d_states + (chunk + 1) * state_size);
+  }
+  own.segment_sums[static_cast<size_t>(i)] = space.sums;
+}
+
+void add_segments(SplitHead& own, int64_t count) {
+  for (int64_t i = count; i-- > 0;) add(own.segment_sums[static_cast<size_t>(i)], own.sums);
+}
+
+template <Update kUpdate>
+void split_heads(const Task& t, int64_t most_segments) {
+  constexpr int64_t kMostSegments = 16;  // more need more memory than they save time
+  const int64_t heads = t.p.count() * t.p.HV, threads_per_head = (threads() + heads - 1) / heads;
+  // While there is a second step, half of the threads take it.
+  const Slices at_first(t.p.V, threads_per_head), later(t.p.V, (threads_per_head + 1) / 2);
+  const Split<kUpdate> split{t, HWY_MIN(HWY_MIN(2 * threads_per_head, kMostSegments), most_segments)};
+  const int64_t d_states = (split.chunks() + 1) * split.state_size();
+  const int64_t floats = d_states + split.chunks() * split.values_size();
+  const auto buffer = hwy::AllocateAligned<float>(static_cast<size_t>(2 * heads * floats));
+  if (!buffer) throw std::bad_alloc();
+  const auto window = [&](int64_t i) {
+    return Window{buffer.get() + i * floats, buffer.get() + i * floats + d_states};
+  };
+  std::vector<SplitHead> all;
+  for (int64_t i = 0; i < heads; ++i) {
+    all.push_back({head_of(t.p, i), {window(2 * i), window(2 * i + 1)}});
+    all.back().segment_sums.resize(static_cast<size_t>(split.segments));
+    load_final(t, all.back().h, all.back().windows[1].d_states);
+  }
+  const auto states = [&](const Slices& slices, int64_t i, int64_t round) {
+    const int64_t column = i % slices.count * slices.columns;
+    const Problem p = slice_of(t.p, slices, column);
+    const Kept kept{shifted(t.kept.corrections, column), nullptr};
+    const Task slice{p, shifted(t.d_o, column), nullptr, kept, t.out, t.segments, Widths(p)};
+    window_states<kUpdate>(split, slice, column, round, all[static_cast<size_t>(i / slices.count)]);
+  };
+  for (int64_t round = 0; (round - 1) * split.segments < most_segments; ++round) {
+    const Slices& slices = round == 0 ? at_first : later;
+    const int64_t first_step = heads * slices.count, second_step = round == 0 ? 0 : heads * split.segments;
+    run_tasks(first_step + second_step, [&](int64_t i) {
+      if (i < first_step) return states(slices, i, round);
+      i -= first_step;
+      window_inputs<kUpdate>(split, i % split.segments, round - 1, all[static_cast<size_t>(i / split.segments)]);
+    });
+    if (round == 0) continue;
+    for (SplitHead& own : all) add_segments(own, split.end(own.h, round - 1) - split.first(own.h, round - 1));
+  }
+  for (const SplitHead& own : all) {
+    const int64_t rounds = (own.h.segments() + split.segments - 1) / split.segments;
+    store_head(t, own.h, own.windows[(rounds + 1) % 2].d_states, own.sums);
+  }
+}
+
+template <Update kUpdate>
+void backward_of(const Task& t) {
+  const int64_t heads = t.p.count() * t.p.HV;
+  int64_t most_segments = 0;
+  for (int64_t i = 0; i < heads; ++i) most_segments = HWY_MAX(most_segments, head_of(t.p, i).segments());
+  if (heads < threads() && most_segments > 1) return split_heads<kUpdate>(t, most_segments);
+  run_tasks(heads, [&](int64_t i) { whole_head<kUpdate>(t, head_of(t.p, i)); });
 }
 
 }  // namespace
@@ -308,14 +268,11 @@ void head(const Task& t, int64_t sequence, int64_t head) {
 void backward(const Problem& p, const Rows& d_o, const float* d_final_state, const Kept& kept, const Gradients& out) {
   const std::vector<int64_t> segments = segment_offsets(p.sequences);
   const Task task{p, d_o, d_final_state, kept, out, segments, Widths(p)};
-  run_tasks(p.count() * p.HV, [&](int64_t i) {
-    const int64_t sequence = i / p.HV, value_head = i % p.HV;
-    switch (p.update) {
-      case Update::accumulate: head<Update::accumulate>(task, sequence, value_head); break;
-      case Update::delta: head<Update::delta>(task, sequence, value_head); break;
-      case Update::dplr: head<Update::dplr>(task, sequence, value_head); break;
-    }
-  });
+  switch (p.update) {
+    case Update::accumulate: return backward_of<Update::accumulate>(task);
+    case Update::delta: return backward_of<Update::delta>(task);
+    case Update::dplr: return backward_of<Update::dplr>(task);
+  }
 }
 
 }  // namespace HWY_NAMESPACE

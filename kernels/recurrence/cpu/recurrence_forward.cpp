@@ -9,6 +9,7 @@
 #include "kernels/common/cpu/workers.h"
 #include "kernels/recurrence/cpu/chunk-inl.h"
 #include "kernels/recurrence/cpu/correct-inl.h"
+#include "kernels/recurrence/cpu/slice-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace klab::kernels::cpu {
@@ -20,9 +21,9 @@ constexpr int64_t kMostHeads = 4;
 
 struct Task {
   const Problem& p;
-  const MutableRows& o;
+  MutableRows o;
   float* final_state;
-  const Kept& kept;
+  Kept kept;
   const std::vector<int64_t>& segments;
   int64_t kept_state_size;  // floats per kept state, over all columns of V
   Widths w;
@@ -56,7 +57,7 @@ void chunk(const Task& t, const Place& at, const Place& next, Chunk& c, float* s
 }
 
 template <Update kUpdate>
-void heads(const Task& t, int64_t sequence, int64_t first_head, int64_t count) {
+void heads_of(const Task& t, int64_t sequence, int64_t first_head, int64_t count) {
   const Problem& p = t.p;
   const int64_t state_size = t.w.K * t.w.V, length = p.sequences[static_cast<size_t>(sequence)].length;
   Chunk* c = static_cast<Chunk*>(scratch(sizeof(Chunk) + static_cast<size_t>(count * state_size) * sizeof(float)));
@@ -86,57 +87,26 @@ void heads(const Task& t, int64_t sequence, int64_t first_head, int64_t count) {
   }
 }
 
-// The problem restricted to the columns [first, first + width) of V. Columns are independent, so the split does not
-// change the result of a column.
-struct Part {
-  Problem p;
-  MutableRows o;
-  float* final_state;
-  Kept kept;
-};
-
-template <typename View>
-View shifted(View rows, int64_t elements) {
-  rows.data =
-      static_cast<char*>(const_cast<void*>(static_cast<const void*>(rows.data))) + elements * bytes_of(rows.dtype);
-  return rows;
-}
-
-Part part_of(const Problem& p, const MutableRows& o, float* final_state, const Kept& kept, int64_t first,
-             int64_t width) {
-  const auto columns = [&](auto* x) { return x == nullptr ? x : x + first; };
-  Part part{p, shifted(o, first), columns(final_state), {columns(kept.corrections), kept.states}};
-  part.p.V = width;
-  part.p.v = shifted(p.v, first);
-  part.p.initial_state = columns(p.initial_state);
-  if (kept.states != nullptr) part.kept.states += first * padded_key(p.K);  // panels of columns are contiguous
-  return part;
-}
-
-// Columns per part: all of V, unless there are fewer heads than threads.
-int64_t columns_per_part(const Problem& p, int64_t threads) {
-  constexpr int64_t kFewest = 32;  // a multiple of every panel's width
-  const int64_t tasks = p.count() * p.HV, parts = (threads + tasks - 1) / tasks;
-  const int64_t blocks = (p.V + kFewest - 1) / kFewest;
-  return (blocks + parts - 1) / parts * kFewest;
-}
-
 }  // namespace
 
 void forward(const Problem& p, const MutableRows& o, float* final_state, const Kept& kept) {
   const std::vector<int64_t> segments = segment_offsets(p.sequences);
-  const int64_t columns = columns_per_part(p, threads()), parts = (p.V + columns - 1) / columns;
+  const int64_t heads = p.count() * p.HV;
+  const Slices slices(p.V, (threads() + heads - 1) / heads);
   const int64_t group = heads_per_task(p.count(), p.HV, kMostHeads), groups = (p.HV + group - 1) / group;
-  run_tasks(p.count() * groups * parts, [&](int64_t i) {
-    const int64_t sequence = i / parts / groups, first = i / parts % groups * group, column = i % parts * columns;
-    const int64_t count = HWY_MIN(group, p.HV - first);
-    const Part part = part_of(p, o, final_state, kept, column, HWY_MIN(columns, p.V - column));
-    const int64_t kept_state_size = padded_key(p.K) * padded_value(p.V);
-    const Task task{part.p, part.o, part.final_state, part.kept, segments, kept_state_size, Widths(part.p)};
+  run_tasks(p.count() * groups * slices.count, [&](int64_t i) {
+    const int64_t sequence = i / slices.count / groups, first = i / slices.count % groups * group;
+    const int64_t count = HWY_MIN(group, p.HV - first), column = i % slices.count * slices.columns;
+    const Problem part = slice_of(p, slices, column);
+    const int64_t K = padded_key(p.K);
+    const Kept part_kept{shifted(kept.corrections, column), shifted(kept.states, column * K)};  // contiguous panels
+    const Task task{part,        shifted(o, column), shifted(final_state, column),
+                    part_kept,   segments,           K * padded_value(p.V),
+                    Widths(part)};
     switch (p.update) {
-      case Update::accumulate: heads<Update::accumulate>(task, sequence, first, count); break;
-      case Update::delta: heads<Update::delta>(task, sequence, first, count); break;
-      case Update::dplr: heads<Update::dplr>(task, sequence, first, count); break;
+      case Update::accumulate: heads_of<Update::accumulate>(task, sequence, first, count); break;
+      case Update::delta: heads_of<Update::delta>(task, sequence, first, count); break;
+      case Update::dplr: heads_of<Update::dplr>(task, sequence, first, count); break;
     }
   });
 }

@@ -43,6 +43,9 @@ TEST_P(CpuKernels, TheNumberOfThreadsDoesNotChangeABit) {
       {"one head", 1, 90, 1, 1, 40, 200, true, Gates::ordinary, true},
       {"packed", 1, 165, 1, 2, 16, 24, true, Gates::ordinary, true, {0, 15, 16, 100, 165}},
       {"one token", 2, 1, 1, 3, 16, 48, true, Gates::ordinary, true},
+      // Split among the threads, in several windows:
+      {"one long head", 1, 1300, 1, 1, 24, 72, true, Gates::ordinary, true},
+      {"packed and long", 1, 700, 1, 1, 16, 40, true, Gates::ordinary, true, {0, 450, 455, 700}},
   };
   for (const Workload& workload : workloads) {
     const NamedTensors in = inputs(workload);
