@@ -104,11 +104,15 @@ Tensor ShortConvImpl::initial_state(int64_t sequences, const torch::Device& devi
                       weight.options().device(device).requires_grad(false));
 }
 
+bool has_memory(const Tensor& parameter) {
+  return !parameter.is_meta() && (parameter.numel() == 0 || parameter.storage().nbytes() > 0);
+}
+
 std::vector<NamedParameter> own_parameters(const torch::nn::Module& module) {
   std::vector<NamedParameter> all, own;
   for (const auto& item : module.named_parameters()) {
     all.push_back({item.key(), item.value()});
-    if (!item.value().is_meta()) own.push_back(all.back());
+    if (has_memory(item.value())) own.push_back(all.back());
   }
   return own.empty() ? all : own;
 }

@@ -106,8 +106,12 @@ struct NamedParameter {
 };
 
 /// The parameters that this process has. A model whose experts are spread over ranks (see MixtureOfExperts) also has
-/// those of the other ranks, on the meta device: they are left out, unless all parameters are on it.
+/// those of the other ranks, on the meta device: they are left out, unless all parameters are on it. So are those whose
+/// memory was freed (GradientSums::drop_weights()).
 std::vector<NamedParameter> own_parameters(const torch::nn::Module& module);
+
+/// Whether this process has a parameter's numbers: not those on the meta device, nor those whose memory was freed.
+bool has_memory(const torch::Tensor& parameter);
 
 /// 2 x the number of weights of all Linear layers in `module`: the FLOPs of its projections per token.
 double linear_flops(const torch::nn::Module& module);

@@ -34,6 +34,7 @@ class Job {
       files.inherit = rank == 0;
       files.own_group = true;
       files.environment = {{"RANK", fmt::format("{}", rank)},
+                           {"LOCAL_RANK", fmt::format("{}", rank)},
                            {"WORLD_SIZE", fmt::format("{}", count)},
                            {"MASTER_ADDR", "127.0.0.1"},
                            {"MASTER_PORT", fmt::format("{}", store_->port())},

@@ -60,6 +60,10 @@ void set_rank(RankEnvironment& environment, const Variables& variables, const ch
   environment.rank = variables.number(rank, 0, environment.size - 1, why);
 }
 
+void set_local_rank(RankEnvironment& environment, const Variables& variables, const char* variable) {
+  if (variables.has(variable)) environment.local_rank = variables.number(variable, 0, environment.size - 1, "");
+}
+
 // The store of a launcher that names none: MASTER_ADDR and MASTER_PORT, else `host` and a port by the job's name.
 void set_store(RankEnvironment& environment, const Variables& variables, const std::optional<std::string>& host,
                const std::string& job) {
@@ -78,6 +82,7 @@ void set_store(RankEnvironment& environment, const Variables& variables, const s
 RankEnvironment of_torchrun(const Variables& variables) {
   RankEnvironment environment{.launcher = "torchrun"};
   set_rank(environment, variables, "RANK", "WORLD_SIZE");
+  set_local_rank(environment, variables, "LOCAL_RANK");
   environment.host = variables.needed("MASTER_ADDR", "torchrun sets it to the address of the store");
   environment.port =
       static_cast<uint16_t>(variables.number("MASTER_PORT", 1, 65535, "torchrun sets it to the port of the store"));
@@ -89,6 +94,7 @@ RankEnvironment of_torchrun(const Variables& variables) {
 RankEnvironment of_srun(const Variables& variables) {
   RankEnvironment environment{.launcher = "srun"};
   set_rank(environment, variables, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS");
+  set_local_rank(environment, variables, "SLURM_LOCALID");
   const std::string nodes = variables.needed("SLURM_STEP_NODELIST", "srun sets it to the nodes of the step");
   const std::string job =
       variables.text("SLURM_JOB_ID").value_or("") + "." + variables.text("SLURM_STEP_ID").value_or("");
@@ -102,6 +108,7 @@ RankEnvironment of_mpirun(const Variables& variables) {
   const bool open_mpi = variables.has("OMPI_COMM_WORLD_SIZE");
   set_rank(environment, variables, open_mpi ? "OMPI_COMM_WORLD_RANK" : "PMI_RANK",
            open_mpi ? "OMPI_COMM_WORLD_SIZE" : "PMI_SIZE");
+  set_local_rank(environment, variables, open_mpi ? "OMPI_COMM_WORLD_LOCAL_RANK" : "MPI_LOCALRANKID");
   const char* here = open_mpi ? "OMPI_COMM_WORLD_LOCAL_SIZE" : "MPI_LOCALNRANKS";
   const bool one_machine = variables.text(here) == std::to_string(environment.size);
   const std::string job = variables.text("PMIX_NAMESPACE").value_or("");

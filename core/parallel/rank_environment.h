@@ -12,6 +12,7 @@ namespace klab {
 struct RankEnvironment {
   std::string launcher{};  ///< "torchrun", "srun", "mpirun"; "" for a process on its own
   int64_t rank = 0, size = 1;
+  int64_t local_rank = 0;          ///< among the ranks of this machine
   std::string host = "127.0.0.1";  ///< of the store
   uint16_t port = 0;
   bool store_is_served = false;  ///< by the launcher

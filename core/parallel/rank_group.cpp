@@ -18,6 +18,7 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
 #include "core/base/text.h"
+#include "core/parallel/nccl_group.h"
 
 namespace klab {
 namespace {
@@ -92,12 +93,16 @@ std::string own_address(const std::string& host) {
 // torch's record of the latest operations is not safe when several threads of a process have groups (torch 2.11).
 void keep_flight_recorder_off() { ::setenv("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/1); }
 
+Store::Torch with_prefix(const Store& store, const std::string& name) {
+  return c10::make_intrusive<c10d::PrefixStore>(name, store.torch());
+}
+
 c10::intrusive_ptr<c10d::Backend> gloo_group(const Store& store, const std::string& name, int64_t rank, int64_t size,
                                              const std::string& address, std::chrono::seconds limit) {
   const auto options = c10d::ProcessGroupGloo::Options::create(limit);
   options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(address));
-  return c10::make_intrusive<c10d::ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>(name, store.torch()),
-                                                     static_cast<int>(rank), static_cast<int>(size), options);
+  return c10::make_intrusive<c10d::ProcessGroupGloo>(with_prefix(store, name), static_cast<int>(rank),
+                                                     static_cast<int>(size), options);
 }
 
 }  // namespace
@@ -123,9 +128,9 @@ RankGroup::RankGroup() = default;
 RankGroup::~RankGroup() = default;
 
 RankGroup::RankGroup(std::shared_ptr<Job> job, const std::string& name, int64_t rank, int64_t size)
-    : job_(std::move(job)), rank_(rank), size_(size) {
+    : job_(std::move(job)), name_(name), rank_(rank), size_(size) {
   try {
-    backend_ = gloo_group(*job_->store, name, rank, size, job_->address, job_->limit);
+    gloo_ = gloo_group(*job_->store, name, rank, size, job_->address, job_->limit);
   } catch (const std::exception& error) {
     throw RankFailure(job_->watch.explain(message_of(error)));
   }
@@ -155,8 +160,17 @@ std::shared_ptr<RankGroup> RankGroup::of_ranks(const std::vector<int64_t>& ranks
 c10::intrusive_ptr<c10d::ProcessGroup> RankGroup::torch_group() const {
   auto group =
       c10::make_intrusive<c10d::ProcessGroup>(job_->store->torch(), static_cast<int>(rank_), static_cast<int>(size_));
-  group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, backend_);
+  group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo_);
   return group;
+}
+
+c10d::Backend& RankGroup::backend_for(const Tensor& x) {
+  if (!x.is_cuda()) return *gloo_;
+  if (!nccl_) {
+    nccl_ = nccl_group(with_prefix(*job_->store, "nccl/" + name_), static_cast<int>(rank_), static_cast<int>(size_),
+                       job_->limit);
+  }
+  return *nccl_;
 }
 
 template <class Operation>
@@ -174,7 +188,7 @@ void RankGroup::barrier() { gather(at::zeros({1}, at::kByte)); }
 Tensor RankGroup::gather(const Tensor& x) {
   if (alone()) return x.unsqueeze(0);
   Tensor own = bytes_of(x), all = at::empty({size_ * own.numel()}, own.options());
-  operate([&] { return backend_->_allgather_base(all, own); });
+  operate([&] { return backend_for(own)._allgather_base(all, own); });
   bytes_sent_ += (size_ - 1) * own.numel();
   std::vector<int64_t> shape = x.sizes().vec();
   shape.insert(shape.begin(), size_);
@@ -204,7 +218,7 @@ Tensor RankGroup::exchange(const Tensor& x, const std::vector<int64_t>& sent, co
   const int64_t bytes = row * static_cast<int64_t>(x.element_size());
   std::vector<int64_t> to_each = times(sent, bytes), of_each = times(received, bytes);
   bytes_sent_ += total(to_each) - to_each[static_cast<size_t>(rank_)];
-  operate([&] { return backend_->alltoall_base(into, from, of_each, to_each); });  // which takes the vectors
+  operate([&] { return backend_for(from).alltoall_base(into, from, of_each, to_each); });  // which takes the vectors
   return out;
 }
 
@@ -213,7 +227,7 @@ void RankGroup::broadcast(const Tensor& x, int64_t from) {
   std::vector<Tensor> bytes{bytes_of(x)};
   c10d::BroadcastOptions options;
   options.rootRank = from;
-  operate([&] { return backend_->broadcast(bytes, options); });
+  operate([&] { return backend_for(x).broadcast(bytes, options); });
   if (rank_ == from) bytes_sent_ += (size_ - 1) * bytes[0].numel();
   if (rank_ != from) x.copy_(bytes[0].view(x.scalar_type()).view(x.sizes()));
 }

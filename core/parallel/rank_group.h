@@ -84,11 +84,13 @@ class RankGroup {
  private:
   struct Job;
   RankGroup(std::shared_ptr<Job> job, const std::string& name, int64_t rank, int64_t size);
+  c10d::Backend& backend_for(const at::Tensor& x);
   template <class Operation>
   void operate(const Operation& operation);
 
   std::shared_ptr<Job> job_;  // null if alone
-  c10::intrusive_ptr<c10d::Backend> backend_;
+  std::string name_;
+  c10::intrusive_ptr<c10d::Backend> gloo_, nccl_;  // nccl_ is null until the first tensor on a GPU
   int64_t rank_ = 0, size_ = 1;
   int64_t bytes_sent_ = 0;
 };

@@ -29,6 +29,13 @@ Tensor from_all(RankGroup& ranks, const Tensor& own, const std::vector<int64_t>&
   return ranks.exchange(own.repeat({ranks.size()}), to_each, sizes);
 }
 
+// Replaces the memory of a tensor, whatever shares it, by new memory of that size.
+void resize_memory(const Tensor& tensor, int64_t bytes) {
+  c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
+  storage->set_data_ptr_noswap(c10::GetAllocator(tensor.device().type())->allocate(static_cast<size_t>(bytes)));
+  storage->set_nbytes(static_cast<size_t>(bytes));
+}
+
 }  // namespace
 
 int64_t usual_bucket_bytes(int64_t gradient_bytes) {
@@ -244,8 +251,8 @@ Tensor GradientSums::packed(const Bucket& bucket) const {
   for (const size_t i : bucket.parameters) {
     const Tensor& weight = parameters_[i].weight;
     const Tensor& gradient = weight.grad();
-    parts.push_back(gradient.defined() ? gradient.reshape({-1}) : torch::zeros({weight.numel()}, weight.options()));
-    parts.push_back(torch::full({1}, gradient.defined() ? 1 : 0, weight.options()));
+    parts.push_back(gradient.defined() ? gradient.reshape({-1}) : torch::zeros({weight.numel()}, float_options()));
+    parts.push_back(torch::full({1}, gradient.defined() ? 1 : 0, float_options()));
   }
   return torch::cat(parts);
 }
@@ -283,7 +290,7 @@ void GradientSums::send(Bucket& bucket) {
 double GradientSums::clip_norm(double limit) {
   const torch::NoGradGuard no_grad;
   const bool parts = sharded_ || spread_;  // no rank has all gradients
-  std::vector<Tensor> norms(places_, torch::zeros({}, parameters_.front().weight.options())), gradients;
+  std::vector<Tensor> norms(places_, torch::zeros({}, float_options())), gradients;
   for (const Parameter& parameter : parameters_) {
     const Tensor& gradient = parameter.weight.grad();
     if (!gradient.defined()) continue;
@@ -300,23 +307,54 @@ double GradientSums::clip_norm(double limit) {
   return norm.item<double>();
 }
 
+torch::TensorOptions GradientSums::float_options() const {
+  return torch::TensorOptions(torch::kFloat).device(parameters_.front().computed.device());
+}
+
 void GradientSums::share_weights() {
+  share([](const Parameter& parameter) { return parameter.computed; });
+}
+
+bool GradientSums::dropped(const Parameter& parameter) const {
+  return sharded_ && parameter.owner != parameter.ranks->rank() &&
+         parameter.computed.scalar_type() != parameter.weight.scalar_type();
+}
+
+void GradientSums::drop_weights() {
+  for (const Parameter& parameter : parameters_) {
+    if (dropped(parameter)) resize_memory(parameter.weight, 0);
+  }
+}
+
+void GradientSums::gather_weights() {
+  bool any = false;
+  for (const Parameter& parameter : parameters_) {
+    if (!dropped(parameter)) continue;
+    resize_memory(parameter.weight, parameter.weight.numel() * static_cast<int64_t>(parameter.weight.element_size()));
+    any = true;
+  }
+  if (any) share([](const Parameter& parameter) { return parameter.weight; });
+}
+
+// Replaces a tensor of every parameter by that of its owner. They are sent as bytes, because dtypes differ.
+void GradientSums::share(TensorOf* tensor_of) {
   if (ranks_->alone() || !sharded_) return;
   const torch::NoGradGuard no_grad;
   for (const Bucket& bucket : buckets_) {
-    std::vector<Tensor> own;
+    std::vector<Tensor> own{torch::empty({0}, float_options().dtype(torch::kByte))};
     std::vector<int64_t> sizes(static_cast<size_t>(bucket.ranks->size()), 0);
     for (const size_t i : bucket.parameters) {
-      const Parameter& parameter = parameters_[i];
-      sizes[static_cast<size_t>(parameter.owner)] += parameter.weight.numel();
-      if (parameter.owner == bucket.ranks->rank()) own.push_back(parameter.weight.reshape({-1}));
+      const Tensor tensor = tensor_of(parameters_[i]);
+      sizes[static_cast<size_t>(parameters_[i].owner)] += static_cast<int64_t>(tensor.nbytes());
+      if (parameters_[i].owner == bucket.ranks->rank()) own.push_back(tensor.reshape({-1}).view(torch::kByte));
     }
-    const Tensor all = from_all(*bucket.ranks, own.empty() ? torch::empty({0}) : torch::cat(own), sizes);
+    const Tensor all = from_all(*bucket.ranks, torch::cat(own), sizes);
     int64_t begin = 0;
     for (const size_t i : bucket.parameters) {
-      Tensor weight = parameters_[i].weight;
-      weight.copy_(all.narrow(0, begin, weight.numel()).view_as(weight));
-      begin += weight.numel();
+      Tensor tensor = tensor_of(parameters_[i]);
+      const Tensor bytes = all.narrow(0, begin, static_cast<int64_t>(tensor.nbytes())).clone();  // aligned
+      begin += bytes.numel();
+      if (parameters_[i].owner != bucket.ranks->rank()) tensor.copy_(bytes.view(tensor.scalar_type()).view_as(tensor));
     }
   }
 }

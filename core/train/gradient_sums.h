@@ -31,7 +31,9 @@ int64_t usual_bucket_bytes(int64_t gradient_bytes);
 /// ranks are summed over the ranks with the same experts alone.
 ///
 /// ZeRO-1 (Parallelism::shard_optimizer): every parameter has an owner, which alone receives its gradient, updates it
-/// and has its optimiser state; the others get the new weights. Otherwise every rank receives every gradient.
+/// and has its optimiser state; the others get the new weights. If the steps are computed in another dtype than
+/// float32, they get them in that dtype, and only the owner has the float32 weights (see drop_weights()). Otherwise
+/// every rank receives every gradient.
 class GradientSums {
  public:
   /// Sums gradients of the trained parameters of `model`, in float32. `computing`: the model that computes the steps,
@@ -57,8 +59,12 @@ class GradientSums {
 
   /// Whether this rank updates the parameter.
   bool owns(const std::string& parameter) const;
-  /// After an update, if sharded: gives the weights of owned parameters to all ranks.
+  /// After an update, if sharded: gives the owned parameters of the computing model to all ranks.
   void share_weights();
+  /// If sharded: frees the float32 weights that another rank owns and that the computing model has in its dtype.
+  void drop_weights();
+  /// Gives those weights to all ranks again.
+  void gather_weights();
 
   /// Copies of all gradients that are kept between parts.
   static int64_t kept_copies(int64_t parts);
@@ -81,6 +87,7 @@ class GradientSums {
     size_t missing = 0;  // gradients not yet complete
   };
   using Gradients = std::vector<torch::Tensor>;
+  using TensorOf = torch::Tensor(const Parameter& parameter);
 
   void find_parameters(const Decoder& model, const Decoder& computing);
   void make_buckets();
@@ -93,6 +100,9 @@ class GradientSums {
   void send(Bucket& bucket);
   torch::Tensor packed(const Bucket& bucket) const;
   void unpack(const Bucket& bucket, const torch::Tensor& sums, int64_t owner, int64_t begin);
+  bool dropped(const Parameter& parameter) const;
+  void share(TensorOf* tensor_of);
+  torch::TensorOptions float_options() const;
 
   std::shared_ptr<RankGroup> ranks_, replicas_;  // all, and those with the same experts
   bool spread_, sharded_;                        // experts, the optimiser
@@ -109,6 +119,18 @@ class GradientSums {
   std::atomic<bool> last_part_{false};
   std::exception_ptr error_;
   std::thread sender_;
+};
+
+/// While it lives, every rank has all weights; made and ended by all ranks.
+class WholeWeights {
+ public:
+  explicit WholeWeights(GradientSums& sums) : sums_(sums) { sums_.gather_weights(); }
+  ~WholeWeights() { sums_.drop_weights(); }
+  WholeWeights(const WholeWeights&) = delete;
+  WholeWeights& operator=(const WholeWeights&) = delete;
+
+ private:
+  GradientSums& sums_;
 };
 
 }  // namespace klab

@@ -47,16 +47,17 @@ class Traffic {
     return Decoder(config, vocabulary);
   }
 
-  // Every rank receives what it owns from all others and sends the sum to all others, in float32.
+  // Every rank receives what it owns from all others and sends the sum to all others, in float32, or the new weights,
+  // in the dtype that computes.
   void add_gradients(RankTraffic& sum) const {
     const std::set<std::string> experts = model_->expert_parameters();
     constexpr double kFloat = 4;
     for (const TrainedParameter& one : trained_parameters(*model_)) {
       const bool spread = layout_.experts > 1 && experts.contains(one.name);
-      const double sent =
-          kFloat * (spread ? leaving(layout_.replicas()) / number(layout_.experts) : leaving(layout_.ranks));
-      sum.gradients += sent * number(one.tensor.numel() + 1) * (layout_.zero ? 1 : 2);  // and whether there is one
-      if (layout_.zero) sum.weights += sent * number(one.tensor.numel());
+      const double sent = spread ? leaving(layout_.replicas()) / number(layout_.experts) : leaving(layout_.ranks);
+      const double gradients = kFloat * number(one.tensor.numel() + 1);  // and whether there is one
+      sum.gradients += sent * gradients * (layout_.zero ? 1 : 2);
+      if (layout_.zero) sum.weights += sent * number(static_cast<int64_t>(one.tensor.nbytes()));
     }
   }
 

@@ -138,8 +138,20 @@ class Step {
   double hidden() const { return element() * tokens_ * width(); }              // [B, T, D]
   double hidden_of_targets() const { return element() * targets_ * width(); }  // [targets, D]
 
+  // With ZeRO-1 a rank has only those that it updates, of those that the copy has too.
+  double master_weights() const {
+    const auto computed = computing_->named_parameters();
+    double sum = 0;
+    for (const auto& item : model_->named_parameters()) {
+      const bool sharded = layout_.zero && computed[item.key()].scalar_type() != torch::kFloat;
+      sum += static_cast<double>(item.value().nbytes()) /
+             (sharded ? static_cast<double>(layout_.ranks) : shares_of(item.value()));
+    }
+    return sum;
+  }
+
   double weights() const {
-    const double own = bytes_of(*model_, [](const Tensor&) { return true; });
+    const double own = master_weights();
     const double copy = bytes_of(*computing_, [&](const Tensor& x) { return x.scalar_type() != torch::kFloat; });
     return own * (train_.ema > 0 ? 2 : 1) + copy;
   }

@@ -17,10 +17,11 @@ struct StepShape {
   int64_t targets;  ///< of each, positions with a loss
 };
 
-/// Bytes of the tensors of a training step. Evaluations need less: they keep no activations.
+/// Bytes of the tensors of a training step. Evaluations need less: they have no gradients and keep no activations.
 struct StepMemory {
   int64_t parameters = 0;   ///< their number
-  int64_t weights = 0;      ///< float32, with their average (train.ema) and their copy in train.dtype
+  int64_t weights = 0;      ///< float32 (of which ZeRO-1 shards those that have a copy), with their average (train.ema)
+                            ///< and their copy in train.dtype
   int64_t optimizer = 0;    ///< its state
   int64_t gradients = 0;    ///< float32, after the backward pass
   int64_t activations = 0;  ///< at the end of the forward pass

@@ -73,6 +73,7 @@ Trainer::Trainer(Decoder model, const TrainConfig& config, BatchSource train, co
   const torch::ScalarType dtype = config_.step_dtype();
   if (dtype != torch::kFloat) copy_ = std::make_unique<WorkingCopy>(model_, dtype);
   sums_ = std::make_unique<GradientSums>(model_, computing(), parallelism_);
+  sums_->drop_weights();
   optimizer_ = make_optimizer(*model_, config, [&](const std::string& name) { return sums_->owns(name); });
   for (const Batch& batch : validation) validation_.push_back(on_this_rank(batch));
   start(resume);
@@ -88,6 +89,13 @@ void Trainer::start(bool resume) {
   } else if (!config_.from.empty()) {
     branch();
   }
+  share_weights();
+}
+
+// After a change of the weights that this rank updates: gives them to the computing models of all ranks.
+void Trainer::share_weights() {
+  if (copy_) copy_->refresh();
+  sums_->share_weights();
 }
 
 // Begins from a checkpoint of another run: with its parameters, and with train.from_state as if that run went on.
@@ -153,7 +161,7 @@ void Trainer::save_last() {
 // The weights that were evaluated: if these are the averages, they are stored as the model's.
 void Trainer::save_best() {
   if (folder_.path.empty()) return;
-  const AveragedWeights evaluated = averaged();
+  const AveragedWeights averaged(average_.get());
   Checkpoint best = checkpoint();
   if (average_) {
     std::erase_if(best.tensors, [](const auto& item) { return item.first.starts_with("ema."); });
@@ -210,13 +218,12 @@ Score Trainer::part_gradients(const Batch& part, double targets) {
 
 void Trainer::train_step(const Batch& batch) {
   status_.lr = config_.lr_at(status_.step + 1);
-  if (copy_) copy_->refresh();
   const Score score = accumulate_gradients(batch);
   status_.grad_norm = sums_->clip_norm(config_.max_grad_norm);
   check_finite(status_.grad_norm, "norm of the gradients", status_.step + 1);
   optimizer_->step(status_.lr);
-  sums_->share_weights();
   if (clip_) status_.largest_logit = std::max(status_.largest_logit, clip_->after_step(*ranks_));
+  share_weights();
   computing()->after_step(*ranks_);
   if (average_) average_->update();
   status_.train += score;
@@ -250,12 +257,12 @@ Score Trainer::score(const std::vector<Batch>& batches) {
 }
 
 Score Trainer::evaluate() {
-  const AveragedWeights evaluated = averaged();
+  const EvaluatedWeights evaluated = evaluated_weights();
   return score(validation_);
 }
 
 TestScores Trainer::test(const std::vector<Batch>& batches) {
-  const AveragedWeights evaluated = averaged();
+  const EvaluatedWeights evaluated = evaluated_weights();
   std::vector<Batch> here;
   for (const Batch& batch : batches) here.push_back(on_this_rank(batch));
   const Score last = score(here);

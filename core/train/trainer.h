@@ -34,6 +34,16 @@ enum class Outcome { steps_done, success, stalled, stopped };
 /// The callback's decision after a step.
 enum class Next { step, stop };
 
+/// While it lives, a model has the weights that are evaluated: the averages if there are such, on every rank all.
+class EvaluatedWeights {
+ public:
+  EvaluatedWeights(WeightAverage* average, GradientSums& sums) : averaged_(average), whole_(sums) {}
+
+ private:
+  AveragedWeights averaged_;
+  WholeWeights whole_;
+};
+
 class Trainer {
  public:
   /// Evaluations are on `validation`; early stopping and the best checkpoint are chosen by them. `provenance` is
@@ -61,8 +71,8 @@ class Trainer {
   const torch::Device& device() const { return device_; }
   /// The score on validation data, like every evaluation with the averaged weights if there are such (train.ema).
   Score evaluate();
-  /// Guard during which model() has the averaged weights, if there are such: for evaluations elsewhere.
-  AveragedWeights averaged() const { return AveragedWeights(average_.get()); }
+  /// For evaluations of model() elsewhere.
+  EvaluatedWeights evaluated_weights() { return {average_.get(), *sums_}; }
 
  private:
   void start(bool resume);
@@ -70,6 +80,7 @@ class Trainer {
   void continue_state(const Checkpoint& from, const std::string& path);
   // The model that computes training steps.
   Decoder& computing() { return copy_ ? copy_->model() : model_; }
+  void share_weights();
   void train_step(const Batch& batch);
   Score accumulate_gradients(const Batch& batch);
   Score part_gradients(const Batch& part, double targets);

@@ -3,6 +3,8 @@
 
 #include <torch/nn/module.h>
 
+#include "core/model/layers.h"
+
 namespace klab {
 namespace {
 
@@ -27,7 +29,7 @@ WorkingCopy::WorkingCopy(const Decoder& model, torch::ScalarType dtype) : copy_(
 void WorkingCopy::refresh() {
   const torch::NoGradGuard no_grad;
   for (auto& [weights, copy] : parameters_) {
-    if (copy.scalar_type() != weights.scalar_type()) copy.copy_(weights);
+    if (copy.scalar_type() != weights.scalar_type() && has_memory(weights)) copy.copy_(weights);
   }
 }
 

@@ -20,7 +20,7 @@ class WorkingCopy {
 
   Decoder& model() { return copy_; }
 
-  /// Rounds the model's present weights to the copy's dtype. For the start of every step.
+  /// Rounds the weights that this process has to the copy's dtype. For after every change of them.
   void refresh();
 
  private:

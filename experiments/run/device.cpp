@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/run/device.h"
 
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 #include <torch/cuda.h>
 
 #include "core/base/error.h"
+#include "core/parallel/rank_environment.h"
 
 namespace klab {
 
@@ -18,7 +20,11 @@ torch::Device open_device(const std::string& name) {
         "--device cuda: no CUDA device is usable on this machine (no GPU, or its driver is missing or too old); "
         "use --device cpu");
   }
-  return torch::kCUDA;
+  // Ranks of one machine take its GPUs in turn.
+  const auto gpus = static_cast<int64_t>(torch::cuda::device_count());
+  const torch::Device device(torch::kCUDA, static_cast<c10::DeviceIndex>(rank_environment().local_rank % gpus));
+  c10::impl::VirtualGuardImpl(torch::kCUDA).setDevice(device);
+  return device;
 }
 
 }  // namespace klab

@@ -186,7 +186,7 @@ void train_supervised(const RunConfig& config, const RunFolder& folder, const Ru
   record.set(trainer.status());
   if (record.state != RunState::running) return;
   record.set(trainer.test(held_out(config, Split::test)));
-  const AveragedWeights averaged = trainer.averaged();
+  const EvaluatedWeights evaluated = trainer.evaluated_weights();
   const bool first = options.parallelism.ranks->first();
   if (first || !options.parallelism.experts->alone()) {  // ranks that share experts compute together
     write_evaluations(config, trainer.model(), device, first ? folder : RunFolder{}, options.provenance);

@@ -13,6 +13,7 @@
 #include "core/model/context_part.h"
 #include "core/train/gradient_sums.h"
 #include "core/train/score.h"
+#include "core/train/working_copy.h"
 #include "mixers/support.h"
 #include "support/ranks.h"
 
@@ -27,7 +28,7 @@ constexpr int64_t kVocabulary = 31, kSequences = 4, kLength = 30;
 struct Case {
   std::string name, pattern;
   RankLayout layout;
-  bool checkpointing = false;
+  bool checkpointing = false, narrow = false;
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
@@ -51,14 +52,18 @@ TEST_P(RankTrafficTest, IsWhatRanksSend) {
   TrainConfig train;
   train.batch = kSequences;
   train.activation_checkpointing = c.checkpointing;
+  train.dtype = c.narrow ? "bfloat16" : "float32";
   std::array<std::atomic<int64_t>, 4> sent{};  // gradients, weights, experts, context
   on_rank_threads(c.layout.ranks, [&](const Ranks& ranks) {
     const Parallelism parallelism = Parallelism::of(ranks, c.layout);
     Decoder model(config, kVocabulary, parallelism.experts);
     model->initialise(at::make_generator<at::CPUGeneratorImpl>(3));
-    model->set_activation_checkpointing(c.checkpointing);
+    WorkingCopy narrow(model, torch::kBFloat16);
+    narrow.refresh();
+    Decoder& computing = c.narrow ? narrow.model() : model;
+    computing->set_activation_checkpointing(c.checkpointing);
     const Ranks replicas = parallelism.replicas();
-    GradientSums sums(model, model, parallelism);
+    GradientSums sums(model, computing, parallelism);
     const int64_t own = kSequences / parallelism.shares();
     const Tensor tokens = torch::randint(kVocabulary, {own, kLength}, torch::kLong);
     const Batch batch{tokens, tokens};
@@ -69,7 +74,7 @@ TEST_P(RankTrafficTest, IsWhatRanksSend) {
     // Without the scores, which part_of() and score_batch() exchange too.
     const Batch here = parallelism.context->alone() ? batch : part_of(batch, parallelism.context);
     const bool cut = here.part != nullptr;
-    model
+    computing
         ->hidden(cut ? here.inputs.reshape({1, -1}) : here.inputs,
                  cut ? sequences_of(here.part, torch::kCPU) : Sequences{})
         .sum()
@@ -97,6 +102,7 @@ TEST_P(RankTrafficTest, IsWhatRanksSend) {
 std::vector<Case> cases() {
   std::vector<Case> all{{"Data", "kda", {3}},
                         {"Zero", "kda", {3, 1, 1, true}},
+                        {"ZeroBfloat16", "kda,mla", {3, 1, 1, true}, false, true},
                         {"Checkpointing", "kda,mla", {2, 2}, true},
                         {"Experts", "kda", {2, 1, 2, true}},
                         {"ExpertsOfSome", "kda", {4, 1, 2}},

@@ -70,6 +70,27 @@ TEST(RankEnvironment, SrunTakesTheFirstNodeAndAPortOfTheStep) {
   EXPECT_EQ(environment_of(variables).port, 4000);
 }
 
+TEST(RankEnvironment, KnowsTheRankOnItsMachine) {
+  const Variables torchrun{{"RANK", "5"}, {"WORLD_SIZE", "8"}, {"MASTER_ADDR", "head"}, {"MASTER_PORT", "29400"}};
+  EXPECT_EQ(environment_of(torchrun).local_rank, 0);
+  Variables local = torchrun;
+  local["LOCAL_RANK"] = "1";
+  EXPECT_EQ(environment_of(local).local_rank, 1);
+  EXPECT_EQ(environment_of({{"SLURM_PROCID", "5"},
+                            {"SLURM_LOCALID", "2"},
+                            {"SLURM_STEP_NUM_TASKS", "8"},
+                            {"SLURM_STEP_NODELIST", "one,two"}})
+                .local_rank,
+            2);
+  EXPECT_EQ(environment_of({{"OMPI_COMM_WORLD_RANK", "1"},
+                            {"OMPI_COMM_WORLD_SIZE", "3"},
+                            {"OMPI_COMM_WORLD_LOCAL_SIZE", "3"},
+                            {"OMPI_COMM_WORLD_LOCAL_RANK", "1"}})
+                .local_rank,
+            1);
+  expect_error({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"LOCAL_RANK", "2"}}, {"LOCAL_RANK", "'2'", "0 to 1"});
+}
+
 // A batch script, or a task of a job array: its variables name the job's tasks, but it is not one of several.
 TEST(RankEnvironment, SlurmWithoutAStepOfSeveralTasksIsAlone) {
   EXPECT_EQ(environment_of({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "8"}}).size, 1);

@@ -112,7 +112,7 @@ TEST(Branch, AveragesBeginAtTheCheckpointOrContinue) {
   Trainer begun = plain.branch.trainer("");
   const auto weights = parameters_of(begun);
   {
-    const AveragedWeights guard = begun.averaged();
+    const EvaluatedWeights guard = begun.evaluated_weights();
     expect_same_bits(parameters_of(begun), weights);
   }
 
@@ -123,7 +123,7 @@ TEST(Branch, AveragesBeginAtTheCheckpointOrContinue) {
   const Checkpoint stored = load_checkpoint(from.files().last());
   Trainer continued = from.branch.trainer("");
   EXPECT_TRUE(torch::equal(parameters_of(continued).at("embedding"), stored.tensor("model.embedding")));
-  const AveragedWeights guard = continued.averaged();
+  const EvaluatedWeights guard = continued.evaluated_weights();
   EXPECT_TRUE(torch::equal(parameters_of(continued).at("embedding"), stored.tensor("ema.embedding")));
 }
 

@@ -252,6 +252,31 @@ TEST(RankedTrainer, MoreRanksThanSequencesAreRefused) {
   EXPECT_TRUE(contains(error, "train.batch = 2 must be at least 3")) << error;
 }
 
+TEST(RankedTrainer, OnlyItsOwnerHasAParametersFloat32WeightsInABfloat16Run) {
+  TinyRun run;
+  run.config.dtype = "bfloat16";
+  constexpr size_t kRanks = 3;
+  std::array<std::set<std::string>, kRanks> present;
+  std::array<Tensors, kRanks> whole;
+  on_rank_threads(kRanks, [&](const Ranks& ranks) {
+    Trainer trainer(tiny_model(), run.config, run.train, run.validation(), {}, {}, false, torch::kCPU,
+                    {.ranks = ranks, .shard_optimizer = true});
+    trainer.run(stop_after(3));
+    const auto rank = static_cast<size_t>(ranks->rank());
+    for (const auto& [name, weight] : own_parameters(*trainer.model())) present[rank].insert(name);
+    const EvaluatedWeights evaluated = trainer.evaluated_weights();
+    for (const auto& [name, weight] : own_parameters(*trainer.model())) whole[rank][name] = weight.clone();
+  });
+  for (const auto& [name, weight] : whole[0]) {
+    const auto holders =
+        std::count_if(present.begin(), present.end(), [&](const auto& of) { return of.contains(name); });
+    const bool narrow = name.find("A_log") == std::string::npos && name.find("dt_bias") == std::string::npos;
+    EXPECT_EQ(holders, narrow ? 1 : 3) << name;
+    for (const Tensors& other : whole) EXPECT_TRUE(torch::equal(other.at(name), weight)) << name;
+  }
+  EXPECT_EQ(whole[0].size(), tiny_model()->named_parameters().size());
+}
+
 // A rank whose loss is not finite ends all of them in the same way.
 TEST(RankedTrainer, DivergesOnAllRanks) {
   TinyRun run;

@@ -181,7 +181,7 @@ TEST(Recipe, AveragedWeightsAreEvaluated) {
   const Score score = trainer.evaluate();
   expect_same_bits(parameters_of(trainer), weights);
   {
-    const AveragedWeights guard = trainer.averaged();
+    const EvaluatedWeights guard = trainer.evaluated_weights();
     expect_same_bits(parameters_of(trainer), average);
   }
   const torch::NoGradGuard no_grad;
@@ -202,7 +202,7 @@ TEST(Recipe, TheBestCheckpointHasTheAveragedWeights) {
   Trainer trainer = run.trainer(folder.path());
   std::map<int64_t, std::map<std::string, Tensor>> averages;
   trainer.run([&](const TrainStatus& status, bool evaluated) {
-    const AveragedWeights guard = trainer.averaged();
+    const EvaluatedWeights guard = trainer.evaluated_weights();
     if (evaluated) averages[status.step] = parameters_of(trainer);
     return Next::step;
   });
