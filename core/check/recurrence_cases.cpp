@@ -159,8 +159,10 @@ OperatorCase make_case(const Member& member) {
   result.workloads = workloads(member);
   Workload decode{"decode, 32 heads", 1, 1, 32, 32, 128, 128};
   decode.initial_state = decode.cold_states = true;
-  result.benches = {
-      {"T=1024, 16 heads", 1, 1024, 16, 16, 128, 128}, {"T=8192, 16 heads", 1, 8192, 16, 16, 128, 128}, decode};
+  result.benches = {{"T=1024, 16 heads", 1, 1024, 16, 16, 128, 128},
+                    {"T=8192, 16 heads", 1, 8192, 16, 16, 128, 128},
+                    {"T=8192, one head", 1, 8192, 1, 1, 128, 128},
+                    decode};
   result.wide = {"g", "beta", "initial_state", "final_state", "A_log", "dt_bias"};
   result.inputs = [member](const Workload& w, uint64_t seed) { return make_inputs(member, w, seed); };
   result.run = run;

@@ -80,7 +80,9 @@ TEST_F(RanksProgram, AKilledRankEndsTheOthersAndTheRunResumesToTheSameBits) {
   ASSERT_EQ(klab(run("whole", {})).status, 0);
   for (const size_t victim : {0, 1}) {
     const std::string out = fmt::format("killed{}", victim);
-    Process process = started(out, {"--processes", "2"});
+    std::vector<std::string> two{"--processes", "2"};
+    if (victim == 1) two.push_back("--shard-checkpoints");
+    Process process = started(out, two);
     const std::vector<pid_t> ranks = children_of(process.id());
     ASSERT_EQ(ranks.size(), 2);
     ::kill(ranks[victim], SIGKILL);
