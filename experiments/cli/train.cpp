@@ -198,8 +198,7 @@ Command train_command() {
 
 Command resume_command() {
   return {"resume", "continue an interrupted run to the same bits", "./klab resume runs/first",
-          takes::threads | takes::device | takes::quiet | takes::ranks | takes::layout |
-              takes::checkpoints,
+          takes::threads | takes::device | takes::quiet | takes::ranks | takes::layout | takes::checkpoints,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto path = std::make_shared<std::string>();
             app.add_option("RUNDIR", *path, "folder of the run").required();

@@ -21,7 +21,7 @@ torch::Device open_device(const std::string& name) {
         "use --device cpu");
   }
   // Ranks of one machine take its GPUs in turn.
-  const auto gpus = static_cast<int64_t>(torch::cuda::device_count());
+  const int64_t gpus{torch::cuda::device_count()};
   const torch::Device device(torch::kCUDA, static_cast<c10::DeviceIndex>(rank_environment().local_rank % gpus));
   c10::impl::VirtualGuardImpl(torch::kCUDA).setDevice(device);
   return device;

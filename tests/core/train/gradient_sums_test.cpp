@@ -267,7 +267,9 @@ TEST(RankedTrainer, OnlyItsOwnerHasAParametersFloat32WeightsInABfloat16Run) {
     const EvaluatedWeights evaluated = trainer.evaluated_weights();
     for (const auto& [name, weight] : own_parameters(*trainer.model())) whole[rank][name] = weight.clone();
   });
-  for (const auto& [name, weight] : whole[0]) {
+  for (const auto& item : whole[0]) {
+    const std::string& name = item.first;
+    const Tensor& weight = item.second;
     const auto holders =
         std::count_if(present.begin(), present.end(), [&](const auto& of) { return of.contains(name); });
     const bool narrow = name.find("A_log") == std::string::npos && name.find("dt_bias") == std::string::npos;
