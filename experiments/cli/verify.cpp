@@ -20,13 +20,14 @@ void print(const VerifiedRun& run) {
                     metric.equal ? "equal" : "differs", fmt::format("{:.3f} to {:.3f}", metric.low, metric.high)});
   }
   fmt::print("{}", format_table({"metric", "committed", "repeated", "", "seeds of the cell"}, rows));
-  if (run.same_machine) {
-    fmt::print("{}: on the same kind of machine every digit must be equal\n\n", run.passed() ? "passed" : "FAILED");
+  if (run.same_origin) {
+    fmt::print("{}: by the same version on the same kind of machine every digit must be equal\n\n",
+               run.passed() ? "passed" : "FAILED");
   } else {
     fmt::print(
-        "{}: made on another kind of machine ({}); accuracies must lie within {:g} of the range of the cell's "
-        "seeds\n\n",
-        run.passed() ? "passed" : "FAILED", run.machine, kVerifyTolerance);
+        "{}: made by another version or on another kind of machine ({}; {}); accuracies must lie within {:g} of the "
+        "range of the cell's seeds\n\n",
+        run.passed() ? "passed" : "FAILED", run.version, run.machine, kVerifyTolerance);
   }
 }
 

@@ -53,6 +53,10 @@ std::string machine_of(const std::vector<std::string>& comments) {
   return "unknown";
 }
 
+std::string version_of(const std::vector<std::string>& comments) {
+  return comments.empty() ? "unknown" : comments.front();
+}
+
 // The keys of the study's runs, dotted columns of the results, except the seed.
 std::vector<std::string> keys_of(const CsvTable& results) {
   std::vector<std::string> keys;
@@ -111,7 +115,7 @@ VerifiedMetric compare(const CsvTable& results, const std::vector<std::string>& 
     metric.low = std::min(metric.low, value);
     metric.high = std::max(metric.high, value);
   }
-  const bool is_loss = name.ends_with("loss");  // has no unit to compare by: equal on the same machine only
+  const bool is_loss = name.ends_with("loss");  // has no unit to compare by: equal on the same origin only
   metric.within = is_loss || (metric.repeated >= metric.low - kVerifyTolerance &&
                               metric.repeated <= metric.high + kVerifyTolerance);
   return metric;
@@ -121,7 +125,7 @@ VerifiedMetric compare(const CsvTable& results, const std::vector<std::string>& 
 
 bool VerifiedRun::passed() const {
   return std::all_of(metrics.begin(), metrics.end(),
-                     [&](const VerifiedMetric& metric) { return same_machine ? metric.equal : metric.within; });
+                     [&](const VerifiedMetric& metric) { return same_origin ? metric.equal : metric.within; });
 }
 
 std::vector<VerifiedRun> verify_study(const std::string& folder, int64_t count, uint64_t seed, bool quiet) {
@@ -138,15 +142,15 @@ std::vector<VerifiedRun> verify_study(const std::string& folder, int64_t count, 
   Random random{seed};
   std::vector<VerifiedRun> runs;
   at::set_num_threads(1);  // as in the study: the order of sums depends on it
-  const std::string here = machine_of(provenance("", 1));
+  const std::vector<std::string> here = provenance("", 1);
   for (const int64_t place : random.distinct(std::min<int64_t>(count, static_cast<int64_t>(tested.size())),
                                              static_cast<int64_t>(tested.size()))) {
     const auto& row = results.rows[tested[static_cast<size_t>(place)]];
     std::vector<std::string> words;
     for (const std::string& key : keys_of(results)) words.push_back(key + "=" + row[results.column(key)]);
     words.push_back("seed=" + row[results.column("train.seed")]);
-    VerifiedRun run{join(words, " "), machine_of(results.comments), false, {}};
-    run.same_machine = run.machine == here;
+    VerifiedRun run{join(words, " "), version_of(results.comments), machine_of(results.comments), false, {}};
+    run.same_origin = run.version == version_of(here) && run.machine == machine_of(here);
     const RunRecord record = repeat(config_of_row(study, results, row), row[results.column("run")], quiet);
     for (const std::string& name : kCompared) run.metrics.push_back(compare(results, row, name, record));
     runs.push_back(std::move(run));

@@ -20,16 +20,17 @@ struct VerifiedMetric {
 };
 
 struct VerifiedRun {
-  std::string name;           ///< the keys in which the study's runs differ, and their values
-  std::string machine;        ///< of the committed result
-  bool same_machine = false;  ///< then the results must be equal, else `within`
+  std::string name;              ///< the keys in which the study's runs differ, and their values
+  std::string version, machine;  ///< of the committed result: klab's with its commit
+  bool same_origin = false;      ///< this version and kind of machine: then the results must be equal, else `within`
   std::vector<VerifiedMetric> metrics;
 
   bool passed() const;
 };
 
-/// Outside of the range of the cell's seeds, by at most this much, a repeated accuracy still passes on another kind of
-/// machine: there sums round differently, and a run becomes another sample of its cell, like another seed.
+/// Outside of the range of the cell's seeds, by at most this much, a repeated accuracy still passes for another version
+/// of klab or kind of machine: there sums round differently, and a run becomes another sample of its cell, like another
+/// seed.
 constexpr double kVerifyTolerance = 0.1;
 
 /// Repeats `count` runs of FOLDER/results.csv, drawn with `seed`, from FOLDER/study.yaml, in temporary folders. Throws

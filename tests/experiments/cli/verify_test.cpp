@@ -35,7 +35,8 @@ TEST_F(VerifyProgram, ResultsAreEqualUntilADigitIsChanged) {
   ASSERT_EQ(done.status, 0) << done.err;
   const Finished all = verify({"--runs", "4"});
   EXPECT_EQ(all.status, 0) << all.out << all.err;
-  EXPECT_TRUE(holds(all.out, "passed: on the same kind of machine every digit must be equal")) << all.out;
+  EXPECT_TRUE(holds(all.out, "passed: by the same version on the same kind of machine every digit must be equal"))
+      << all.out;
   EXPECT_TRUE(holds(all.out, "4 of 4 repeated runs passed")) << all.out;
   EXPECT_FALSE(holds(all.out, "differs")) << all.out;
 
@@ -51,22 +52,28 @@ TEST_F(VerifyProgram, ResultsAreEqualUntilADigitIsChanged) {
   const Finished changed = verify({"--runs", "4"});
   EXPECT_EQ(changed.status, 1) << changed.out << changed.err;
   EXPECT_TRUE(holds(changed.out, "differs")) << changed.out;
-  EXPECT_TRUE(holds(changed.out, "FAILED: on the same kind of machine")) << changed.out;
+  EXPECT_TRUE(holds(changed.out, "FAILED: by the same version on the same kind of machine")) << changed.out;
   EXPECT_TRUE(holds(changed.out, "3 of 4 repeated runs passed")) << changed.out;
 
-  // Made elsewhere, the digit may differ.
+  // Made by another version or elsewhere, the digit may differ.
+  CsvTable older = table;
+  older.comments.front() = "klab 0.0.1 commit 1234567";
+  write_file(path("out/results.csv"), older.text());
+  const Finished version = verify({"--runs", "4"});
+  EXPECT_EQ(version.status, 0) << version.out << version.err;
+  EXPECT_TRUE(holds(version.out, "another kind of machine (klab 0.0.1 commit 1234567; ")) << version.out;
   for (std::string& line : table.comments) {
     if (line.starts_with("machine: ")) line = "machine: another one";
   }
   write_file(path("out/results.csv"), table.text());
   const Finished elsewhere = verify({"--runs", "4"});
   EXPECT_EQ(elsewhere.status, 0) << elsewhere.out << elsewhere.err;
-  EXPECT_TRUE(holds(elsewhere.out, "passed: made on another kind of machine (another one)")) << elsewhere.out;
+  EXPECT_TRUE(holds(elsewhere.out, "; another one); accuracies must lie within 0.1")) << elsewhere.out;
   for (auto& row : table.rows) row[table.column("test_acc_tok")] = "5.000000";
   write_file(path("out/results.csv"), table.text());
   const Finished far = verify({"--runs", "4"});
   EXPECT_EQ(far.status, 1) << far.out << far.err;
-  EXPECT_TRUE(holds(far.out, "FAILED: made on another kind of machine")) << far.out;
+  EXPECT_TRUE(holds(far.out, "FAILED: made by another version or on another kind of machine")) << far.out;
   EXPECT_TRUE(holds(far.out, "0 of 4 repeated runs passed")) << far.out;
 }
 

@@ -96,7 +96,7 @@ TEST_F(Verify, EveryRunIsRepeatedInEveryDigit) {
   std::set<std::string> names;
   for (const VerifiedRun& run : runs) {
     names.insert(run.name);
-    EXPECT_TRUE(run.same_machine) << run.machine;
+    EXPECT_TRUE(run.same_origin) << run.machine;
     EXPECT_TRUE(run.passed()) << run.name;
     ASSERT_EQ(run.metrics.size(), 6u);
     for (const VerifiedMetric& metric : run.metrics) {
@@ -130,7 +130,7 @@ TEST_F(Verify, OnAnotherMachineSumsAreRoundedDifferently) {
       tamper(every, column, [&](const std::string& cell) { return added(cell, by); });
     }
     for (const VerifiedRun& run : verify()) {
-      EXPECT_FALSE(run.same_machine);
+      EXPECT_FALSE(run.same_origin);
       EXPECT_EQ(run.machine, "another one");
       EXPECT_FALSE(run.metrics[0].equal);
       EXPECT_TRUE(run.passed()) << run.name;
