@@ -70,7 +70,7 @@ void load_final(const Task& t, const Head& h, float* d_state) {
   load_state(from, t.p.state_width, t.p.K, t.p.V, t.w.K, t.w.V, d_state);
 }
 
-// Writes what the gradients of a head's tokens come to.
+// Writes the gradients of the initial state and of the gate parameters, which are sums over tokens.
 void store_head(const Task& t, const Head& h, const float* d_state, const HeadSums& sums) {
   const Problem& p = t.p;
   if (t.out.initial_state != nullptr) {
