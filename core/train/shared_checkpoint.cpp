@@ -62,7 +62,7 @@ void balance(std::vector<SharedTensor>& tensors, int64_t ranks) {
   }
 }
 
-// Tensors [begin, end) from the ranks that store them to rank 0, in order; nothing on the others.
+// Tensors [begin, end) from the ranks that store them to rank 0, in order, its own as they are; nothing on the others.
 std::vector<Tensor> received(RankGroup& ranks, const std::vector<SharedTensor>& tensors, size_t begin, size_t end,
                              const std::map<std::string, Tensor>& own) {
   const auto rank = static_cast<size_t>(ranks.rank()), size = static_cast<size_t>(ranks.size());
@@ -70,12 +70,14 @@ std::vector<Tensor> received(RankGroup& ranks, const std::vector<SharedTensor>& 
   std::vector<int64_t> to_each(size, 0), from_each(size, 0);
   for (size_t i = begin; i < end; ++i) {
     const SharedTensor& one = tensors[i];
+    if (one.stores == 0) continue;
     from_each[one.stores] += one.bytes();
     if (one.stores == rank) parts.push_back(own.at(one.entry.name).cpu().contiguous().reshape({-1}).view(at::kByte));
   }
+  const bool any = std::any_of(from_each.begin(), from_each.end(), [](int64_t bytes) { return bytes > 0; });
   to_each[0] = from_each[rank];
   if (!ranks.first()) std::fill(from_each.begin(), from_each.end(), 0);
-  const Tensor bytes = ranks.exchange(at::cat(parts), to_each, from_each);
+  const Tensor bytes = any ? ranks.exchange(at::cat(parts), to_each, from_each) : parts[0];
   if (!ranks.first()) return {};
 
   std::vector<int64_t> next(size, 0);  // where the next tensor of each rank begins
@@ -83,6 +85,10 @@ std::vector<Tensor> received(RankGroup& ranks, const std::vector<SharedTensor>& 
   std::vector<Tensor> all;
   for (size_t i = begin; i < end; ++i) {
     const SharedTensor& one = tensors[i];
+    if (one.stores == 0) {
+      all.push_back(own.at(one.entry.name));
+      continue;
+    }
     const Tensor part = bytes.narrow(0, std::exchange(next[one.stores], next[one.stores] + one.bytes()), one.bytes());
     all.push_back(part.clone().view(one.entry.dtype).view(one.entry.shape));  // at an address fit for its dtype
   }
