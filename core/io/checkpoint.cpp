@@ -163,8 +163,8 @@ CheckpointWriter::CheckpointWriter(const std::string& path, std::vector<TensorEn
     : path_(path),
       shards_(shards),
       checksum_(std::make_unique<FileChecksum>()),
-      file_(path + name, entries, with_shards(fields, shards)) {
-  checksum_->add(safetensors_header(std::move(entries), with_shards(std::move(fields), shards)));
+      file_(path + name, std::move(entries), with_shards(std::move(fields), shards)) {
+  checksum_->add(file_.header());
 }
 
 CheckpointWriter::~CheckpointWriter() = default;
@@ -191,10 +191,6 @@ std::string CheckpointWriter::commit_shard() {
   std::string name = shard_name(path_, end());
   file_.commit_as((fs::path(path_).parent_path() / name).string());
   return name;
-}
-
-TensorEntry entry_of(const std::string& name, const at::Tensor& tensor) {
-  return {name, tensor.scalar_type(), tensor.sizes().vec()};
 }
 
 void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {

@@ -66,9 +66,6 @@ class CheckpointWriter {
   SafetensorsWriter file_;
 };
 
-/// The entry of a tensor in a file's header.
-TensorEntry entry_of(const std::string& name, const at::Tensor& tensor);
-
 /// Writes the checkpoint to one file: to a temporary name, syncs, renames. Throws Error.
 void save_checkpoint(const std::string& path, const Checkpoint& checkpoint);
 

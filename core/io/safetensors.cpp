@@ -194,8 +194,8 @@ void SafetensorsFile::release_pages(const std::string& name) const {
   file_->release_pages(data_ + entry.begin, data_ + entry.end);
 }
 
-std::string safetensors_header(std::vector<TensorEntry> entries, const std::map<std::string, std::string>& metadata) {
-  return write_header(entries, metadata);
+TensorEntry entry_of(const std::string& name, const at::Tensor& tensor) {
+  return {name, tensor.scalar_type(), tensor.sizes().vec()};
 }
 
 SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<TensorEntry> entries,
@@ -234,9 +234,7 @@ void SafetensorsWriter::commit_as(const std::string& path) {
 
 std::string encode_safetensors(const Safetensors& content) {
   std::vector<TensorEntry> entries;
-  for (const auto& [name, tensor] : content.tensors) {
-    entries.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
-  }
+  for (const auto& [name, tensor] : content.tensors) entries.push_back(entry_of(name, tensor));
   std::string bytes = write_header(entries, content.metadata);
   for (const auto& [name, tensor] : content.tensors) bytes += bytes_of(tensor.detach().to(at::kCPU).contiguous());
   return bytes;

@@ -21,6 +21,9 @@ struct TensorEntry {
   uint64_t begin = 0, end = 0;
 };
 
+/// The entry of a tensor, without its place.
+TensorEntry entry_of(const std::string& name, const at::Tensor& tensor);
+
 /// A memory-mapped file. Everything is checked when it is opened: header length, JSON, dtype, shape, offsets, overlaps,
 /// holes, duplicates. Throws Error that names the file and the tensor.
 class SafetensorsFile {
@@ -47,10 +50,6 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-/// The header of a file of these tensors, whose bytes follow in this order and without holes. Throws Error that names a
-/// tensor which is listed twice or whose dtype the format does not have.
-std::string safetensors_header(std::vector<TensorEntry> entries, const std::map<std::string, std::string>& metadata);
-
 /// Writes a file tensor by tensor, so that they need not be in memory at the same time. The file appears at commit().
 class SafetensorsWriter {
  public:
@@ -62,6 +61,8 @@ class SafetensorsWriter {
   /// Writes tensor `name`, as a whole or in consecutive pieces. Throws Error.
   void write(const std::string& name, const at::Tensor& piece);
 
+  /// The file's first bytes, which describe the tensors.
+  const std::string& header() const { return header_; }
   /// Gives a metadata field of the header another value of the same length.
   void replace_metadata(const std::string& field, const std::string& value);
 
