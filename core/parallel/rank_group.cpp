@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstdlib>
 #include <numeric>
 #include <thread>
@@ -93,6 +94,13 @@ std::string own_address(const std::string& host) {
 // torch's record of the latest operations is not safe when several threads of a process have groups (torch 2.11).
 void keep_flight_recorder_off() { ::setenv("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/1); }
 
+// Gloo writes to its sockets in a way that raises SIGPIPE where the peer has died, which would end this process without
+// a word; ignored, the write fails, and the operation throws.
+void keep_alive_when_a_peer_dies() {
+  struct sigaction now {};
+  if (::sigaction(SIGPIPE, nullptr, &now) == 0 && now.sa_handler == SIG_DFL) std::signal(SIGPIPE, SIG_IGN);
+}
+
 Store::Torch with_prefix(const Store& store, const std::string& name) {
   return c10::make_intrusive<c10d::PrefixStore>(name, store.torch());
 }
@@ -146,6 +154,7 @@ std::shared_ptr<RankGroup> RankGroup::join(const RankEnvironment& environment, s
 std::shared_ptr<RankGroup> RankGroup::join(const std::shared_ptr<Store>& store, int64_t rank, int64_t size,
                                            std::chrono::seconds limit, bool serves_store, const std::string& address) {
   keep_flight_recorder_off();
+  keep_alive_when_a_peer_dies();
   meet(*store, rank, size, limit);
   auto job = std::make_shared<Job>(store, serves_store, address, limit, rank, size);
   return std::shared_ptr<RankGroup>(new RankGroup(std::move(job), "all", rank, size));

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <csignal>
 #include <numeric>
 #include <thread>
 
@@ -151,6 +152,20 @@ TEST(RankGroup, RanksThatWereStartedOtherwiseAreRefused) {
   EXPECT_TRUE(contains(error, "rank 0 was started as one of 2 ranks, but rank 1 as one of 3")) << error;
   const std::string twice = message_of<Error>([&] { RankGroup::join(store, 0, 2, std::chrono::seconds(5)); });
   EXPECT_TRUE(contains(twice, "two processes are rank 0 of 2")) << twice;
+}
+
+// A write to a dead peer raises SIGPIPE, which ends a process that does not ignore it, without a message.
+TEST(RankGroup, ADeadPeerDoesNotEndTheProcess) {
+  const auto before = std::signal(SIGPIPE, SIG_DFL);
+  on_rank_threads(2, [](const Ranks& ranks) { ranks->barrier(); });
+  EXPECT_EQ(std::signal(SIGPIPE, before), SIG_IGN);
+}
+
+TEST(RankGroup, AHandlerOfTheProgramForDeadPeersStays) {
+  const auto own = +[](int) {};
+  const auto before = std::signal(SIGPIPE, own);
+  on_rank_threads(2, [](const Ranks& ranks) { ranks->barrier(); });
+  EXPECT_EQ(std::signal(SIGPIPE, before), own);
 }
 
 // A rank that lives, but does not come to an operation.
