@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-# klab_library(<folder> [COLD] [SUBFOLDERS] USES <targets...> [PCH <headers...>])
+# klab_library(<folder> [COLD] [BATCHED] [SUBFOLDERS] USES <targets...> [PCH <headers...>])
 #
 # Defines one static library per folder: core/model becomes klab_core_model, with all .cpp files directly in that
 # folder. Only targets that link it can include its headers, as "core/model/x.h", so an include against the layering
 # does not compile. Links are private: a library names every library that it uses. COLD: code that is not
 # performance-critical (command-line parsing, reports, config) is compiled with little optimisation and as one
-# translation unit, because parsing torch's headers takes seconds per unit. SUBFOLDERS: also the .cpp files of direct
-# subfolders.
+# translation unit, because torch's headers take seconds per unit. BATCHED: several files are one translation unit, so
+# the names of their anonymous namespaces must differ; folders in which a new file stands by itself (a mixer, a task)
+# are not. SUBFOLDERS: also the .cpp files of direct subfolders.
 function(klab_library folder)
-  cmake_parse_arguments(arg "COLD;SUBFOLDERS" "" "USES;PCH" ${ARGN})
+  cmake_parse_arguments(arg "COLD;BATCHED;SUBFOLDERS" "" "USES;PCH" ${ARGN})
   string(REPLACE "/" "_" name "klab_${folder}")
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/${folder}/*.cpp")
   if(arg_SUBFOLDERS)
@@ -21,6 +22,9 @@ function(klab_library folder)
   if(arg_COLD)
     klab_compile_cold(${name})
     set_target_properties(${name} PROPERTIES UNITY_BUILD ${KLAB_UNITY} UNITY_BUILD_BATCH_SIZE 0)
+  endif()
+  if(arg_BATCHED)
+    klab_compile_batched(${name})
   endif()
   if(arg_PCH)
     klab_precompile(${name} ${arg_PCH})
@@ -40,6 +44,12 @@ endfunction()
 # klab_compile_cold(<target>): compiles with -O1 in release builds.
 function(klab_compile_cold target)
   target_compile_options(${target} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
+endfunction()
+
+# klab_compile_batched(<target> [<files apart...>]): six files are one translation unit; the named files are not.
+function(klab_compile_batched target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${KLAB_UNITY} UNITY_BUILD_BATCH_SIZE 6)
+  set_source_files_properties(${ARGN} TARGET_DIRECTORY ${target} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 
 # klab_precompile(<target> <headers...>): one precompiled header per distinct list, shared by all targets that request

@@ -19,7 +19,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::milliseconds kPoll{20};
+constexpr std::chrono::milliseconds kLaunchPoll{20};
 constexpr std::chrono::seconds kEnd{10}, kKill{5};  // after a failure: until SIGTERM, and until SIGKILL
 
 class Job {
@@ -46,7 +46,7 @@ class Job {
 
   int wait() {
     for (bool over = false; !over;) {
-      std::this_thread::sleep_for(kPoll);
+      std::this_thread::sleep_for(kLaunchPoll);
       relay_lines();
       pass_on_signal();
       for (size_t rank = 0; rank < ranks_.size(); ++rank) look_at(rank);

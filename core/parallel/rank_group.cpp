@@ -27,7 +27,7 @@ namespace {
 using at::Tensor;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::milliseconds kPoll{20};
+constexpr std::chrono::milliseconds kMeetingPoll{20};
 
 // Gloo moves bytes, whatever the dtype.
 Tensor bytes_of(const Tensor& x) { return x.contiguous().reshape({-1}).view(at::kByte); }
@@ -55,7 +55,7 @@ void meet(Store& store, int64_t rank, int64_t size, std::chrono::seconds limit) 
   for (int64_t other = 0; other < size; ++other) {
     auto theirs = store.get(fmt::format("size/{}", other));
     for (; !theirs && Clock::now() < end; theirs = store.get(fmt::format("size/{}", other))) {
-      std::this_thread::sleep_for(kPoll);
+      std::this_thread::sleep_for(kMeetingPoll);
     }
     if (!theirs) missing.push_back(fmt::format("{}", other));
     if (theirs && *theirs != fmt::format("{}", size)) {

@@ -16,7 +16,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kBeat{1000}, kPoll{50};
+constexpr milliseconds kBeat{1000}, kWatchPoll{50};
 constexpr milliseconds kSilence{3500};  // no beat for so long: the rank does not live
 constexpr milliseconds kOwnEnd{5000};   // to fail in an operation of all ranks, before the process is ended
 constexpr milliseconds kAnswer{15000};  // for all that is asked of the store before an end
@@ -137,7 +137,7 @@ std::string RankWatch::who_is_missing() {
   while (Clock::now() < end) {
     const std::string why = reported(*store_);
     if (!why.empty()) return why;
-    std::this_thread::sleep_for(kPoll);
+    std::this_thread::sleep_for(kWatchPoll);
   }
   std::vector<std::string> silent, late;
   for (int64_t rank = 0; rank < size_; ++rank) {
@@ -177,7 +177,7 @@ void RankWatch::leave(bool serves_store, bool failed) {
     for (int64_t rank = 0; serves_store && rank < size_; ++rank) {
       while (!store_->get(key_of("left", rank)) && Clock::now() < end) {
         if (!failed && store_->get("failed")) return leave(serves_store, /*failed=*/true);
-        std::this_thread::sleep_for(kPoll);
+        std::this_thread::sleep_for(kWatchPoll);
       }
     }
   } catch (const std::exception&) {  // the store is lost, and nothing more is needed from it

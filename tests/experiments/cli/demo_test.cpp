@@ -5,6 +5,7 @@
 
 #include "core/base/csv.h"
 #include "core/base/file.h"
+#include "core/base/support.h"
 #include "core/base/text.h"
 #include "experiments/cli/support.h"
 
@@ -13,8 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Texts = std::vector<std::string>;
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 class Demo : public ProgramTest {
  protected:
@@ -59,10 +58,10 @@ class Demo : public ProgramTest {
         {"not decided in 1 of 1 cell.", better + " and " + than + ": "}};
     ASSERT_EQ(sentences.count(verdict), 1u) << verdict;
     const std::string sentence = "\n" + sentences.at(verdict);
-    ASSERT_TRUE(holds(out, sentence)) << "for '" << verdict << "' the program prints: " << out;
+    ASSERT_TRUE(contains(out, sentence)) << "for '" << verdict << "' the program prints: " << out;
     const std::string line = out.substr(out.find(sentence) + 1, out.find('\n', out.find(sentence) + 1));
     if (verdict.starts_with("not")) {
-      EXPECT_TRUE(holds(line, "not decided: ")) << line;
+      EXPECT_TRUE(contains(line, "not decided: ")) << line;
     }
   }
 };
@@ -74,8 +73,8 @@ TEST_F(Demo, ComparesThreeMixersContinuesAndRunsAgain) {
   const std::string page = read_file(path("demo/page.md"));
   expect_agreement(run.out, page, "gdn", "mamba2");
   expect_agreement(run.out, page, "kda", "gdn");
-  EXPECT_TRUE(holds(run.out, "2 layers x 1 head x key width 8")) << run.out;
-  EXPECT_TRUE(holds(run.out, "Test data after training")) << run.out;
+  EXPECT_TRUE(contains(run.out, "2 layers x 1 head x key width 8")) << run.out;
+  EXPECT_TRUE(contains(run.out, "Test data after training")) << run.out;
   // The means in the table are those of the results.
   const CsvTable results = read_csv(path("demo/results.csv"));
   for (const std::string mixer : {"kda", "gdn", "mamba2"}) {

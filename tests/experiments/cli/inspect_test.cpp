@@ -6,14 +6,13 @@
 
 #include "core/base/csv.h"
 #include "core/base/file.h"
+#include "core/base/support.h"
 #include "experiments/cli/support.h"
 
 namespace klab {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 size_t count(const std::string& text, const std::string& part) {
   size_t found = 0;
@@ -43,7 +42,7 @@ class Inspect : public ProgramTest {
                       const std::vector<std::string>& more = {}) {
     const Finished done = inspect(run, more);
     EXPECT_EQ(done.status, status) << done.err;
-    EXPECT_TRUE(holds(done.err, words)) << done.err;
+    EXPECT_TRUE(contains(done.err, words)) << done.err;
     EXPECT_FALSE(fs::exists(run + "/inspect"));
   }
 };
@@ -65,7 +64,7 @@ TEST_F(Inspect, WeightsAreCausalAndSoftmaxSumsToOne) {
   const std::string run = train("kda,mla:1+attention:1");
   const Finished done = inspect(run);
   ASSERT_EQ(done.status, 0) << done.err;
-  EXPECT_TRUE(holds(done.out, "3 mixers")) << done.out;
+  EXPECT_TRUE(contains(done.out, "3 mixers")) << done.out;
   for (const std::string name : {"layer0_kda", "layer1_0_mla", "layer1_1_attention"}) {
     const Weights weights(run + "/inspect/weights_" + name + ".csv");
     const size_t heads = name == "layer0_kda" ? 2 : 1;
@@ -99,7 +98,7 @@ TEST_F(Inspect, FixedDecaysHaveTheirHalfLives) {
   }
   EXPECT_TRUE(fs::exists(run + "/inspect/half_life_layer0_retnet.png"));
   EXPECT_FALSE(fs::exists(run + "/inspect/half_life_layer1_linear_attention.png"));
-  EXPECT_TRUE(holds(read_file(run + "/inspect/report.html"), "layer 1: linear_attention: nothing fades"));
+  EXPECT_TRUE(contains(read_file(run + "/inspect/report.html"), "layer 1: linear_attention: nothing fades"));
 }
 
 TEST_F(Inspect, AccuracyIsThatOfTheTraining) {
@@ -143,10 +142,10 @@ TEST_F(Inspect, ThePageStandsAlone) {
   EXPECT_EQ(count(page, "<img "), count(page, "src=\"data:image/png;base64,iVBORw0KGgo"));
   EXPECT_EQ(count(page, "<img "), count(page, " alt=\""));
   EXPECT_EQ(count(page, "<img "), 5U);  // two of weights, a half-life, a rank, the accuracy
-  for (const char* outside : {"<script", "<link", "http:", "https:"}) EXPECT_FALSE(holds(page, outside)) << outside;
-  EXPECT_FALSE(holds(page, "a<b>"));
-  EXPECT_TRUE(holds(page, "a&lt;b&gt;&amp;&#39;c"));
-  EXPECT_TRUE(holds(page, "&lt;sep&gt;"));  // mqar's separator
+  for (const char* outside : {"<script", "<link", "http:", "https:"}) EXPECT_FALSE(contains(page, outside)) << outside;
+  EXPECT_FALSE(contains(page, "a<b>"));
+  EXPECT_TRUE(contains(page, "a&lt;b&gt;&amp;&#39;c"));
+  EXPECT_TRUE(contains(page, "&lt;sep&gt;"));  // mqar's separator
 }
 
 TEST_F(Inspect, OtherVariantsOfTheTask) {
@@ -154,11 +153,11 @@ TEST_F(Inspect, OtherVariantsOfTheTask) {
   const Finished longer = inspect(run, {"--length", "24", "--task.mqar.pairs", "2", "--index", "3", "--split", "train",
                                         "--most-tokens", "10", "--out", path("longer")});
   ASSERT_EQ(longer.status, 0) << longer.err;
-  EXPECT_TRUE(holds(longer.err, "the first 10 of 24 tokens")) << longer.err;
+  EXPECT_TRUE(contains(longer.err, "the first 10 of 24 tokens")) << longer.err;
   EXPECT_FALSE(fs::exists(run + "/inspect"));
   EXPECT_EQ(read_csv(path("longer/example.csv")).rows.size(), 24U);
   EXPECT_EQ(Weights(path("longer/weights_layer0_kda.csv")).tokens(), 10U);
-  EXPECT_TRUE(holds(read_file(path("longer/report.html")), "length 24 (trained: 16)"));
+  EXPECT_TRUE(contains(read_file(path("longer/report.html")), "length 24 (trained: 16)"));
 
   // Another index gives another example; the weights do not depend on the index for equal first tokens.
   ASSERT_EQ(inspect(run, {"--out", path("first")}).status, 0);

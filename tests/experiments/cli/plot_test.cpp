@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // klab plot on files: the content of plots, and errors.
 #include "core/base/file.h"
+#include "core/base/support.h"
 #include "core/base/text.h"
 #include "experiments/cli/support.h"
 
@@ -39,10 +40,8 @@ class Plot : public ProgramTest {
   }
 };
 
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 // Bands are the only transparent shapes.
-bool has_band(const std::string& svg) { return holds(svg, "fill-opacity = '0.160000'"); }
+bool has_band(const std::string& svg) { return contains(svg, "fill-opacity = '0.160000'"); }
 
 TEST_F(Plot, BadTables) {
   expect_refused("step,loss\n", 1, "bad.csv: it has a header and no rows");
@@ -63,7 +62,7 @@ TEST_F(Plot, BadChoices) {
   expect_refused(csv, 2, "font_scale = nan", {"--font-scale", "nan"});
   const Finished run = klab({"plot", path("bad.csv"), "--out", path("a.pdf")});
   EXPECT_EQ(run.status, 2);
-  EXPECT_TRUE(holds(run.err, "ends in '.pdf'; pictures are .png or .svg")) << run.err;
+  EXPECT_TRUE(contains(run.err, "ends in '.pdf'; pictures are .png or .svg")) << run.err;
 }
 
 TEST_F(Plot, DrawsPng) {
@@ -76,25 +75,25 @@ TEST_F(Plot, EverySeedIsAThinLine) {
   const std::string one = "step,mixer,seed,loss\n1,kda,1,2.0\n2,kda,1,1.0\n1,gdn,1,2.2\n2,gdn,1,1.9\n";
   const std::string alone = draw(one);
   EXPECT_FALSE(has_band(alone));
-  EXPECT_FALSE(holds(alone, "mean of"));
+  EXPECT_FALSE(contains(alone, "mean of"));
   const std::string svg = draw(one + "1,kda,2,2.1\n2,kda,2,1.2\n1,gdn,2,2.3\n2,gdn,2,1.6\n");
   EXPECT_FALSE(has_band(svg));
-  EXPECT_TRUE(holds(svg, "mean of 2 seeds; thin lines: each"));
-  EXPECT_TRUE(holds(svg, ">KDA<"));
-  EXPECT_TRUE(holds(svg, ">GDN<"));
+  EXPECT_TRUE(contains(svg, "mean of 2 seeds; thin lines: each"));
+  EXPECT_TRUE(contains(svg, ">KDA<"));
+  EXPECT_TRUE(contains(svg, ">GDN<"));
 }
 
 TEST_F(Plot, AVariedParameterIsACurveAndAScheduleIsNone) {
   const std::string varied = draw("step,lr,loss\n1,0.01,2\n2,0.01,1\n1,0.1,3\n2,0.1,4\n");
-  EXPECT_TRUE(holds(varied, ">learning rate<"));
-  EXPECT_TRUE(holds(varied, ">0.01<"));
-  EXPECT_FALSE(holds(draw("step,lr,loss\n1,0.01,2\n2,0.005,1\n"), ">0.005<"));
+  EXPECT_TRUE(contains(varied, ">learning rate<"));
+  EXPECT_TRUE(contains(varied, ">0.01<"));
+  EXPECT_FALSE(contains(draw("step,lr,loss\n1,0.01,2\n2,0.005,1\n"), ">0.005<"));
 }
 
 TEST_F(Plot, TestRowsAreDrawnWhereThereAreSome) {
   const std::string csv = "step,split,loss\n1,train,7\n2,train,6\n1,test,3\n2,test,2\n";
-  EXPECT_FALSE(holds(draw(csv), ">train<"));
-  EXPECT_TRUE(holds(draw(csv, {"--split", "all"}), ">train<"));
+  EXPECT_FALSE(contains(draw(csv), ">train<"));
+  EXPECT_TRUE(contains(draw(csv, {"--split", "all"}), ">train<"));
 }
 
 TEST_F(Plot, RunsAreNamedByTheirFolders) {
@@ -103,23 +102,23 @@ TEST_F(Plot, RunsAreNamedByTheirFolders) {
     write_file(path(std::string(run) + "/metrics.csv"), "step,loss\n1,2\n2,1\n");
   }
   const std::string svg = draw_files({path("first"), path("second/metrics.csv")});
-  EXPECT_TRUE(holds(svg, ">first<"));
-  EXPECT_TRUE(holds(svg, ">second<"));
+  EXPECT_TRUE(contains(svg, ">first<"));
+  EXPECT_TRUE(contains(svg, ">second<"));
   EXPECT_FALSE(has_band(svg));  // two runs are not replicates of one
 }
 
 TEST_F(Plot, TextsAlongXAreBars) {
   const std::string svg = draw("mixer,seed,seconds\nkda,1,2\nkda,2,3\nmamba2,1,4\nmamba2,2,4\n");
-  EXPECT_TRUE(holds(svg, ">Mamba-2<"));
-  EXPECT_TRUE(holds(svg, ">time (s)<"));
-  EXPECT_TRUE(holds(svg, "mean of 2 seeds; dots: each"));
+  EXPECT_TRUE(contains(svg, ">Mamba-2<"));
+  EXPECT_TRUE(contains(svg, ">time (s)<"));
+  EXPECT_TRUE(contains(svg, "mean of 2 seeds; dots: each"));
 }
 
 TEST_F(Plot, RunsThatEndedStayAtTheirLastValue) {
   const std::string svg = draw("step,seed,acc_seq\n1,1,0.5\n2,1,1\n1,2,0\n2,2,0\n3,2,0\n", {"--y", "acc_seq"});
-  EXPECT_TRUE(holds(svg, "runs that ended stay at their last value"));
+  EXPECT_TRUE(contains(svg, "runs that ended stay at their last value"));
   const std::string all = draw("step,seed,acc_seq\n1,1,0.5\n2,1,1\n1,2,0\n2,2,0\n", {"--y", "acc_seq"});
-  EXPECT_FALSE(holds(all, "runs that ended"));
+  EXPECT_FALSE(contains(all, "runs that ended"));
 }
 
 // The points of the report's figure 5, whose fits in the report are 2.3092 C^-0.0536 and 2.2879 C^-0.0527.
@@ -130,9 +129,9 @@ TEST_F(Plot, PowerLawsThroughTheReportsPoints) {
   write_file(path("points.csv"), csv);
   const Finished run = klab({"plot", path("points.csv"), "--x", "compute", "--fit", "power", "--out", path("a.svg")});
   ASSERT_EQ(run.status, 0) << run.err;
-  EXPECT_TRUE(holds(run.out, "MLA: 2.3093 x^-0.0535 ± 0.0050\n")) << run.out;
-  EXPECT_TRUE(holds(run.out, "hybrid: 2.288 x^-0.0526 ± 0.0046\n")) << run.out;
-  EXPECT_TRUE(holds(read_file(path("a.svg")), "MLA: 2.3093 x^-0.0535"));
+  EXPECT_TRUE(contains(run.out, "MLA: 2.3093 x^-0.0535 ± 0.0050\n")) << run.out;
+  EXPECT_TRUE(contains(run.out, "hybrid: 2.288 x^-0.0526 ± 0.0046\n")) << run.out;
+  EXPECT_TRUE(contains(read_file(path("a.svg")), "MLA: 2.3093 x^-0.0535"));
 }
 
 TEST_F(Plot, PowerLawsNeedPoints) {
@@ -153,7 +152,7 @@ TEST_F(Plot, NumbersAlongXMakeBarsWhenAsked) {
 
 TEST_F(Plot, WhereKeepsRows) {
   const std::string csv = "step,task,loss\n1,[a],1\n2,[a],2\n1,[b],30\n2,[b],40\n";
-  EXPECT_FALSE(holds(draw(csv, {"--where", "task=a", "--group-by", "task"}), ">b<"));
+  EXPECT_FALSE(contains(draw(csv, {"--where", "task=a", "--group-by", "task"}), ">b<"));
   expect_refused(csv, 2, "where = task=c: no row has that. There are: [a], [b]", {"--where", "task=c"});
   expect_refused(csv, 2, "must be column=value", {"--where", "task"});
 }
@@ -163,8 +162,8 @@ TEST_F(Plot, HeatMaps) {
       "length,depth,model,acc\n32,0,x,0.25\n32,0,x,0.75\n64,0,x,1\n32,1,y,0\n64,1,y,0.125\n64,all,y,0.3\n";
   const std::string svg =
       draw(csv, {"--heat", "acc", "--x", "length", "--y", "depth", "--group-by", "model", "--where", "depth=0"});
-  EXPECT_TRUE(holds(svg, "0.5")) << "rows with equal x and y are averaged";
-  EXPECT_TRUE(holds(draw(csv, {"--heat", "acc", "--x", "length", "--y", "depth", "--group-by", "model"}), "0.12"));
+  EXPECT_TRUE(contains(svg, "0.5")) << "rows with equal x and y are averaged";
+  EXPECT_TRUE(contains(draw(csv, {"--heat", "acc", "--x", "length", "--y", "depth", "--group-by", "model"}), "0.12"));
   expect_refused(csv, 2, "heat = acc: say --x and --y too", {"--heat", "acc"});
 }
 
@@ -175,13 +174,13 @@ TEST_F(Plot, HostileNames) {
            "' . system('" + touch + "') . '", "\" . system('" + touch + "') . \"", "\\\" . system('" + touch + "') #",
            "`" + touch + "`", "\\`" + touch + "`", "'", "''a'''", "a\\"}) {
     const std::string svg = draw("step,loss\n1,1\n2,2\n", {"--title", title, "--y-label", title});
-    EXPECT_TRUE(holds(svg, "<text>" + title + "</text>")) << title;
+    EXPECT_TRUE(contains(svg, "<text>" + title + "</text>")) << title;
   }
   const std::string command = "`" + touch + "`";
   for (const char* x : {"step", "note"}) {  // names in the legend, and as tic labels of bars
     const std::string svg = draw("step,note,loss\n1,\"" + command + "\",1\n1,@a_{b} 50%\\n,2\n2,'',3\n", {"--x", x});
     for (const std::string& name : {command, std::string("@a_{b} 50%\\n"), std::string("''")}) {
-      EXPECT_TRUE(holds(svg, "<text>" + name + "</text>")) << name;
+      EXPECT_TRUE(contains(svg, "<text>" + name + "</text>")) << name;
     }
   }
   EXPECT_FALSE(fs::exists(path("pwned")));
@@ -191,7 +190,7 @@ TEST_F(Plot, HostileFileNamesAndNothingLeftBehind) {
   const std::string out = path("|touch 'pwned' \"$(x)\" %d.svg");
   write_file(path("a.csv"), "step,loss\n1,1\n2,2\n");
   EXPECT_EQ(klab({"plot", path("a.csv"), "--out", out}).status, 0);
-  EXPECT_TRUE(holds(read_file(out), "</svg>"));
+  EXPECT_TRUE(contains(read_file(out), "</svg>"));
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 2);  // a.csv and the picture
 }
 

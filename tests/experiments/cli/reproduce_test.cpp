@@ -2,6 +2,7 @@
 // klab reproduce and klab capacity at the smallest scale: studies run and write their pages.
 #include "core/base/csv.h"
 #include "core/base/file.h"
+#include "core/base/support.h"
 #include "experiments/cli/support.h"
 
 namespace klab {
@@ -20,8 +21,6 @@ class ReproduceProgram : public ProgramTest {
   }
 };
 
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 TEST_F(ReproduceProgram, Figures1And7MakeTheirPagesCurvesAndNumbers) {
   const Finished run = klab({"reproduce", "fig1", "fig7", "--scale", "smoke", "--out", path("out")});
   ASSERT_EQ(run.status, 0) << run.err;
@@ -30,15 +29,15 @@ TEST_F(ReproduceProgram, Figures1And7MakeTheirPagesCurvesAndNumbers) {
         "fig7/page.md", "fig7/prefill.png", "fig7/decode.png", "fig7/ratio.png"}) {
     EXPECT_TRUE(fs::exists(path("out") + "/" + file)) << file;
   }
-  EXPECT_TRUE(holds(read_file(path("out") + "/fig7/extrapolated.csv"), "EXTRAPOLATED"));
+  EXPECT_TRUE(contains(read_file(path("out") + "/fig7/extrapolated.csv"), "EXTRAPOLATED"));
   EXPECT_EQ(klab({"reproduce", "fig99"}).status, 2);
 }
 
 TEST_F(ReproduceProgram, Figure4ComparesMixersOnFreshSeeds) {
   const std::string page = reproduce("fig4");
-  for (const char* claim : {"- kda above gdn: ", "- gdn above mamba2: "}) EXPECT_TRUE(holds(page, claim)) << page;
-  EXPECT_TRUE(holds(page, "of 2 cells.")) << page;
-  EXPECT_TRUE(holds(page, "| palindrome | 16 | 512 | 100 | 100 | 0 |")) << "the report's values: " << page;
+  for (const char* claim : {"- kda above gdn: ", "- gdn above mamba2: "}) EXPECT_TRUE(contains(page, claim)) << page;
+  EXPECT_TRUE(contains(page, "of 2 cells.")) << page;
+  EXPECT_TRUE(contains(page, "| palindrome | 16 | 512 | 100 | 100 | 0 |")) << "the report's values: " << page;
   const CsvTable search = read_csv(path("out/fig4/search.csv")), results = read_csv(path("out/fig4/results.csv"));
   EXPECT_EQ(search.rows.size(), 2u * 3 * 2);
   EXPECT_EQ(results.rows.size(), 2u * 3 * 2) << "two new seeds of each mixer on each task";
@@ -55,7 +54,7 @@ TEST_F(ReproduceProgram, Figure4ComparesMixersOnFreshSeeds) {
 TEST_F(ReproduceProgram, Figure6ReinforcesFromSupervisedRuns) {
   const std::string page = reproduce("fig6", {"--budget", "5"});
   for (const char* part : {"- KDA hybrid above MLA: ", "## Accuracy on the supervised tasks", "| MLA | 0.1 |"}) {
-    EXPECT_TRUE(holds(page, part)) << page;
+    EXPECT_TRUE(contains(page, part)) << page;
   }
   const CsvTable results = read_csv(path("out/fig6/results.csv")), steps = read_csv(path("out/fig6/iterations.csv"));
   EXPECT_EQ(results.rows.size(), 2u * 2 * 2) << "two seeds of each architecture with and without supervised data";
@@ -78,22 +77,22 @@ TEST_F(ReproduceProgram, OtherSeedsOnRequest) {
   }
   const Finished refused = klab({"reproduce", "fig2", "--seed", "10", "--out", path("other")});
   EXPECT_EQ(refused.status, 2);
-  EXPECT_TRUE(holds(refused.err, "fig2 does not accept --seed")) << refused.err;
+  EXPECT_TRUE(contains(refused.err, "fig2 does not accept --seed")) << refused.err;
 }
 
 TEST_F(ReproduceProgram, WhenTheTimeIsUpThePageSaysSo) {
   const Finished run =
       klab({"reproduce", "fig4", "--scale", "small", "--budget", "0.002", "--out", path("out"), "--quiet"});
   if (run.status == 0) {
-    EXPECT_TRUE(holds(read_file(path("out/fig4/page.md")), "**Incomplete**"));
+    EXPECT_TRUE(contains(read_file(path("out/fig4/page.md")), "**Incomplete**"));
   } else {
-    EXPECT_TRUE(holds(run.err, "larger --budget")) << run.err;
+    EXPECT_TRUE(contains(run.err, "larger --budget")) << run.err;
   }
 }
 
 TEST_F(ReproduceProgram, Table5TestsOtherLengthsAndDepths) {
   const std::string page = reproduce("table5");
-  EXPECT_TRUE(holds(page, "| model | 32 | 64 |")) << page;
+  EXPECT_TRUE(contains(page, "| model | 32 | 64 |")) << page;
   const CsvTable table = read_csv(path("out/table5/evaluations.csv"));
   const size_t difficulty = table.column("difficulty");
   EXPECT_TRUE(
@@ -104,15 +103,15 @@ TEST_F(ReproduceProgram, Table5TestsOtherLengthsAndDepths) {
 TEST_F(ReproduceProgram, Table1HasARowPerAblation) {
   const std::string page = reproduce("table1");
   for (const char* row : {"| 3:1 |", "| 15:1 |", "| no output gate |", "| no convolution |"}) {
-    EXPECT_TRUE(holds(page, row)) << row << " is not in " << page;
+    EXPECT_TRUE(contains(page, row)) << row << " is not in " << page;
   }
-  EXPECT_TRUE(holds(page, "| 2 | 9.23 | 5.65 |")) << page;
+  EXPECT_TRUE(contains(page, "| 2 | 9.23 | 5.65 |")) << page;
 }
 
 TEST_F(ReproduceProgram, Figure5FitsALawToEveryArchitecture) {
   const std::string page = reproduce("fig5");
   for (const char* part : {"| MLA | 4 |", "| GDN hybrid | 6 |", "| 2.2879 C^-0.0527 |", "| GDN hybrid | MLA |"}) {
-    EXPECT_TRUE(holds(page, part)) << part << " is not in " << page;
+    EXPECT_TRUE(contains(page, part)) << part << " is not in " << page;
   }
   const CsvTable points = read_csv(path("out/fig5/points.csv")), fits = read_csv(path("out/fig5/fits.csv"));
   EXPECT_EQ(points.rows.size(), 3u * 3 * 2);
@@ -122,8 +121,8 @@ TEST_F(ReproduceProgram, Figure5FitsALawToEveryArchitecture) {
 }
 
 TEST_F(ReproduceProgram, OperatorsAreTimed) {
-  EXPECT_TRUE(holds(reproduce("fig2"), "DPLR takes"));
-  EXPECT_TRUE(holds(reproduce("complexity"), "| 256 |"));
+  EXPECT_TRUE(contains(reproduce("fig2"), "DPLR takes"));
+  EXPECT_TRUE(contains(reproduce("complexity"), "| 256 |"));
   for (const char* file : {"fig2/times.csv", "fig2/times.png", "complexity/complexity.csv", "complexity/flops.png"}) {
     EXPECT_TRUE(fs::exists(path("out") + "/" + file)) << file;
   }
@@ -151,7 +150,7 @@ TEST_F(ReproduceProgram, OptionsThatDoNotGoWithAFigure) {
     arguments.insert(arguments.end(), {"--out", path("none")});
     const Finished run = klab(arguments);
     EXPECT_EQ(run.status, 2);
-    EXPECT_TRUE(holds(run.err, words)) << run.err;
+    EXPECT_TRUE(contains(run.err, words)) << run.err;
   };
   refused({"reproduce", "fig2", "--redraw"}, "fig2 does not accept --redraw: ");
   refused({"reproduce", "fig1", "--device", "cuda"}, "fig1 does not accept --device: ");
@@ -164,7 +163,7 @@ TEST_F(ReproduceProgram, OptionsThatDoNotGoWithAFigure) {
 TEST_F(ReproduceProgram, Refusals) {
   const Finished paper = klab({"reproduce", "fig1", "--scale", "paper"});
   EXPECT_EQ(paper.status, 2);
-  EXPECT_TRUE(holds(paper.err, "no scale `paper`")) << paper.err;
+  EXPECT_TRUE(contains(paper.err, "no scale `paper`")) << paper.err;
 }
 
 }  // namespace

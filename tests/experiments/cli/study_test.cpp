@@ -8,6 +8,7 @@
 
 #include "core/base/csv.h"
 #include "core/base/file.h"
+#include "core/base/support.h"
 #include "core/base/text.h"
 #include "experiments/cli/support.h"
 
@@ -16,8 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Texts = std::vector<std::string>;
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 class StudyProgram : public ProgramTest {
  protected:
@@ -66,14 +65,14 @@ TEST_F(StudyProgram, FromTheQuestionToThePage) {
   EXPECT_EQ(read_file(path("out/study.yaml")), read_file(name));
   for (const std::string picture : {"outcome-mqar.png", "curves-mqar-16.png", "waiting-mqar-16.png"}) {
     EXPECT_EQ(read_file(path("out/" + picture)).substr(1, 3), "PNG") << picture;
-    EXPECT_TRUE(holds(page(), fmt::format("![{0}]({0})", picture))) << page();
+    EXPECT_TRUE(contains(page(), fmt::format("![{0}]({0})", picture))) << page();
   }
   EXPECT_TRUE(page().starts_with("# Study tiny\n\nIs it so?\n")) << page();
-  EXPECT_TRUE(holds(page(), "| mqar | 16 | 4 (3 of 3) | 4 (3 of 3) |")) << "all reach 0 at once: " << page();
+  EXPECT_TRUE(contains(page(), "| mqar | 16 | 4 (3 of 3) | 4 (3 of 3) |")) << "all reach 0 at once: " << page();
   const std::string counts = done.out.substr(0, done.out.find('\n'));
   EXPECT_TRUE(counts.starts_with("kda above gdn: ")) << done.out;
-  EXPECT_TRUE(holds(page(), "\n- " + counts + "\n")) << page();
-  EXPECT_TRUE(holds(done.out, path("out/page.md")));
+  EXPECT_TRUE(contains(page(), "\n- " + counts + "\n")) << page();
+  EXPECT_TRUE(contains(done.out, path("out/page.md")));
 
   // Every run waits until step 3 and has reached the threshold at 4; a time of two rows would be drawn as their mean.
   const CsvTable waiting = read_csv(path("out/survival.csv"));
@@ -103,7 +102,7 @@ TEST_F(StudyProgram, FromTheQuestionToThePage) {
   // Another file in its place is refused, and changes nothing.
   const Finished other = study(file("  train.lr: [1e-9, 1e-2]\n", "  choose_by: best_loss\n  seeds: 2\n"));
   EXPECT_EQ(other.status, 2);
-  EXPECT_TRUE(holds(other.err, "is of another study than tiny")) << other.err;
+  EXPECT_TRUE(contains(other.err, "is of another study than tiny")) << other.err;
   EXPECT_EQ(page(), old_page);
 }
 
@@ -111,16 +110,16 @@ TEST_F(StudyProgram, WhenTheTimeIsUpThePageSaysSoAndTheNextCallContinues) {
   const std::string name = file("", "  seeds: 6\n", 60);
   const Finished first = study(name, {"--budget", "0.0002"});  // 0.7 seconds
   ASSERT_EQ(first.status, 0) << first.err;
-  EXPECT_TRUE(holds(first.out, "the time limit was reached")) << first.out;
-  EXPECT_TRUE(holds(page(), "**Incomplete**")) << page();
+  EXPECT_TRUE(contains(first.out, "the time limit was reached")) << first.out;
+  EXPECT_TRUE(contains(page(), "**Incomplete**")) << page();
   EXPECT_FALSE(fs::exists(path("out/search.csv"))) << "there was nothing to choose";
-  EXPECT_FALSE(holds(page(), "chosen per cell")) << page();
+  EXPECT_FALSE(contains(page(), "chosen per cell")) << page();
   const Texts states = values("results.csv", "state"), before = timeless_rows(path("out/results.csv"));
   EXPECT_LT(std::count(states.begin(), states.end(), "finished"), 12);
   const Finished rest = study(name);
   ASSERT_EQ(rest.status, 0) << rest.err;
-  EXPECT_FALSE(holds(rest.out, "time limit")) << rest.out;
-  EXPECT_FALSE(holds(page(), "Incomplete")) << page();
+  EXPECT_FALSE(contains(rest.out, "time limit")) << rest.out;
+  EXPECT_FALSE(contains(page(), "Incomplete")) << page();
   EXPECT_EQ(values("results.csv", "state"), Texts(12, "finished"));
   const Texts after = timeless_rows(path("out/results.csv"));
   for (size_t i = 0; i < 12; ++i) {
@@ -138,11 +137,11 @@ TEST_F(StudyProgram, RunsThatDivergeAreResultsToo) {
     ASSERT_EQ(done.status, 0) << done.err;
     EXPECT_EQ(values("results.csv", "state"), (Texts{"diverged", "finished", "diverged", "finished"}));
     if (metric == "test_loss") {
-      EXPECT_TRUE(holds(page(), "| mqar | 16 | - | ")) << page();
+      EXPECT_TRUE(contains(page(), "| mqar | 16 | - | ")) << page();
     } else {
-      EXPECT_TRUE(holds(page(), "| mqar | 16 | 0.0 [0.0, ")) << page();
+      EXPECT_TRUE(contains(page(), "| mqar | 16 | 0.0 [0.0, ")) << page();
     }
-    EXPECT_TRUE(holds(page(), "| mqar | 16 | 0 of 2 [0, 84 %] | ")) << page();
+    EXPECT_TRUE(contains(page(), "| mqar | 16 | 0 of 2 [0, 84 %] | ")) << page();
     EXPECT_EQ(values("outcomes.csv", "train.seed").size(), metric == "test_loss" ? 2u : 4u);
     EXPECT_TRUE(fs::exists(path("out/outcome-mqar.png")));
   }
@@ -157,15 +156,15 @@ TEST_F(StudyProgram, Mistakes) {
   };
   const auto expect = [&](const std::string& lines, const std::string& words) {
     const std::string message = refusal(file("  train.lr: [1e-3, 1e-2]\n", lines));
-    EXPECT_TRUE(holds(message, words)) << message;
+    EXPECT_TRUE(contains(message, words)) << message;
   };
   expect("  sedes: 3\n", "tiny.yaml, line 10: unknown key 'sedes'; did you mean 'seeds'?");
   expect("  metric: acc\n", "metric = acc must be one of: test_acc_tok");
   expect("  cells: [task.size]\n", "'task.size' is not a key of all runs");
   expect("  choose: train.rate\n", "'train.rate' is not a key of all runs");
-  EXPECT_TRUE(holds(refusal(path("none.yaml")), "none.yaml"));
+  EXPECT_TRUE(contains(refusal(path("none.yaml")), "none.yaml"));
   write_file(path("sweep.yaml"), "grid:\n  train.lr: [1e-3, 1e-2]\n");
-  EXPECT_TRUE(holds(refusal(path("sweep.yaml")), "a study needs a section `study`"));
+  EXPECT_TRUE(contains(refusal(path("sweep.yaml")), "a study needs a section `study`"));
   EXPECT_FALSE(fs::exists(path("out/results.csv")));
 }
 

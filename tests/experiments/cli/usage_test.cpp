@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bad input of every kind: the message names the error and the allowed values, the exit status is 2 (or 1).
 #include "core/base/file.h"
+#include "core/base/support.h"
 #include "core/base/text.h"
 #include "experiments/cli/support.h"
 

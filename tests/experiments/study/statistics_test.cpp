@@ -96,9 +96,9 @@ TEST(EstimateDifference, OneSideWithoutSpreadLeavesTheOther) {
 TEST(EstimateDifference, WithoutAnySpreadOrWithASingleValue) {
   EXPECT_DOUBLE_EQ(estimate_difference({2, 2}, {1, 1}).half_width, 0);
   EXPECT_DOUBLE_EQ(estimate_difference({2, 2}, {1, 1}).mean, 1);
-  constexpr double kInfinite = std::numeric_limits<double>::infinity();
-  EXPECT_EQ(estimate_difference({2}, {1, 3}).half_width, kInfinite);
-  EXPECT_EQ(estimate_difference({1, 3}, {2}).half_width, kInfinite);
+  const double unbounded = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(estimate_difference({2}, {1, 3}).half_width, unbounded);
+  EXPECT_EQ(estimate_difference({1, 3}, {2}).half_width, unbounded);
   EXPECT_DOUBLE_EQ(estimate_difference({2}, {1, 5}).mean, -1);
 }
 
