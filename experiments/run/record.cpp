@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 constexpr std::array<const char*, 7> kStates = {"waiting", "running",  "parked", "finished",
                                                 "stopped", "diverged", "failed"};
 
-std::string text_of(const RunRecord& record) {
+std::string json_text(const RunRecord& record) {
   nlohmann::ordered_json json{{"state", to_string(record.state)}};
   json.update(to_object(record));
   return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
@@ -94,9 +94,9 @@ RunRecord read_record(const RunFolder& folder) {
 
 void write_record(const RunFolder& folder, const RunRecord& record) {
   if (is_over(record.state)) {
-    write_file(folder.record(), text_of(record));
+    write_file(folder.record(), json_text(record));
   } else {
-    write_unsynced(folder.record(), text_of(record));
+    write_unsynced(folder.record(), json_text(record));
   }
 }
 
