@@ -18,7 +18,7 @@ Comba::Comba(const MixerShape& shape, const Options& options)
       decay_of_p_(register_parameter("decay", new_wide_parameter({value_heads_}, 1))),
       D_(register_parameter("D", new_wide_parameter({value_heads_}, 1))) {}
 
-void Comba::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, const State*) const {
+void Comba::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, State*) const {
   const auto wide = kernels::accumulation_type(x.tensor().scalar_type());
   const Tensor k = for_value_heads(kernels::l2norm(in.k.to(wide)));  // [B, T, HV, K]
   const Tensor p = torch::sigmoid(decay_of_p_).unsqueeze(-1) * k;

@@ -11,7 +11,7 @@ DeltaNet::DeltaNet(const MixerShape& shape, const Options& options)
     : LinearMixer(shape, options, {kernels::Update::delta}),
       beta_(*this, width_, value_heads_, options.allow_neg_eigval) {}
 
-void DeltaNet::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, const State*) const {
+void DeltaNet::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, State*) const {
   in.qk_l2norm = true;
   beta_.give_to(in, x);
 }

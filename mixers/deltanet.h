@@ -19,7 +19,7 @@ class DeltaNet : public LinearMixer {
 
  protected:
   void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
-                   const State* state) const override;
+                   State* state) const override;
 
  private:
   Beta beta_;

@@ -23,7 +23,7 @@ void Dplr::initialise(const at::Generator& generator) {
   read_proj_->weight.copy_(write_proj_->weight);
 }
 
-void Dplr::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, const State*) const {
+void Dplr::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, State*) const {
   const auto wide = kernels::accumulation_type(x.tensor().scalar_type());
   const auto direction = [&](const Linear& projection) {
     return kernels::l2norm(by_value_head(projection->forward(x)).to(wide));

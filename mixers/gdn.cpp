@@ -12,8 +12,7 @@ GatedDeltaNet::GatedDeltaNet(const MixerShape& shape, const Options& options)
       beta_(*this, width_, value_heads_, options.allow_neg_eigval),
       decay_(*this, width_, value_heads_) {}
 
-void GatedDeltaNet::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&,
-                                const State*) const {
+void GatedDeltaNet::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, State*) const {
   in.qk_l2norm = true;
   beta_.give_to(in, x);
   decay_.give_to(in, x);

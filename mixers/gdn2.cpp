@@ -18,7 +18,7 @@ Gdn2::Gdn2(const MixerShape& shape, const Options& options)
       b_proj_(register_module("b_proj", Linear(width_, value_heads_ * key_dim_))),
       w_proj_(register_module("w_proj", Linear(width_, value_heads_ * value_dim_))) {}
 
-void Gdn2::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, const State*) const {
+void Gdn2::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, State*) const {
   const auto wide = kernels::accumulation_type(x.tensor().scalar_type());
   const Tensor k = for_value_heads(kernels::l2norm(in.k.to(wide)));  // [B, T, HV, K]
   const Tensor b = torch::sigmoid(by_value_head(b_proj_->forward(x)).to(wide));

@@ -22,7 +22,7 @@ Gla::Gla(const MixerShape& shape, const Options& options)
       gk_b_proj_(register_module("gk_b_proj", Linear(options.gate_rank, value_heads_ * key_dim_, /*with_bias=*/true))) {
 }
 
-void Gla::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, const State*) const {
+void Gla::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, State*) const {
   const torch::Tensor raw = gk_b_proj_->forward(gk_a_proj_->forward(x));
   in.g = by_value_head(torch::log_sigmoid(raw.to(kernels::accumulation_type(raw.scalar_type()))) / gate_divisor_);
 }

@@ -25,7 +25,7 @@ class Gla : public LinearMixer {
 
  protected:
   void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
-                   const State* state) const override;
+                   State* state) const override;
 
  private:
   double gate_divisor_;

@@ -26,7 +26,7 @@ Hgrn2::Hgrn2(const MixerShape& shape, const Options& options)
   require(options.output_gate == "none", "output_gate", options.output_gate, "must be none");
 }
 
-void Hgrn2::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, const State*) const {
+void Hgrn2::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, State*) const {
   // The output of k_proj is the raw forget gate.
   const Tensor raw = in.k.to(kernels::accumulation_type(x.tensor().scalar_type()));
   in.q = torch::silu(in.q);

@@ -23,7 +23,7 @@ class Hgrn2 : public LinearMixer {
 
  protected:
   void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
-                   const State* state) const override;
+                   State* state) const override;
 
  private:
   double lower_bound_;

@@ -19,7 +19,7 @@ class Kda : public LinearMixer {
 
  protected:
   void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
-                   const State* state) const override;
+                   State* state) const override;
   std::vector<Linear> gate_projections() const override { return {beta_.projection(), decay_.projection()}; }
 
  private:

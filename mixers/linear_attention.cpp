@@ -31,8 +31,7 @@ Tensor LinearAttention::features(const Tensor& x, const Linear& one, const Linea
   return feature_map_ == "relu" ? torch::relu(x) : x;
 }
 
-void LinearAttention::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput&, const Sequences&,
-                                  const State*) const {
+void LinearAttention::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput&, const Sequences&, State*) const {
   in.q = features(in.q, q_map1_, q_map2_);
   in.k = features(in.k, k_map1_, k_map2_);
 }

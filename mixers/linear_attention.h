@@ -25,7 +25,7 @@ class LinearAttention : public LinearMixer {
 
  protected:
   void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
-                   const State* state) const override;
+                   State* state) const override;
 
  private:
   torch::Tensor features(const torch::Tensor& x, const Linear& one, const Linear& two) const;

@@ -92,12 +92,16 @@ Tensor LinearMixer::mix(const Tensor& input, const Sequences& sequences, State* 
 }
 
 Tensor LinearMixer::output(const Tensor& o, const SharedInput& x) const {
-  const std::vector<int64_t> flat{o.size(0), o.size(1), value_heads_ * value_dim_};
-  if (traits_.norm_over_heads) return o_proj_->forward(kernels::rms_norm(o.reshape(flat), o_norm_, norm_eps_));
-  if (output_gate_ == "none") return o_proj_->forward(kernels::rms_norm(o, o_norm_, norm_eps_).reshape(flat));
-  const Tensor gate = full_rank_gates_ ? x.take(g_proj_) : g_b_proj_->forward(x.take(g_a_proj_));
-  return o_proj_->forward(
-      kernels::gated_rms_norm(o, o_norm_, by_value_head(gate), output_gate_, norm_eps_).reshape(flat));
+  const int64_t B = o.size(0), T = o.size(1), normed = traits_.norm_over_heads ? 1 : value_heads_;
+  const auto parts = [&](const Tensor& y) { return y.reshape({B, T, normed, -1}); };  // each with a norm of its own
+  Tensor y;
+  if (output_gate_ == "none") {
+    y = kernels::rms_norm(parts(o), o_norm_, norm_eps_);
+  } else {
+    const Tensor gate = full_rank_gates_ ? x.take(g_proj_) : g_b_proj_->forward(x.take(g_a_proj_));
+    y = kernels::gated_rms_norm(parts(o), o_norm_, parts(gate), output_gate_, norm_eps_);
+  }
+  return o_proj_->forward(y.reshape({B, T, value_heads_ * value_dim_}));
 }
 
 void LinearMixer::add_state(State& state, int64_t sequences, const torch::Device& device) const {
@@ -134,16 +138,17 @@ void ChannelDecayOptions::visit(Fields& fields) {
          "smallest log-decay of the bounded gate, in [-5, 0); 0: the softplus gate");
 }
 
-Tensor run_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences, State* state, const MixerProbe* probe) {
+Tensor run_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences, State* state, const MixerProbe* probe,
+                      const std::string& memory) {
   in.cu_seqlens = sequences.cu_seqlens;
   if (state != nullptr) {
-    in.initial_state = state->tensors.at("memory");
+    in.initial_state = state->tensors.at(memory);
     in.overwrite_state = !torch::GradMode::is_enabled();
   }
   if (sequences.part) return context_recurrence(in, sequences);
   const kernels::RecurrenceOutputs out = kernels::recurrence(in);
   if (probe != nullptr && probe->recurrence) probe->recurrence(in, out.o);
-  if (state != nullptr) state->tensors.at("memory") = out.final_state;
+  if (state != nullptr) state->tensors.at(memory) = out.final_state;
   return out.o;
 }
 

@@ -49,7 +49,7 @@ struct LinearTraits {
   kernels::Update update;        ///< update of the recurrence, for cost accounting
   bool activated = true;         ///< SiLU on q, k and v even without short convolutions
   bool conv_activated = true;    ///< SiLU after the short convolutions
-  bool norm_over_heads = false;  ///< one norm over the concatenated heads, and no gate
+  bool norm_over_heads = false;  ///< one norm over the concatenated heads
 };
 
 ///     q, k, v = silu(conv(W x))    o = recurrence(q, k, v, ..)    y = W (rms_norm(o) * gate(W_up W_down x))
@@ -62,15 +62,16 @@ class LinearMixer : public TokenMixer {
  protected:
   LinearMixer(const MixerShape& shape, const LinearOptions& options, const LinearTraits& traits);
 
-  /// Adds g, beta, a, b, as the mixer needs them, to inputs that already hold q, k [B, T, H, K] and v [B, T, HV, V].
+  /// Adds g, beta, a, b, as the mixer needs them, to inputs that already hold q, k [B, T, H, K] and v [B, T, HV, V]. A
+  /// mixer with further tensors in its state (see add_state()) updates them here.
   virtual void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
-                           const State* state) const = 0;
+                           State* state) const = 0;
 
   /// The projections of x that fill_inputs() takes, to be computed together with q, k and v.
   virtual std::vector<Linear> gate_projections() const { return {}; }
 
   torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) final;
-  void add_state(State& state, int64_t sequences, const torch::Device& device) const final;
+  void add_state(State& state, int64_t sequences, const torch::Device& device) const override;
 
   /// Views [B, T, HV * n] as [B, T, HV, n].
   torch::Tensor by_value_head(const torch::Tensor& y) const;
@@ -99,7 +100,7 @@ class LinearMixer : public TokenMixer {
 /// Runs the recurrence; with a state, from its tensor `memory`, which is then updated. Returns o [B, T, HV, V]. A
 /// probe, if not null, observes inputs and output.
 torch::Tensor run_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences, State* state,
-                             const MixerProbe* probe);
+                             const MixerProbe* probe, const std::string& memory = "memory");
 
 /// A zero recurrent state [N, HV, K, V], float32, or float64 if `dtype`, that of the activations, is.
 torch::Tensor empty_memory(int64_t sequences, int64_t value_heads, int64_t key_dim, int64_t value_dim,

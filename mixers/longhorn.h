@@ -19,7 +19,7 @@ class Longhorn : public LinearMixer {
 
  protected:
   void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
-                   const State* state) const override;
+                   State* state) const override;
 
  private:
   Linear delta_proj_;

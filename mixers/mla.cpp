@@ -42,8 +42,8 @@ void Mla::RopeOptions::visit(Fields& fields) {
 Mla::Mla(const MixerShape& shape, const Options& options)
     : rope_dim_(options.rope_dim >= 0 ? options.rope_dim : (shape.head_dim + 3) / 4 * 2),
       heads_(options.heads > 0 ? options.heads : shape.heads),
-      nope_dim_(options.nope_dim > 0 ? options.nope_dim : shape.head_dim),
       value_dim_(options.value_dim > 0 ? options.value_dim : shape.head_dim),
+      nope_dim_(options.nope_dim > 0 ? options.nope_dim : shape.head_dim),
       latent_(options.kv_lora_rank > 0 ? options.kv_lora_rank : 4 * shape.head_dim),
       kv_a_proj_(register_module("kv_a_proj", Linear(shape.width, latent_ + rope_dim_))),
       kv_a_norm_(register_module("kv_a_norm", RmsNorm(latent_, options.norm_eps))),
@@ -95,7 +95,9 @@ Tensor Mla::mix(const Tensor& x, const Sequences& sequences, State* state) {
       parts.push_back(span.tokens <= kAbsorbedTokens ? absorbed(queries, keys) : over_past(queries, keys));
     }
   }
-  return o_proj_->forward(join_spans(all, parts).reshape({B, T, heads_ * value_dim_}));
+  const Tensor o = join_spans(all, parts).reshape({B, T, heads_ * value_dim_});
+  const Linear gate = output_gate();
+  return o_proj_->forward(gate ? o * torch::sigmoid(gate->forward(x)) : o);
 }
 
 // Attention inputs of q [B, T, H, nope + rope] and the expanded keys and values of every head.

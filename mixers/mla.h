@@ -42,8 +42,12 @@ class Mla : public AttentionMixer {
   torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) final;
   void add_state(State& state, int64_t sequences, const torch::Device& device) const override;
 
+  /// The gate's projection, [D] to [H * value_dim], or null.
+  virtual Linear output_gate() const { return Linear(nullptr); }
+
   int64_t rope_dim_;
   double rope_base_ = 0;  // 0: no rotation
+  int64_t heads_, value_dim_;
 
  private:
   torch::Tensor query(const torch::Tensor& x) const;
@@ -51,7 +55,7 @@ class Mla : public AttentionMixer {
   torch::Tensor over_past(const torch::Tensor& q, const torch::Tensor& rows) const;
   torch::Tensor absorbed(const torch::Tensor& q, const torch::Tensor& rows) const;
 
-  int64_t heads_, nope_dim_, value_dim_, latent_;
+  int64_t nope_dim_, latent_;
   Linear q_proj_{nullptr}, q_a_proj_{nullptr}, q_b_proj_{nullptr};
   RmsNorm q_a_norm_{nullptr};
   Linear kv_a_proj_;  // [latent + rope, D], the public kv_a_proj_with_mqa

@@ -16,14 +16,20 @@
   X(attention)         \
   X(attention_rope)    \
   X(fox)               \
+  X(sliding_attention) \
+  X(gated_attention)   \
+  X(gated_mla)         \
   X(linear_attention)  \
   X(retnet)            \
+  X(lightning)         \
   X(gla)               \
   X(hgrn2)             \
   X(deltanet)          \
   X(longhorn)          \
   X(comba)             \
   X(gdn2)              \
+  X(precond_gdn)       \
+  X(precond_kda)       \
   X(rwkv7)
 
 namespace klab {

@@ -23,7 +23,7 @@ RetNet::RetNet(const MixerShape& shape, const Options& options)
 }
 
 void RetNet::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
-                         const State* state) const {
+                         State* state) const {
   const int64_t B = x.tensor().size(0), T = x.tensor().size(1);
   const Tensor at = positions(sequences, B, T, state, x.tensor().device());
   in.q = kernels::rotary(in.q, at, rope_base_);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <optional>
 
 #include "core/check/inputs.h"
 #include "kernels/attention/attention.h"
@@ -18,7 +19,8 @@ using kernels::Implementation;
 constexpr double kLatentScale = 0.1;
 
 // HV query heads read H key and value heads.
-OperatorCase attention_case(const std::string& name, const std::string& serves, bool forget) {
+OperatorCase attention_case(const std::string& name, const std::string& serves, bool forget,
+                            std::optional<int64_t> window = {}) {
   OperatorCase result;
   result.name = name;
   result.serves = serves;
@@ -49,16 +51,16 @@ OperatorCase attention_case(const std::string& name, const std::string& serves, 
     if (forget) in.push_back({"g", log_decays({w.B, S, w.HV}, Gates::ordinary, generator)});
     return in;
   };
-  result.run = [](Implementation implementation, const NamedTensors& in) -> NamedTensors {
-    return {{"o", kernels::attention({find(in, "q"), find(in, "k"), find(in, "v"), find(in, "g")}, implementation)}};
+  result.run = [window](Implementation implementation, const NamedTensors& in) -> NamedTensors {
+    return {{"o", kernels::attention({find(in, "q"), find(in, "k"), find(in, "v"), find(in, "g"), {}, window},
+                                     implementation)}};
   };
-  result.definition = [](const NamedTensors& in) -> NamedTensors {
-    return {{"o", kernels::attention({find(in, "q"), find(in, "k"), find(in, "v"), find(in, "g")},
-                                     Implementation::reference)}};
-  };
+  result.definition = [run = result.run](const NamedTensors& in) { return run(Implementation::reference, in); };
   result.terms = [](const Workload& w, std::string_view) { return w.past + w.T + w.K + w.V; };
-  result.flops = [](const Workload& w) {
-    return static_cast<double>(w.B * w.HV) * kernels::attention_flops(w.T, w.past, w.K, w.V);
+  result.flops = [window](const Workload& w) {
+    const double head = window ? kernels::windowed_attention_flops(w.T, w.past, *window, w.K, w.V)
+                               : kernels::attention_flops(w.T, w.past, w.K, w.V);
+    return static_cast<double>(w.B * w.HV) * head;
   };
   return result;
 }
@@ -171,7 +173,7 @@ OperatorCase rotary_case() {
 
 std::vector<OperatorCase> attention_cases() {
   return {attention_case("attention", "attention, MLA", false), attention_case("attention/forget", "FoX", true),
-          latent_case(), rotary_case()};
+          attention_case("attention/window", "sliding-window attention", false, 48), latent_case(), rotary_case()};
 }
 
 }  // namespace klab

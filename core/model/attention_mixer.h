@@ -25,6 +25,8 @@ class AttentionMixer : public TokenMixer {
   /// Changes the weights so that the logits of head h are multiplied by factors[h]; heads with factor 1 keep their
   /// weights to the bit, and values do not change. factors [H] float32, positive.
   virtual void scale_logits(const torch::Tensor& factors) = 0;
+  /// Whether it can: not where queries and keys are normalised after their projections, which bounds the logits.
+  virtual bool can_scale_logits() const { return true; }
 
  protected:
   /// attention() of core/model/mixer_probe.h, recorded.

@@ -13,7 +13,7 @@ DecoderLayerImpl::DecoderLayerImpl(const ModelConfig& config, const std::string&
                                    const std::shared_ptr<RankGroup>& expert_ranks)
     : mixer_norm_(register_module("mixer_norm", RmsNorm(config.width, config.norm_eps))),
       mlp_norm_(register_module("mlp_norm", RmsNorm(config.width, config.norm_eps))),
-      mixer_(register_module("mixer", config.make_mixer(item))),
+      mixer_(register_module("mixer", config.make_mixer(item, layer))),
       feed_forward_(register_module("mlp", config.make_feed_forward(layer, expert_ranks))) {}
 
 Tensor DecoderLayerImpl::forward(const Tensor& x, const Sequences& sequences, State* state) {

@@ -94,13 +94,13 @@ std::vector<std::string> ModelConfig::layer_mixers() const {
   return all;
 }
 
-std::shared_ptr<TokenMixer> ModelConfig::make_mixer(const std::string& item) const {
+std::shared_ptr<TokenMixer> ModelConfig::make_mixer(const std::string& item, int64_t layer) const {
   std::vector<std::shared_ptr<TokenMixer>> kinds;
   for (const HeadShare& share : share_heads(item, heads)) {
     const MixerEntry& entry = mixers_->at(share.mixer);
     const auto chosen = options_.find(entry.name);
     try {
-      kinds.push_back(entry.make({width, share.heads, head_dim, norm_eps},
+      kinds.push_back(entry.make({width, share.heads, head_dim, norm_eps, layer, layers},
                                  chosen == options_.end() ? entry.options : chosen->second));
     } catch (const UsageError& error) {  // a mixer's messages use option names without the prefix
       const std::string what = error.what();

@@ -44,8 +44,8 @@ struct ModelConfig : Configurable {
   /// The mixers that `pattern` can name.
   const Registry<MixerEntry>& registry() const { return *mixers_; }
 
-  /// Builds the mixer of a layer from its pattern item.
-  std::shared_ptr<TokenMixer> make_mixer(const std::string& item) const;
+  /// Builds the mixer of layer `layer` from its pattern item.
+  std::shared_ptr<TokenMixer> make_mixer(const std::string& item, int64_t layer = 0) const;
   /// `expert_ranks`: over which experts are spread; null: not at all.
   std::shared_ptr<FeedForward> make_feed_forward(int64_t layer,
                                                  const std::shared_ptr<RankGroup>& expert_ranks = nullptr) const;

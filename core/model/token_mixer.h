@@ -61,6 +61,8 @@ struct MixerShape {
   int64_t heads;           ///< H
   int64_t head_dim;        ///< width of a head
   double norm_eps = 1e-5;  ///< eps of the mixer's norms
+  int64_t layer = 0;       ///< the mixer's layer, of `layers`
+  int64_t layers = 1;
 };
 
 /// An entry of the mixer registry.

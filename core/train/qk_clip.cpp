@@ -28,7 +28,7 @@ double QkClip::after_step(RankGroup& ranks) {
     if (!logits.defined()) continue;
     logits = ranks.largest(logits);
     const double here = logits.max().item<double>();
-    if (here > limit_) scaled_[i]->scale_logits(limit_ / logits.clamp_min(limit_));
+    if (here > limit_ && scaled_[i]->can_scale_logits()) scaled_[i]->scale_logits(limit_ / logits.clamp_min(limit_));
     largest = std::max(largest, here);
   }
   return largest;

@@ -86,7 +86,7 @@ class Traffic {
       if (x.dim() == 4) {  // a memory [1, HV, K, V]: its summary to all ranks
         sum += passes_ *
                number((layout_.context - 1) * x.size(1) * x.size(2) * (x.size(2) + x.size(3)) * x.element_size());
-      } else {  // inputs [1, count, D] of a convolution
+      } else {  // inputs [1, count, D] of a convolution, or rows of a window, or rows of a window
         sum += passes_ * past_rows(x.size(1)) * number(x.size(2)) * element_size();
       }
     }

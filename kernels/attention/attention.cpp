@@ -18,6 +18,7 @@ using at::Tensor;
 constexpr const char* kOp = "attention";
 constexpr int64_t kLogitBlock = 128;
 constexpr int64_t kQueryBlock = 256;  // with forget gates, [B, H, 256, S] weights are in memory at a time
+constexpr int64_t kShortestWindowBlock = 64;
 
 void check(const AttentionInputs& in) {
   TORCH_CHECK_VALUE(in.q.defined(), kOp, ": q is missing");
@@ -30,6 +31,9 @@ void check(const AttentionInputs& in) {
   TORCH_CHECK_VALUE(HK >= 1 && H % HK == 0, kOp, ": q has ", H, " heads, which must be a multiple of the ", HK,
                     " heads of k and v");
   if (in.g.defined()) check_tensor(kOp, "g", in.g, {B, S, H}, in.q);
+  if (!in.window) return;
+  TORCH_CHECK_VALUE(*in.window >= 1, kOp, ": window is ", *in.window, ", but must be at least 1");
+  TORCH_CHECK_VALUE(!in.g.defined(), kOp, ": window excludes forget gates (g)");
 }
 
 double scale_of(const AttentionInputs& in) {
@@ -52,6 +56,13 @@ Tensor forgotten(const Tensor& g, int64_t first) {
   return at::cat({back, -after.cumsum(2)}, 2);  // keys after p: minus their own gates
 }
 
+// Which of the first `keys` keys each of `count` queries sees, the last of which has the position of the last key:
+// [count, keys].
+Tensor seen_keys(const AttentionInputs& in, int64_t count, int64_t keys) {
+  const Tensor up_to_own = at::ones({count, keys}, in.q.options().dtype(at::kBool)).tril(keys - count);
+  return in.window ? up_to_own.triu(keys - count - *in.window + 1) : up_to_own;
+}
+
 // Weights [B, H, count, keys] of the queries [first, first + count) over the keys up to the last query's position.
 Tensor weights_of(const AttentionInputs& in, int64_t first, int64_t count) {
   const int64_t T = in.q.size(1), H = in.q.size(2), position = in.k.size(1) - T + first, keys = position + count;
@@ -63,8 +74,8 @@ Tensor weights_of(const AttentionInputs& in, int64_t first, int64_t count) {
     const Tensor from_first = forgotten(in.g.narrow(1, 0, keys), position);  // [B, H, keys]
     logits = logits + from_first.unsqueeze(2) - from_first.narrow(2, position, count).unsqueeze(3);
   }
-  const Tensor later = at::ones({count, keys}, in.q.options().dtype(at::kBool)).triu(position + 1);
-  return logits.masked_fill(later, -std::numeric_limits<double>::infinity()).softmax(-1);
+  const Tensor unseen = at::logical_not(seen_keys(in, count, keys));
+  return logits.masked_fill(unseen, -std::numeric_limits<double>::infinity()).softmax(-1);
 }
 
 // Outputs of the queries [first, first + count): [B, count, H, V].
@@ -76,7 +87,8 @@ Tensor written_out(const AttentionInputs& in, int64_t first, int64_t count) {
 // In blocks of queries. Gradients are also summed over the blocks before they are rounded.
 Tensor in_blocks(const AttentionInputs& given, int64_t block) {
   const at::ScalarType wide = accumulation_type(given.q.scalar_type());
-  const AttentionInputs in{given.q.to(wide), given.k.to(wide), given.v.to(wide), given.g, scale_of(given)};
+  const AttentionInputs in{given.q.to(wide), given.k.to(wide), given.v.to(wide),
+                           given.g,          scale_of(given),  given.window};
   const int64_t T = in.q.size(1);
   std::vector<Tensor> blocks;
   for (int64_t first = 0; first < T; first += block) {
@@ -111,8 +123,27 @@ AttentionInputs keys_between(const AttentionInputs& in, int64_t first, int64_t c
   return {in.q, in.k.narrow(1, first, count), in.v.narrow(1, first, count), {}, scale_of(in)};
 }
 
+// Blocks of queries with the keys that they see. A block half as long as the window sees half as many keys again as it
+// needs to.
+Tensor windowed(const AttentionInputs& in) {
+  const int64_t T = in.q.size(1), past = in.k.size(1) - T, window = *in.window;
+  const int64_t block = std::clamp<int64_t>(window / 2, kShortestWindowBlock, kQueryBlock);
+  std::vector<Tensor> blocks;
+  for (int64_t start = 0; start < T; start += block) {
+    const int64_t count = std::min(block, T - start), end = past + start + count;
+    const int64_t begin = std::max<int64_t>(0, past + start - window + 1);
+    AttentionInputs some = keys_between(in, begin, end - begin);
+    some.q = in.q.narrow(1, start, count);
+    some.window = window;
+    blocks.push_back(count == 1 ? fused(some, /*causal=*/false, std::nullopt)
+                                : fused(some, false, seen_keys(some, count, end - begin)));
+  }
+  return blocks.size() == 1 ? blocks.front() : at::cat(blocks, 1);
+}
+
 Tensor composed(const AttentionInputs& in) {
   const int64_t T = in.q.size(1), S = in.k.size(1);
+  if (in.window && *in.window < S) return windowed(in);
   if (in.g.defined()) return in_blocks(in, kQueryBlock);
   if (S == T) return fused(in, /*causal=*/true, std::nullopt);
   if (T == 1) return fused(in, /*causal=*/false, std::nullopt);
@@ -161,7 +192,7 @@ PartialAttention join(const PartialAttention& one, const PartialAttention& other
 Tensor attention_weights(const AttentionInputs& in) {
   check(in);
   const at::ScalarType wide = accumulation_type(in.q.scalar_type());
-  return weights_of({in.q.to(wide), in.k.to(wide), in.v, in.g, in.scale}, 0, in.q.size(1));
+  return weights_of({in.q.to(wide), in.k.to(wide), in.v, in.g, in.scale, in.window}, 0, in.q.size(1));
 }
 
 Tensor largest_logits(const AttentionInputs& in) {
@@ -175,8 +206,7 @@ Tensor largest_logits(const AttentionInputs& in) {
   for (int64_t first = 0; first < T; first += kLogitBlock) {
     const int64_t count = std::min(kLogitBlock, T - first), keys = past + first + count;
     Tensor logits = q.narrow(2, first, count).matmul(k.narrow(3, 0, keys));  // [B, H, count, keys]
-    const Tensor later = at::ones({count, count}, q.options().dtype(at::kBool)).triu(1);
-    logits.narrow(3, keys - count, count).masked_fill_(later, none);
+    logits.masked_fill_(at::logical_not(seen_keys(in, count, keys)), none);
     largest = at::maximum(largest, logits.amax({0, 2, 3}));
   }
   return largest;

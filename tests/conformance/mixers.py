@@ -350,6 +350,41 @@ def forgetting_attention(p, x, s, o):
     return p.linear("o_proj", y.flatten(2), s.D)
 
 
+@yardstick("sliding_attention", {"window": 5}, {"window": 3, "kv_heads": 2, "rope_base": 500.0}, {"window": 2},
+           {"window": 7, "rope_base": 0.0}, sizes=(Sizes(2, 19, 18, 3, 8), Sizes(1, 37, 12, 6, 10), Sizes(2, 7, 32, 4, 6)),
+           kv_heads=0, rope_base=10000.0)
+def mistral_attention(p, x, s, o):
+    mistral, kv_heads = public("mistral"), o.kv_heads or s.H
+    base = o.rope_base or 10000.0
+    config = mistral.MistralConfig(hidden_size=s.D, num_attention_heads=s.H, num_key_value_heads=kv_heads, head_dim=s.K,
+                                   sliding_window=o.window, rope_parameters={"rope_type": "default", "rope_theta": base})
+    config._attn_implementation = "eager"
+    tensors = {"q_proj.weight": p.weight("q_proj", s.H * s.K, s.D), "o_proj.weight": p.weight("o_proj", s.D, s.H * s.K)}
+    tensors |= {f"{name}.weight": p.weight(name, kv_heads * s.K, s.D) for name in ("k_proj", "v_proj")}
+    cos, sin = mistral.MistralRotaryEmbedding(config)(x, torch.arange(s.T).expand(s.B, -1))
+    if not o.rope_base:  # angles of zero
+        cos, sin = torch.ones_like(cos), torch.zeros_like(sin)
+    mask = causal(s.T) + torch.full((s.T, s.T), -torch.inf, dtype=torch.float64).tril(-o.window)
+    return call(mistral.MistralAttention(config, 0), tensors, x, (cos, sin), mask)
+
+
+@yardstick("gated_attention", {}, {"kv_heads": 2, "rope_base": 500.0, "rope_fraction": 0.5}, {"kv_heads": 1},
+           {"rope_fraction": 1.0}, sizes=(Sizes(2, 19, 18, 3, 8), Sizes(1, 37, 12, 6, 8), Sizes(2, 7, 32, 4, 16)),
+           kv_heads=0, rope_base=10000.0, rope_fraction=0.25)
+def qwen_gated_attention(p, x, s, o):
+    qwen, kv_heads = public("qwen3_next"), o.kv_heads or s.H
+    config = qwen.Qwen3NextConfig(hidden_size=s.D, num_attention_heads=s.H, num_key_value_heads=kv_heads, head_dim=s.K,
+                                  rms_norm_eps=1e-5, rope_parameters={"rope_type": "default", "rope_theta": o.rope_base,
+                                                                      "partial_rotary_factor": o.rope_fraction})
+    config._attn_implementation = "eager"
+    tensors = {"q_proj.weight": p.weight("q_proj", 2 * s.H * s.K, s.D), "o_proj.weight": p.weight("o_proj", s.D, s.H * s.K)}
+    tensors |= {f"{name}.weight": p.weight(name, kv_heads * s.K, s.D) for name in ("k_proj", "v_proj")}
+    # transformers' norm multiplies by 1 + weight.
+    tensors |= {f"{name}.weight": p.norm(f"{name}.weight", s.K) - 1 for name in ("q_norm", "k_norm")}
+    rotary = qwen.Qwen3NextRotaryEmbedding(config)(x, torch.arange(s.T).expand(s.B, -1))
+    return call(qwen.Qwen3NextAttention(config, 0), tensors, x, rotary, causal(s.T))
+
+
 # --- Linear mixers: common parts --------------------------------------------------------------------------------------
 
 
@@ -482,6 +517,23 @@ def retention(p, x, s, o):
     return read_out(p, x, heads_first(naive("retention").naive_retention, q, k, v), s, o)
 
 
+@yardstick("lightning", {}, {}, {})
+def minimax_lightning_attention(p, x, s, o):
+    """The only layer of its model; its last decay is nearly one."""
+    minimax = public("minimax")
+    config = minimax.MiniMaxConfig(hidden_size=s.D, num_attention_heads=s.H, head_dim=s.K, num_hidden_layers=1,
+                                   layer_types=["linear_attention"], block_size=8, rms_norm_eps=1e-5)
+    layer, wide = minimax.MiniMaxLightningAttention(config, 0), s.H * s.K
+    layer.norm.variance_epsilon = 1e-5
+    # transformers has one projection, ordered by head: q, k and v of head 0, then of head 1, ...
+    parts = [p.weight(name, wide, s.D).unflatten(0, (s.H, s.K)) for name in ("q_proj", "k_proj", "v_proj")]
+    tensors = {"qkv_proj.weight": torch.cat(parts, 1).flatten(0, 1), "output_gate.weight": p.weight("g_proj", wide, s.D),
+               "norm.weight": p.norm("o_norm", wide), "out_proj.weight": p.weight("o_proj", s.D, wide)}
+    slope = (2.0 ** (-8 * torch.arange(1, s.H + 1, dtype=torch.float64) / s.H) * (1 + 1e-5)).view(-1, 1, 1)
+    decays = zip(("query_decay", "key_decay", "diagonal_decay"), layer.decay_factors(slope))  # float32 in the layer
+    return call(layer, {**tensors, "slope_rate": slope, **dict(decays)}, x, None, None)
+
+
 @yardstick("gla", *VARIANTS, {"gate_rank": 3, "gate_divisor": 2.0}, gate_rank=16, gate_divisor=16.0, **PUBLIC_GATE)
 def gla(p, x, s, o):
     q, k, v = read_in(p, x, s, o, bare=identity)
@@ -509,6 +561,36 @@ def hgrn2(p, x, s, o):
 def kda(p, x, s, o):
     q, k, v = read_in(p, x, s, o)
     y = naive("kda").naive_recurrent_kda(unit(q), unit(k), v, channel_decay(p, x, s, o), beta_of(p, x, s, o))[0]
+    return read_out(p, x, y, s, o)
+
+
+def preconditioned(p, x, q, k, v, g, s, o, recurrence, heads):
+    """`heads` of the preconditioner: fla has one per key head for GDN and one per value head for KDA."""
+    name, H = "preconditioner.", s.H
+    decay = -p(name + "A_log", H, scale=0.5).exp() * F.softplus(p.linear(name + "a_proj", x, H) + p(name + "dt_bias", H))
+    beta, center = p.linear(name + "b_proj", x, H).sigmoid(), p(name + "center", H, scale=0.5)
+    each = heads // H
+    decay, beta, center = decay.repeat_interleave(each, 2), beta.repeat_interleave(each, 2), center.repeat_interleave(each)
+    return recurrence(q=q, k=k, v=v, g=g, g_atk=decay, beta_atk=beta, beta=beta_of(p, x, s, o), x=o.squash,
+                      log_atk_scale=center)[0]
+
+
+@yardstick("precond_kda", *BOUNDED, {"squash": 2.0}, **dict(DELTA, lower_bound=0.0, squash=1.5))
+def precond_kda(p, x, s, o):
+    q, k, v = read_in(p, x, s, o)
+    recurrence = naive("precond_kda").naive_recurrent_precond_kda
+    y = preconditioned(p, x, unit(q), unit(k), v, channel_decay(p, x, s, o), s, o, recurrence, v.shape[2])
+    return read_out(p, x, y, s, o)
+
+
+@yardstick("precond_gdn", *FLIPPING, {"squash": 1.1}, **dict(DELTA, squash=1.5))
+def precond_gdn(p, x, s, o):
+    """The naive form normalises queries and keys itself, without the eps of fla's kernels and of klab."""
+    q, k, v = read_in(p, x, s, o)
+    fla = naive("precond_gated_delta_rule")
+    fla.F = types.SimpleNamespace(normalize=lambda x, **_: unit(x))
+    y = preconditioned(p, x, q, k, v, head_decay(p, x, s, o), s, o, fla.naive_recurrent_precond_gated_delta_rule,
+                       v.shape[2])
     return read_out(p, x, y, s, o)
 
 

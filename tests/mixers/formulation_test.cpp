@@ -6,6 +6,7 @@
 #include <Eigen/Dense>
 #include <cmath>
 #include <functional>
+#include <limits>
 
 #include "core/check/compare.h"
 #include "mixers/support.h"
@@ -174,6 +175,31 @@ Matrix gdn2(const Layer& l) {
       }));
 }
 
+// KDA or GDN whose write goes along the key times the preconditioner.
+Matrix preconditioned(const Layer& l, bool by_channel) {
+  const Matrix q = l.convolved("q"), k = l.convolved("k"), v = l.convolved("v"), b = l.project("b_proj");
+  const Matrix decay = by_channel ? l.channel_decay() : Matrix();
+  const Matrix forgets = l.project("preconditioner.a_proj"), writes = l.project("preconditioner.b_proj");
+  Vector A;
+  return low_rank_gated(l, recur([&](int t, int h, Matrix& S) -> Vector {
+                          if (t == 0) A = Vector::Zero(K);
+                          const Vector key = unit(head(k, t, h));
+                          const double rate = std::exp(l.at("preconditioner.A_log")(0, h));
+                          A *= std::exp(-rate * softplus(forgets(t, h) + l.at("preconditioner.dt_bias")(0, h)));
+                          A += sigmoid(writes(t, h)) * key.cwiseProduct(key);
+                          const double center = l.at("preconditioner.center")(0, h);
+                          const Vector scale = A.unaryExpr([&](double a) {
+                            const double beyond = std::log(a + 1e-6) - center;
+                            return std::pow(1.5, -beyond / (1 + std::abs(beyond)));
+                          });
+                          const Vector kept = by_channel ? head(decay, t, h) : Vector::Constant(K, l.head_decay(t, h));
+                          S = kept.asDiagonal() * S;
+                          S += sigmoid(b(t, h)) * scale.cwiseProduct(key) *
+                               (head(v, t, h) - S.transpose() * key).transpose();
+                          return S.transpose() * unit(head(q, t, h)) * kScale;
+                        }));
+}
+
 Matrix dplr(const Layer& l) {
   const Matrix q = l.convolved("q"), k = l.convolved("k"), v = l.convolved("v"), decay = l.channel_decay();
   const Matrix beta = l.project("b_proj"), write = l.project("write_proj"), read = l.project("read_proj");
@@ -232,6 +258,25 @@ Matrix retnet(const Layer& l) {
     }
   }
   return swish_gated(l, o);
+}
+
+// The only layer of its model.
+Matrix lightning(const Layer& l) {
+  const auto activated = [&](const char* name) -> Matrix { return l.project(name).unaryExpr(&silu); };
+  const Matrix q = activated("q_proj"), k = activated("k_proj"), v = activated("v_proj"), gate = l.project("g_proj");
+  Matrix o = Matrix::Zero(T, H * K);
+  for (int t = 0; t < T; ++t) {
+    for (int h = 0; h < H; ++h) {
+      const double slope = std::pow(2.0, -8.0 * (h + 1) / H) * (1 + 1e-5);
+      for (int s = 0; s <= t; ++s) {
+        const double weight = std::exp(-slope * (t - s)) * head(q, t, h).dot(head(k, s, h));
+        o.row(t).segment(h * K, K) += weight * head(v, s, h).transpose();
+      }
+    }
+    o.row(t) = rms(o.row(t).transpose(), 1e-5).transpose().cwiseProduct(l.at("o_norm").row(0)).eval();
+    o.row(t) = o.row(t).cwiseProduct(gate.row(t).unaryExpr(&sigmoid)).eval();
+  }
+  return l.project(o, "o_proj");
 }
 
 Matrix gla(const Layer& l) {
@@ -343,10 +388,11 @@ Matrix softmax_mixed(const std::function<double(int t, int s, int h)>& logit,
   return o;
 }
 
-Matrix softmax_attention(const Layer& l, bool rotary, bool forgets) {
+Matrix softmax_attention(const Layer& l, bool rotary, bool forgets, int window = T) {
   const Matrix q = l.project("q_proj"), k = l.project("k_proj"), v = l.project("v_proj");
   const Matrix f = forgets ? l.project("f_proj") : Matrix::Zero(T, H);
   const auto logit = [&](int t, int s, int h) {
+    if (s <= t - window) return -std::numeric_limits<double>::infinity();
     const Vector query = rotary ? rotated(head(q, t, h), t) : head(q, t, h);
     const Vector key = rotary ? rotated(head(k, s, h), s) : head(k, s, h);
     double faded = 0;
@@ -358,8 +404,29 @@ Matrix softmax_attention(const Layer& l, bool rotary, bool forgets) {
                    "o_proj");
 }
 
+// A quarter of 10 channels, made even: two are rotated.
+Matrix gated_attention(const Layer& l) {
+  const Matrix both = l.project("q_proj"), k = l.project("k_proj"), v = l.project("v_proj");
+  const auto turned = [&](const Vector& x, const std::string& norm, int position) {
+    Vector y = rms(x, 1e-5).cwiseProduct(l.at(norm + ".weight").row(0).transpose());
+    y.head(2) = rotated(y.head(2), position).eval();
+    return y;
+  };
+  const auto logit = [&](int t, int s, int h) {
+    const Vector query = both.row(t).segment(2 * h * K, K).transpose();
+    return turned(query, "q_norm", t).dot(turned(head(k, s, h), "k_norm", s)) * kScale;
+  };
+  Matrix o = softmax_mixed(
+      logit, [&](int s, int h) { return head(v, s, h); }, K);
+  for (int h = 0; h < H; ++h) {
+    const Matrix gate = both.middleCols((2 * h + 1) * K, K).unaryExpr(&sigmoid);
+    o.middleCols(h * K, K) = o.middleCols(h * K, K).cwiseProduct(gate).eval();
+  }
+  return l.project(o, "o_proj");
+}
+
 // head_dim 10: nope 10, rope 6, values 10, latent 40.
-Matrix latent_attention(const Layer& l, bool rotary) {
+Matrix latent_attention(const Layer& l, bool rotary, bool gated = false) {
   constexpr Eigen::Index kRope = 6, kLatent = 40, kQuery = K + kRope;
   const Matrix q = l.project("q_proj"), down = l.project("kv_a_proj");
   Matrix latent(T, kLatent);
@@ -378,7 +445,9 @@ Matrix latent_attention(const Layer& l, bool rotary) {
     return (content + query.tail(kRope).dot(shared)) / std::sqrt(static_cast<double>(kQuery));
   };
   const auto value = [&](int s, int h) -> Vector { return up.row(s).segment((2 * h + 1) * K, K).transpose(); };
-  return l.project(softmax_mixed(logit, value, K), "o_proj");
+  Matrix o = softmax_mixed(logit, value, K);
+  if (gated) o = o.cwiseProduct(l.project("g_proj").unaryExpr(&sigmoid)).eval();
+  return l.project(o, "o_proj");
 }
 
 const std::map<std::string, std::function<Matrix(const Layer&)>> kFormulations = {
@@ -391,14 +460,20 @@ const std::map<std::string, std::function<Matrix(const Layer&)>> kFormulations =
     {"attention", [](const Layer& l) { return softmax_attention(l, false, false); }},
     {"attention_rope", [](const Layer& l) { return softmax_attention(l, true, false); }},
     {"fox", [](const Layer& l) { return softmax_attention(l, false, true); }},
+    {"sliding_attention", [](const Layer& l) { return softmax_attention(l, true, false, 5); }},
+    {"gated_attention", gated_attention},
+    {"gated_mla", [](const Layer& l) { return latent_attention(l, false, true); }},
     {"linear_attention", linear_attention},
     {"retnet", retnet},
+    {"lightning", lightning},
     {"gla", gla},
     {"hgrn2", hgrn2},
     {"deltanet", deltanet},
     {"longhorn", longhorn},
     {"comba", comba},
     {"gdn2", gdn2},
+    {"precond_gdn", [](const Layer& l) { return preconditioned(l, false); }},
+    {"precond_kda", [](const Layer& l) { return preconditioned(l, true); }},
     {"rwkv7", rwkv7}};
 
 class Formulation : public testing::TestWithParam<std::string> {};

@@ -53,7 +53,7 @@ class QkClipTest : public testing::TestWithParam<Case> {
       for (int64_t h = 0; h < kHeads; ++h) {
         const Tensor q = in.q.select(2, h), k = in.k.select(2, h * in.k.size(2) / kHeads);
         const Tensor products = q.matmul(k.transpose(1, 2)) / std::sqrt(static_cast<double>(q.size(2)));
-        const Tensor seen = torch::ones({T, T}, torch::kBool).tril();
+        const Tensor seen = torch::ones({T, T}, torch::kBool).tril().triu(1 - in.window.value_or(T));
         all.select(1, h).copy_(
             products.detach().masked_fill(seen.logical_not(), -std::numeric_limits<float>::infinity()));
       }
@@ -119,8 +119,26 @@ TEST_P(QkClipTest, LeavesSmallLogitsAlone) {
 
 INSTANTIATE_TEST_SUITE_P(Mixers, QkClipTest,
                          testing::Values(Case{"attention", {}}, Case{"attention", {{"kv_heads", 2, ""}}},
-                                         Case{"attention_rope", {}}, Case{"fox", {}}, Case{"mla", {}},
-                                         Case{"mla_rope", {}}, Case{"mla", {{"q_lora_rank", 7, ""}}}));
+                                         Case{"attention_rope", {}}, Case{"fox", {}},
+                                         Case{"sliding_attention", {{"window", 40, ""}}}, Case{"gated_mla", {}},
+                                         Case{"mla", {}}, Case{"mla_rope", {}}, Case{"mla", {{"q_lora_rank", 7, ""}}}));
+
+// The norms bound the logits, and a head's weights do not change them.
+TEST(QkClip, LeavesNormalisedQueriesAlone) {
+  Decoder model(model_config({{"pattern", "gated_attention", ""},
+                              {"layers", 1, ""},
+                              {"width", 16, ""},
+                              {"heads", 2, ""},
+                              {"head_dim", 8, ""}}),
+                20);
+  model->initialise(at::make_generator<at::CPUGeneratorImpl>(3));
+  QkClip clip(model, 1e-3);
+  model->hidden(torch::arange(12).view({1, 12}));
+  std::map<std::string, Tensor> weights;
+  for (const auto& item : model->named_parameters()) weights[item.key()] = item.value().detach().clone();
+  EXPECT_GT(clip.after_step(alone), 1e-3);
+  for (const auto& item : model->named_parameters()) EXPECT_TRUE(item.value().equal(weights.at(item.key())));
+}
 
 TEST(QkClip, NeedsNoAttention) {
   Decoder model(

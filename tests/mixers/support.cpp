@@ -7,6 +7,16 @@
 #include <cctype>
 
 namespace klab {
+namespace {
+
+// Windows shorter than the tests' sequences.
+void narrow_windows(ModelConfig& config) {
+  const std::vector<std::string> items = config.layer_mixers();
+  const auto slides = [](const std::string& item) { return item.find("sliding_attention") != std::string::npos; };
+  if (std::any_of(items.begin(), items.end(), slides)) assign(config, {{"sliding_attention.window", 5, "test"}});
+}
+
+}  // namespace
 
 std::shared_ptr<TokenMixer> test_mixer(const std::string& item, torch::ScalarType dtype) {
   ModelConfig config(mixers());
@@ -14,6 +24,7 @@ std::shared_ptr<TokenMixer> test_mixer(const std::string& item, torch::ScalarTyp
                   {"width", kTestShape.width, ""},
                   {"heads", kTestShape.heads, ""},
                   {"head_dim", kTestShape.head_dim, ""}});
+  narrow_windows(config);
   const std::shared_ptr<TokenMixer> mixer = config.make_mixer(item);
   const torch::NoGradGuard no_grad;
   const at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(7);
@@ -40,6 +51,8 @@ std::shared_ptr<TokenMixer> make_mixer(const std::string& name, const MixerShape
 ModelConfig model_config(const std::vector<Assignment>& assignments) {
   ModelConfig config(mixers());
   assign(config, assignments);
+  const auto sets_window = [](const Assignment& one) { return one.key == "sliding_attention.window"; };
+  if (std::none_of(assignments.begin(), assignments.end(), sets_window)) narrow_windows(config);
   config.validate();
   return config;
 }

@@ -28,7 +28,7 @@ std::shared_ptr<TokenMixer> make_mixer(const std::string& name, const MixerShape
 /// A test's name for a pattern item: with `_` for what names must not contain.
 std::string test_name(const testing::TestParamInfo<std::string>& test);
 
-/// A validated model config.
+/// A validated model config. Sliding attention has a window of 5 tokens, unless another is assigned.
 ModelConfig model_config(const std::vector<Assignment>& assignments);
 
 }  // namespace klab

@@ -35,7 +35,7 @@ Tensor plain_loops(const kernels::AttentionInputs& in, double scale) {
       for (int64_t h = 0; h < H; ++h) {
         const int64_t position = S - T + t;
         double sum = 0, faded = 0;
-        for (int64_t j = position; j >= 0; --j) {
+        for (int64_t j = position; j >= 0 && j > position - in.window.value_or(S); --j) {
           double logit = 0;
           for (int64_t d = 0; d < K; ++d) logit += q[b][t][h][d] * k[b][j][h / group][d];
           const double weight = std::exp(scale * logit + faded);
@@ -83,6 +83,25 @@ TEST(Attention, ForgetGatesReachAcrossBlocksAndResets) {
   EXPECT_TRUE(torch::equal(after.narrow(1, 300, 300), o.narrow(1, 300, 300)));  // no influence of earlier values
 }
 
+// Windows of one key, within a block of queries, over several, and longer than the sequence.
+TEST(Attention, AWindowHidesEarlierKeys) {
+  for (const Shape& s :
+       {Shape{2, 7, 0, 3, 3, 5, 5}, {1, 9, 4, 4, 2, 6, 3}, {2, 1, 11, 4, 1, 3, 8}, {1, 300, 50, 2, 1, 4, 4}}) {
+    const Tensor q = drawn({s.B, s.T, s.H, s.K}, 1), k = drawn({s.B, s.past + s.T, s.HK, s.K}, 2);
+    const Tensor v = drawn({s.B, s.past + s.T, s.HK, s.V}, 3);
+    for (const int64_t window : {1, 3, 8, 130, 1000}) {
+      kernels::AttentionInputs in{q, k, v, {}, 0.3, window};
+      const Tensor expected = plain_loops(in, 0.3);
+      for (const Implementation implementation : kernels::attention_implementations()) {
+        expect_close(to_string(implementation), kernels::attention(in, implementation), expected, tight());
+      }
+      const Tensor weights = kernels::attention_weights(in);
+      EXPECT_EQ(weights.sizes(), (std::vector<int64_t>{s.B, s.H, s.T, s.past + s.T}));
+      EXPECT_EQ((weights > 0).sum(-1).max().item<int64_t>(), std::min(window, s.past + s.T));
+    }
+  }
+}
+
 TEST(Attention, PartsJoinToTheWhole) {
   const Tensor q = drawn({2, 6, 4, 8}, 1), k = drawn({2, 26, 2, 8}, 2), v = drawn({2, 26, 2, 5}, 3);
   const auto keys = [&](int64_t from, int64_t count) {
@@ -104,6 +123,8 @@ TEST(Attention, RefusesWrongArgumentsByName) {
   });
   expect_refused("attention", "4 queries", [&] { kernels::attention({q, k.narrow(1, 0, 3), k.narrow(1, 0, 3)}); });
   expect_refused("attention", "g has shape", [&] { kernels::attention({q, k, k, at::ones({1, 4, 2})}); });
+  expect_refused("attention", "window is 0", [&] { kernels::attention({q, k, k, {}, {}, 0}); });
+  expect_refused("attention", "window excludes", [&] { kernels::attention({q, k, k, at::ones({1, 4, 4}), {}, 2}); });
   EXPECT_THROW(kernels::attention({q, k, k}, Implementation::cuda), c10::NotImplementedError);
 }
 
