@@ -39,8 +39,8 @@ LinearMixer::LinearMixer(const MixerShape& shape, const LinearOptions& options, 
       output_gate_(options.output_gate),
       short_conv_(options.short_conv),
       q_proj_(register_module("q_proj", Linear(shape.width, heads_ * key_dim_))),
-      k_proj_(register_module("k_proj", Linear(shape.width, heads_ * key_dim_))),
-      v_proj_(register_module("v_proj", Linear(shape.width, value_heads_ * value_dim_))),
+      k_proj_(register_module("k_proj", Linear(shape.width, traits.writes * heads_ * key_dim_))),
+      v_proj_(register_module("v_proj", Linear(shape.width, traits.writes * value_heads_ * value_dim_))),
       o_proj_(register_module("o_proj", Linear(value_heads_ * value_dim_, shape.width))) {
   require(value_heads_ % heads_ == 0, "value_heads", fmt::format("{}", options.value_heads),
           fmt::format("must be a multiple of the {} heads", heads_));
@@ -52,8 +52,8 @@ LinearMixer::LinearMixer(const MixerShape& shape, const LinearOptions& options, 
       return ShortConv(width, options.conv_size, /*with_bias=*/false, traits_.conv_activated);
     };
     q_conv_ = register_module("q_conv", conv(heads_ * key_dim_));
-    k_conv_ = register_module("k_conv", conv(heads_ * key_dim_));
-    v_conv_ = register_module("v_conv", conv(value_heads_ * value_dim_));
+    k_conv_ = register_module("k_conv", conv(traits.writes * heads_ * key_dim_));
+    v_conv_ = register_module("v_conv", conv(traits.writes * value_heads_ * value_dim_));
   }
   const int64_t values = value_heads_ * value_dim_;
   if (output_gate_ != "none" && full_rank_gates_) {
@@ -85,8 +85,10 @@ Tensor LinearMixer::mix(const Tensor& input, const Sequences& sequences, State* 
   const SharedInput x(input, together);
   kernels::RecurrenceInputs in;
   in.q = convolved(q_proj_, q_conv_, x, sequences, state, "q_conv").view({B, T, heads_, key_dim_});
-  in.k = convolved(k_proj_, k_conv_, x, sequences, state, "k_conv").view({B, T, heads_, key_dim_});
-  in.v = by_value_head(convolved(v_proj_, v_conv_, x, sequences, state, "v_conv"));
+  in.writes = traits_.writes;  // per token: the rows of its first write, of its second, ..
+  in.k = convolved(k_proj_, k_conv_, x, sequences, state, "k_conv").reshape({B, T * in.writes, heads_, key_dim_});
+  in.v =
+      convolved(v_proj_, v_conv_, x, sequences, state, "v_conv").reshape({B, T * in.writes, value_heads_, value_dim_});
   fill_inputs(in, x, sequences, state);
   return output(run_recurrence(in, sequences, state, probe_), x);
 }
@@ -118,12 +120,14 @@ double LinearMixer::conv_flops() const {
 
 double LinearMixer::flops(int64_t tokens) const {
   return static_cast<double>(tokens) * (linear_flops(*this) + conv_flops()) +
-         static_cast<double>(value_heads_) * kernels::recurrence_flops(traits_.update, tokens, key_dim_, value_dim_);
+         static_cast<double>(value_heads_) *
+             kernels::recurrence_flops(traits_.update, tokens * traits_.writes, key_dim_, value_dim_);
 }
 
 double LinearMixer::decode_flops(int64_t) const {
   return linear_flops(*this) + conv_flops() +
-         static_cast<double>(value_heads_) * kernels::recurrence_step_flops(traits_.update, key_dim_, value_dim_);
+         static_cast<double>(value_heads_ * traits_.writes) *
+             kernels::recurrence_step_flops(traits_.update, key_dim_, value_dim_);
 }
 
 void DeltaOptions::visit(Fields& fields) {

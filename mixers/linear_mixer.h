@@ -50,6 +50,7 @@ struct LinearTraits {
   bool activated = true;         ///< SiLU on q, k and v even without short convolutions
   bool conv_activated = true;    ///< SiLU after the short convolutions
   bool norm_over_heads = false;  ///< one norm over the concatenated heads
+  int64_t writes = 1;            ///< per token, each with a key and a value of its own
 };
 
 ///     q, k, v = silu(conv(W x))    o = recurrence(q, k, v, ..)    y = W (rms_norm(o) * gate(W_up W_down x))
@@ -62,7 +63,8 @@ class LinearMixer : public TokenMixer {
  protected:
   LinearMixer(const MixerShape& shape, const LinearOptions& options, const LinearTraits& traits);
 
-  /// Adds g, beta, a, b, as the mixer needs them, to inputs that already hold q, k [B, T, H, K] and v [B, T, HV, V]. A
+  /// Adds g, beta, a, b, as the mixer needs them, to inputs that already hold q [B, T, H, K], k [B, TW, H, K] and v
+  /// [B, TW, HV, V], TW = T * writes. A
   /// mixer with further tensors in its state (see add_state()) updates them here.
   virtual void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
                            State* state) const = 0;

@@ -6,30 +6,32 @@
 
 /// Every mixer, in the order of `klab model --list`. X(name) needs a function `MixerEntry name_mixer()`; a new mixer
 /// adds its file pair in mixers/ and one line here.
-#define KLAB_MIXERS(X) \
-  X(kda)               \
-  X(gdn)               \
-  X(mamba2)            \
-  X(dplr)              \
-  X(mla)               \
-  X(mla_rope)          \
-  X(attention)         \
-  X(attention_rope)    \
-  X(fox)               \
-  X(sliding_attention) \
-  X(gated_attention)   \
-  X(gated_mla)         \
-  X(linear_attention)  \
-  X(retnet)            \
-  X(lightning)         \
-  X(gla)               \
-  X(hgrn2)             \
-  X(deltanet)          \
-  X(longhorn)          \
-  X(comba)             \
-  X(gdn2)              \
-  X(precond_gdn)       \
-  X(precond_kda)       \
+#define KLAB_MIXERS(X)  \
+  X(kda)                \
+  X(gdn)                \
+  X(mamba2)             \
+  X(dplr)               \
+  X(mla)                \
+  X(mla_rope)           \
+  X(attention)          \
+  X(attention_rope)     \
+  X(fox)                \
+  X(sliding_attention)  \
+  X(gated_attention)    \
+  X(gated_mla)          \
+  X(linear_attention)   \
+  X(retnet)             \
+  X(lightning)          \
+  X(gla)                \
+  X(hgrn2)              \
+  X(deltanet)           \
+  X(longhorn)           \
+  X(comba)              \
+  X(gdn2)               \
+  X(gated_deltaproduct) \
+  X(kda_product)        \
+  X(precond_gdn)        \
+  X(precond_kda)        \
   X(rwkv7)
 
 namespace klab {

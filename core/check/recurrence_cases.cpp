@@ -25,6 +25,7 @@ struct Member {
   Decay decay;
   Update update;
   Inputs inputs = Inputs::ready;
+  int64_t writes = 1;
 };
 
 constexpr Member kFamily[] = {
@@ -40,6 +41,9 @@ constexpr Member kFamily[] = {
     {"recurrence/raw/scalar/delta", "GDN", Decay::scalar, Update::delta, Inputs::raw},
     {"recurrence/raw/channel/delta", "KDA", Decay::channel, Update::delta, Inputs::raw},
     {"recurrence/bounded/channel/delta", "KDA", Decay::channel, Update::delta, Inputs::raw_bounded},
+    {"recurrence/writes/channel/delta", "gated DeltaProduct", Decay::channel, Update::delta, Inputs::ready, 2},
+    {"recurrence/raw/writes/scalar/delta", "gated DeltaProduct", Decay::scalar, Update::delta, Inputs::raw, 3},
+    {"recurrence/writes/scalar/dplr", "", Decay::scalar, Update::dplr, Inputs::ready, 2},
 };
 
 std::vector<Workload> workloads(const Member& member) {
@@ -62,32 +66,33 @@ std::vector<Workload> workloads(const Member& member) {
 }
 
 NamedTensors make_ready_inputs(const Member& member, const Workload& w, at::Generator& generator) {
+  const int64_t TW = w.T * member.writes;
   NamedTensors in;
   in.push_back({"q", directions({w.B, w.T, w.H, w.K}, generator)});
-  in.push_back({"k", directions({w.B, w.T, w.H, w.K}, generator)});
-  in.push_back({"v", normal({w.B, w.T, w.HV, w.V}, generator)});
+  in.push_back({"k", directions({w.B, TW, w.H, w.K}, generator)});
+  in.push_back({"v", normal({w.B, TW, w.HV, w.V}, generator)});
   if (member.decay == Decay::scalar) in.push_back({"g", log_decays({w.B, w.T, w.HV}, w.gates, generator)});
   if (member.decay == Decay::channel) in.push_back({"g", log_decays({w.B, w.T, w.HV, w.K}, w.gates, generator)});
-  if (member.update == Update::delta) in.push_back({"beta", uniform({w.B, w.T, w.HV}, 0, 1, generator)});
+  if (member.update == Update::delta) in.push_back({"beta", uniform({w.B, TW, w.HV}, 0, 1, generator)});
   if (member.update == Update::dplr) {
     // I + b a^T contracts along one direction, as in every mixer of this kind.
-    const at::Tensor a = directions({w.B, w.T, w.HV, w.K}, generator);
+    const at::Tensor a = directions({w.B, TW, w.HV, w.K}, generator);
     in.push_back({"a", a});
-    in.push_back({"b", -a * uniform({w.B, w.T, w.HV, 1}, 0, 1, generator)});
+    in.push_back({"b", -a * uniform({w.B, TW, w.HV, 1}, 0, 1, generator)});
   }
   return in;
 }
 
 // A layer's projections and the gate's parameters.
 NamedTensors make_raw_inputs(const Member& member, const Workload& w, at::Generator& generator) {
-  const int64_t per_head = member.decay == Decay::channel ? w.K : 1;
+  const int64_t per_head = member.decay == Decay::channel ? w.K : 1, TW = w.T * member.writes;
   NamedTensors in;
   in.push_back({"q", normal({w.B, w.T, w.H, w.K}, generator)});
-  in.push_back({"k", normal({w.B, w.T, w.H, w.K}, generator)});
-  in.push_back({"v", normal({w.B, w.T, w.HV, w.V}, generator)});
+  in.push_back({"k", normal({w.B, TW, w.H, w.K}, generator)});
+  in.push_back({"v", normal({w.B, TW, w.HV, w.V}, generator)});
   const at::Tensor g = normal({w.B, w.T, w.HV, per_head}, generator);
   in.push_back({"g", member.decay == Decay::channel ? g : g.squeeze(-1)});
-  in.push_back({"beta", normal({w.B, w.T, w.HV}, generator)});
+  in.push_back({"beta", normal({w.B, TW, w.HV}, generator)});
   // As in the initialisation of the layers; smaller for the bounded gate, so that it does not saturate.
   const bool bounded = member.inputs == Inputs::raw_bounded;
   in.push_back({"A_log", uniform({w.HV}, bounded ? 0.5 : 1, bounded ? 2 : 16, generator).log()});
@@ -119,6 +124,7 @@ NamedTensors run(Implementation implementation, const NamedTensors& in) {
   inputs.beta = find(in, "beta");
   inputs.a = find(in, "a");
   inputs.b = find(in, "b");
+  inputs.writes = inputs.k.size(1) / inputs.q.size(1);
   inputs.initial_state = find(in, "initial_state");
   inputs.cu_seqlens = find(in, "cu_seqlens");
   inputs.overwrite_state = find(in, "overwrite_state").defined();
@@ -134,10 +140,10 @@ NamedTensors run(Implementation implementation, const NamedTensors& in) {
 
 constexpr int64_t kKernelChunk = 16;
 
-double flops(Update update, const Workload& w) {
-  const auto heads = static_cast<double>(w.HV);
-  if (w.T == 1) return static_cast<double>(w.B) * heads * kernels::recurrence_step_flops(update, w.K, w.V);
-  return heads * kernels::recurrence_flops(update, w.B * w.T, w.K, w.V, kKernelChunk);
+double flops(const Member& member, const Workload& w) {
+  const auto heads = static_cast<double>(w.HV), writes = static_cast<double>(w.B * member.writes);
+  if (w.T == 1) return writes * heads * kernels::recurrence_step_flops(member.update, w.K, w.V);
+  return heads * kernels::recurrence_flops(member.update, w.B * w.T * member.writes, w.K, w.V, kKernelChunk);
 }
 
 OperatorCase make_case(const Member& member) {
@@ -169,11 +175,11 @@ OperatorCase make_case(const Member& member) {
   result.definition = [](const NamedTensors& in) { return run(Implementation::reference, in); };
   // The state is a sum over tokens, a read of it a sum over K. In the backward pass gradients of k and q are also sums
   // over V, and those of the gate's parameters are sums over all tokens and channels.
-  result.terms = [](const Workload& w, std::string_view tensor) {
+  result.terms = [writes = member.writes](const Workload& w, std::string_view tensor) {
     const bool of_gate = tensor == "d_A_log" || tensor == "d_dt_bias";
-    return w.T + w.K + (tensor.starts_with("d_") ? w.V : 0) + (of_gate ? w.B * w.T * w.K : 0);
+    return w.T * writes + w.K + (tensor.starts_with("d_") ? w.V : 0) + (of_gate ? w.B * w.T * w.K : 0);
   };
-  result.flops = [update = member.update](const Workload& w) { return flops(update, w); };
+  result.flops = [member](const Workload& w) { return flops(member, w); };
   return result;
 }
 

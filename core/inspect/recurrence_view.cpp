@@ -28,26 +28,19 @@ RecurrenceInputs from_nothing(const RecurrenceInputs& given) {
 
 }  // namespace
 
-RecurrenceInputs tokens_between(RecurrenceInputs in, int64_t first, int64_t count) {
-  for (Tensor* x : {&in.q, &in.k, &in.v, &in.g, &in.beta, &in.a, &in.b}) {
-    if (x->defined()) *x = x->narrow(1, first, count);
-  }
-  return in;
-}
-
 Tensor implicit_attention(const RecurrenceInputs& given) {
   const torch::NoGradGuard no_grad;
   const RecurrenceInputs in = from_nothing(given);
-  const int64_t B = in.v.size(0), T = in.v.size(1), HV = in.v.size(2);
-  Tensor A = torch::zeros({B, HV, T, T}, in.v.options());
-  for (int64_t first = 0; first < T; first += kBlock) {
+  const int64_t B = in.v.size(0), T = in.q.size(1), HV = in.v.size(2), writes = in.writes;
+  Tensor A = torch::zeros({B, HV, T, T * writes}, in.v.options());
+  for (int64_t first = 0; first < T; first += kBlock / writes) {
     // The state is zero as long as v is zero, so the tokens before the block can be skipped.
-    const int64_t rest = T - first, columns = std::min(kBlock, rest);
-    RecurrenceInputs block = tokens_between(in, first, rest);
-    const Tensor identity = torch::eye(rest, columns, in.v.options());
-    block.v = identity.view({1, rest, 1, columns}).expand({B, rest, HV, columns}).contiguous();
+    const int64_t rest = T - first, rows = rest * writes, columns = std::min(kBlock / writes * writes, rows);
+    RecurrenceInputs block = kernels::tokens_of(in, first, rest);
+    const Tensor identity = torch::eye(rows, columns, in.v.options());
+    block.v = identity.view({1, rows, 1, columns}).expand({B, rows, HV, columns}).contiguous();
     const Tensor o = kernels::recurrence(block).o;  // [B, rest, HV, columns]
-    A.narrow(2, first, rest).narrow(3, first, columns).copy_(o.transpose(1, 2));
+    A.narrow(2, first, rest).narrow(3, first * writes, columns).copy_(o.transpose(1, 2));
   }
   return A;
 }
@@ -58,10 +51,10 @@ Tensor states_after(const RecurrenceInputs& given, const std::vector<int64_t>& t
   std::vector<Tensor> states;
   int64_t done = 0;
   for (const int64_t count : tokens) {
-    if (count <= done || count > in.v.size(1)) {
-      refuse("the state after {} tokens: token counts must be increasing and lie in 1..{}", count, in.v.size(1));
+    if (count <= done || count > in.q.size(1)) {
+      refuse("the state after {} tokens: token counts must be increasing and lie in 1..{}", count, in.q.size(1));
     }
-    states.push_back(kernels::recurrence(tokens_between(in, done, count - done)).final_state);
+    states.push_back(kernels::recurrence(kernels::tokens_of(in, done, count - done)).final_state);
     in.initial_state = states.back();
     done = count;
   }

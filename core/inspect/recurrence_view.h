@@ -10,13 +10,10 @@
 
 namespace klab {
 
-/// The inputs restricted to the tokens [first, first + count).
-kernels::RecurrenceInputs tokens_between(kernels::RecurrenceInputs in, int64_t first, int64_t count);
-
-/// The implicit attention matrix A [B, HV, T, T] of a linear mixer: o_t = sum over s <= t of A[t, s] v_s. For given q,
-/// k, g, beta, a and b the recurrence is linear in v, so A is its output for v = identity over time, computed by the
-/// kernel in blocks of columns. Ignores initial_state (starts from zeros). Gates may be raw. float32 (float64 for
-/// float64). Materialises all of A. Throws UsageError for packed sequences.
+/// The implicit attention matrix A [B, HV, T, TW] of a linear mixer, with TW = T * writes: o_t = sum of A[t, s] v_s
+/// over the writes s up to token t. For given q, k, g, beta, a and b the recurrence is linear in v, so A is its output
+/// for v = identity over time, computed by the kernel in blocks of columns. Ignores initial_state (starts from zeros).
+/// Gates may be raw. float32 (float64 for float64). Materialises all of A. Throws UsageError for packed sequences.
 torch::Tensor implicit_attention(const kernels::RecurrenceInputs& in);
 
 /// The states after the given numbers of tokens (increasing, in 1..T): [n, B, HV, K, V]. Runs the tokens between two

@@ -13,11 +13,8 @@ using torch::Tensor;
 
 // The last `tokens` tokens of all inputs.
 kernels::RecurrenceInputs last_tokens(kernels::RecurrenceInputs in, int64_t tokens) {
-  for (Tensor* x : {&in.q, &in.k, &in.v, &in.g, &in.beta, &in.a, &in.b}) {
-    if (x->defined()) *x = x->narrow(1, x->size(1) - tokens, tokens);
-  }
   in.cu_seqlens.reset();
-  return in;
+  return kernels::tokens_of(in, in.q.size(1) - tokens, tokens);
 }
 
 Tensor final_state(const kernels::RecurrenceInputs& in) { return kernels::recurrence(in).final_state.squeeze(0); }
@@ -57,7 +54,7 @@ std::pair<Tensor, Tensor> effect_of(kernels::RecurrenceInputs in) {
 }  // namespace
 
 Tensor context_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences) {
-  const std::vector<int64_t> lengths = sequences.lengths(1, in.v.size(1));
+  const std::vector<int64_t> lengths = sequences.lengths(1, in.q.size(1));
   const auto [transition, written] = effect_of(last_tokens(in, lengths.back()));
   const Tensor memory = memory_before(*sequences.part, transition, written).unsqueeze(0);
   const auto others = static_cast<int64_t>(lengths.size()) - 1;

@@ -100,8 +100,8 @@ class Watch {
   std::deque<MixerProbe> probes_;  // a deque, for stable addresses
 };
 
-// Largest difference between weights [1, H, W, W] times values [1, W, H, V] and the outputs [1, W, H, V], relative to
-// the largest output.
+// Largest difference between weights [1, H, W, W writes] times values [1, W writes, H, V] and the outputs [1, W, H, V],
+// relative to the largest output.
 double unexplained(const Tensor& weights, const Tensor& v, const Tensor& o) {
   const Tensor wide = o.to(weights.scalar_type());
   const Tensor product = weights.matmul(v.to(weights.scalar_type()).transpose(1, 2)).transpose(1, 2);
@@ -112,7 +112,7 @@ double unexplained(const Tensor& weights, const Tensor& v, const Tensor& o) {
 void keep(MixerView& view, const Tensor& weights, const Tensor& v, const Tensor& o) {
   stop_when_asked();
   view.unexplained = unexplained(weights, v, o);
-  view.weights = weights.squeeze(0).cpu();
+  view.weights = weights.squeeze(0).unflatten(2, {o.size(1), -1}).sum(3).cpu();  // over the writes of each token
 }
 
 // Records the weights of the first `tokens` tokens. Later tokens do not affect them.
@@ -120,12 +120,12 @@ MixerProbe weights_probe(MixerView& view, int64_t tokens) {
   MixerProbe probe;
   probe.recurrence = [&view, tokens](const kernels::RecurrenceInputs& in, const Tensor& o) {
     view.linear = true;
-    const kernels::RecurrenceInputs first = tokens_between(in, 0, tokens);
+    const kernels::RecurrenceInputs first = kernels::tokens_of(in, 0, tokens);
     keep(view, implicit_attention(first), first.v, o.narrow(1, 0, tokens));
   };
   probe.attention = [&view, tokens](const kernels::AttentionInputs& in, const Tensor& o) {
     const auto first = [&](const Tensor& x) { return x.defined() ? x.narrow(1, 0, tokens) : x; };
-    const kernels::AttentionInputs shown{first(in.q), first(in.k), first(in.v), first(in.g), in.scale};
+    const kernels::AttentionInputs shown{first(in.q), first(in.k), first(in.v), first(in.g), in.scale, in.window};
     const Tensor v = shown.v.repeat_interleave(o.size(2) / shown.v.size(2), 2);
     keep(view, kernels::attention_weights(shown), v, first(o));
   };

@@ -29,7 +29,8 @@ enum class Role : uint8_t {
 };
 
 /// Sizes that several tensors of an operator share.
-enum class Size : uint8_t { B, T, H, HV, K, V, N, D, W, past, count };
+/// TW: T times the writes per token.
+enum class Size : uint8_t { B, T, TW, H, HV, K, V, N, D, W, past, count };
 
 /// The shape that a tensor must have. Rank 0 means that check_arguments() does not check the shape.
 struct Shape {
@@ -102,6 +103,7 @@ class Sizes {
  public:
   Sizes() { sizes_.fill(-1); }
   int64_t operator[](Size size) const { return sizes_[static_cast<size_t>(size)]; }
+  void set(Size size, int64_t value) { sizes_[static_cast<size_t>(size)] = value; }
 
   /// Checks dtype, device (that of `first`) and shape of a tensor. Sizes that are not known yet become those of `x`.
   /// Throws c10::ValueError; its message begins with `op`.
@@ -112,10 +114,9 @@ class Sizes {
 };
 
 /// Checks, in order, all tensors for which each_argument() gives a shape. The first tensor with a dimension sets its
-/// size.
+/// size, if it is not among the known `sizes`.
 template <class Inputs>
-Sizes check_arguments(const char* op, const Inputs& inputs) {
-  Sizes sizes;
+Sizes check_arguments(const char* op, const Inputs& inputs, Sizes sizes = {}) {
   const at::Tensor* first = nullptr;
   each_tensor(inputs, [&](const TensorArgument& argument, const at::Tensor& x) {
     if (first == nullptr) first = &x;

@@ -60,6 +60,7 @@ void check_combination(const RecurrenceInputs& in) {
   TORCH_CHECK_VALUE(!(in.a.defined() && in.beta.defined()), kOp, ": beta (delta rule) excludes a and b (DPLR)");
   TORCH_CHECK_VALUE(!in.output_all_states || (!in.cu_seqlens.defined() && !in.overwrite_state && !records_gradient(in)),
                     kOp, ": output_all_states excludes packed sequences, overwrite_state and gradients");
+  TORCH_CHECK_VALUE(!in.output_all_states || in.writes == 1, kOp, ": output_all_states needs writes = 1");
   TORCH_CHECK_VALUE(!in.gate || in.g.defined(), kOp, ": a gate needs g, the raw input that it acts on");
   TORCH_CHECK_VALUE(!in.beta_sigmoid || in.beta.defined(), kOp, ": beta_sigmoid is given, but beta is missing");
   TORCH_CHECK_VALUE(!in.allow_neg_eigval || in.beta_sigmoid, kOp,
@@ -68,7 +69,10 @@ void check_combination(const RecurrenceInputs& in) {
 
 void check(const RecurrenceInputs& in) {
   TORCH_CHECK_VALUE(in.q.defined(), kOp, ": q is missing");
-  check_sizes(in, check_arguments(kOp, in));
+  TORCH_CHECK_VALUE(in.writes >= 1, kOp, ": writes is ", in.writes, ", but must be at least 1");
+  Sizes known;
+  if (in.q.dim() == 4) known.set(Size::TW, in.q.size(1) * in.writes);
+  check_sizes(in, check_arguments(kOp, in, known));
   check_combination(in);
   if (in.overwrite_state) check_overwritten(in);
   if (in.gate) check_kda_gate(kOp, in.g, in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound);
@@ -129,7 +133,36 @@ const FusedRecurrence* fused_recurrence(Implementation implementation) {
   return kernels_of(implementation, cpu_recurrence, cuda_recurrence);
 }
 
+// x [B, T, ..] as the `at`th of `writes` rows per token, the others zero: [B, TW, ..].
+at::Tensor spread(const at::Tensor& x, int64_t writes, int64_t at) {
+  if (!x.defined()) return x;
+  std::vector<int64_t> padding(static_cast<size_t>(2 * (x.dim() - 1)), 0);  // from the last dimension to that of writes
+  *(padding.end() - 2) = at;
+  padding.back() = writes - 1 - at;
+  return at::constant_pad_nd(x.unsqueeze(2), padding).flatten(1, 2);
+}
+
+// Activated inputs with a token for each write: it does not decay but for the first of a token's writes, and all but
+// the last read with a query of zeros.
+RecurrenceInputs token_per_write(RecurrenceInputs in) {
+  in.q = spread(in.q, in.writes, in.writes - 1);
+  in.g = spread(in.g, in.writes, 0);
+  if (in.cu_seqlens.defined()) in.cu_seqlens = in.cu_seqlens * in.writes;
+  in.writes = 1;
+  return in;
+}
+
+// The outputs of the last of each token's writes.
+at::Tensor of_tokens(const at::Tensor& o, int64_t writes) {
+  return o.unflatten(1, {o.size(1) / writes, writes}).select(2, writes - 1);
+}
+
 RecurrenceOutputs run_composed(const RecurrenceInputs& in, Implementation form) {
+  if (in.writes > 1) {
+    RecurrenceOutputs out = run_composed(token_per_write(activated(in)), form);
+    out.o = of_tokens(out.o, in.writes);
+    return out;
+  }
   const std::vector<int64_t> offsets = sequence_offsets(kOp, in.cu_seqlens, in.q.size(0), in.q.size(1));
   const int64_t sequences = offsets.empty() ? in.q.size(0) : static_cast<int64_t>(offsets.size()) - 1;
   const PreparedInputs prepared = prepare(activated(in), offsets, sequences);
@@ -150,17 +183,19 @@ RecurrenceOutputs token_by_token(const RecurrenceInputs& in, Implementation impl
   RecurrenceInputs token = in;
   for (int64_t t = 0; t < in.q.size(1); ++t) {
     const at::Tensor state = token.initial_state;
-    token = in;
+    token = tokens_of(in, t, 1);
     token.output_all_states = false;
     token.initial_state = state;
-    each_tensor(token, [&](const TensorArgument& argument, at::Tensor& x) {
-      if (argument.is_rows() && x.defined()) x = x.narrow(1, t, 1);
-    });
     const RecurrenceOutputs out = recurrence(token, implementation);
     o.push_back(out.o);
     states.push_back(token.initial_state = out.final_state);
   }
   return {at::cat(o, 1), states.back(), at::stack(states, 1)};
+}
+
+// Only the CPU kernels take several writes per token.
+bool runs_per_write(const RecurrenceInputs& in, const FusedRecurrence* kernels) {
+  return in.writes > 1 && kernels == &cuda_recurrence;
 }
 
 // As recurrence(). Below autograd it also fills `kept`, unless it is null or the implementation stores nothing.
@@ -185,7 +220,7 @@ struct RecurrenceOperator {
   static Tensors shapes(const Inputs& in, Implementation implementation, bool keep) {
     const RecurrenceKept kept =
         keep && may_keep(in, implementation) ? recurrence_cpu_kept_shapes(in) : RecurrenceKept{};
-    return {shaped_like(in.v), state_shape(in, /*all=*/false), or_empty(kept.corrections, in.v),
+    return {output_shape(in), state_shape(in, /*all=*/false), or_empty(kept.corrections, in.v),
             or_empty(kept.states, in.v)};
   }
 
@@ -196,11 +231,18 @@ struct RecurrenceOperator {
   static std::optional<Inputs> backward(const Inputs& in, Implementation implementation, at::TensorList given,
                                         at::TensorList d_outputs) {
     const FusedRecurrence* kernels = fused_recurrence(choose(in, implementation, /*with_backward=*/true));
-    if (kernels == nullptr) return std::nullopt;
+    if (kernels == nullptr || runs_per_write(in, kernels)) return std::nullopt;
     RecurrenceKept kept{given[0], given[1]};
     if (kernels == &cpu_recurrence && kept.states.numel() == 0) kernels->forward(in, &kept);  // with keep=False
-    const at::Tensor d_o = d_outputs[0].defined() ? d_outputs[0] : at::zeros(in.v.sizes(), in.v.options());
+    const at::Tensor d_o = d_outputs[0].defined() ? d_outputs[0] : at::zeros_like(output_shape(in), in.v.options());
     return kernels->backward(in, kept, d_o, d_outputs[1]);
+  }
+
+  // [B, T, HV, V], without data.
+  static at::Tensor output_shape(const Inputs& in) {
+    std::vector<c10::SymInt> shape = in.v.sym_sizes().vec();
+    shape[1] = in.q.sym_size(1);
+    return at::empty_symint(shape, in.v.options());
   }
 
   // [N, HV, K, V], or [B, T, HV, K, V].
@@ -237,7 +279,7 @@ struct RecurrenceAllStatesOperator {
   }
 
   static Tensors shapes(const Inputs& in, Implementation, bool) {
-    return {shaped_like(in.v), RecurrenceOperator::state_shape(in, /*all=*/true)};
+    return {RecurrenceOperator::output_shape(in), RecurrenceOperator::state_shape(in, /*all=*/true)};
   }
 };
 
@@ -248,6 +290,11 @@ RecurrenceOutputs run(const RecurrenceInputs& in, Implementation requested, Recu
   if (in.output_all_states && chosen != Implementation::cuda) return token_by_token(in, requested);
   const FusedRecurrence* kernels = fused_recurrence(chosen);
   if (kernels == nullptr) return run_composed(in, chosen);
+  if (runs_per_write(in, kernels)) {
+    RecurrenceOutputs out = run(token_per_write(activated(in)), chosen, nullptr);
+    out.o = of_tokens(out.o, in.writes).to(in.v.scalar_type());
+    return out;
+  }
   if (!gradient) return kernels->forward(in, kept);
   const Tensors results = call_operator<RecurrenceOperator>({in, chosen});
   return {results[0], results[1]};
@@ -277,6 +324,15 @@ RecurrenceInputs activated(RecurrenceInputs in) {
   if (in.beta_sigmoid) in.beta = (in.allow_neg_eigval ? 2.0 : 1.0) * at::sigmoid(in.beta.to(wide));
   in.qk_l2norm = in.beta_sigmoid = in.allow_neg_eigval = false;
   in.gate = std::nullopt;
+  return in;
+}
+
+RecurrenceInputs tokens_of(RecurrenceInputs in, int64_t first, int64_t count) {
+  each_tensor(in, [&](const TensorArgument& argument, at::Tensor& x) {
+    if (!argument.is_rows() || !x.defined()) return;
+    const int64_t rows = argument.shape.sizes[1] == Size::TW ? in.writes : 1;
+    x = x.narrow(1, first * rows, count * rows);
+  });
   return in;
 }
 

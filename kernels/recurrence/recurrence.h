@@ -21,13 +21,14 @@ struct RecurrenceGate {
 };
 
 /// Inputs of the recurrence. B batch, T time, H query and key heads, HV value heads (a multiple of H; value head hv
-/// reads query and key head hv / (HV / H)), K key width, V value width per head, N sequences.
+/// reads query and key head hv / (HV / H)), K key width, V value width per head, N sequences, TW = T * writes.
 struct RecurrenceInputs {
-  at::Tensor q, k;                ///< [B, T, H, K]
-  at::Tensor v;                   ///< [B, T, HV, V]
+  at::Tensor q;                   ///< [B, T, H, K]
+  at::Tensor k;                   ///< [B, TW, H, K]
+  at::Tensor v;                   ///< [B, TW, HV, V]
   at::Tensor g;                   ///< log-decay, natural log, <= 0: undefined, [B, T, HV] or [B, T, HV, K]
-  at::Tensor beta;                ///< [B, T, HV]; if defined, the update is the delta rule
-  at::Tensor a, b;                ///< [B, T, HV, K]; if both are defined, the update is DPLR
+  at::Tensor beta;                ///< [B, TW, HV]; if defined, the update is the delta rule
+  at::Tensor a, b;                ///< [B, TW, HV, K]; if both are defined, the update is DPLR
   std::optional<double> scale{};  ///< multiplies q; K^-0.5 when absent
   at::Tensor initial_state;       ///< [N, HV, K, V]; zeros when undefined
   at::Tensor cu_seqlens;          ///< [N + 1] integer offsets of packed sequences (needs B = 1); undefined: N = B
@@ -46,6 +47,10 @@ struct RecurrenceInputs {
   bool beta_sigmoid = false;             ///< beta is a raw projection; use its sigmoid
   bool allow_neg_eigval = false;         ///< use twice that sigmoid
 
+  /// Updates of the state per token (DeltaProduct, arXiv 2502.10297): it decays before the first one, and q reads it
+  /// after the last one. The rows of k, v, beta, a and b are those of token 0, one per write, then of token 1, ..
+  int64_t writes = 1;
+
   KLAB_API Decay decay() const;    ///< from the rank of g
   KLAB_API Update update() const;  ///< from which of beta, a, b are defined
 };
@@ -53,6 +58,9 @@ struct RecurrenceInputs {
 /// The inputs with these activations applied and their options turned off: q and k normalised, g a log-decay, beta
 /// activated. Composed of differentiable ATen operators, in the accumulation dtype.
 KLAB_API RecurrenceInputs activated(RecurrenceInputs inputs);
+
+/// Tokens [first, first + count) of inputs without cu_seqlens, as views.
+KLAB_API RecurrenceInputs tokens_of(RecurrenceInputs inputs, int64_t first, int64_t count);
 
 struct RecurrenceOutputs {
   at::Tensor o;            ///< [B, T, HV, V], dtype of v
@@ -67,7 +75,8 @@ struct RecurrenceOutputs {
 /// Equations 1 and 2 and table 6 of arXiv 2510.26692. Accurate for every g <= 0, including -1000 and -infinity; any
 /// T >= 1, K, V <= 256. Differentiable in every tensor but cu_seqlens (`cpu` and `cuda`: once). Dtypes: float64 is
 /// computed in float64, everything else in float32; results are rounded once. `automatic` is the kernel for the
-/// tensors' device if it can run (not in float64), else `chunk`, or `reference` for a single token. Throws
+/// tensors' device if it can run (not in float64), else `chunk`, or `reference` for a single token. With several writes
+/// per token all but `cpu` copy q and g to a row per write. Throws
 /// c10::ValueError that names the argument for wrong shapes, dtypes or offsets, and c10::NotImplementedError for an
 /// implementation that cannot run on these tensors.
 KLAB_API RecurrenceOutputs recurrence(const RecurrenceInputs& inputs,

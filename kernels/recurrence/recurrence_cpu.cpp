@@ -17,22 +17,25 @@ cpu::Problem problem(const RecurrenceInputs& in) {
   cpu::Problem p{};
   static_cast<RecurrenceProblem&>(p) = recurrence_problem(in);
   p.state_width = p.V;
+  p.writes = in.writes;
   const int64_t B = in.q.size(0), T = in.q.size(1);
-  p.sequences = sequences_of(B, T, sequence_offsets("recurrence", in.cu_seqlens, B, T));
+  std::vector<int64_t> offsets = sequence_offsets("recurrence", in.cu_seqlens, B, T);
+  for (int64_t& offset : offsets) offset *= in.writes;
+  p.sequences = sequences_of(B, T * in.writes, offsets);
   return p;
 }
 
-// The number of segments of all sequences; for packed sequences an upper bound from N and T, because the shape of what
+// The number of segments of all sequences; for packed sequences an upper bound from N and TW, because the shape of what
 // is stored must not depend on the values of the offsets.
 template <class Int>
-Int most_segments(bool packed, const Int& sequences, const Int& T) {
-  if (packed) return (T + sequences * (cpu::kSegment - 1)) / cpu::kSegment;
-  return sequences * ((T + (cpu::kSegment - 1)) / cpu::kSegment);
+Int most_segments(bool packed, const Int& sequences, const Int& TW) {
+  if (packed) return (TW + sequences * (cpu::kSegment - 1)) / cpu::kSegment;
+  return sequences * ((TW + (cpu::kSegment - 1)) / cpu::kSegment);
 }
 
 RecurrenceKept allocate_kept(const RecurrenceInputs& in, const cpu::Problem& p) {
   const auto float32 = in.v.options().dtype(at::kFloat);
-  const int64_t segments = most_segments<int64_t>(in.cu_seqlens.defined(), p.count(), in.q.size(1));
+  const int64_t segments = most_segments<int64_t>(in.cu_seqlens.defined(), p.count(), in.v.size(1));
   RecurrenceKept kept{p.update == Update::accumulate ? empty_result({0}, float32) : empty_result(in.v.sizes(), float32),
                       empty_result({segments, p.HV, cpu::padded_key(p.K) * cpu::padded_value(p.V)}, float32)};
   // Packed sequences may have fewer segments. The unused ones are still part of a result and must be deterministic.
@@ -54,7 +57,7 @@ RecurrenceOutputs forward(const RecurrenceInputs& inputs, RecurrenceKept* kept) 
   const RecurrenceInputs in = with_plain_rows(inputs);
   const cpu::Problem p = problem(in);
   const auto float32 = in.v.options().dtype(at::kFloat);
-  RecurrenceOutputs out{empty_result(in.v.sizes(), in.v.options()),
+  RecurrenceOutputs out{empty_result({in.q.size(0), in.q.size(1), p.HV, p.V}, in.v.options()),
                         in.overwrite_state ? in.initial_state : empty_result({p.count(), p.HV, p.K, p.V}, float32)};
   cpu::Kept buffers;
   if (kept != nullptr) {
@@ -95,7 +98,7 @@ RecurrenceKept recurrence_cpu_kept_shapes(const RecurrenceInputs& in) {
   const auto float32 = in.v.options().dtype(at::kFloat);
   const bool packed = in.cu_seqlens.defined();
   const c10::SymInt sequences = packed ? in.cu_seqlens.sym_size(0) - 1 : in.q.sym_size(0);
-  const c10::SymInt segments = most_segments<c10::SymInt>(packed, sequences, in.q.sym_size(1));
+  const c10::SymInt segments = most_segments<c10::SymInt>(packed, sequences, in.v.sym_size(1));
   const auto width = [](const Tensor& x) { return x.sym_size(3).guard_int(__FILE__, __LINE__); };
   const c10::SymInt state = cpu::padded_key(width(in.q)) * cpu::padded_value(width(in.v));
   return {in.update() == Update::accumulate ? at::empty({0}, float32) : at::empty_symint(in.v.sym_sizes(), float32),

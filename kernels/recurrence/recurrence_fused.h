@@ -11,8 +11,8 @@ namespace klab::kernels {
 
 /// What a forward pass stores for the backward pass. CUDA stores nothing and recomputes the states.
 struct RecurrenceKept {
-  at::Tensor corrections;  ///< [B, T, HV, V] float32; empty for Update::accumulate
-  at::Tensor states;       ///< [segments, HV, padded K * padded V] float32, the state before every 64th token
+  at::Tensor corrections;  ///< [B, TW, HV, V] float32; empty for Update::accumulate
+  at::Tensor states;       ///< [segments, HV, padded K * padded V] float32, the state before every 64th write
 };
 
 /// Kernels of one device. Inputs must be checked. Below autograd.

@@ -18,6 +18,7 @@ from klab.gate import fused_kda_gate  # noqa: E402
 from klab.recurrences import (  # noqa: E402
     chunk_delta_rule,
     chunk_dplr_delta_rule,
+    chunk_gated_delta_product,
     chunk_gated_delta_rule,
     chunk_gla,
     chunk_kda,
@@ -35,6 +36,7 @@ __all__ = [
     "causal_conv1d",
     "chunk_delta_rule",
     "chunk_dplr_delta_rule",
+    "chunk_gated_delta_product",
     "chunk_gated_delta_rule",
     "chunk_gla",
     "chunk_kda",

@@ -50,16 +50,17 @@ def check_shape(function: str, name: str, tensor: torch.Tensor, shape: Sequence[
             tensor.shape, shape)
 
 
-def check_heads(function: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[int, int, int, int, int]:
-    """Checks q, k [B, T, H, K] and v [B, T, HV, V]. Returns B, T, HV, K, V."""
+def check_heads(function: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
+                writes: int = 1) -> tuple[int, int, int, int, int]:
+    """Checks q [B, T, H, K], k [B, T * writes, H, K] and v [B, T * writes, HV, V]. Returns B, T, HV, K, V."""
     for name, x in (("q", q), ("k", k), ("v", v)):
         require(x.ndim == 4, "{}: {} must have four dimensions [B, T, heads, width], but has shape {}", function, name,
                 x.shape)
-    check_shape(function, "k", k, q.shape)
     B, T, H, K = q.shape
+    check_shape(function, "k", k, (B, T * writes, H, K))
     HV, V = v.shape[2:]
-    require(v.shape[:2] == q.shape[:2], "{}: v has shape {}, but must begin with the [B, T] of q, which has shape {}",
-            function, v.shape, q.shape)
+    require(v.shape[:2] == k.shape[:2], "{}: v has shape {}, but must begin with the [B, {}] of {}, which has shape {}",
+            function, v.shape, "T" if writes == 1 else "T * num_householder", "q" if writes == 1 else "k", k.shape)
     require(HV % H == 0, "{}: the {} heads of v must be a multiple of the {} heads of q and k", function, HV, H)
     require(K <= MAX_HEAD_DIM and V <= MAX_HEAD_DIM, "{}: heads are at most {} wide, but K = {} and V = {}", function,
             MAX_HEAD_DIM, K, V)

@@ -67,13 +67,13 @@ def _needs_gradient(tensors: Iterable[Tensor | None]) -> bool:
 
 def apply(q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, a: Tensor | None, b: Tensor | None,
           states: States, scale: float | None, qk_l2norm: bool = False, gate: Gate | None = None,
-          beta_sigmoid: bool = False, allow_neg_eigval: bool = False) -> Output:
+          beta_sigmoid: bool = False, allow_neg_eigval: bool = False, writes: int = 1) -> Output:
     """Calls klab::recurrence; the caller has checked the arguments. Returns (o, final state, all states or None)."""
     A_log, dt_bias = (None, None) if gate is None else (_flat(gate.A_log), _flat(gate.dt_bias))
     initial = states.initial.transpose(-1, -2) if states.v_first and states.initial is not None else states.initial
     tensors = (q, k, v, g, beta, a, b, initial, states.cu_seqlens, A_log, dt_bias)
     options = (None if scale is None else float(scale), qk_l2norm, gate is not None,
-               None if gate is None else gate.lower_bound, beta_sigmoid, allow_neg_eigval)
+               None if gate is None else gate.lower_bound, beta_sigmoid, allow_neg_eigval, writes)
     if states.output_all:
         require(not _needs_gradient(tensors) and states.cu_seqlens is None,
                 "output_all_states excludes gradients (call it under torch.no_grad()) and cu_seqlens")
@@ -89,14 +89,16 @@ Named = Iterable[tuple[str, Tensor]]
 
 
 def _check(function: str, q: Tensor, k: Tensor, v: Tensor, states: States, per_key: Named = (),
-           per_head: Named = ()) -> None:
-    """`per_key`, `per_head`: (name, tensor) of shapes [B, T, HV, K] and [B, T, HV]."""
-    B, T, HV, K, V = arguments.check_heads(function, q, k, v)
+           per_head: Named = (), per_write: Named = (), writes: int = 1) -> None:
+    """`per_key`, `per_head`, `per_write`: (name, tensor) of shapes [B, T, HV, K], [B, T, HV] and [B, T * writes, HV]."""
+    B, T, HV, K, V = arguments.check_heads(function, q, k, v, writes)
     N = arguments.check_sequences(function, B, states.cu_seqlens)
     for name, x in per_key:
         arguments.check_shape(function, name, x, (B, T, HV, K))
     for name, x in per_head:
         arguments.check_shape(function, name, x, (B, T, HV))
+    for name, x in per_write:
+        arguments.check_shape(function, name, x, (B, T * writes, HV))
     if states.initial is not None:
         state = (V, K) if states.v_first else (K, V)
         arguments.check_state(function, states.initial, (N, HV, *state), like=v)
@@ -249,6 +251,30 @@ def fused_recurrent_gated_delta_rule(q: Tensor, k: Tensor, v: Tensor, g: Tensor 
     states = States(initial_state, output_final_state, state_v_first, cu_seqlens, output_all_states)
     return _gated_delta_rule("fused_recurrent_gated_delta_rule", q, k, v, g, gk, beta, scale, states,
                              use_qk_l2norm_in_kernel, gate, use_beta_sigmoid_in_kernel, allow_neg_eigval, extra)
+
+
+def chunk_gated_delta_product(q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor, num_householder: int,
+                              scale: float | None = None, initial_state: Tensor | None = None,
+                              output_final_state: bool = False, use_qk_l2norm_in_kernel: bool = False, *,
+                              state_v_first: bool = False, cu_seqlens: Tensor | None = None,
+                              **extra: object) -> Output:
+    """Gated DeltaProduct: num_householder writes of the delta rule per token, S <- S + beta k (v - S^T k)^T, after one
+    decay S <- e^g S; q reads after the last write. arXiv 2502.10297.
+
+    Args:
+        k, v, beta: [B, T * num_householder, ..]; the rows of a token's writes follow each other.
+        g: [B, T, HV], one log-decay per head, or [B, T, HV, K], one per channel (which flash-linear-attention does not
+            have); None: no decay.
+        cu_seqlens: offsets of tokens, not of writes.
+    The other arguments, results and errors are those of chunk_kda().
+    """
+    function = "chunk_gated_delta_product"
+    require(num_householder >= 1, "{}: num_householder = {}, but there is at least one write", function, num_householder)
+    states = States(initial_state, output_final_state, arguments.check_extra(function, extra, state_v_first), cu_seqlens)
+    decay = [] if g is None else [("g", g)]
+    _check(function, q, k, v, states, per_key=decay if g is not None and g.ndim == 4 else (),
+           per_head=decay if g is not None and g.ndim != 4 else (), per_write=[("beta", beta)], writes=num_householder)
+    return apply(q, k, v, g, beta, None, None, states, scale, use_qk_l2norm_in_kernel, writes=num_householder)
 
 
 # --- DeltaNet ---------------------------------------------------------------------------------------------------------

@@ -564,6 +564,43 @@ def kda(p, x, s, o):
     return read_out(p, x, y, s, o)
 
 
+def of_writes(p, x, s, o):
+    """q [B, T, HV, K], k and v [B, T * writes, HV, ..], beta [B, T * writes, HV]: the rows of a token's writes follow each
+    other."""
+    H, K, HV, V = widths(s, o)
+    parts = []
+    for name, heads, width, writes in (("q", H, K, 1), ("k", H, K, o.writes), ("v", HV, V, o.writes)):
+        y = p.linear(f"{name}_proj", x, writes * heads * width)
+        y = F.silu(convolved(p, f"{name}_conv", y) if o.short_conv else y)
+        y = y.unflatten(2, (writes, heads, width)).flatten(1, 2)
+        parts.append(y.repeat_interleave(HV // heads, 2))
+    beta = p.linear("b_proj", x, o.writes * HV).sigmoid() * (2 if o.allow_neg_eigval else 1)
+    return *parts, beta.unflatten(2, (o.writes, HV)).flatten(1, 2)
+
+
+WRITES = tuple({**row, "writes": i + 1} for i, row in enumerate(FLIPPING))
+
+
+@yardstick("gated_deltaproduct", *WRITES, **dict(DELTA, allow_neg_eigval=True, writes=2))
+def gated_deltaproduct(p, x, s, o):
+    q, k, v, beta = of_writes(p, x, s, o)
+    recurrence = naive("gated_delta_product").naive_recurrent_gated_delta_product
+    y = recurrence(unit(q), unit(k), v, head_decay(p, x, s, o), beta, q.shape[3] ** -0.5, num_householder=o.writes)[0]
+    return read_out(p, x, y, s, o)
+
+
+@yardstick("kda_product", *({**row, "writes": i + 1} for i, row in enumerate(BOUNDED)),
+           **dict(DELTA, lower_bound=0.0, allow_neg_eigval=True, writes=2))
+def kda_product(p, x, s, o):
+    """fla has no such form; its naive KDA with a token per write, whose gates of the other writes are zero."""
+    q, k, v, beta = of_writes(p, x, s, o)
+    g, n = channel_decay(p, x, s, o), o.writes
+    query = F.pad(unit(q).unsqueeze(2), (0, 0, 0, 0, n - 1, 0)).flatten(1, 2)
+    decay = F.pad(g.unsqueeze(2), (0, 0, 0, 0, 0, n - 1)).flatten(1, 2)
+    y = naive("kda").naive_recurrent_kda(query, unit(k), v, decay, beta)[0]
+    return read_out(p, x, y.unflatten(1, (-1, n))[:, :, -1], s, o)
+
+
 def preconditioned(p, x, q, k, v, g, s, o, recurrence, heads):
     """`heads` of the preconditioner: fla has one per key head for GDN and one per value head for KDA."""
     name, H = "preconditioner.", s.H

@@ -13,21 +13,21 @@ NAMES = ("q", "k", "v", "g", "beta", "a", "b", "initial_state", "cu_seqlens", "A
 
 
 def recurrence_arguments(decay="channel", update="delta", B=2, T=70, H=2, HV=4, K=36, V=40, dtype=torch.float32, cuts=None,
-                         state=True, raw=False, lower=None, implementation="automatic", keep=True):
+                         state=True, raw=False, lower=None, writes=1, implementation="automatic", keep=True):
     """Random arguments of klab::recurrence, in the order of its schema."""
     N = B if cuts is None else len(cuts) - 1
-    unit = [F.normalize(torch.randn(B, T, H, K), dim=-1).to(dtype) for _ in "qk"]
+    unit = [F.normalize(torch.randn(B, rows, H, K), dim=-1).to(dtype) for rows in (T, T * writes)]
     shape = {"none": None, "scalar": (B, T, HV), "channel": (B, T, HV, K)}[decay]
     g = None if shape is None else torch.randn(shape) if raw else F.logsigmoid(torch.randn(shape))
-    beta = torch.rand(B, T, HV, dtype=dtype) if update == "delta" else None
-    a = F.normalize(torch.randn(B, T, HV, K), dim=-1).to(dtype) if update == "dplr" else None
+    beta = torch.rand(B, T * writes, HV, dtype=dtype) if update == "delta" else None
+    a = F.normalize(torch.randn(B, T * writes, HV, K), dim=-1).to(dtype) if update == "dplr" else None
     A_log = torch.randn(HV) if raw and lower is None else None
     dt_bias = torch.randn(HV * (K if decay == "channel" else 1)) if raw else None
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    tensors = [*unit, torch.randn(B, T, HV, V).to(dtype), g if g is None else g.to(wide), beta, a,
+    tensors = [*unit, torch.randn(B, T * writes, HV, V).to(dtype), g if g is None else g.to(wide), beta, a,
                None if a is None else -a, torch.randn(N, HV, K, V, dtype=wide) if state else None,
                None if cuts is None else torch.tensor(cuts), A_log, dt_bias]
-    return [*tensors, None, raw, raw, lower, raw and update == "delta", False, implementation, keep]
+    return [*tensors, None, raw, raw, lower, raw and update == "delta", False, writes, implementation, keep]
 
 
 def differentiable(arguments):
@@ -44,7 +44,8 @@ FORMS = {
     "kda-cpu": {"implementation": "cpu"}, "gdn": {"decay": "scalar"}, "gdn-raw": {"decay": "scalar", "raw": True},
     "delta": {"decay": "none"}, "gla": {"update": "accumulate"}, "simple-gla": {"decay": "scalar", "update": "accumulate"},
     "linear": {"decay": "none", "update": "accumulate"}, "dplr": {"update": "dplr"},
-    "dplr-packed": {"update": "dplr", "B": 1, "cuts": [0, 64, 70]},
+    "dplr-packed": {"update": "dplr", "B": 1, "cuts": [0, 64, 70]}, "product": {"writes": 2},
+    "product-raw-packed": {"writes": 3, "raw": True, "decay": "scalar", "B": 1, "cuts": [0, 1, 66, 70]},
 }
 
 
@@ -126,7 +127,7 @@ def test_schemas():
     tensors = ("Tensor q, Tensor k, Tensor v, Tensor? g, Tensor? beta, Tensor? a, Tensor? b, Tensor? initial_state, "
                "Tensor? cu_seqlens, Tensor? A_log, Tensor? dt_bias")
     options = ("float? scale, bool qk_l2norm, bool gate, float? lower_bound, bool beta_sigmoid, bool allow_neg_eigval, "
-               'str implementation="automatic"')
+               'int writes=1, str implementation="automatic"')
     assert str(OPS.recurrence.default._schema) == (
         f"klab::recurrence({tensors}, {options}, bool? keep=None) -> "
         "(Tensor o, Tensor final_state, Tensor corrections, Tensor states)")
@@ -146,7 +147,8 @@ def test_every_operator_is_registered_for_every_device(name):
 # --- Gradients of the operators themselves ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["kda", "kda-raw", "kda-packed", "gdn", "delta", "gla", "simple-gla", "linear", "dplr"])
+@pytest.mark.parametrize("form", ["kda", "kda-raw", "kda-packed", "gdn", "delta", "gla", "simple-gla", "linear", "dplr",
+                                  "product", "product-raw-packed"])
 def test_gradcheck(form):
     """All gradients of all outputs against finite differences, in float64."""
     chosen = {**FORMS[form], "T": 4, "K": 2, "V": 3, "B": 1, "H": 1, "HV": 2, "dtype": torch.float64}

@@ -175,6 +175,28 @@ Matrix gdn2(const Layer& l) {
       }));
 }
 
+// KDA or GDN with two reflections or projections per token.
+Matrix delta_product(const Layer& l, bool by_channel) {
+  const auto convolved = [&](const std::string& name, int write) {  // of one of the writes
+    const Matrix both = l.convolved(name);
+    return Matrix(both.middleCols(write * H * K, H * K));
+  };
+  const Matrix q = l.convolved("q"), k[] = {convolved("k", 0), convolved("k", 1)};
+  const Matrix v[] = {convolved("v", 0), convolved("v", 1)}, b = l.project("b_proj");
+  const Matrix decay = by_channel ? l.channel_decay() : Matrix();
+  return low_rank_gated(l, recur([&](int t, int h, Matrix& S) -> Vector {
+                          const Vector kept = by_channel ? head(decay, t, h) : Vector::Constant(K, l.head_decay(t, h));
+                          S = kept.asDiagonal() * S;
+                          for (int write = 0; write < 2; ++write) {
+                            const Vector key = unit(head(k[write], t, h));
+                            const double beta = 2 * sigmoid(b(t, write * H + h));
+                            S = ((Matrix::Identity(K, K) - beta * key * key.transpose()) * S).eval();
+                            S += beta * key * head(v[write], t, h).transpose();
+                          }
+                          return S.transpose() * unit(head(q, t, h)) * kScale;
+                        }));
+}
+
 // KDA or GDN whose write goes along the key times the preconditioner.
 Matrix preconditioned(const Layer& l, bool by_channel) {
   const Matrix q = l.convolved("q"), k = l.convolved("k"), v = l.convolved("v"), b = l.project("b_proj");
@@ -472,6 +494,8 @@ const std::map<std::string, std::function<Matrix(const Layer&)>> kFormulations =
     {"longhorn", longhorn},
     {"comba", comba},
     {"gdn2", gdn2},
+    {"gated_deltaproduct", [](const Layer& l) { return delta_product(l, false); }},
+    {"kda_product", [](const Layer& l) { return delta_product(l, true); }},
     {"precond_gdn", [](const Layer& l) { return preconditioned(l, false); }},
     {"precond_kda", [](const Layer& l) { return preconditioned(l, true); }},
     {"rwkv7", rwkv7}};

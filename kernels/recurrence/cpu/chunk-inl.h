@@ -65,12 +65,35 @@ HWY_INLINE void clear_rows(TokenRows& rows, int64_t from, int64_t width) {
   for (int64_t i = from; i < kChunk; ++i) std::memset(rows[i], 0, static_cast<size_t>(width) * sizeof(float));
 }
 
+HWY_INLINE bool begins_token(const Problem& p, int64_t write) { return p.writes == 1 || write % p.writes == 0; }
+HWY_INLINE bool ends_token(const Problem& p, int64_t write) { return p.writes == 1 || (write + 1) % p.writes == 0; }
+HWY_INLINE int64_t token_of(const Problem& p, int64_t write) { return p.writes == 1 ? write : write / p.writes; }
+
 HWY_INLINE void load_rows(const Rows& from, const Place& at, int64_t head, int64_t width, int64_t padded,
                           TokenRows& to) {
   for (int64_t i = 0; i < at.count; ++i) {
     load_row(from, from.offset(at.row, at.token + i, head), width, padded, to[i]);
   }
   clear_rows(to, at.count, padded);
+}
+
+// Rows that there is one of per token, for its last write; zeros for the others.
+HWY_INLINE void load_token_rows(const Problem& p, const Rows& from, const Place& at, int64_t head, int64_t width,
+                                int64_t padded, TokenRows& to) {
+  if (p.writes == 1) return load_rows(from, at, head, width, padded, to);
+  clear_rows(to, 0, padded);
+  for (int64_t i = 0; i < at.count; ++i) {
+    const int64_t write = at.token + i;
+    if (ends_token(p, write)) load_row(from, from.offset(at.row, token_of(p, write), head), width, padded, to[i]);
+  }
+}
+
+HWY_INLINE void store_token_rows(const Problem& p, const TokenRows& from, const Place& at, int64_t width,
+                                 const MutableRows& to) {
+  for (int64_t i = 0; i < at.count; ++i) {
+    const int64_t write = at.token + i;
+    if (ends_token(p, write)) store_row(from[i], width, to, to.offset(at.row, token_of(p, write), at.head));
+  }
 }
 
 // Multiplies row x by `factor`, or, if `normed`, by factor / |x|, and stores 1 / |x| in `norm`.
@@ -128,10 +151,10 @@ HWY_INLINE void fill_row(float* row, float x, int64_t padded) {
 // exp(g) of the first token of `at`, in every channel.
 HWY_INLINE void load_decay_row(const Problem& p, const Widths& w, const Place& at, const GateParameters& gate,
                                float* e) {
-  if (p.decay == Decay::none) return fill_row(e, 1.0f, w.K);
+  if (p.decay == Decay::none || !begins_token(p, at.token)) return fill_row(e, 1.0f, w.K);
   const bool channel = p.decay == Decay::channel;
   const int64_t width = channel ? p.K : 1, padded = channel ? w.K : kLanes;
-  load_row(p.g, p.g.offset(at.row, at.token, at.head), width, padded, e);
+  load_row(p.g, p.g.offset(at.row, token_of(p, at.token), at.head), width, padded, e);
   exponentiate_row(p, gate, width, padded, e);
   if (!channel) fill_row(e, e[0], w.K);
 }
@@ -171,7 +194,7 @@ HWY_INLINE void load_keys(const Problem& p, const Widths& w, const Place& at, Ch
 }
 
 HWY_INLINE void load_queries(const Problem& p, const Widths& w, const Place& at, Chunk& c) {
-  load_rows(p.q, at, at.head / (p.HV / p.H), p.K, w.K, c.q);
+  load_token_rows(p, p.q, at, at.head / (p.HV / p.H), p.K, w.K, c.q);
   for (int64_t i = 0; i < at.count; ++i) scale_row(c.q[i], w.K, p.l2norm, p.scale, &c.q_norm[i]);
 }
 
@@ -179,35 +202,38 @@ HWY_INLINE void load_queries(const Problem& p, const Widths& w, const Place& at,
 // hardware prefetcher does not detect, and prefetching all at once would exceed the number of outstanding loads.
 class Prefetcher {
  public:
-  // `extra1`, `extra2`: further rows of width V (corrections, gradients), or none.
-  Prefetcher(const Problem& p, const Place& at, const Rows& extra1 = {}, const Rows& extra2 = {})
-      : p_(p), at_(at), extra1_(extra1), extra2_(extra2) {}
+  // `corrections`, `d_o`: further rows of width V, or none.
+  Prefetcher(const Problem& p, const Place& at, const Rows& corrections = {}, const Rows& d_o = {})
+      : p_(p), at_(at), corrections_(corrections), d_o_(d_o) {}
 
   HWY_INLINE void operator()() {
     if (at_.count <= 0) return;
-    const int64_t key_head = at_.head / (p_.HV / p_.H);
-    ask(p_.q, key_head, p_.K);
-    ask(p_.k, key_head, p_.K);
-    ask(p_.v, at_.head, p_.V);
-    if (p_.decay == Decay::channel) ask(p_.g, at_.head, p_.K);
+    const int64_t key_head = at_.head / (p_.HV / p_.H), write = at_.token;
+    ask(p_.k, write, key_head, p_.K);
+    ask(p_.v, write, at_.head, p_.V);
     if (p_.update == Update::dplr) {
-      ask(p_.a, at_.head, p_.K);
-      ask(p_.b, at_.head, p_.K);
+      ask(p_.a, write, at_.head, p_.K);
+      ask(p_.b, write, at_.head, p_.K);
     }
-    ask(extra1_, at_.head, p_.V);
-    ask(extra2_, at_.head, p_.V);
+    ask(corrections_, write, at_.head, p_.V);
+    const int64_t token = token_of(p_, write);
+    if (p_.decay == Decay::channel && begins_token(p_, write)) ask(p_.g, token, at_.head, p_.K);
+    if (ends_token(p_, write)) {
+      ask(p_.q, token, key_head, p_.K);
+      ask(d_o_, token, at_.head, p_.V);
+    }
     ++at_.token;
     --at_.count;
   }
 
  private:
-  HWY_INLINE void ask(const Rows& rows, int64_t head, int64_t width) const {
-    if (rows) prefetch_row(rows, rows.offset(at_.row, at_.token, head), width);
+  HWY_INLINE void ask(const Rows& rows, int64_t row, int64_t head, int64_t width) const {
+    if (rows) prefetch_row(rows, rows.offset(at_.row, row, head), width);
   }
 
   const Problem& p_;
   Place at_;
-  Rows extra1_, extra2_;
+  Rows corrections_, d_o_;
 };
 
 // --- Decay along the chunk --------------------------------------------------------------------------------------

@@ -39,7 +39,8 @@ struct Workspace {
 };
 
 Rows corrections(const Task& t) {
-  const int64_t token = t.p.HV * t.p.state_width, batch = t.d_o.batch / t.d_o.token * token;  // d_o is contiguous
+  const int64_t token = t.p.HV * t.p.state_width;
+  const int64_t batch = t.d_o.batch / t.d_o.token * t.p.writes * token;  // d_o is contiguous
   return {t.kept.corrections, batch, token, t.p.state_width, Dtype::float32};
 }
 
@@ -184,6 +185,8 @@ void store_gate(const Task& t, const Place& at, Adjoint& d, HeadSums& sums) {
   const bool channel = p.decay == Decay::channel;
   const int64_t width = channel ? p.K : 1, padded = channel ? t.w.K : kLanes;
   for (int64_t i = 0; i < at.count; ++i) {
+    if (!begins_token(p, at.token + i)) continue;
+    const int64_t token = token_of(p, at.token + i);
     if (!channel) {
       Vec total = zero();
       for (int64_t n = 0; n < t.w.K; n += kLanes) total = hn::Add(total, load(d.g[i] + n));
@@ -191,10 +194,10 @@ void store_gate(const Task& t, const Place& at, Adjoint& d, HeadSums& sums) {
     }
     if (p.gate != Gate::log_decay) {
       HWY_ALIGN_MAX float raw[kMaxHeadDim];
-      load_row(p.g, p.g.offset(at.row, at.token + i, at.head), width, padded, raw);
+      load_row(p.g, p.g.offset(at.row, token, at.head), width, padded, raw);
       adjoint_of_gate(p, gate, raw, width, padded, d.g[i], sums);
     }
-    store_row(d.g[i], width, t.out.g, t.out.g.offset(at.row, at.token + i, at.head));
+    store_row(d.g[i], width, t.out.g, t.out.g.offset(at.row, token, at.head));
   }
 }
 
@@ -224,7 +227,7 @@ void store_gradients(const Task& t, const Place& at, Workspace& space) {
     if (kUpdate != Update::delta) continue;  // else d.values are the gradients of beta v
     for (int64_t n = 0; n < t.w.V; n += kLanes) store(hn::Neg(load(d.reads[0][i] + n)), d.values[0][i] + n);
   }
-  store_rows(d.q, at, p.K, t.out.q);
+  store_token_rows(p, d.q, at, p.K, t.out.q);
   store_rows(d.k, at, p.K, t.out.k);
   store_rows(d.values[0], at, p.V, t.out.v);
   if (p.decay != Decay::none) store_gate(t, at, d, space.sums);
@@ -241,7 +244,7 @@ template <Update kUpdate>
 void prepare(const Task& t, const Place& at, Workspace& space) {
   prepare_columns<kUpdate>(t.p, t.w, at, space.c);
   prepare_rows<kUpdate>(t.p, t.w, at, space.c);
-  load_rows(t.d_o, at, at.head, t.p.V, t.w.V, space.d.reads[1]);
+  load_token_rows(t.p, t.d_o, at, at.head, t.p.V, t.w.V, space.d.reads[1]);
 }
 
 // After prepare(): d.values and d.reads, from the gradient of the state after the chunk.

@@ -21,7 +21,10 @@ constexpr int64_t kSegment = 64;
 
 using Gradients = RecurrenceGradients;
 
+/// With several writes per token `sequences`, and all that the kernels call tokens, are of writes. q, o and g have a
+/// row per token of the caller's: q and o belong to the last of its writes, g to the first.
 struct Problem : RecurrenceProblem {
+  int64_t writes = 1;   ///< per token
   int64_t state_width;  ///< row stride of states and corrections: V, or more if this problem is a slice of V's columns
   std::vector<Sequence> sequences;
 
@@ -38,7 +41,7 @@ std::vector<int64_t> segment_offsets(const std::vector<Sequence>& sequences);
 /// Buffers that the forward pass fills for the backward pass; null pointers are not filled.
 struct Kept {
   float* corrections =
-      nullptr;  ///< [B, T, HV, state_width]: v - S^T k of the delta rule, S^T a of DPLR; null for accumulate
+      nullptr;  ///< [B, TW, HV, state_width]: v - S^T k of the delta rule, S^T a of DPLR; null for accumulate
   float* states = nullptr;  ///< [segments, HV, padded K x padded V], before each segment, in panels (tiles-inl.h)
 };
 

@@ -29,14 +29,10 @@ struct Task {
   Widths w;
 };
 
-void store_rows(const TokenRows& from, const Place& at, int64_t width, const MutableRows& to) {
-  for (int64_t i = 0; i < at.count; ++i) store_row(from[i], width, to, to.offset(at.row, at.token + i, at.head));
-}
-
 void keep_corrections(const Task& t, const Place& at, const TokenRows& corrections) {
   for (int64_t i = 0; i < at.count; ++i) {
-    const int64_t token = at.row * t.o.batch / t.o.token + at.token + i;  // o is contiguous: [B T, HV, V]
-    std::memcpy(t.kept.corrections + (token * t.p.HV + at.head) * t.p.state_width, corrections[i],
+    const int64_t first = at.row * t.o.batch / t.o.token * t.p.writes;  // of the row: o is contiguous, [B T, HV, V]
+    std::memcpy(t.kept.corrections + ((first + at.token + i) * t.p.HV + at.head) * t.p.state_width, corrections[i],
                 static_cast<size_t>(t.p.V) * sizeof(float));
   }
 }
@@ -50,7 +46,7 @@ void chunk(const Task& t, const Place& at, const Place& next, Chunk& c, float* s
   constexpr int kFirst = kUpdate == Update::accumulate ? 1 : 0;
   read_state(c.rows[kFirst][0], (2 - kFirst) * kChunk, state, t.w.K, t.w.V, c.reads[kFirst][0], Prefetcher(p, next));
   correct_and_read<kUpdate>(t.w, c);
-  store_rows(c.reads[1], at, p.V, t.o);
+  store_token_rows(p, c.reads[1], at, p.V, t.o);
   if (t.kept.corrections != nullptr) keep_corrections(t, at, kUpdate == Update::delta ? c.reads[0] : c.values[1]);
   write_state(c.decay, c.ends[0][0], c.values[0][0], kUpdate == Update::dplr ? 2 * kChunk : kChunk, t.w.K, t.w.V, state,
               state);

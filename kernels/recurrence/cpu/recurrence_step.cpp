@@ -29,8 +29,12 @@ struct Token {
 void load_token(const Problem& p, const Widths& w, const Place& at, Token& t) {
   const int64_t key_head = at.head / (p.HV / p.H);
   float norm = 1;
-  load_row(p.q, p.q.offset(at.row, at.token, key_head), p.K, w.K, t.q);
-  scale_row(t.q, w.K, p.l2norm, p.scale, &norm);
+  if (ends_token(p, at.token)) {
+    load_row(p.q, p.q.offset(at.row, token_of(p, at.token), key_head), p.K, w.K, t.q);
+    scale_row(t.q, w.K, p.l2norm, p.scale, &norm);
+  } else {
+    fill_row(t.q, 0.0f, w.K);
+  }
   load_row(p.k, p.k.offset(at.row, at.token, key_head), p.K, w.K, t.k);
   scale_row(t.k, w.K, p.l2norm, 1.0f, &norm);
   load_row(p.v, p.v.offset(at.row, at.token, at.head), p.V, w.V, t.v);
@@ -128,7 +132,7 @@ void head(const Problem& p, const Widths& w, int64_t sequence, int64_t head, boo
     const Place at = place_of(p, sequence, head, i);
     load_token(p, w, at, *t);
     step_token<kUpdate>(*t, from, p.K, width, direct && i + 1 == length ? next : nullptr, to);
-    store_row(t->o, p.V, o, o.offset(at.row, at.token, at.head));
+    if (ends_token(p, at.token)) store_row(t->o, p.V, o, o.offset(at.row, token_of(p, at.token), at.head));
     from = to;
   }
   if (!direct) copy_state(to, p.K, p.V, width, final_state + offset, p.V);

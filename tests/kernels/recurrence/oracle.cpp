@@ -43,23 +43,26 @@ struct Recurrence {
   int64_t H, HV, K, V;
   double scale;
   Mistake mistake;
+  int64_t writes;
 
-  double decay(int64_t row, int64_t t, int64_t first, int64_t h, int64_t d) {
-    if (!g.defined()) return 1;
+  // Before write `w` of the row.
+  double decay(int64_t row, int64_t w, int64_t first, int64_t h, int64_t d) {
+    if (!g.defined() || w % writes != 0) return 1;
+    int64_t t = w / writes;
     if (mistake == Mistake::decay_late && t-- == first) return 1;
     return std::exp(g.shape.size() == 3 ? g(row, t, h) : g(row, t, h, d));
   }
 
-  // One token of value head h; the state is S[n, h].
+  // Write `t` of value head h; the state is S[n, h].
   void step(int64_t row, int64_t t, int64_t first, int64_t n, int64_t h) {
     const int64_t hq = mistake == Mistake::heads_tiled ? h % H : h / (HV / H);
     const auto read = [&](int64_t j) {
       double sum = 0;
-      for (int64_t d = 0; d < K; ++d) sum += scale * q(row, t, hq, d) * S(n, h, d, j);
+      for (int64_t d = 0; d < K; ++d) sum += scale * q(row, t / writes, hq, d) * S(n, h, d, j);
       return sum;
     };
     for (int64_t j = 0; j < V; ++j) {
-      if (mistake == Mistake::read_before_write) o(row, t, h, j) = read(j);
+      if (mistake == Mistake::read_before_write) o(row, t / writes, h, j) = read(j);
       double undecayed_a = 0, undecayed_k = 0, decayed_a = 0, decayed_k = 0;
       for (int64_t d = 0; d < K; ++d) {
         double& s = S(n, h, d, j);
@@ -78,7 +81,8 @@ struct Recurrence {
         S(n, h, d, j) += k(row, t, hq, d) * rate * (v(row, t, h, j) - erased);
         if (b.defined()) S(n, h, d, j) += b(row, t, h, d) * moved;
       }
-      if (mistake != Mistake::read_before_write) o(row, t, h, j) = read(j);
+      // Each of a token's writes, so that the last one stays.
+      if (mistake != Mistake::read_before_write) o(row, t / writes, h, j) = read(j);
     }
   }
 };
@@ -129,6 +133,7 @@ NamedTensors recurrence_oracle(const NamedTensors& given_inputs, Mistake mistake
   const std::vector<int64_t> offsets = offsets_of(in);
   const Array q(find(in, "q")), v(find(in, "v"));
   const int64_t T = q.shape[1], H = q.shape[2], K = q.shape[3], HV = v.shape[2], V = v.shape[3];
+  const int64_t writes = v.shape[1] / T;
   const int64_t N = offsets.empty() ? q.shape[0] : static_cast<int64_t>(offsets.size()) - 1;
   Array S({N, HV, K, V});
   if (const Array given(find(in, "initial_state")); given.defined() && mistake != Mistake::initial_state_ignored) {
@@ -143,20 +148,21 @@ NamedTensors recurrence_oracle(const NamedTensors& given_inputs, Mistake mistake
                  Array(find(in, "a")),
                  Array(find(in, "b")),
                  S,
-                 Array(v.shape),
+                 Array({v.shape[0], T, HV, V}),
                  H,
                  HV,
                  K,
                  V,
                  scale,
-                 mistake};
+                 mistake,
+                 writes};
   for (int64_t n = 0; n < N; ++n) {
     const Span span = span_of(offsets, n, T);
     for (int64_t h = 0; h < HV; ++h) {
       for (int64_t d = 0; d < K && n > 0 && mistake == Mistake::sequences_mixed; ++d) {
         for (int64_t j = 0; j < V; ++j) run.S(n, h, d, j) = run.S(n - 1, h, d, j);
       }
-      for (int64_t t = span.first; t < span.last; ++t) run.step(span.row, t, span.first, n, h);
+      for (int64_t t = span.first * writes; t < span.last * writes; ++t) run.step(span.row, t, span.first, n, h);
     }
   }
   return {{"o", run.o.tensor()}, {"final_state", run.S.tensor()}};

@@ -151,6 +151,8 @@ TEST(RecurrenceArguments, WhatALayerDoesFirstNeedsItsInputs) {
     in.beta = at::Tensor();
     in.beta_sigmoid = true;
   });
+  expect_refused_after("writes is 0", [](auto& in) { in.writes = 0; });
+  expect_refused_after("k has shape", [](auto& in) { in.writes = 2; });
   expect_refused_after("allow_neg_eigval", [](auto& in) { in.allow_neg_eigval = true; });
 }
 
