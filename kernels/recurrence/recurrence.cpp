@@ -142,8 +142,17 @@ at::Tensor spread(const at::Tensor& x, int64_t writes, int64_t at) {
   return at::constant_pad_nd(x.unsqueeze(2), padding).flatten(1, 2);
 }
 
-// Activated inputs with a token for each write: it does not decay but for the first of a token's writes, and all but
-// the last read with a query of zeros.
+// The inputs with a log-decay in place of the raw input of a gate.
+RecurrenceInputs with_log_decay(RecurrenceInputs in) {
+  if (!in.gate) return in;
+  const at::Tensor raw = in.g.to(accumulation_type(in.v.scalar_type()));
+  in.g = kda_gate(raw, in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound, Implementation::reference);
+  in.gate = std::nullopt;
+  return in;
+}
+
+// Inputs without a gate with a token for each write: it does not decay but for the first of a token's writes, and all
+// but the last read with a query of zeros.
 RecurrenceInputs token_per_write(RecurrenceInputs in) {
   in.q = spread(in.q, in.writes, in.writes - 1);
   in.g = spread(in.g, in.writes, 0);
@@ -291,7 +300,7 @@ RecurrenceOutputs run(const RecurrenceInputs& in, Implementation requested, Recu
   const FusedRecurrence* kernels = fused_recurrence(chosen);
   if (kernels == nullptr) return run_composed(in, chosen);
   if (runs_per_write(in, kernels)) {
-    RecurrenceOutputs out = run(token_per_write(activated(in)), chosen, nullptr);
+    RecurrenceOutputs out = run(token_per_write(with_log_decay(in)), chosen, nullptr);
     out.o = of_tokens(out.o, in.writes).to(in.v.scalar_type());
     return out;
   }
@@ -318,13 +327,9 @@ RecurrenceInputs activated(RecurrenceInputs in) {
     in.q = l2norm(in.q.to(wide), kL2Eps, Implementation::reference);
     in.k = l2norm(in.k.to(wide), kL2Eps, Implementation::reference);
   }
-  if (in.gate) {
-    in.g = kda_gate(in.g.to(wide), in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound, Implementation::reference);
-  }
   if (in.beta_sigmoid) in.beta = (in.allow_neg_eigval ? 2.0 : 1.0) * at::sigmoid(in.beta.to(wide));
   in.qk_l2norm = in.beta_sigmoid = in.allow_neg_eigval = false;
-  in.gate = std::nullopt;
-  return in;
+  return with_log_decay(std::move(in));
 }
 
 RecurrenceInputs tokens_of(RecurrenceInputs in, int64_t first, int64_t count) {

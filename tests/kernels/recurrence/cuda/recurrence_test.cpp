@@ -86,6 +86,7 @@ kernels::RecurrenceInputs as_inputs(const NamedTensors& x) {
   in.g = find(x, "g");
   in.beta = find(x, "beta");
   in.initial_state = find(x, "initial_state");
+  in.writes = in.k.size(1) / in.q.size(1);
   return in;
 }
 
