@@ -435,7 +435,7 @@ Matrix gated_attention(const Layer& l) {
     return y;
   };
   const auto logit = [&](int t, int s, int h) {
-    const Vector query = both.row(t).segment(2 * h * K, K).transpose();
+    const Vector query = both.row(t).segment(int64_t{2} * h * K, K).transpose();
     return turned(query, "q_norm", t).dot(turned(head(k, s, h), "k_norm", s)) * kScale;
   };
   Matrix o = softmax_mixed(

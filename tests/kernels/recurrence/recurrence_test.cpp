@@ -262,7 +262,7 @@ TEST_P(DeltaRule, IdenticalAndNearlyCollinearKeysKeepTheirDigits) {
     in = copy_as(kda_, in, at::kFloat, at::kCPU);
     // The same decay and key at every token cause the same rounding error at every token, so 300 errors add up instead
     // of averaging.
-    const Tolerance systematic = derived_tolerance({at::kFloat, at::kFloat, 300 * 300});
+    const Tolerance systematic = derived_tolerance({at::kFloat, at::kFloat, int64_t{300} * 300});
     const NamedTensors weights = loss_weights(forward(run(), in), at::kFloat, 19);
     const NamedTensors exact_in = copy_as(kda_, in, at::kDouble, at::kCPU);
     const NamedTensors actual = forward_and_backward(run(), in, weights);
