@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mixers/gated_deltaproduct.h"
 
-#include <torch/nn/module.h>
-
 #include "mixers/registry.h"
 
 namespace klab {
@@ -10,19 +8,6 @@ namespace klab {
 void GatedDeltaProduct::Options::visit(Fields& fields) {
   DeltaOptions::visit(fields);
   fields("writes", writes, {1, 16}, "writes per token");
-}
-
-GatedDeltaProduct::GatedDeltaProduct(const MixerShape& shape, const Options& options)
-    : LinearMixer(shape, options, {.update = kernels::Update::delta, .writes = options.writes}),
-      beta_(*this, width_, options.writes * value_heads_, options.allow_neg_eigval),
-      decay_(*this, width_, value_heads_) {}
-
-void GatedDeltaProduct::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&,
-                                    State*) const {
-  in.qk_l2norm = true;
-  beta_.give_to(in, x);
-  in.beta = in.beta.reshape({in.v.size(0), in.v.size(1), value_heads_});
-  decay_.give_to(in, x);
 }
 
 MixerEntry gated_deltaproduct_mixer() {

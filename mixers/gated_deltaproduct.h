@@ -2,8 +2,7 @@
 // Gated DeltaProduct.
 #pragma once
 
-#include "mixers/gates.h"
-#include "mixers/linear_mixer.h"
+#include "mixers/gdn.h"
 
 namespace klab {
 
@@ -11,7 +10,7 @@ namespace klab {
 /// of the delta rule with a key, a value and a strength of its own. The state decays once per token, before the first,
 /// and q reads it after the last. With negative eigenvalues the writes are reflections, whose products include
 /// rotations.
-class GatedDeltaProduct : public LinearMixer {
+class GatedDeltaProduct : public GatedDeltaNet {
  public:
   struct Options : DeltaOptions {
     int64_t writes = 2;
@@ -19,17 +18,7 @@ class GatedDeltaProduct : public LinearMixer {
     void visit(Fields& fields) override;
   };
 
-  GatedDeltaProduct(const MixerShape& shape, const Options& options);
-  void initialise(const at::Generator& generator) override { decay_.initialise(generator); }
-
- protected:
-  void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
-                   State* state) const override;
-  std::vector<Linear> gate_projections() const override { return {beta_.projection(), decay_.projection()}; }
-
- private:
-  Beta beta_;
-  HeadDecay decay_;
+  GatedDeltaProduct(const MixerShape& shape, const Options& options) : GatedDeltaNet(shape, options, options.writes) {}
 };
 
 }  // namespace klab

@@ -28,7 +28,7 @@ Beta::Beta(torch::nn::Module& owner, int64_t width, int64_t heads, bool allow_ne
     : allow_neg_eigval_(allow_neg_eigval), b_proj_(owner.register_module("b_proj", Linear(width, heads))) {}
 
 void Beta::give_to(kernels::RecurrenceInputs& in, const SharedInput& x) const {
-  in.beta = x.take(b_proj_);
+  in.beta = x.take(b_proj_).reshape({in.v.size(0), in.v.size(1), in.v.size(2)});  // a row per write
   in.beta_sigmoid = true;
   in.allow_neg_eigval = allow_neg_eigval_;
 }

@@ -19,7 +19,8 @@ void draw_A_log(const torch::Tensor& A_log, const at::Generator& generator);
 /// log-uniform in [1e-3, 1e-1].
 void draw_dt_bias(const torch::Tensor& dt_bias, const at::Generator& generator);
 
-/// The write strength beta = sigmoid(W x), [B, T, heads]; doubled if negative eigenvalues are allowed.
+/// The write strength beta = sigmoid(W x), [B, T, heads]; doubled if negative eigenvalues are allowed. With several
+/// writes per token `heads` are those of all writes.
 class Beta {
  public:
   Beta(torch::nn::Module& owner, int64_t width, int64_t heads, bool allow_neg_eigval);

@@ -13,10 +13,11 @@ class GatedDeltaNet : public LinearMixer {
  public:
   using Options = DeltaOptions;
 
-  GatedDeltaNet(const MixerShape& shape, const Options& options);
+  GatedDeltaNet(const MixerShape& shape, const Options& options) : GatedDeltaNet(shape, options, /*writes=*/1) {}
   void initialise(const at::Generator& generator) override { decay_.initialise(generator); }
 
  protected:
+  GatedDeltaNet(const MixerShape& shape, const Options& options, int64_t writes);
   void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
                    State* state) const override;
   std::vector<Linear> gate_projections() const override { return {beta_.projection(), decay_.projection()}; }

@@ -7,9 +7,9 @@
 
 namespace klab {
 
-Kda::Kda(const MixerShape& shape, const Options& options)
-    : LinearMixer(shape, options, {kernels::Update::delta}),
-      beta_(*this, width_, value_heads_, options.allow_neg_eigval),
+Kda::Kda(const MixerShape& shape, const Options& options, int64_t writes)
+    : LinearMixer(shape, options, {.update = kernels::Update::delta, .writes = writes}),
+      beta_(*this, width_, writes * value_heads_, options.allow_neg_eigval),
       decay_(*this, width_, value_heads_, key_dim_, full_rank_gates_, options.lower_bound) {}
 
 void Kda::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, State*) const {

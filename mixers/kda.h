@@ -14,10 +14,11 @@ class Kda : public LinearMixer {
  public:
   using Options = ChannelDecayOptions;
 
-  Kda(const MixerShape& shape, const Options& options);
+  Kda(const MixerShape& shape, const Options& options) : Kda(shape, options, /*writes=*/1) {}
   void initialise(const at::Generator& generator) override { decay_.initialise(generator); }
 
  protected:
+  Kda(const MixerShape& shape, const Options& options, int64_t writes);
   void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
                    State* state) const override;
   std::vector<Linear> gate_projections() const override { return {beta_.projection(), decay_.projection()}; }
