@@ -7,27 +7,18 @@
 namespace klab {
 
 /// KDA with the preconditioner of arXiv 2604.21100 (mixers/preconditioner.h).
-class PrecondKda : public LinearMixer {
+class PrecondKda : public PreconditionedMixer {
  public:
-  struct Options : ChannelDecayOptions {
-    double squash = 1.5;
-    void visit(Fields& fields) override;
-  };
+  using Options = PreconditionedOptions<ChannelDecayOptions>;
 
   PrecondKda(const MixerShape& shape, const Options& options);
   void initialise(const at::Generator& generator) override;
-  double flops(int64_t tokens) const override;
-  double decode_flops(int64_t tokens) const override;
 
  protected:
-  void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
-                   State* state) const override;
-  void add_state(State& state, int64_t sequences, const torch::Device& device) const override;
+  torch::Tensor log_decay(const torch::Tensor& x) const override { return decay_.value(x); }
 
  private:
-  Beta beta_;
   ChannelDecay decay_;
-  Preconditioner preconditioner_;
 };
 
 }  // namespace klab

@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "kernels/common/checks.h"
+#include "kernels/norms/norms.h"
 #include "kernels/recurrence/recurrence_cost.h"
 
 namespace klab {
@@ -50,17 +52,35 @@ double PreconditionerImpl::decode_flops() const {
   return static_cast<double>(heads_) * kernels::recurrence_step_flops(kernels::Update::accumulate, 1, key_dim_);
 }
 
-void visit_squash(Fields& fields, double& squash) {
-  fields("squash", squash, {1, 2}, "bound of the preconditioner: it scales keys by 1 / squash to squash");
-}
+PreconditionedMixer::PreconditionedMixer(const MixerShape& shape, const DeltaOptions& options, double squash)
+    : LinearMixer(shape, options, {kernels::Update::dplr}),
+      beta_(*this, width_, value_heads_, options.allow_neg_eigval),
+      preconditioner_(register_module("preconditioner", Preconditioner(width_, heads_, key_dim_, squash))) {}
 
-void fill_preconditioned(kernels::RecurrenceInputs& in, const Tensor& q, const Tensor& k, const Tensor& scales,
-                         const Tensor& g, const Tensor& beta) {
-  in.q = q;
+void PreconditionedMixer::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
+                                      State* state) const {
+  const auto wide = kernels::accumulation_type(x.tensor().scalar_type());
+  const Tensor unit = kernels::l2norm(in.k.to(wide)), k = for_value_heads(unit);  // [B, T, HV, K]
+  const Tensor scales = for_value_heads(preconditioner_->scales(unit, x, sequences, state));
+  const Tensor g = log_decay(x);
+  in.q = for_value_heads(kernels::l2norm(in.q.to(wide)));
   in.g = g;
-  in.k = beta.unsqueeze(-1) * scales * k;
+  in.k = beta_.value(x).unsqueeze(-1) * scales * k;
   in.a = torch::exp(g.dim() == 3 ? g.unsqueeze(-1) : g) * k;
   in.b = -in.k;
+}
+
+void PreconditionedMixer::add_state(State& state, int64_t sequences, const torch::Device& device) const {
+  LinearMixer::add_state(state, sequences, device);
+  preconditioner_->add_state(state, sequences, device);
+}
+
+double PreconditionedMixer::flops(int64_t tokens) const {
+  return LinearMixer::flops(tokens) + preconditioner_->flops(tokens);
+}
+
+double PreconditionedMixer::decode_flops(int64_t tokens) const {
+  return LinearMixer::decode_flops(tokens) + preconditioner_->decode_flops();
 }
 
 }  // namespace klab

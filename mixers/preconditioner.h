@@ -33,13 +33,36 @@ class PreconditionerImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Preconditioner);
 
-/// The option `squash` of a mixer with a preconditioner.
-void visit_squash(Fields& fields, double& squash);
+/// Options of the mixers with a preconditioner: those of the mixer without it and `squash`.
+template <class Base>
+struct PreconditionedOptions : Base {
+  double squash = 1.5;
+  void visit(Fields& fields) override {
+    Base::visit(fields);
+    fields("squash", squash, {1, 2}, "bound of the preconditioner: it scales keys by 1 / squash to squash");
+  }
+};
 
-/// Completes the inputs, which hold v, of the delta rule S = e^g S;  S += beta (M k) (v - S^T k)^T as a DPLR update.
-/// All per value head and at least float32: q and k [B, T, HV, K] of unit length, scales M [B, T, HV, K], g [B, T, HV]
-/// or [B, T, HV, K], beta [B, T, HV].
-void fill_preconditioned(kernels::RecurrenceInputs& in, const torch::Tensor& q, const torch::Tensor& k,
-                         const torch::Tensor& scales, const torch::Tensor& g, const torch::Tensor& beta);
+/// A mixer with the delta rule S = e^g S;  S += beta (M k) (v - S^T k)^T, whose decay derived classes give.
+class PreconditionedMixer : public LinearMixer {
+ public:
+  void initialise(const at::Generator& generator) override { preconditioner_->initialise(generator); }
+  double flops(int64_t tokens) const override;
+  double decode_flops(int64_t tokens) const override;
+
+ protected:
+  PreconditionedMixer(const MixerShape& shape, const DeltaOptions& options, double squash);
+
+  /// The log-decay g, [B, T, HV] or [B, T, HV, K], at least float32.
+  virtual torch::Tensor log_decay(const torch::Tensor& x) const = 0;
+
+  void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
+                   State* state) const override;
+  void add_state(State& state, int64_t sequences, const torch::Device& device) const override;
+
+ private:
+  Beta beta_;
+  Preconditioner preconditioner_;
+};
 
 }  // namespace klab
