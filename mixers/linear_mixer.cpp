@@ -90,7 +90,12 @@ Tensor LinearMixer::mix(const Tensor& input, const Sequences& sequences, State* 
   in.v =
       convolved(v_proj_, v_conv_, x, sequences, state, "v_conv").reshape({B, T * in.writes, value_heads_, value_dim_});
   fill_inputs(in, x, sequences, state);
-  return output(run_recurrence(in, sequences, state, probe_), x);
+  return output(recur(in, x, sequences, state), x);
+}
+
+Tensor LinearMixer::recur(const kernels::RecurrenceInputs& in, const Tensor&, const Sequences& sequences,
+                          State* state) const {
+  return run_recurrence(in, sequences, state, probe_);
 }
 
 Tensor LinearMixer::output(const Tensor& o, const SharedInput& x) const {

@@ -44,6 +44,12 @@ struct ChannelDecayOptions : DeltaOptions {
 /// A width or count from the options, where 0 selects the default `otherwise`.
 constexpr int64_t or_default(int64_t value, int64_t otherwise) { return value > 0 ? value : otherwise; }
 
+/// The memory of a mixer on the recurrence: [N, heads, key_dim, value_dim], with keys [B, T, key_heads, key_dim].
+struct MemoryShape {
+  kernels::Update update;
+  int64_t key_heads, heads, key_dim, value_dim;
+};
+
 /// How a mixer's public layer differs around the recurrence.
 struct LinearTraits {
   kernels::Update update;        ///< update of the recurrence, for cost accounting
@@ -68,6 +74,12 @@ class LinearMixer : public TokenMixer {
   /// mixer with further tensors in its state (see add_state()) updates them here.
   virtual void fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences& sequences,
                            State* state) const = 0;
+
+  /// The output [B, T, HV, V] of the recurrence on these inputs, by default run_recurrence().
+  virtual torch::Tensor recur(const kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+                              State* state) const;
+
+  MemoryShape memory_shape() const { return {traits_.update, heads_, value_heads_, key_dim_, value_dim_}; }
 
   /// The projections of x that fill_inputs() takes, to be computed together with q, k and v.
   virtual std::vector<Linear> gate_projections() const { return {}; }

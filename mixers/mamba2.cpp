@@ -64,7 +64,7 @@ Tensor Mamba2::mix(const Tensor& x, const Sequences& sequences, State* state) {
   in.v = input * dt.unsqueeze(-1);
   in.g = -dt * torch::exp(A_log_);
   in.scale = 1.0;
-  const Tensor o = run_recurrence(in, sequences, state, probe_);
+  const Tensor o = recur(in, x, sequences, state);
 
   // The norm is over each group of heads.
   const auto by_group = [&](const Tensor& y) { return y.reshape({B, T, groups_, inner / groups_}); };
@@ -72,6 +72,11 @@ Tensor Mamba2::mix(const Tensor& x, const Sequences& sequences, State* state) {
   const Tensor normed =
       kernels::rms_norm_of_gated(by_group(o + D_.unsqueeze(-1) * input), ones, by_group(z), norm_eps_);
   return out_proj_->forward((normed.reshape({B, T, inner}) * norm_).to(x.scalar_type()));
+}
+
+Tensor Mamba2::recur(const kernels::RecurrenceInputs& in, const Tensor&, const Sequences& sequences,
+                     State* state) const {
+  return run_recurrence(in, sequences, state, probe_);
 }
 
 void Mamba2::add_state(State& state, int64_t sequences, const torch::Device& device) const {

@@ -4,6 +4,7 @@
 
 #include "core/model/layers.h"
 #include "core/model/token_mixer.h"
+#include "mixers/linear_mixer.h"
 
 namespace klab {
 
@@ -28,6 +29,12 @@ class Mamba2 : public TokenMixer {
  protected:
   torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) override;
   void add_state(State& state, int64_t sequences, const torch::Device& device) const override;
+
+  /// The output [B, T, H, head_dim] of the recurrence on these inputs, by default run_recurrence().
+  virtual torch::Tensor recur(const kernels::RecurrenceInputs& in, const torch::Tensor& x, const Sequences& sequences,
+                              State* state) const;
+
+  MemoryShape memory_shape() const { return {kernels::Update::accumulate, groups_, heads_, state_dim_, head_dim_}; }
 
  private:
   int64_t heads_, head_dim_, state_dim_, groups_;

@@ -10,6 +10,8 @@
   X(kda)                \
   X(gdn)                \
   X(mamba2)             \
+  X(mamba3)             \
+  X(mamba3_mimo)        \
   X(dplr)               \
   X(mla)                \
   X(mla_rope)           \
@@ -28,8 +30,12 @@
   X(longhorn)           \
   X(comba)              \
   X(gdn2)               \
+  X(log_linear_gdn)     \
+  X(log_linear_mamba2)  \
   X(gated_deltaproduct) \
   X(kda_product)        \
+  X(momentum_deltanet)  \
+  X(gated_oja)          \
   X(precond_gdn)        \
   X(precond_kda)        \
   X(rwkv7)

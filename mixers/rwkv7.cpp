@@ -3,12 +3,11 @@
 
 #include <torch/nn/module.h>
 
-#include "core/model/context_part.h"
+#include "core/model/token_shift.h"
 #include "kernels/common/checks.h"
 #include "kernels/norms/norms.h"
 #include "kernels/recurrence/recurrence.h"
 #include "kernels/recurrence/recurrence_cost.h"
-#include "kernels/short_conv/short_conv.h"
 #include "mixers/linear_mixer.h"
 #include "mixers/registry.h"
 
@@ -64,24 +63,10 @@ void Rwkv7::initialise(const at::Generator& generator) {
   w_b_proj_->bias.copy_(-6 + 5 * channels.square());
 }
 
-// The predecessor of every token [B, T, D]: a convolution of two taps, the last of which is zero.
-Tensor Rwkv7::before(const Tensor& x, const Sequences& sequences, State* state) const {
-  kernels::ShortConvInputs in;
-  in.x = x;
-  const auto taps = torch::TensorOptions(x.scalar_type()).device(x.device());
-  in.weight = torch::stack({torch::ones({width_}, taps), torch::zeros({width_}, taps)}, 1);
-  in.cu_seqlens = sequences.cu_seqlens;
-  if (state != nullptr) in.initial_state = state->tensors.at("shift");
-  if (sequences.part) in.initial_state = preceding_inputs(sequences, x, 1);
-  const kernels::ShortConvOutputs out = kernels::short_conv(in);
-  if (state != nullptr) state->tensors.at("shift") = out.final_state;
-  return out.y;
-}
-
 Tensor Rwkv7::mix(const Tensor& x, const Sequences& sequences, State* state) {
   const int64_t B = x.size(0), T = x.size(1);
   const auto wide = kernels::accumulation_type(x.scalar_type());
-  const Tensor change = before(x, sequences, state) - x;
+  const Tensor change = preceding_token(x, sequences, state, "shift") - x;
   const auto blended = [&](const Tensor& share) { return x + change * share; };
   const auto heads = [&](const Tensor& y) { return y.reshape({B, T, heads_, head_dim_}); };
 
@@ -113,8 +98,7 @@ Tensor Rwkv7::mix(const Tensor& x, const Sequences& sequences, State* state) {
 
 void Rwkv7::add_state(State& state, int64_t sequences, const torch::Device& device) const {
   state.tensors["memory"] = empty_memory(sequences, heads_, head_dim_, head_dim_, r_proj_->input_dtype(), device);
-  state.tensors["shift"] =
-      torch::zeros({sequences, 1, width_}, torch::TensorOptions(r_proj_->input_dtype()).device(device));
+  state.tensors["shift"] = no_preceding_token(sequences, width_, r_proj_->input_dtype(), device);
 }
 
 double Rwkv7::flops(int64_t tokens) const {

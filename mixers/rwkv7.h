@@ -33,8 +33,6 @@ class Rwkv7 : public TokenMixer {
   void add_state(State& state, int64_t sequences, const torch::Device& device) const override;
 
  private:
-  torch::Tensor before(const torch::Tensor& x, const Sequences& sequences, State* state) const;
-
   int64_t width_, heads_, head_dim_;
   double norm_eps_;
   torch::Tensor x_r_, x_w_, x_k_, x_v_, x_a_, x_g_;  // [D], weight of the preceding token

@@ -53,13 +53,17 @@ std::pair<Tensor, Tensor> effect_of(kernels::RecurrenceInputs in) {
 
 }  // namespace
 
+Tensor states_before(const Sequences& sequences, const Tensor& transition, const Tensor& written) {
+  const Tensor memory = memory_before(*sequences.part, transition, written).unsqueeze(0);
+  const int64_t others = sequences.cu_seqlens.size(0) - 2;
+  return torch::constant_pad_nd(memory, {0, 0, 0, 0, 0, 0, 0, others});
+}
+
 Tensor context_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences) {
   const std::vector<int64_t> lengths = sequences.lengths(1, in.q.size(1));
   const auto [transition, written] = effect_of(last_tokens(in, lengths.back()));
-  const Tensor memory = memory_before(*sequences.part, transition, written).unsqueeze(0);
-  const auto others = static_cast<int64_t>(lengths.size()) - 1;
   in.cu_seqlens = sequences.cu_seqlens;
-  in.initial_state = torch::constant_pad_nd(memory, {0, 0, 0, 0, 0, 0, 0, others});
+  in.initial_state = states_before(sequences, transition, written);
   return kernels::recurrence(in).o;
 }
 

@@ -14,4 +14,8 @@ namespace klab {
 /// per head, see memory_before(). Differentiable; an operation of all ranks.
 torch::Tensor context_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences);
 
+/// The memories before the N sequences of this rank's part, [N, HV, K, V]: memory_before() for the first, which may
+/// have begun on an earlier rank, and zeros for the others. An operation of all ranks.
+torch::Tensor states_before(const Sequences& sequences, const torch::Tensor& transition, const torch::Tensor& written);
+
 }  // namespace klab

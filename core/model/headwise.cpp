@@ -34,6 +34,12 @@ double HeadwiseMixer::decode_flops(int64_t tokens) const {
   return sum;
 }
 
+int64_t HeadwiseMixer::row_bytes_of_part() const {
+  int64_t sum = 0;
+  for (const auto& kind : kinds_) sum += kind->row_bytes_of_part();
+  return sum;
+}
+
 void HeadwiseMixer::initialise(const at::Generator& generator) {
   for (const auto& kind : kinds_) kind->initialise(generator);
 }

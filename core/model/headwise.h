@@ -16,6 +16,7 @@ class HeadwiseMixer : public TokenMixer {
   explicit HeadwiseMixer(std::vector<std::shared_ptr<TokenMixer>> kinds);
   double flops(int64_t tokens) const override;
   double decode_flops(int64_t tokens) const override;
+  int64_t row_bytes_of_part() const override;
   void initialise(const at::Generator& generator) override;
   const std::vector<std::shared_ptr<TokenMixer>>& kinds() const { return kinds_; }
 

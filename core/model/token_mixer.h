@@ -38,6 +38,10 @@ class TokenMixer : public torch::nn::Module {
   virtual double flops(int64_t tokens) const = 0;
   virtual double decode_flops(int64_t tokens) const = 0;
 
+  /// Bytes per token that a part of a sequence takes from the ranks of earlier tokens, other than by its state and its
+  /// caches.
+  virtual int64_t row_bytes_of_part() const { return 0; }
+
   /// Initialises the parameters with their own rules (decay rates), after all others.
   virtual void initialise(const at::Generator&) {}
 

@@ -36,7 +36,7 @@ class Traffic {
     add_gradients(sum);
     for (const DecoderLayer& layer : model_->layers()) {
       sum.experts += of_experts(*layer->feed_forward());
-      if (layout_.context > 1) sum.context += of_state(layer->mixer()->initial_state(1, torch::kMeta));
+      if (layout_.context > 1) sum.context += of_mixer(*layer->mixer());
     }
     return sum;
   }
@@ -79,6 +79,11 @@ class Traffic {
   // Keys and values without gates come in blocks, and in the backward pass once more (context_attention.h).
   static bool come_in_blocks(const State& state) { return state.caches.contains("k") && !state.caches.contains("g"); }
 
+  double of_mixer(const TokenMixer& mixer) const {
+    return of_state(mixer.initial_state(1, torch::kMeta)) +
+           passes_ * past_rows(length_) * number(mixer.row_bytes_of_part());
+  }
+
   // What a layer with this state sends.
   double of_state(const State& state) const {
     double sum = 0;
@@ -86,8 +91,8 @@ class Traffic {
       if (x.dim() == 4) {  // a memory [1, HV, K, V]: its summary to all ranks
         sum += passes_ *
                number((layout_.context - 1) * x.size(1) * x.size(2) * (x.size(2) + x.size(3)) * x.element_size());
-      } else {  // inputs [1, count, D] of a convolution, or rows of a window, or rows of a window
-        sum += passes_ * past_rows(x.size(1)) * number(x.size(2)) * element_size();
+      } else if (x.dim() == 3) {  // inputs [1, count, D] of a convolution, or rows of a window
+        sum += passes_ * past_rows(x.size(1)) * number(x.size(2) * x.element_size());
       }
     }
     for (const auto& [name, x] : state.caches) {  // [1, 0, ..]

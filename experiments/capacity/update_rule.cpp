@@ -38,7 +38,7 @@ const std::vector<UpdateRule>& update_rules() {
   static const std::vector<UpdateRule> rules = {
       {"additive", {"linear_attention"}, Decay::none, Update::accumulate, {}, false},
       {"additive + decay per head",
-       {"mamba2", "retnet", "lightning"},
+       {"mamba2", "mamba3", "mamba3_mimo", "retnet", "lightning"},
        Decay::scalar,
        Update::accumulate,
        {decay},

@@ -7,6 +7,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/provenance.h"
+#include "core/base/text.h"
 #include "experiments/command/command.h"
 #include "experiments/command/public_model.h"
 #include "experiments/inspect/inspection.h"
@@ -38,6 +39,10 @@ int inspect(InspectOptions options, const std::string& tokens, const Globals& gl
   if (found.shown_tokens < all && !globals.quiet) {
     fmt::print(stderr, "matrices show the first {} of {} tokens: --most-tokens up to {} shows more\n",
                found.shown_tokens, all, kMostDrawn);
+  }
+  if (!found.not_shown.empty()) {
+    fmt::print(stderr, "not shown, because their state is not one matrix of the recurrence per head: {}\n",
+               join(found.not_shown));
   }
   const Score& score = found.accuracy.all;
   fmt::print("acc_seq {:.4f}, acc_tok {:.4f} on {} examples; {} mixers analysed: {}/report.html\n", score.acc_seq(),

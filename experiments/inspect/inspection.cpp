@@ -261,7 +261,13 @@ Inspection inspect(const InspectOptions& options) {
   look_at_example(found, mixers, model);
   look_at_states(found, mixers, model);
   look_at_many(found, mixers, model);
-  for (Watched& watched : mixers) found.mixers.push_back(std::move(watched.view));
+  for (Watched& watched : mixers) {
+    if (watched.view.weights.defined()) {
+      found.mixers.push_back(std::move(watched.view));
+    } else {
+      found.not_shown.push_back(watched.view.title());
+    }
+  }
   if (found.config.rl) found.answers = read_answers(RunFolder{options.run}.answers());
   return found;
 }

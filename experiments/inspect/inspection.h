@@ -73,6 +73,7 @@ struct Inspection {
   std::vector<int64_t> rank_tokens;  ///< P positions, as numbers of tokens seen
   Evaluation accuracy;
   std::vector<MixerView> mixers;
+  std::vector<std::string> not_shown;  ///< titles of mixers whose state is not one matrix of the recurrence per head
   std::vector<LoggedAnswer> answers;  ///< of a run of reinforcement learning: those that it has logged
 
   bool any_linear() const;

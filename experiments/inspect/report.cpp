@@ -62,6 +62,8 @@ std::string header(const Inspection& found, const std::vector<std::string>& prov
       {"accuracy",
        fmt::format("{} of {} targets right, {} of {} sequences fully right; loss {:.4f}", percent(score.acc_tok()),
                    score.targets, percent(score.acc_seq()), score.sequences, score.loss())}};
+  if (!found.not_shown.empty())
+    rows.push_back({"not shown", join(found.not_shown) + ": their state is not one matrix of the recurrence per head"});
   for (const std::string& line : provenance) {
     const size_t colon = line.find(": ");
     if (colon == std::string::npos) {
@@ -98,7 +100,7 @@ std::vector<std::vector<std::string>> half_life_rows(const Inspection& found) {
 
 std::string half_life_section(const Inspection& found, const std::string& folder) {
   std::string out = "<h2>How long does the state last?</h2>\n";
-  if (!found.any_linear()) return out + "<p>No layer has a recurrent state: all layers are attention.</p>\n";
+  if (!found.any_linear()) return out + "<p>No layer that is shown has a recurrent state.</p>\n";
   out += how_to_read(
       {"A linear layer has one state matrix per head instead of a cache of all past tokens. Its gate decays the "
        "state at every token. The half-life is the number of tokens after which half of the state is left: ln 2 / "

@@ -7,6 +7,7 @@
 #include "kernels/common/cuda/backend.h"
 #include "kernels/common/kernel_choice.h"
 #include "kernels/common/operator.h"
+#include "kernels/common/packing.h"
 #include "kernels/kda_gate/kda_gate.h"
 #include "kernels/norms/norms.h"
 #include "kernels/recurrence/recurrence_arguments.h"
@@ -78,38 +79,14 @@ void check(const RecurrenceInputs& in) {
   if (in.gate) check_kda_gate(kOp, in.g, in.gate->A_log, in.gate->dt_bias, in.gate->lower_bound);
 }
 
-// Packed [1, T, ...] as padded [N, longest, ...]. Padding is zeros: k = v = beta = g = 0 leaves the state unchanged.
-// Memory grows with N x longest; the fused kernels use the offsets directly instead.
-at::Tensor unpack(const at::Tensor& x, const std::vector<int64_t>& offsets, int64_t longest) {
-  std::vector<at::Tensor> rows;
-  for (size_t i = 0; i + 1 < offsets.size(); ++i) {
-    const int64_t length = offsets[i + 1] - offsets[i];
-    std::vector<int64_t> padding(static_cast<size_t>(2 * (x.dim() - 1)), 0);
-    padding.back() = longest - length;  // constant_pad_nd counts from the last dimension: this is time
-    rows.push_back(at::constant_pad_nd(x[0].narrow(0, offsets[i], length), padding));
-  }
-  return at::stack(rows);
-}
-
-at::Tensor pack(const at::Tensor& x, const std::vector<int64_t>& offsets) {
-  std::vector<at::Tensor> rows;
-  for (size_t i = 0; i + 1 < offsets.size(); ++i) {
-    rows.push_back(x[static_cast<int64_t>(i)].narrow(0, 0, offsets[i + 1] - offsets[i]));
-  }
-  return at::cat(rows).unsqueeze(0);
-}
-
 PreparedInputs prepare(const RecurrenceInputs& in, const std::vector<int64_t>& offsets, int64_t sequences) {
   const at::ScalarType dtype = accumulation_type(in.v.scalar_type());
   const int64_t HV = in.v.size(2), group = HV / in.q.size(2), K = in.q.size(3), V = in.v.size(3);
-  int64_t longest = 0;
-  for (size_t i = 0; i + 1 < offsets.size(); ++i) longest = std::max(longest, offsets[i + 1] - offsets[i]);
-
   PreparedInputs out = in;
   each_tensor(out, [&](const TensorArgument& argument, at::Tensor& x) {
     if (!x.defined() || !argument.is_rows()) return;
     x = x.to(dtype);
-    if (!offsets.empty()) x = unpack(x, offsets, longest);
+    if (!offsets.empty()) x = unpack(x, offsets);
     if (x.dim() == 3) x = x.unsqueeze(-1);
     if (x.size(2) != HV) x = x.repeat_interleave(group, 2);
   });

@@ -534,6 +534,85 @@ def minimax_lightning_attention(p, x, s, o):
     return call(layer, {**tensors, "slope_rate": slope, **dict(decays)}, x, None, None)
 
 
+MAMBA3 = (Sizes(2, 19, 12, 3, 8), Sizes(1, 37, 10, 2, 10), Sizes(2, 7, 12, 4, 6), Sizes(2, 2, 15, 6, 5))
+
+
+def mamba3_recurrence(p, x, s, o, rank):
+    """Token by token, with pairs of channels as complex numbers; no reference runs without a GPU."""
+    K, inner, shared = o.state or s.K, s.H * s.K, rank * o.groups * (o.state or s.K)
+    pairs = int(K * o.rope_fraction) // 2
+    parts = p.linear("in_proj", x, 2 * inner + 2 * shared + 3 * s.H + pairs).split(
+        [inner, inner, shared, shared, s.H, s.H, s.H, pairs], -1)
+    z, value = (y.unflatten(2, (s.H, s.K)) for y in parts[:2])
+
+    def keys(y, name):
+        y = y.unflatten(2, (rank, o.groups, K))
+        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + 1e-5) * p.norm(f"{name}_norm.weight", K)
+        return y.repeat_interleave(s.H // o.groups, 3) + p(f"{name}_bias", s.H, rank, K, offset=1.0).transpose(0, 1)
+
+    def up(name):
+        return p(f"mimo_{name}", s.H, rank, s.K).transpose(0, 1) if rank > 1 else torch.ones(1, s.H, s.K).double()
+
+    B, C = keys(parts[2], "B"), keys(parts[3], "C")
+    dt, trapezoid = F.softplus(parts[4] + p("dt_bias", s.H)), parts[6].sigmoid()
+    alpha = torch.exp(-dt * F.softplus(parts[5]).clamp_min(1e-4))
+    angle = torch.cumsum(torch.pi * parts[7].tanh().unsqueeze(2) * dt.unsqueeze(3), 1)  # [B, T, H, pairs]
+
+    def turned(y):
+        turning = torch.view_as_complex(y[..., :2 * pairs].unflatten(-1, (pairs, 2)).contiguous())
+        turning = turning * torch.polar(torch.ones_like(angle), angle).unsqueeze(2)
+        return torch.cat([torch.view_as_real(turning).flatten(-2), y[..., 2 * pairs:]], -1)
+
+    B, C = (turned(B), turned(C)) if pairs else (B, C)
+    value = value.unsqueeze(2) * up("x")  # [B, T, R, H, V]
+    writes = torch.einsum("btrhk,btrhv->bthkv", B, value)
+    S, outputs = torch.zeros_like(writes[:, 0]), []
+    for t in range(s.T):
+        def gate(y):
+            return y[:, t, :, None, None]
+        before = writes[:, t - 1] if t else torch.zeros_like(S)
+        S = gate(alpha) * (S + gate((1 - trapezoid) * dt) * before) + gate(trapezoid * dt) * writes[:, t]
+        outputs.append(torch.einsum("bhkv,brhk->brhv", S, C[:, t]))
+    y = torch.stack(outputs, 1) + p("D", s.H).view(-1, 1) * value
+    y = (y * F.silu(z.unsqueeze(2) * up("z")) * up("o")).sum(2)
+    return p.linear("out_proj", y.flatten(2), s.D)
+
+
+@yardstick("mamba3", {}, {"state": 7, "groups": 2}, {"state": 4, "rope_fraction": 1.0}, {"groups": 3, "rope_fraction": 0.0},
+           sizes=MAMBA3, state=0, groups=1, rope_fraction=0.5)
+def mamba3(p, x, s, o):
+    return mamba3_recurrence(p, x, s, o, 1)
+
+
+@yardstick("mamba3_mimo", {}, {"state": 7, "groups": 2, "rank": 3}, {"state": 4, "rope_fraction": 1.0, "rank": 2},
+           {"groups": 3, "rank": 5}, sizes=MAMBA3, state=0, groups=1, rope_fraction=0.5, rank=4)
+def mamba3_mimo(p, x, s, o):
+    return mamba3_recurrence(p, x, s, o, o.rank)
+
+
+def level_scales(p, x, heads, o):
+    raw = p.linear("level_proj", x, heads * o.levels).unflatten(2, (heads, o.levels))
+    return F.softplus(p("L", heads, o.levels, offset=1.0) * raw)
+
+
+@yardstick("log_linear_mamba2", {}, {"state": 5}, {"state": 7, "groups": 2, "levels": 9}, {"state": 4, "groups": 3},
+           sizes=MAMBA3, state=0, groups=1, levels=15)
+def log_linear_mamba2(p, x, s, o):
+    inner, state = s.H * s.K, o.state or s.K
+    mixed = inner + 2 * o.groups * state
+    z, xBC, dt = p.linear("in_proj", x, inner + mixed + s.H).split([inner, mixed, s.H], -1)
+    xBC = F.silu(convolved(p, "conv", xBC) + p("conv.bias", mixed))
+    value, B, C = xBC.split([inner, o.groups * state, o.groups * state], -1)
+    value, B, C = value.unflatten(2, (s.H, -1)), B.unflatten(2, (o.groups, -1)), C.unflatten(2, (o.groups, -1))
+    dt = F.softplus(dt + p("dt_bias", s.H))
+    y = naive("log_linear_attn").naive_log_linear_attn(C, B, value * dt.unsqueeze(-1), -dt * p.A_log(s.H).exp(),
+                                                       level_scales(p, x, s.H, o))
+    y = (y + p("D", s.H).view(-1, 1) * value).flatten(2) * F.silu(z)
+    of_groups = y.unflatten(2, (o.groups, -1))
+    normed = of_groups * torch.rsqrt(of_groups.square().mean(-1, keepdim=True) + 1e-5)
+    return p.linear("out_proj", normed.flatten(2) * p.norm("norm", inner), s.D)
+
+
 @yardstick("gla", *VARIANTS, {"gate_rank": 3, "gate_divisor": 2.0}, gate_rank=16, gate_divisor=16.0, **PUBLIC_GATE)
 def gla(p, x, s, o):
     q, k, v = read_in(p, x, s, o, bare=identity)
@@ -636,6 +715,50 @@ def gdn(p, x, s, o):
     q, k, v = read_in(p, x, s, o)
     recurrence = naive("gated_delta_rule").naive_recurrent_gated_delta_rule
     return read_out(p, x, recurrence(unit(q), unit(k), v, beta_of(p, x, s, o), head_decay(p, x, s, o))[0], s, o)
+
+
+@yardstick("log_linear_gdn", *FLIPPING, **dict(DELTA, levels=15))
+def log_linear_gdn(p, x, s, o):
+    """fla's weights of the levels on the weights that fla's recurrence gives to unit vectors as values."""
+    q, k, v = read_in(p, x, s, o)
+    units = torch.eye(s.T, dtype=v.dtype).view(1, s.T, 1, s.T).expand(s.B, s.T, v.shape[2], s.T)
+    recurrence = naive("gated_delta_rule").naive_recurrent_gated_delta_rule
+    weights = recurrence(unit(q), unit(k), units, beta_of(p, x, s, o), head_decay(p, x, s, o))[0].transpose(1, 2)
+    scales = level_scales(p, x, v.shape[2], o).permute(0, 2, 3, 1)
+    levels = naive("log_linear_attn").construct_H_matrix(torch.zeros_like(scales[:, :, 0]), scales)
+    return read_out(p, x, (weights * levels @ v.transpose(1, 2)).transpose(1, 2), s, o)
+
+
+@yardstick("momentum_deltanet", *FLIPPING, **DELTA)
+def momentum_deltanet(p, x, s, o):
+    q, k, v = read_in(p, x, s, o)
+    HV = v.shape[2]
+    each = HV // s.H
+    rate = p("Mu_log", HV, scale=0.5).exp() * F.softplus(p.linear("m_proj", x, HV) + p("mu_bias", HV))
+    eta = (p.linear("e_proj", x, HV) / s.D ** 0.5).tanh() + 1
+    angle = torch.arctan(eta * p("log_factor", HV, scale=0.5).exp())
+    log_alpha = head_decay(p, x, s, o) + 2 * angle.cos().log()
+    q = q - p("D_log", s.H, scale=0.5).exp().repeat_interleave(each).view(-1, 1) * k
+    y = naive("momentum_delta_rule").recurrent_momentum_delta_rule_ref(
+        unit(q), unit(k), v, log_alpha, (-rate).clamp_min(-2.0), log_alpha.exp().unsqueeze(-1) * unit(k),
+        angle.sin() ** 2 * beta_of(p, x, s, o), eta)[0]
+    return read_out(p, x, y, s, o)
+
+
+@yardstick("gated_oja", *BOUNDED, **dict(DELTA, lower_bound=0.0))
+def gated_oja(p, x, s, o):
+    """fla has no naive form; its KDA with keys and values exchanged gives the state, from which the queries read."""
+    q, k, v = read_in(p, x, s, o)
+    V = v.shape[3]
+    exchanged = types.SimpleNamespace(**{**vars(o), "key_dim": V})
+    g, beta = channel_decay(p, x, s, exchanged), beta_of(p, x, s, o)
+    recurrence, outputs = naive("kda").naive_recurrent_kda, []
+    q, k, v = unit(q), unit(k), unit(v)
+    for t in range(s.T):
+        until = slice(t + 1)
+        S = recurrence(v[:, until], v[:, until], k[:, until], g[:, until], beta[:, until], output_final_state=True)[1]
+        outputs.append(torch.einsum("bhvk,bhk->bhv", S, q[:, t]) * q.shape[3] ** -0.5)
+    return read_out(p, x, torch.stack(outputs, 1), s, o)
 
 
 @yardstick("deltanet", *FLIPPING, **dict(DELTA, output_gate="none"))

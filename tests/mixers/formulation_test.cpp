@@ -175,6 +175,64 @@ Matrix gdn2(const Layer& l) {
       }));
 }
 
+// GDN with a state per earlier token, weighted by the level of the tree in which the reader sees that token.
+double level_scale(const Layer& l, const Matrix& raw, int t, int s, int h) {
+  int level = 0;
+  while ((t >> level) != (s >> level)) ++level;
+  const auto levels = l.at("L").cols();
+  return softplus(l.at("L")(h, level) * raw(t, h * levels + level));
+}
+
+Matrix log_linear_gdn(const Layer& l) {
+  const Matrix q = l.convolved("q"), k = l.convolved("k"), v = l.convolved("v"), b = l.project("b_proj");
+  const Matrix raw = l.project("level_proj");
+  Matrix o = Matrix::Zero(T, H * K);
+  for (int h = 0; h < H; ++h) {
+    for (int s = 0; s < T; ++s) {
+      Matrix S = sigmoid(b(s, h)) * unit(head(k, s, h)) * head(v, s, h).transpose();
+      for (int t = s; t < T; ++t) {
+        const Vector key = unit(head(k, t, h));
+        if (t > s) S = l.head_decay(t, h) * (S - sigmoid(b(t, h)) * key * (key.transpose() * S)).eval();
+        const Vector read = S.transpose() * unit(head(q, t, h)) * kScale;
+        o.row(t).segment(h * K, K) += level_scale(l, raw, t, s, h) * read.transpose();
+      }
+    }
+  }
+  return low_rank_gated(l, o);
+}
+
+Matrix momentum_deltanet(const Layer& l) {
+  const Matrix q = l.convolved("q"), k = l.convolved("k"), v = l.convolved("v"), b = l.project("b_proj");
+  const Matrix m = l.project("m_proj"), e = l.project("e_proj");
+  Matrix M;
+  return low_rank_gated(l, recur([&](int t, int h, Matrix& S) -> Vector {
+                          if (t == 0) M = Matrix::Zero(K, K);
+                          const Vector key = unit(head(k, t, h));
+                          const double eta = std::tanh(e(t, h) / std::sqrt(24.0)) + 1;
+                          const double angle = std::atan(eta * std::exp(l.at("log_factor")(0, h)));
+                          const double rate =
+                              std::exp(l.at("Mu_log")(0, h)) * softplus(m(t, h) + l.at("mu_bias")(0, h));
+                          const double alpha = std::pow(std::cos(angle), 2) * l.head_decay(t, h);
+                          const Vector error = head(v, t, h) - alpha * S.transpose() * key;
+                          M = (std::max(std::exp(-rate), std::exp(-2.0)) * M - eta * key * error.transpose()).eval();
+                          S = (alpha * S - std::pow(std::sin(angle), 2) * sigmoid(b(t, h)) * M).eval();
+                          const Vector read = head(q, t, h) - std::exp(l.at("D_log")(0, h)) * head(k, t, h);
+                          return S.transpose() * unit(read) * kScale;
+                        }));
+}
+
+Matrix gated_oja(const Layer& l) {
+  const Matrix q = l.convolved("q"), k = l.convolved("k"), v = l.convolved("v"), decay = l.channel_decay();
+  const Matrix b = l.project("b_proj");
+  return low_rank_gated(l, recur([&](int t, int h, Matrix& S) -> Vector {
+                          const Vector value = unit(head(v, t, h));
+                          S = S * head(decay, t, h).asDiagonal();
+                          const Vector error = unit(head(k, t, h)) - S * value;
+                          S += sigmoid(b(t, h)) * error * value.transpose();
+                          return S.transpose() * unit(head(q, t, h)) * kScale;
+                        }));
+}
+
 // KDA or GDN with two reflections or projections per token.
 Matrix delta_product(const Layer& l, bool by_channel) {
   const auto convolved = [&](const std::string& name, int write) {  // of one of the writes
@@ -326,7 +384,8 @@ Matrix hgrn2(const Layer& l) {
   return l.project(o, "o_proj");
 }
 
-Matrix mamba2(const Layer& l) {
+// With levels: of log-linear attention, a state per earlier token.
+Matrix mamba2(const Layer& l, bool levels) {
   const Matrix all = l.project("in_proj");  // z, x, B, C, dt
   const Eigen::Index inner = H * K;
   Matrix mixed = Matrix::Zero(T, inner + 2 * K);
@@ -339,16 +398,76 @@ Matrix mamba2(const Layer& l) {
     }
   }
   mixed = mixed.unaryExpr(&silu).eval();
-  Matrix y = recur([&](int t, int h, Matrix& S) -> Vector {
-    const Vector x = head(mixed, t, h), B = mixed.row(t).segment(inner, K), C = mixed.row(t).segment(inner + K, K);
-    const double dt = softplus(all(t, 2 * inner + 2 * K + h) + l.at("dt_bias")(0, h));
-    S = std::exp(-dt * std::exp(l.at("A_log")(0, h))) * S + dt * B * x.transpose();
-    return S.transpose() * C + l.at("D")(0, h) * x;
-  });
+  const Matrix raw = levels ? l.project("level_proj") : Matrix();
+  const auto dt = [&](int t, int h) { return softplus(all(t, 2 * inner + 2 * K + h) + l.at("dt_bias")(0, h)); };
+  Matrix y(T, inner);
+  for (int h = 0; h < H; ++h) {
+    for (int t = 0; t < T; ++t) {
+      Vector sum = l.at("D")(0, h) * head(mixed, t, h);
+      double kept = 1;
+      for (int s = t; s >= 0; --s) {
+        const double score = mixed.row(t).segment(inner + K, K).dot(mixed.row(s).segment(inner, K));
+        const double scale = levels ? level_scale(l, raw, t, s, h) : 1;
+        sum += scale * kept * score * dt(s, h) * head(mixed, s, h);
+        kept *= std::exp(-dt(s, h) * std::exp(l.at("A_log")(0, h)));
+      }
+      y.row(t).segment(h * K, K) = sum.transpose();
+    }
+  }
   for (int t = 0; t < T; ++t) {
     const Vector gated = y.row(t).transpose().cwiseProduct(all.row(t).head(inner).transpose().unaryExpr(&silu));
     y.row(t) = rms(gated, 1e-5).transpose().cwiseProduct(l.at("norm").row(0));
   }
+  return l.project(y, "out_proj");
+}
+
+// Turns the pairs of adjacent channels among the first rows of S by -angle, as a complex number times e^(-i angle).
+void turn_back(Matrix& S, const Vector& angle) {
+  for (int i = 0; i < angle.size(); ++i) {
+    const double cosine = std::cos(angle(i)), sine = std::sin(angle(i));
+    const Eigen::RowVectorXd real = S.row(2 * i), imaginary = S.row(2 * i + 1);
+    S.row(2 * i) = cosine * real + sine * imaginary;
+    S.row(2 * i + 1) = cosine * imaginary - sine * real;
+  }
+}
+
+// Half of the channels are rotated. The state turns with the tokens; keys and queries do not.
+Matrix mamba3(const Layer& l, int rank) {
+  constexpr int kPairs = K / 4, kInner = H * K;
+  const Matrix all = l.project("in_proj");  // z, x, B, C, dt, A, lambda, theta
+  const int at_B = 2 * kInner, at_C = at_B + rank * K, at_dt = at_C + rank * K, at_theta = at_dt + 3 * H;
+  const auto mimo = [&](const std::string& name, int r, int h) -> Vector {
+    return rank == 1 ? Vector::Ones(K) : Vector(l.at("mimo_" + name).row(h * rank + r).transpose());
+  };
+  const auto key = [&](const std::string& name, int start, int t, int r, int h) -> Vector {
+    const Vector y = rms(all.row(t).segment(start + r * K, K).transpose(), 1e-5);
+    return y.cwiseProduct(l.at(name + "_norm.weight").row(0).transpose()) +
+           l.at(name + "_bias").row(h * rank + r).transpose();
+  };
+  const auto value = [&](int t, int r, int h) -> Vector {
+    return all.row(t).segment(kInner + h * K, K).transpose().cwiseProduct(mimo("x", r, h));
+  };
+  const auto writes = [&](int t, int h) {
+    Matrix sum = Matrix::Zero(K, K);
+    for (int r = 0; r < rank; ++r) sum += key("B", at_B, t, r, h) * value(t, r, h).transpose();
+    return sum;
+  };
+  const Matrix y = recur([&](int t, int h, Matrix& S) -> Vector {
+    const double dt = softplus(all(t, at_dt + h) + l.at("dt_bias")(0, h)), lambda = sigmoid(all(t, at_dt + 2 * H + h));
+    const double alpha = std::exp(-dt * std::max(softplus(all(t, at_dt + H + h)), 1e-4));
+    const Vector theta = all.row(t).segment(at_theta, kPairs).transpose();
+    if (t > 0) S += (1 - lambda) * dt * writes(t - 1, h);
+    S *= alpha;
+    turn_back(S, theta.unaryExpr([&](double x) { return M_PI * std::tanh(x) * dt; }));
+    S += lambda * dt * writes(t, h);
+    Vector sum = Vector::Zero(K);
+    for (int r = 0; r < rank; ++r) {
+      const Vector read = S.transpose() * key("C", at_C, t, r, h) + l.at("D")(0, h) * value(t, r, h);
+      const Vector gate = head(all, t, h).cwiseProduct(mimo("z", r, h)).unaryExpr(&silu);
+      sum += read.cwiseProduct(gate).cwiseProduct(mimo("o", r, h));
+    }
+    return sum;
+  });
   return l.project(y, "out_proj");
 }
 
@@ -475,7 +594,13 @@ Matrix latent_attention(const Layer& l, bool rotary, bool gated = false) {
 const std::map<std::string, std::function<Matrix(const Layer&)>> kFormulations = {
     {"kda", kda},
     {"gdn", gdn},
-    {"mamba2", mamba2},
+    {"mamba2", [](const Layer& l) { return mamba2(l, false); }},
+    {"log_linear_mamba2", [](const Layer& l) { return mamba2(l, true); }},
+    {"log_linear_gdn", log_linear_gdn},
+    {"momentum_deltanet", momentum_deltanet},
+    {"gated_oja", gated_oja},
+    {"mamba3", [](const Layer& l) { return mamba3(l, 1); }},
+    {"mamba3_mimo", [](const Layer& l) { return mamba3(l, 4); }},
     {"dplr", dplr},
     {"mla", [](const Layer& l) { return latent_attention(l, false); }},
     {"mla_rope", [](const Layer& l) { return latent_attention(l, true); }},

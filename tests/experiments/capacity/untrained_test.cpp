@@ -69,9 +69,9 @@ TEST(UntrainedCapacity, RefusesBadOptions) {
   EXPECT_THROW(measure_untrained(options), UsageError);
 }
 
-// But those whose writes depend on earlier keys: constant gates do not describe them.
+// But those whose writes depend on earlier keys, which constant gates do not describe, and those with several memories.
 TEST(UntrainedCapacity, EveryLinearMixerHasAnUpdateRule) {
-  const std::set<std::string> others{"precond_gdn", "precond_kda"};
+  const std::set<std::string> others{"precond_gdn", "precond_kda", "log_linear_gdn", "log_linear_mamba2"};
   std::set<std::string> named;
   for (const UpdateRule& rule : update_rules()) named.insert(rule.mixers.begin(), rule.mixers.end());
   for (const MixerEntry& mixer : mixers().entries()) {
