@@ -60,7 +60,7 @@ Tensor Attention::mix(const Tensor& x, const Sequences& sequences, State* state)
   const int64_t B = x.size(0), T = x.size(1);
   const Tensor projected = q_proj_->forward(x).view({B, T, heads_, -1});  // per head: q, then its gate
   kernels::AttentionInputs in{projected.narrow(3, 0, head_dim_), k_proj_->forward(x).view({B, T, kv_heads_, head_dim_}),
-                              v_proj_->forward(x).view({B, T, kv_heads_, head_dim_}), log_forget(x)};
+                              with_first_values(v_proj_->forward(x).view({B, T, kv_heads_, head_dim_})), log_forget(x)};
   if (q_norm_) {
     in.q = q_norm_->forward(in.q);
     in.k = k_norm_->forward(in.k);

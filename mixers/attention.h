@@ -40,6 +40,7 @@ class Attention : public AttentionMixer {
   Attention(const MixerShape& shape, const Options& options, const Variant& variant);
 
   torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) final;
+  bool has_values() const final { return true; }
   void add_state(State& state, int64_t sequences, const torch::Device& device) const override;
 
   /// The log of a forget gate, [B, T, H], or an undefined tensor for none.

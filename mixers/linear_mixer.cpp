@@ -87,8 +87,8 @@ Tensor LinearMixer::mix(const Tensor& input, const Sequences& sequences, State* 
   in.q = convolved(q_proj_, q_conv_, x, sequences, state, "q_conv").view({B, T, heads_, key_dim_});
   in.writes = traits_.writes;  // per token: the rows of its first write, of its second, ..
   in.k = convolved(k_proj_, k_conv_, x, sequences, state, "k_conv").reshape({B, T * in.writes, heads_, key_dim_});
-  in.v =
-      convolved(v_proj_, v_conv_, x, sequences, state, "v_conv").reshape({B, T * in.writes, value_heads_, value_dim_});
+  const Tensor v = convolved(v_proj_, v_conv_, x, sequences, state, "v_conv");
+  in.v = with_first_values(v.reshape({B, T * in.writes, value_heads_, value_dim_}));
   fill_inputs(in, x, sequences, state);
   return output(recur(in, x, sequences, state), x);
 }

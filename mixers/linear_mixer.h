@@ -85,6 +85,7 @@ class LinearMixer : public TokenMixer {
   virtual std::vector<Linear> gate_projections() const { return {}; }
 
   torch::Tensor mix(const torch::Tensor& x, const Sequences& sequences, State* state) final;
+  bool has_values() const final { return true; }
   void add_state(State& state, int64_t sequences, const torch::Device& device) const override;
 
   /// Views [B, T, HV * n] as [B, T, HV, n].

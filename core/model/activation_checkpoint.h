@@ -6,14 +6,18 @@
 #include <torch/types.h>
 
 #include <functional>
+#include <vector>
 
 namespace klab {
+
+/// From defined tensors to defined tensors.
+using TensorsFunction = std::function<std::vector<torch::Tensor>(const std::vector<torch::Tensor>&)>;
 
 /// forward(x) with the same gradients of x and of the parameters of `module`, to the bit, but of all that the backward
 /// pass needs, only x is kept: the backward pass computes forward(x) again (Chen et al. 2016, arXiv 1604.06174).
 /// `forward` must give the same result every time and may use parameters of `module` only; it runs twice, both times
 /// with gradients enabled.
-torch::Tensor checkpointed(const torch::nn::Module& module,
-                           const std::function<torch::Tensor(const torch::Tensor&)>& forward, const torch::Tensor& x);
+std::vector<torch::Tensor> checkpointed(const torch::nn::Module& module, const TensorsFunction& forward,
+                                        const std::vector<torch::Tensor>& x);
 
 }  // namespace klab

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The decoder stack: embedding, layers of (norm, mixer) and (norm, feed-forward) on a residual stream, norm, head.
+// The decoder stack: embedding, layers of (norm, mixer) and (norm, feed-forward) on a residual stream, norm, head. What
+// else models have around the mixers is in DecoderLayer.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/model/attention_residual.h"
 #include "core/model/feed_forward.h"
 #include "core/model/layers.h"
 #include "core/model/model_config.h"
@@ -17,19 +19,41 @@
 
 namespace klab {
 
+/// x + mixer(norm(x)), then the same with the feed-forward. Options of the config add norms after both (sandwich
+/// norms), convolutions after the norms before them (Canon layers A and C), and attention residuals, with which both
+/// read a mixture of the blocks of layers so far.
 class DecoderLayerImpl : public torch::nn::Module {
  public:
   /// `item`: the layer's item of the config's pattern.
   DecoderLayerImpl(const ModelConfig& config, const std::string& item, int64_t layer,
                    const std::shared_ptr<RankGroup>& expert_ranks);
-  torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state);
+  /// `state`, if not null, is that of initial_state().
+  ResidualStream forward(ResidualStream in, const Sequences& sequences, State* state);
+  State initial_state(int64_t sequences, const torch::Device& device) const;
+
+  /// Whether the sum so far becomes a block, which this layer and later ones read, and a new sum begins with its
+  /// output.
+  bool opens_block() const { return opens_block_; }
+
+  /// As in TokenMixer, of the whole layer.
+  double flops(int64_t tokens) const;
+  double decode_flops(int64_t tokens) const;
+  int64_t state_bytes(int64_t tokens) const;
+
   const std::shared_ptr<TokenMixer>& mixer() const { return mixer_; }
   const std::shared_ptr<FeedForward>& feed_forward() const { return feed_forward_; }
 
  private:
+  double token_flops() const;  // of one token, without the mixer
+
   RmsNorm mixer_norm_, mlp_norm_;
   std::shared_ptr<TokenMixer> mixer_;
   std::shared_ptr<FeedForward> feed_forward_;
+  RmsNorm mixer_post_norm_{nullptr}, mlp_post_norm_{nullptr};
+  ShortConv mixer_canon_{nullptr}, mlp_canon_{nullptr};
+  AttentionResidual mixer_residual_{nullptr}, mlp_residual_{nullptr};
+  bool opens_block_ = false;
+  int64_t blocks_ = 0;  // that the mixer reads
 };
 TORCH_MODULE(DecoderLayer);
 
@@ -38,8 +62,8 @@ class DecoderImpl : public torch::nn::Module {
   /// `expert_ranks`: over which every mixture of experts is spread, see MixtureOfExperts; null: not at all.
   DecoderImpl(const ModelConfig& config, int64_t vocabulary, std::shared_ptr<RankGroup> expert_ranks = nullptr);
 
-  /// Draws every parameter from `generator`: embeddings N(0, 1), matrices U(-1, 1) / sqrt(fan-in), norms 1, then
-  /// the parameters with their own rules in TokenMixer::initialise.
+  /// Draws every parameter from `generator`: embeddings N(0, 1), matrices and embeddings that are also the head
+  /// U(-1, 1) / sqrt(fan-in), norms 1, then the parameters with their own rules in TokenMixer::initialise.
   void initialise(const at::Generator& generator);
 
   /// tokens [B, T] int64 to the final hidden states [B, T, D], after the last norm. `state` as in TokenMixer::forward,
@@ -61,6 +85,9 @@ class DecoderImpl : public torch::nn::Module {
 
   State initial_state(int64_t sequences, const torch::Device& device) const;
 
+  /// FLOPs per token of the attention residual after the last layer; 0 without one.
+  double output_residual_flops() const;
+
   /// Updates parameters without gradients after an optimiser step of `ranks`: the correction biases of routers.
   void after_step(RankGroup& ranks);
 
@@ -78,15 +105,16 @@ class DecoderImpl : public torch::nn::Module {
   const std::vector<DecoderLayer>& layers() const { return layers_; }
 
  private:
-  torch::Tensor through_layer(size_t layer, const torch::Tensor& x, const Sequences& sequences, State* state);
+  ResidualStream through_layer(size_t layer, const ResidualStream& x, const Sequences& sequences, State* state);
 
   ModelConfig config_;
   std::shared_ptr<RankGroup> expert_ranks_;  // null or several
   bool activation_checkpointing_ = false;
   torch::Tensor embedding_;  // [vocabulary, D]
   std::vector<DecoderLayer> layers_;
+  AttentionResidual output_residual_{nullptr};
   RmsNorm norm_;
-  Linear lm_head_;
+  Linear lm_head_;  // with tied embeddings, its weight is the embedding
 };
 TORCH_MODULE(Decoder);
 

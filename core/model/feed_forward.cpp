@@ -11,7 +11,6 @@
 #include "kernels/common/checks.h"
 #include "kernels/linear/experts.h"
 #include "kernels/linear/linear.h"
-#include "kernels/swiglu/swiglu.h"
 
 namespace klab {
 namespace {
@@ -22,22 +21,45 @@ constexpr int64_t kBestOfGroup = 2;  // a group's score is the sum of its two be
 
 }  // namespace
 
-SwiGlu::SwiGlu(int64_t width, int64_t hidden)
-    : gate_proj_(register_module("gate_proj", Linear(width, hidden))),
+GatedMlp::GatedMlp(int64_t width, int64_t hidden, Activation activation, bool convolved)
+    : activation_(std::move(activation)),
+      gate_proj_(register_module("gate_proj", Linear(width, hidden))),
       up_proj_(register_module("up_proj", Linear(width, hidden))),
-      down_proj_(register_module("down_proj", Linear(hidden, width))) {}
-
-Tensor SwiGlu::forward(const Tensor& x) {
-  const SharedInput in(x, {gate_proj_, up_proj_});
-  return down_proj_->forward(kernels::swiglu(in.take(gate_proj_), in.take(up_proj_)));
+      down_proj_(register_module("down_proj", Linear(hidden, width))) {
+  if (!convolved) return;
+  gate_canon_ = register_module("gate_canon", canon_conv(hidden));
+  up_canon_ = register_module("up_canon", canon_conv(hidden));
 }
 
-kernels::ExpertWeights SwiGlu::weights() const {
+Tensor GatedMlp::forward(const Tensor& x) {
+  const SharedInput in(x, {gate_proj_, up_proj_});
+  return down_proj_->forward(activation_(in.take(gate_proj_), in.take(up_proj_)));
+}
+
+Tensor GatedMlp::forward(const Tensor& x, const Sequences& sequences, State* state) {
+  if (!gate_canon_) return forward(x);
+  const SharedInput in(x, {gate_proj_, up_proj_});
+  const Tensor gate = in.take(gate_proj_), up = in.take(up_proj_);
+  return down_proj_->forward(activation_(gate + gate_canon_->forward(gate, sequences, state, "gate_canon"),
+                                         up + up_canon_->forward(up, sequences, state, "up_canon")));
+}
+
+void GatedMlp::add_state(State& state, int64_t sequences, const torch::Device& device) const {
+  if (!gate_canon_) return;
+  state.tensors["gate_canon"] = gate_canon_->initial_state(sequences, device);
+  state.tensors["up_canon"] = up_canon_->initial_state(sequences, device);
+}
+
+kernels::ExpertWeights GatedMlp::weights() const {
   return {gate_proj_->weight, up_proj_->weight, down_proj_->weight,
           gate_proj_->scale,  up_proj_->scale,  down_proj_->scale};
 }
 
-int64_t SwiGlu::activated_parameters() const { return parameter_count(*this); }
+double GatedMlp::flops() const {
+  return linear_flops(*this) + (gate_canon_ ? gate_canon_->flops_per_token() + up_canon_->flops_per_token() : 0);
+}
+
+int64_t GatedMlp::activated_parameters() const { return parameter_count(*this); }
 
 void MoeConfig::visit(Fields& fields) {
   fields("experts", experts, {0, 4096}, "routed experts of a layer; 0: dense layers, no mixture");
@@ -54,6 +76,9 @@ void MoeConfig::visit(Fields& fields) {
          "change of the correction bias after each training step, against the load; 0: fixed");
   fields("biased_weights", biased_weights,
          "include the correction bias in the weights, like the (unintended) remote code of the public checkpoint");
+  fields("latent_width", latent_width, {0, 1 << 20},
+         "width in which the routed experts work, between two projections; 0: model.width, without projections");
+  fields("latent_norm", latent_norm, "with a latent width: an RMS norm on the sum of the routed experts");
 }
 
 void MoeConfig::validate() const {
@@ -72,20 +97,31 @@ void MoeConfig::validate() const {
 }
 
 MixtureOfExperts::MixtureOfExperts(int64_t width, int64_t expert_width, const MoeConfig& config,
-                                   std::shared_ptr<RankGroup> ranks)
-    : config_(config), ranks_(std::move(ranks)), router_(register_module("router", Linear(width, config.experts))) {
+                                   std::shared_ptr<RankGroup> ranks, Activation activation, double norm_eps)
+    : config_(config),
+      activation_(std::move(activation)),
+      ranks_(std::move(ranks)),
+      router_(register_module("router", Linear(width, config.experts))) {
   const int64_t shares = ranks_ ? ranks_->size() : 1;
   require(config.experts % shares == 0, "model.moe.experts", fmt::format("{}", config.experts),
           fmt::format("must be a multiple of the {} ranks that share the experts", shares));
   correction_bias_ = register_parameter("correction_bias", new_wide_parameter({config.experts}),
                                         /*requires_grad=*/false);
+  const int64_t routed_width = config.latent_width > 0 ? config.latent_width : width;
+  if (config.latent_width > 0) {
+    down_proj_ = register_module("down_proj", Linear(width, routed_width));
+    up_proj_ = register_module("up_proj", Linear(routed_width, width));
+    if (config.latent_norm) latent_norm_ = register_module("latent_norm", RmsNorm(routed_width, norm_eps));
+  }
   for (int64_t e = 0; e < config.experts; ++e) {
     std::optional<ParameterPlace> elsewhere;
     if (e < first_expert() || e >= first_expert() + own_experts()) elsewhere.emplace(torch::kMeta);
-    experts_.push_back(register_module("expert" + std::to_string(e), std::make_shared<SwiGlu>(width, expert_width)));
+    experts_.push_back(register_module("expert" + std::to_string(e),
+                                       std::make_shared<GatedMlp>(routed_width, expert_width, activation_)));
   }
   if (config.shared_experts > 0) {
-    shared_ = register_module("shared", std::make_shared<SwiGlu>(width, config.shared_experts * expert_width));
+    shared_ =
+        register_module("shared", std::make_shared<GatedMlp>(width, config.shared_experts * expert_width, activation_));
   }
 }
 
@@ -113,23 +149,37 @@ Routing MixtureOfExperts::route(const Tensor& x) const {
   return {experts, weights * config_.scaling};
 }
 
-Tensor MixtureOfExperts::forward(const Tensor& input) {
+Tensor MixtureOfExperts::forward(const Tensor& input, const Sequences&, State*) {
   const Tensor x = input.reshape({-1, input.size(-1)});  // [n, D]
   const Routing routing = route(x);
-  if (!torch::GradMode::is_enabled() && !ranks_) {
+  const bool by_kernel = !torch::GradMode::is_enabled() && has_kernel();
+  if (by_kernel && !down_proj_) {  // with the shared experts
     return kernels::experts({x, routing.experts, routing.weights, &table()}).view(input.sizes());
   }
-  const Tensor y = by_expert(x, routing);
+  const Tensor y = routed(x, routing);
   return (shared_ ? y + shared_->forward(x) : y).view(input.sizes());
 }
+
+// The sum of the routed experts.
+Tensor MixtureOfExperts::routed(const Tensor& x, const Routing& routing) {
+  if (!down_proj_) return by_expert(x, routing);
+  const Tensor latent = down_proj_->forward(x);
+  const bool by_kernel = !torch::GradMode::is_enabled() && has_kernel();
+  const Tensor y =
+      by_kernel ? kernels::experts({latent, routing.experts, routing.weights, &table()}) : by_expert(latent, routing);
+  return up_proj_->forward(latent_norm_ ? latent_norm_->forward(y) : y);
+}
+
+bool MixtureOfExperts::has_kernel() const { return !ranks_ && activation_.name == "silu"; }
 
 const kernels::ExpertTable& MixtureOfExperts::table() {
   const void* now = experts_.front()->weights().gate.const_data_ptr();
   if (!table_ || table_of_ != now) {
     std::vector<kernels::ExpertWeights> all;
     for (const auto& expert : experts_) all.push_back(expert->weights());
-    table_ =
-        std::make_shared<kernels::ExpertTable>(std::move(all), shared_ ? shared_->weights() : kernels::ExpertWeights{});
+    const bool with_shared = shared_ && !down_proj_;
+    table_ = std::make_shared<kernels::ExpertTable>(std::move(all),
+                                                    with_shared ? shared_->weights() : kernels::ExpertWeights{});
     table_of_ = now;
   }
   return *table_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The feed-forward part of a layer: SwiGLU, or a mixture of SwiGLU experts.
+// The feed-forward part of a layer: a gated one (SwiGLU), or a mixture of gated experts.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/base/config.h"
+#include "core/model/activation.h"
 #include "core/model/layers.h"
 #include "core/parallel/rank_group.h"
 
@@ -22,8 +23,11 @@ class ExpertTable;
 
 class FeedForward : public torch::nn::Module {
  public:
-  /// [.., D] to [.., D].
-  virtual torch::Tensor forward(const torch::Tensor& x) = 0;
+  /// [B, T, D] to [B, T, D]. `sequences` and `state` are those of the layer's mixer.
+  virtual torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state) = 0;
+
+  /// Adds the tensors of its convolutions, if it has any, to a layer's state.
+  virtual void add_state(State&, int64_t /*sequences*/, const torch::Device&) const {}
 
   /// FLOPs of one token, and the parameters that one token uses.
   virtual double flops() const = 0;
@@ -36,18 +40,23 @@ class FeedForward : public torch::nn::Module {
   virtual std::vector<std::string> expert_parameters() const { return {}; }
 };
 
-/// SwiGLU: down(silu(gate(x)) * up(x)).
-class SwiGlu : public FeedForward {
+/// down(activation(gate(x), up(x))); with `silu` it is SwiGLU. `convolved` adds to gate(x) and up(x) their causal
+/// convolution over four tokens (Canon layer D, Allen-Zhu 2025).
+class GatedMlp : public FeedForward {
  public:
-  SwiGlu(int64_t width, int64_t hidden);
-  torch::Tensor forward(const torch::Tensor& x) override;
-  double flops() const override { return linear_flops(*this); }
+  GatedMlp(int64_t width, int64_t hidden, Activation activation, bool convolved = false);
+  torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state) override;
+  torch::Tensor forward(const torch::Tensor& x);  ///< [.., D] to [.., D], without convolution
+  void add_state(State& state, int64_t sequences, const torch::Device& device) const override;
+  double flops() const override;
   int64_t activated_parameters() const override;
 
   kernels::ExpertWeights weights() const;
 
  private:
+  Activation activation_;
   Linear gate_proj_, up_proj_, down_proj_;
+  ShortConv gate_canon_{nullptr}, up_canon_{nullptr};
 };
 
 /// The config keys `model.moe.*`.
@@ -62,6 +71,8 @@ struct MoeConfig : Configurable {
   double scaling = 2.446;
   double bias_update = 1e-3;
   bool biased_weights = false;
+  int64_t latent_width = 0;
+  bool latent_norm = true;
 
   void visit(Fields& fields) override;
   void validate() const override;
@@ -81,14 +92,19 @@ struct Routing {
 /// than the mean load since the last step and lowers it for the others (Wang et al. 2024), so that no balancing loss is
 /// needed. Tokens are gathered by expert, and each expert with tokens runs once.
 ///
+/// With a latent width the routed experts (not the router and the shared experts) work on a projection of x, and their
+/// sum is normalised and projected back (Kimi K3): up(rms_norm(sum over e of s_e expert_e(down(x)))).
+///
 /// Expert parallelism: `ranks` share the experts, each has E / ranks that follow each other. Every forward and backward
 /// pass is then an operation of all of them: rows of tokens are exchanged before and after the experts. Parameters of
 /// other ranks' experts are on the meta device. Throws UsageError unless the number of ranks divides E.
 class MixtureOfExperts : public FeedForward {
  public:
+  /// `norm_eps`: of the norm of a latent sum.
   MixtureOfExperts(int64_t width, int64_t expert_width, const MoeConfig& config,
-                   std::shared_ptr<RankGroup> ranks = nullptr);
-  torch::Tensor forward(const torch::Tensor& x) override;
+                   std::shared_ptr<RankGroup> ranks = nullptr, Activation activation = {}, double norm_eps = 1e-5);
+  torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state) override;
+  torch::Tensor forward(const torch::Tensor& x) { return forward(x, {}, nullptr); }
   double flops() const override;
   int64_t activated_parameters() const override;
   void after_step(RankGroup& ranks) override;
@@ -97,22 +113,27 @@ class MixtureOfExperts : public FeedForward {
   Routing route(const torch::Tensor& x) const;  ///< x [n, D]
 
  private:
+  torch::Tensor routed(const torch::Tensor& x, const Routing& routing);
   torch::Tensor by_expert(const torch::Tensor& x, const Routing& routing);
   torch::Tensor run_experts(const torch::Tensor& rows, const torch::Tensor& counts);
   torch::Tensor run_spread_experts(const torch::Tensor& rows, const torch::Tensor& counts);
   const kernels::ExpertTable& table();
+  bool has_kernel() const;            // for its experts, without gradients
   int64_t absent_parameters() const;  // parameters of the experts that a token does not use
 
   int64_t own_experts() const { return ranks_ ? config_.experts / ranks_->size() : config_.experts; }
   int64_t first_expert() const { return ranks_ ? ranks_->rank() * own_experts() : 0; }
 
   MoeConfig config_;
+  Activation activation_;
   std::shared_ptr<RankGroup> ranks_;  // null or several
   Linear router_;
+  Linear down_proj_{nullptr}, up_proj_{nullptr};  // to the latent and back
+  RmsNorm latent_norm_{nullptr};
   torch::Tensor correction_bias_;  // [E], changed only by after_step()
   torch::Tensor load_;             // [E], tokens per expert since the last step; undefined: none
-  std::vector<std::shared_ptr<SwiGlu>> experts_;
-  std::shared_ptr<SwiGlu> shared_;
+  std::vector<std::shared_ptr<GatedMlp>> experts_;
+  std::shared_ptr<GatedMlp> shared_;
   std::shared_ptr<kernels::ExpertTable> table_;  // for the weights' addresses when it was built
   const void* table_of_ = nullptr;
 };

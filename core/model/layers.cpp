@@ -104,6 +104,8 @@ Tensor ShortConvImpl::initial_state(int64_t sequences, const torch::Device& devi
                       weight.options().device(device).requires_grad(false));
 }
 
+ShortConv canon_conv(int64_t width) { return ShortConv(width, 4, /*with_bias=*/false, /*activated=*/false); }
+
 bool has_memory(const Tensor& parameter) {
   return !parameter.is_meta() && (parameter.numel() == 0 || parameter.storage().nbytes() > 0);
 }

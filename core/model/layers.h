@@ -98,6 +98,10 @@ class ShortConvImpl : public torch::nn::Module {
 };
 TORCH_MODULE(ShortConv);
 
+/// The convolution of a Canon layer (Allen-Zhu 2025, Physics of Language Models 4.1), which is added to its input:
+/// causal, depthwise, over four tokens, without activation.
+ShortConv canon_conv(int64_t width);
+
 /// A parameter with its name in a module, "layer0.mixer.q_proj.weight"; the tensor shares its storage with the
 /// module's.
 struct NamedParameter {

@@ -50,6 +50,19 @@ void ModelConfig::visit(Fields& fields) {
   fields("ratio", ratio, "for a pattern of two mixers: 3:1 is three layers of the first, then one of the second; none");
   fields("last_layer", last_layer, "mixer of the last layer, overriding the pattern; pattern: no override");
   fields("first_dense", first_dense, {0, 4096}, "number of first layers that stay dense in a mixture of experts");
+  fields.choice("activation", activation.name, Activation::names(),
+                "activation of the gated feed-forward layers; silu: SwiGLU");
+  fields("situ_beta", activation.situ_beta, {0, 1e6, Ends::above_least}, "bound of the gate with activation situ");
+  fields("situ_linear_beta", activation.situ_linear_beta, {0, 1e6, Ends::above_least},
+         "bound of the up-projection with activation situ");
+  fields("sandwich_norm", sandwich_norm, "norms after mixers and feed-forward layers too");
+  fields("canon", canon,
+         "Canon layers, causal convolutions over four tokens that are added to their input: a, before the mixer; c, "
+         "before the feed-forward; d, inside it, on gate and up (dense layers only)");
+  fields("attention_residuals", attention_residuals, {0, 4096},
+         "layers per block of attention residuals, which replace the residual sum; 0: the sum");
+  fields("value_residual", value_residual, "mixes the values of every layer with those of the first");
+  fields("tie_embeddings", tie_embeddings, "the head is the embedding");
   fields.group("moe", moe);
   for (const std::string& name : mixer_names()) {
     fields.group(name, options_.try_emplace(name, mixers_->at(name).options).first->second.get());
@@ -69,6 +82,9 @@ std::vector<std::string> ModelConfig::mixer_names() const {
 
 void ModelConfig::validate() const {
   moe.validate();
+  for (const std::string& position : canon) {
+    require(position == "a" || position == "c" || position == "d", "model.canon", position, "must be among a, c, d");
+  }
   // The mixers' constructors check their options.
   const ParameterPlace nowhere(torch::kMeta, torch::kFloat);
   const std::vector<std::string> items = layer_mixers();
@@ -108,16 +124,25 @@ std::shared_ptr<TokenMixer> ModelConfig::make_mixer(const std::string& item, int
       refuse("model.{}.{}", entry.name, what);
     }
   }
-  return kinds.size() == 1 ? kinds.front() : std::make_shared<HeadwiseMixer>(kinds);
+  const std::shared_ptr<TokenMixer> mixer = kinds.size() == 1 ? kinds.front() : std::make_shared<HeadwiseMixer>(kinds);
+  if (value_residual) mixer->add_value_residual(layer == 0);
+  return mixer;
+}
+
+bool ModelConfig::has_canon(const std::string& position) const {
+  return std::find(canon.begin(), canon.end(), position) != canon.end();
 }
 
 int64_t ModelConfig::dense_width() const { return mlp_width > 0 ? mlp_width : (8 * width / 3 + 7) / 8 * 8; }
 
 std::shared_ptr<FeedForward> ModelConfig::make_feed_forward(int64_t layer,
                                                             const std::shared_ptr<RankGroup>& expert_ranks) const {
-  if (moe.experts == 0 || layer < first_dense) return std::make_shared<SwiGlu>(width, dense_width());
+  if (moe.experts == 0 || layer < first_dense) {
+    return std::make_shared<GatedMlp>(width, dense_width(), activation, has_canon("d"));
+  }
   const int64_t share = (dense_width() + moe.experts_per_token - 1) / moe.experts_per_token;
-  return std::make_shared<MixtureOfExperts>(width, moe.expert_width > 0 ? moe.expert_width : share, moe, expert_ranks);
+  return std::make_shared<MixtureOfExperts>(width, moe.expert_width > 0 ? moe.expert_width : share, moe, expert_ranks,
+                                            activation, norm_eps);
 }
 
 }  // namespace klab

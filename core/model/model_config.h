@@ -33,6 +33,12 @@ struct ModelConfig : Configurable {
   std::string ratio = "none";
   std::string last_layer = "pattern";
   int64_t first_dense = 1;
+  Activation activation;
+  bool sandwich_norm = false;
+  std::vector<std::string> canon = {};
+  int64_t attention_residuals = 0;
+  bool value_residual = false;
+  bool tie_embeddings = false;
   MoeConfig moe;
 
   void visit(Fields& fields) override;
@@ -40,6 +46,9 @@ struct ModelConfig : Configurable {
 
   /// The pattern item of each layer.
   std::vector<std::string> layer_mixers() const;
+
+  /// Whether `canon` has this position.
+  bool has_canon(const std::string& position) const;
 
   /// The mixers that `pattern` can name.
   const Registry<MixerEntry>& registry() const { return *mixers_; }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/model/token_mixer.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/nn/module.h>
 
 #include "core/base/error.h"
+#include "core/model/layers.h"
 
 namespace klab {
 namespace {
@@ -26,7 +29,9 @@ void set_lengths(State& state, int64_t sequences) {
 
 }  // namespace
 
-torch::Tensor TokenMixer::forward(const torch::Tensor& x, const Sequences& sequences, State* state) {
+torch::Tensor TokenMixer::forward(const torch::Tensor& x, const Sequences& sequences, State* state,
+                                  torch::Tensor* values) {
+  values_ = values;
   if (state == nullptr) return mix(x, sequences, nullptr);
   const std::vector<int64_t> added = sequences.lengths(x.size(0), x.size(1));
   if (state->lengths.size() != added.size()) {
@@ -35,6 +40,22 @@ torch::Tensor TokenMixer::forward(const torch::Tensor& x, const Sequences& seque
   const torch::Tensor y = mix(x, sequences, state);
   for (size_t i = 0; i < added.size(); ++i) state->lengths[i] += added[i];
   return y;
+}
+
+void TokenMixer::add_value_residual(bool first) {
+  if (!has_values()) refuse("model.value_residual: this mixer has no values per token that layers could share");
+  if (!first) value_share_ = register_parameter("value_share", new_parameter({2}, 0.5));
+}
+
+torch::Tensor TokenMixer::with_first_values(const torch::Tensor& v) const {
+  if (values_ == nullptr) return v;
+  if (!values_->defined()) return *values_ = v;
+  if (!value_share_.defined()) return v;
+  if (values_->sizes() != v.sizes()) {
+    refuse("model.value_residual: all layers must have values of one shape, but they have {} and {} per token",
+           fmt::join(values_->sizes().slice(2), " x "), fmt::join(v.sizes().slice(2), " x "));
+  }
+  return value_share_[0] * v + value_share_[1] * *values_;
 }
 
 State TokenMixer::initial_state(int64_t sequences, const torch::Device& device) const {

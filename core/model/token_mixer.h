@@ -22,7 +22,15 @@ class TokenMixer : public torch::nn::Module {
   /// x [B, T, D] to [B, T, D]. Without a state (training) every sequence starts from an empty state. With a state the
   /// call continues from it and updates it, so that a sequence split at any tokens gives the results of one call.
   /// Throws UsageError for a state with another number of sequences.
-  torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state);
+  /// `values`, if not null, is the values of the first mixer with values, undefined before it, see
+  /// add_value_residual().
+  torch::Tensor forward(const torch::Tensor& x, const Sequences& sequences, State* state,
+                        torch::Tensor* values = nullptr);
+
+  /// Lets a mixer other than the first use a mixture of its own values and those of the first: v = s_0 v + s_1 v_first,
+  /// with a learned `value_share` [2] that begins at 1/2 (value residual learning, arXiv 2410.17897). Throws UsageError
+  /// if it has no values [B, T, ..] per token.
+  void add_value_residual(bool first);
 
   /// The empty state of `sequences` sequences.
   State initial_state(int64_t sequences, const torch::Device& device) const;
@@ -56,7 +64,17 @@ class TokenMixer : public torch::nn::Module {
   /// Adds tensors [N, ..], caches [N, 0, ..] and parts to `state`, for N = `sequences`. By default nothing.
   virtual void add_state(State&, int64_t /*sequences*/, const torch::Device&) const {}
 
+  /// Whether mix() passes its values through with_first_values().
+  virtual bool has_values() const { return false; }
+
+  /// The mixture of values v with those of the first mixer; v itself in the first mixer and without value residuals.
+  torch::Tensor with_first_values(const torch::Tensor& v) const;
+
   const MixerProbe* probe_ = nullptr;
+
+ private:
+  torch::Tensor value_share_;        // [2], undefined without value residuals
+  torch::Tensor* values_ = nullptr;  // during forward()
 };
 
 /// The size parameters of every mixer.

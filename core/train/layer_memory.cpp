@@ -17,13 +17,15 @@ using torch::Tensor;
 
 constexpr int64_t kMostTokens = 512, kMostExperts = 16;
 
-// The config of a model that has one layer of this kind, with few experts.
+// The config of a model whose last layer is of this kind, with few experts: the only one, or, with blocks to read, the
+// second of two.
 ModelConfig alone(ModelConfig config, const LayerKind& kind) {
   config.pattern = {kind.item};
   config.ratio = "none";
   config.last_layer = "pattern";
-  config.layers = 1;
-  config.first_dense = kind.experts ? 0 : 1;
+  config.layers = kind.blocks > 0 ? 2 : 1;
+  config.first_dense = kind.experts ? 0 : config.layers;
+  if (config.attention_residuals > 0) config.attention_residuals = 2;
   if (config.moe.experts > kMostExperts) {
     config.moe.experts = std::max(kMostExperts, config.moe.experts_per_token);
     config.moe.groups = config.moe.groups_per_token = 1;
@@ -40,10 +42,11 @@ double gradient_bytes(const torch::nn::Module& module) {
   return sum;
 }
 
-LayerMemory run(DecoderLayer layer, const Tensor& x) {
+// `in` as the layer finds it in a model: with the blocks that it reads and the values of the first layer.
+LayerMemory run(DecoderLayer layer, const ResidualStream& in) {
   LayerMemory bytes;
   MemoryMeter meter;
-  const Tensor y = layer->forward(x, {}, nullptr);
+  const Tensor y = layer->forward(in, {}, nullptr).x;
   bytes.kept = static_cast<double>(meter.live());
   bytes.forward = static_cast<double>(meter.peak());
   meter.restart_peak();
@@ -70,7 +73,9 @@ struct Measured {
 }  // namespace
 
 LayerKind kind_of(const ModelConfig& config, const std::string& item, int64_t layer) {
-  return {item, config.moe.experts > 0 && layer >= config.first_dense};
+  const int64_t of_block = config.attention_residuals;
+  return {item, config.moe.experts > 0 && layer >= config.first_dense,
+          of_block > 0 ? (layer + of_block - 1) / of_block : 0};
 }
 
 LayerMemory measure_layer(const ModelConfig& config, const LayerKind& kind, int64_t sequences, int64_t length,
@@ -81,8 +86,10 @@ LayerMemory measure_layer(const ModelConfig& config, const LayerKind& kind, int6
   model->initialise(generator);
   if (record_logits) QkClip(model, 1);
   const auto bytes = [&](int64_t B, int64_t T) {
-    const Tensor x = torch::randn({B, T, config.width}, generator).to(dtype);
-    return run(model->layers()[0], x.requires_grad_());
+    const auto random = [&] { return torch::randn({B, T, config.width}, generator).to(dtype).requires_grad_(); };
+    ResidualStream in{random(), {}, {}};
+    for (int64_t i = 0; i < kind.blocks; ++i) in.blocks.push_back(random());
+    return run(model->layers().back(), in);
   };
   const bool all = length <= kMostTokens;
   const int64_t t = all ? length : kMostTokens / 2;

@@ -14,6 +14,7 @@ namespace klab {
 struct LayerKind {
   std::string item;  ///< of the config's pattern
   bool experts;      ///< or a dense feed-forward
+  int64_t blocks;    ///< of attention residuals, which the mixer reads
   auto operator<=>(const LayerKind&) const = default;
 };
 

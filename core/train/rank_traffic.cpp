@@ -36,7 +36,7 @@ class Traffic {
     add_gradients(sum);
     for (const DecoderLayer& layer : model_->layers()) {
       sum.experts += of_experts(*layer->feed_forward());
-      if (layout_.context > 1) sum.context += of_mixer(*layer->mixer());
+      if (layout_.context > 1) sum.context += of_layer(*layer);
     }
     return sum;
   }
@@ -67,7 +67,8 @@ class Traffic {
     const MoeConfig& moe = model_->config().moe;
     if (layout_.experts == 1 || layer.expert_parameters().empty()) return 0;
     const double rows = tokens() * number(moe.experts_per_token) * leaving(layout_.experts);
-    const double there_and_back = 2 * rows * number(model_->config().width) * element_size();
+    const int64_t width = moe.latent_width > 0 ? moe.latent_width : model_->config().width;
+    const double there_and_back = 2 * rows * number(width) * element_size();
     const double counts = number(8 * moe.experts * (layout_.experts - 1));  // in forward passes
     return passes_ * there_and_back + (passes_ - parts()) * counts;
   }
@@ -79,9 +80,9 @@ class Traffic {
   // Keys and values without gates come in blocks, and in the backward pass once more (context_attention.h).
   static bool come_in_blocks(const State& state) { return state.caches.contains("k") && !state.caches.contains("g"); }
 
-  double of_mixer(const TokenMixer& mixer) const {
-    return of_state(mixer.initial_state(1, torch::kMeta)) +
-           passes_ * past_rows(length_) * number(mixer.row_bytes_of_part());
+  double of_layer(const DecoderLayerImpl& layer) const {
+    return of_state(layer.initial_state(1, torch::kMeta)) +
+           passes_ * past_rows(length_) * number(layer.mixer()->row_bytes_of_part());
   }
 
   // What a layer with this state sends.

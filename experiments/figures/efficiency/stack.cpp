@@ -105,7 +105,7 @@ Work prefill_work(const ModelConfig& config, int64_t chunk, int64_t tokens) {
   Work work;
   work.attention_flops = mla * heads * kernels::attention_flops(tokens, 0, keys, config.head_dim);
   for (const DecoderLayer& layer : model->layers()) {
-    work.product_flops += layer->mixer()->flops(tokens) + layer->feed_forward()->flops() * static_cast<double>(tokens);
+    work.product_flops += layer->flops(tokens);
   }
   work.product_flops -= work.attention_flops;
   // Every chunk expands the whole cache again: two products with the latent for each head's keys and values.
@@ -126,7 +126,7 @@ Work decode_work(const ModelConfig& config, int64_t batch, int64_t tokens) {
       rows * mla *
       kernels::latent_attention_flops(config.heads, tokens + 1, 4 * config.head_dim, (config.head_dim + 3) / 4 * 2);
   for (const DecoderLayer& layer : model->layers()) {
-    work.product_flops += rows * (layer->mixer()->decode_flops(tokens) + layer->feed_forward()->flops());
+    work.product_flops += rows * layer->decode_flops(tokens);
   }
   work.product_flops -= work.attention_flops;
   work.weight_bytes = weight_bytes(config, model, batch);
