@@ -12,13 +12,46 @@
 #include "experiments/command/public_model.h"
 #include "experiments/inspect/inspection.h"
 #include "experiments/inspect/report.h"
+#include "experiments/inspect/surgery.h"
+#include "experiments/inspect/surgery_page.h"
 #include "experiments/inspect/tables.h"
 #include "experiments/run/device.h"
+#include "experiments/run/run.h"
 
 namespace klab {
 namespace {
 
 constexpr int64_t kMostDrawn = 1024;  // maximum number of tokens of a drawn matrix
+
+// Options of --surgery.
+struct SurgeryFlags {
+  bool on = false;
+  std::vector<std::string> with;
+  int64_t layer = -1;
+};
+
+std::string output_folder(const InspectOptions& options, const Globals& globals) {
+  return globals.out.empty() ? options.run + "/inspect" : globals.out;
+}
+
+int surgery(const InspectOptions& options, const SurgeryFlags& flags, const Globals& globals) {
+  std::vector<std::string> runs{options.run};
+  runs.insert(runs.end(), flags.with.begin(), flags.with.end());
+  for (const std::string& run : runs) read_run_config({run});  // rejects what is no run before anything is computed
+  std::vector<Surgery> all;
+  for (const std::string& run : runs) {
+    SurgeryOptions how{options, flags.layer, globals.quiet};
+    how.run.run = run;
+    all.push_back(edit_states(how));
+  }
+  const std::string folder = output_folder(options, globals);
+  make_writable_folder(folder);
+  const auto lines = provenance(globals.command_line, at::get_num_threads());
+  write_file(folder + "/surgery.csv", surgery_table(all, lines).text());
+  write_file(folder + "/surgery.html", surgery_page(all, lines, folder));
+  fmt::print("{0}{1}/surgery.csv, {1}/surgery.html\n", surgery_summary(all), folder);
+  return 0;
+}
 
 int inspect(InspectOptions options, const std::string& tokens, const Globals& globals) {
   if (!tokens.empty()) {
@@ -26,9 +59,7 @@ int inspect(InspectOptions options, const std::string& tokens, const Globals& gl
     if (rows.size() > 1) refuse("--tokens: {} sequences, but only one can be drawn; write 5,17,3", rows.size());
     options.tokens = rows.front();
   }
-  options.seed = globals.seed;
-  options.device = open_device(globals.device);
-  const std::string folder = globals.out.empty() ? options.run + "/inspect" : globals.out;
+  const std::string folder = output_folder(options, globals);
   const Inspection found = inspect(options);
   make_writable_folder(folder);
   const auto lines = provenance(globals.command_line, at::get_num_threads());
@@ -50,6 +81,17 @@ int inspect(InspectOptions options, const std::string& tokens, const Globals& gl
   return 0;
 }
 
+void check_options(const InspectOptions& options, const std::string& tokens, const SurgeryFlags& flags) {
+  if (!tokens.empty() && options.index != 0) refuse("--tokens replaces the example: it excludes --index");
+  if (flags.on) {
+    if (!tokens.empty()) refuse("--tokens cannot be used with --surgery, which needs examples with targets");
+    if (options.index != 0) refuse("--index cannot be used with --surgery, which takes the first --examples examples");
+    return;
+  }
+  if (!flags.with.empty()) refuse("--with {} needs --surgery; a report is of one run", flags.with.front());
+  if (flags.layer >= 0) refuse("--layer {} needs --surgery; the report shows all layers", flags.layer);
+}
+
 }  // namespace
 
 Command inspect_command() {
@@ -59,12 +101,13 @@ Command inspect_command() {
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<InspectOptions>();
             auto tokens = std::make_shared<std::string>();
+            auto flags = std::make_shared<SurgeryFlags>();
             app.add_option("RUNDIR", options->run, "folder of the run").required();
             app.add_option("--checkpoint", options->checkpoint, "checkpoint of the run")
                 .one_of({"last", "best"})
                 .show_default();
             app.add_option("--examples", options->examples,
-                           "number of examples for half-lives and accuracy, rounded up to batches")
+                           "number of examples for half-lives and accuracy, rounded up to batches, or for --surgery")
                 .between(int64_t{1}, int64_t{1'000'000})
                 .show_default();
             app.add_option("--index", options->index, "index of the drawn example").not_negative().show_default();
@@ -76,6 +119,17 @@ Command inspect_command() {
                            "maximum number of tokens shown in matrices, from the start")
                 .between(int64_t{2}, kMostDrawn)
                 .show_default();
+            app.add_flag(
+                "--surgery", flags->on,
+                "instead of the report: overwrite and erase single associations in a layer's state, and measure "
+                "what else changes, over the number of associations");
+            app.add_option("--with", flags->with,
+                           "with --surgery: another run, in the same table and pictures; may be repeated")
+                .one_each();
+            app.add_option("--layer", flags->layer,
+                           "with --surgery: the layer that is edited (default: the one whose implicit attention finds "
+                           "the values best)")
+                .not_negative();
             app.add_function(
                 "--length",
                 [options](const std::string& text) {
@@ -83,9 +137,11 @@ Command inspect_command() {
                 },
                 "the same as --task.length: tokens of a sequence", "Options");
             add_run_flags(app, options->task, "task.");
-            return [options, tokens, &globals] {
-              if (!tokens->empty() && options->index != 0) refuse("--tokens replaces the example: it excludes --index");
-              return inspect(*options, *tokens, globals);
+            return [options, tokens, flags, &globals] {
+              check_options(*options, *tokens, *flags);
+              options->seed = globals.seed;
+              options->device = open_device(globals.device);
+              return flags->on ? surgery(*options, *flags, globals) : inspect(*options, *tokens, globals);
             };
           }};
 }

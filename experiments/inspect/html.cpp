@@ -77,6 +77,25 @@ std::string html_figure(const std::string& png, const std::string& alt, const st
       wide ? " class=\"wide\"" : "", base64(read_file(png)), html_text(alt), html_text(caption));
 }
 
+std::string html_how_to_read(const std::vector<std::string>& paragraphs) {
+  std::string out = "<div class=\"how\">\n";
+  for (const std::string& paragraph : paragraphs) out += "<p>" + paragraph + "</p>\n";
+  return out + "</div>\n";
+}
+
+std::vector<std::vector<std::string>> html_rows_of_lines(const std::vector<std::string>& lines) {
+  std::vector<std::vector<std::string>> rows;
+  for (const std::string& line : lines) {
+    const size_t colon = line.find(": ");
+    if (colon == std::string::npos) {
+      rows.push_back({"made by", line});
+    } else {
+      rows.push_back({line.substr(0, colon), line.substr(colon + 2)});
+    }
+  }
+  return rows;
+}
+
 std::string html_page(const std::string& title, const std::string& body) {
   return fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"

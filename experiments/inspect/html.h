@@ -21,6 +21,12 @@ std::string html_table(const std::vector<std::string>& headers, const std::vecto
 /// shrinking on narrow screens.
 std::string html_figure(const std::string& png, const std::string& alt, const std::string& caption, bool wide = false);
 
+/// A highlighted box of paragraphs of HTML: how to read what follows.
+std::string html_how_to_read(const std::vector<std::string>& paragraphs);
+
+/// Two cells for each line of provenance() or the like: "key: value"; without a key it is "made by".
+std::vector<std::vector<std::string>> html_rows_of_lines(const std::vector<std::string>& lines);
+
 /// The whole page around `body`.
 std::string html_page(const std::string& title, const std::string& body);
 

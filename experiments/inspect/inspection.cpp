@@ -5,100 +5,23 @@
 
 #include <algorithm>
 #include <deque>
-#include <filesystem>
 
 #include "core/base/error.h"
-#include "core/base/interrupt.h"
 #include "core/inspect/recurrence_view.h"
-#include "core/model/headwise.h"
-#include "core/model/mixer_probe.h"
-#include "core/model/pattern.h"
+#include "experiments/inspect/opened_run.h"
 #include "experiments/run/run.h"
 
 namespace klab {
 namespace {
 
-namespace fs = std::filesystem;
 using torch::Tensor;
 
 constexpr int64_t kRankTokens = 48;   // positions of a sequence at which the rank of the state is computed
 constexpr int64_t kRankExamples = 8;  // sequences for the rank curves
 
-void stop_when_asked() {
-  if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted while inspecting the model");
-}
-
-std::string checkpoint_path(const InspectOptions& options) {
-  const RunFolder folder{options.run};
-  const std::string path = options.checkpoint == "best" ? folder.best() : folder.last();
-  if (!fs::exists(path)) {
-    refuse(
-        "'{}' has no checkpoint yet: there is no {}; a run writes it every train.checkpoint_every steps and at its end "
-        "(klab resume {})",
-        options.run, path, options.run);
-  }
-  return path;
-}
-
-// The run's task with the given keys overridden.
-TaskConfig looked_at(const RunConfig& config, const InspectOptions& options, int64_t vocabulary) {
-  struct Root : Configurable {
-    TaskConfig task;
-    void visit(Fields& fields) override { fields.group("task", task); }
-  } root;
-  root.task = config.task;
-  assign(root, options.task);
-  root.task.validate();
-  const int64_t needed = root.task.make()->vocabulary();
-  if (needed > vocabulary) {
-    refuse("the task has {} tokens, but the model was trained with {}: choose a smaller task.vocab", needed,
-           vocabulary);
-  }
-  return root.task;
-}
-
 Split split_of(const Inspection& found) { return split_named(found.options.split); }
 
-int64_t seed_of(const Inspection& found) { return found.options.seed.value_or(found.config.train.seed); }
-
-struct Watched {
-  MixerView view;
-  TokenMixer* mixer;
-};
-
-std::vector<Watched> mixers_of(const RunConfig& config, const Decoder& model) {
-  std::vector<Watched> all;
-  const std::vector<std::string> items = config.model.layer_mixers();
-  for (size_t layer = 0; layer < items.size(); ++layer) {
-    const std::vector<HeadShare> shares = parse_heads(items[layer]);
-    TokenMixer* const whole = model->layers()[layer]->mixer().get();
-    const auto* mixture = dynamic_cast<const HeadwiseMixer*>(whole);
-    for (size_t part = 0; part < shares.size(); ++part) {
-      MixerView view{static_cast<int64_t>(layer), mixture != nullptr ? static_cast<int64_t>(part) : -1,
-                     shares[part].mixer};
-      all.push_back({view, mixture != nullptr ? mixture->kinds()[part].get() : whole});
-    }
-  }
-  return all;
-}
-
-// Attaches a probe to every mixer for its lifetime.
-class Watch {
- public:
-  template <class MakeProbe>
-  Watch(std::vector<Watched>& mixers, MakeProbe make_probe) : mixers_(mixers) {
-    for (Watched& watched : mixers_) watched.mixer->watch(&probes_.emplace_back(make_probe(watched.view)));
-  }
-  ~Watch() {
-    for (Watched& watched : mixers_) watched.mixer->watch(nullptr);
-  }
-  Watch(const Watch&) = delete;
-  Watch& operator=(const Watch&) = delete;
-
- private:
-  std::vector<Watched>& mixers_;
-  std::deque<MixerProbe> probes_;  // a deque, for stable addresses
-};
+int64_t seed_of(const Inspection& found) { return seed_of_examples(found.options, found.config); }
 
 // Largest difference between weights [1, H, W, W writes] times values [1, W writes, H, V] and the outputs [1, W, H, V],
 // relative to the largest output.
@@ -184,14 +107,6 @@ void look_at_example(Inspection& found, std::vector<Watched>& mixers, Decoder& m
   answer(found.drawn, model->head(hidden.squeeze(0)), *task);
 }
 
-// All numbers of tokens from 1 to T, or, if T > most, `most` evenly spaced ones.
-std::vector<int64_t> numbers_of_tokens(int64_t T, int64_t most) {
-  const int64_t n = std::min(T, most);
-  std::vector<int64_t> all;
-  for (int64_t i = 1; i <= n; ++i) all.push_back((i * T + n / 2) / n);
-  return all;
-}
-
 MixerProbe rank_probe(MixerView& view, const std::vector<int64_t>& tokens) {
   MixerProbe probe;
   probe.recurrence = [&view, &tokens](const kernels::RecurrenceInputs& in, const Tensor&) {
@@ -204,7 +119,7 @@ MixerProbe rank_probe(MixerView& view, const std::vector<int64_t>& tokens) {
 void look_at_states(Inspection& found, std::vector<Watched>& mixers, Decoder& model) {
   const int64_t count = std::min(found.options.examples, kRankExamples);
   const Batch batch = batch_source(found.task, seed_of(found), count, split_of(found))(0);
-  found.rank_tokens = numbers_of_tokens(batch.inputs.size(1), kRankTokens);
+  found.rank_tokens = numbers_up_to(batch.inputs.size(1), kRankTokens);
   const Watch watch(mixers, [&](MixerView& view) { return rank_probe(view, found.rank_tokens); });
   model->hidden(batch.inputs.to(model->device()));
 }
@@ -248,16 +163,15 @@ bool Inspection::any_linear() const {
 
 Inspection inspect(const InspectOptions& options) {
   const torch::NoGradGuard no_grad;
+  OpenedRun run = open_run(options);
+  Decoder& model = run.model;
   Inspection found;
   found.options = options;
-  found.config = read_run_config({options.run});
-  const std::string checkpoint = checkpoint_path(options);
-  Decoder model = make_model(found.config);
-  found.step = load_parameters(checkpoint, model);
-  model->to(options.device);
+  found.config = run.config;
+  found.task = run.task;
+  found.step = run.step;
   for (const auto& parameter : model->parameters()) found.parameters += parameter.numel();
-  found.task = looked_at(found.config, options, model->vocabulary());
-  std::vector<Watched> mixers = mixers_of(found.config, model);
+  std::vector<Watched> mixers = mixers_of(run);
   look_at_example(found, mixers, model);
   look_at_states(found, mixers, model);
   look_at_many(found, mixers, model);

@@ -110,14 +110,6 @@ PlotCurve bars(const std::vector<double>& values) {
   return curve;
 }
 
-void draw_picture(const Picture& picture, const std::string& title, const std::string& out, int height = 560) {
-  PlotOptions options;
-  options.title = title;
-  options.height = height;
-  options.font_scale = 1.15;
-  run_gnuplot(gnuplot_script(picture, options, kTerminal), out);
-}
-
 // One decay per head, as bars. Heads without decay have a full bar and are labelled "never fades".
 void draw_half_life_bars(const MixerView& view, const std::string& title, const std::string& out) {
   const auto [low, high] = decades(view.decays.half_life);
@@ -237,6 +229,14 @@ void draw_weights_page(const MixerView& view, const Inspection& found, int64_t f
 }
 
 }  // namespace
+
+void draw_picture(const Picture& picture, const std::string& title, const std::string& out, int height) {
+  PlotOptions options;
+  options.title = title;
+  options.height = height;
+  options.font_scale = 1.15;
+  run_gnuplot(gnuplot_script(picture, options, kTerminal), out);
+}
 
 DrawnPicture draw_half_lives(const MixerView& view, const std::string& folder) {
   const Tensor& half_life = view.decays.half_life;

@@ -9,6 +9,8 @@
 
 namespace klab {
 
+struct Picture;  // experiments/plot/plot_picture.h
+
 /// A picture file in the output folder.
 struct DrawnPicture {
   std::string file;  ///< file name
@@ -16,6 +18,9 @@ struct DrawnPicture {
   std::string alt;    ///< alternative text
   bool wide = false;  ///< takes the full width of the page
 };
+
+/// Draws curves or bars to the PNG file `out`, in the size of the report's pictures.
+void draw_picture(const Picture& picture, const std::string& title, const std::string& out, int height = 560);
 
 /// Half-lives of one linear mixer: a heat map of heads x sorted channels, or a bar per head if each head has one decay.
 /// Draws nothing (`file` is "") if there is no decay.

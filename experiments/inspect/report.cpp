@@ -26,13 +26,6 @@ std::string figure(const DrawnPicture& drawn, const std::string& folder) {
   return html_figure(folder + "/" + drawn.file, drawn.alt, drawn.title + " (" + drawn.file + ")", drawn.wide);
 }
 
-// How to read a section, in paragraphs of HTML.
-std::string how_to_read(const std::vector<std::string>& paragraphs) {
-  std::string out = "<div class=\"how\">\n";
-  for (const std::string& paragraph : paragraphs) out += "<p>" + paragraph + "</p>\n";
-  return out + "</div>\n";
-}
-
 // A setting and, if it differs, the trained value: "length 64 (trained: 32)".
 std::string with_trained(const std::string& name, const std::string& now, const std::string& trained) {
   return now == trained ? fmt::format("{} {}", name, now) : fmt::format("{} {} (trained: {})", name, now, trained);
@@ -64,14 +57,8 @@ std::string header(const Inspection& found, const std::vector<std::string>& prov
                    score.targets, percent(score.acc_seq()), score.sequences, score.loss())}};
   if (!found.not_shown.empty())
     rows.push_back({"not shown", join(found.not_shown) + ": their state is not one matrix of the recurrence per head"});
-  for (const std::string& line : provenance) {
-    const size_t colon = line.find(": ");
-    if (colon == std::string::npos) {
-      rows.push_back({"made by", line});
-    } else {
-      rows.push_back({line.substr(0, colon), line.substr(colon + 2)});
-    }
-  }
+  const auto made_by = html_rows_of_lines(provenance);
+  rows.insert(rows.end(), made_by.begin(), made_by.end());
   out += html_table({"run", found.options.run}, rows);
   out +=
       "<p>A token mixer is the part of a layer that moves information between tokens. This page shows for every mixer "
@@ -101,7 +88,7 @@ std::vector<std::vector<std::string>> half_life_rows(const Inspection& found) {
 std::string half_life_section(const Inspection& found, const std::string& folder) {
   std::string out = "<h2>How long does the state last?</h2>\n";
   if (!found.any_linear()) return out + "<p>No layer that is shown has a recurrent state.</p>\n";
-  out += how_to_read(
+  out += html_how_to_read(
       {"A linear layer has one state matrix per head instead of a cache of all past tokens. Its gate decays the "
        "state at every token. The half-life is the number of tokens after which half of the state is left: ln 2 / "
        "&minus;g, with g the mean log-decay over tokens and examples. KDA and its relatives have a decay for every "
@@ -129,7 +116,7 @@ std::string half_life_section(const Inspection& found, const std::string& folder
 std::string weights_section(const Inspection& found, const std::string& folder) {
   const auto all = static_cast<int64_t>(found.drawn.inputs.size());
   std::string out = "<h2>Which tokens does each token attend to?</h2>\n";
-  out += how_to_read(
+  out += html_how_to_read(
       {"Softmax attention gives every earlier token a weight; the weights of a row sum to 1. A linear layer does not "
        "compute such a matrix, but its output is also a weighted sum of the earlier tokens' values, o<sub>t</sub> = "
        "&Sigma; A<sub>ts</sub> v<sub>s</sub>, and the weights A (its implicit attention) depend only on its gates, "
@@ -191,7 +178,7 @@ std::string example_section(const Inspection& found) {
 std::string rank_section(const Inspection& found, const std::string& folder) {
   if (!found.any_linear()) return "";
   std::string out = "<h2>How much does the state hold?</h2>\n";
-  out += how_to_read(
+  out += html_how_to_read(
       {"The state of a head is a matrix from keys to values. Its effective rank is the number of directions that it "
        "uses: exp of the entropy of its singular values, normalised to sum 1. One stored key-value pair gives rank "
        "1, n equally strong pairs with orthogonal keys give rank n; the maximum is the smaller dimension of the "
@@ -209,7 +196,7 @@ std::string rank_section(const Inspection& found, const std::string& folder) {
 std::string accuracy_section(const Inspection& found, const std::string& folder) {
   const Evaluation& of = found.accuracy;
   std::string out = "<h2>Where does the model fail?</h2>\n";
-  out += how_to_read({fmt::format(
+  out += html_how_to_read({fmt::format(
       "Every target has a difficulty, measured by the task; here: {}. Bars show the accuracy on the targets of each "
       "difficulty. If there are many difficulties, they are grouped by powers of two, labelled by the smallest.",
       html_text(of.measure))});

@@ -189,6 +189,43 @@ TEST_F(Inspect, TokensThatAreGiven) {
   expect_refused(run, 2, "--tokens", {"--tokens", "3,4", "--index", "1"});
 }
 
+TEST_F(Inspect, SurgeryOfTwoRuns) {
+  const std::string run = train("kda"), other = train("mamba2", {}, "other");
+  const Finished done = inspect(run, {"--surgery", "--with", other, "--layer", "1", "--out", path("surgery")});
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_TRUE(contains(done.out, "KDA")) << done.out;
+  EXPECT_TRUE(contains(done.out, "Mamba-2")) << done.out;
+  EXPECT_TRUE(contains(done.out, path("surgery") + "/surgery.html")) << done.out;
+  const CsvTable table = read_csv(path("surgery/surgery.csv"));
+  ASSERT_EQ(table.rows.size(), 2U * 4 * 3);  // runs, pairs, operations
+  EXPECT_FALSE(table.comments.empty());
+  for (size_t i = 0; i < table.rows.size(); ++i) {
+    const auto cell = [&](const char* column) { return table.rows[i][table.column(column)]; };
+    EXPECT_EQ(cell("run"), i < 12 ? run : other);
+    EXPECT_EQ(cell("layer"), "1");
+    EXPECT_EQ(std::stod(cell("load")), std::stod(cell("pairs")) / 8);
+    if (cell("operation") == "overwrite") {
+      EXPECT_LT(std::stod(cell("error")), 1e-3);
+    }
+  }
+  EXPECT_EQ(read_file(path("surgery/surgery_overwrite_changed.png")).substr(1, 3), "PNG");
+  EXPECT_EQ(count(read_file(path("surgery/surgery.html")), "<img "), 8U);
+  EXPECT_FALSE(fs::exists(path("surgery/report.html")));
+  EXPECT_FALSE(fs::exists(run + "/inspect"));
+}
+
+TEST_F(Inspect, WhatSurgeryRefuses) {
+  const std::string run = train("kda,attention"),
+                    palindrome = train("kda", {"--task.name", "palindrome", "--task.length", "17"}, "palindrome");
+  expect_refused(run, 2, "--layer 1: its state cannot be edited", {"--surgery", "--layer", "1"});
+  expect_refused(run, 2, "--layer 0 needs --surgery", {"--layer", "0"});
+  expect_refused(run, 2, "needs --surgery; a report is of one run", {"--with", run});
+  expect_refused(run, 2, "--index cannot be used with --surgery", {"--surgery", "--index", "1"});
+  expect_refused(run, 2, "--tokens cannot be used with --surgery", {"--surgery", "--tokens", "3,4"});
+  expect_refused(run, 2, "is not a run folder", {"--surgery", "--with", path("none")});
+  expect_refused(palindrome, 2, "task.name = palindrome has no associations", {"--surgery"});
+}
+
 TEST_F(Inspect, WhatIsNoRun) {
   fs::create_directory(path("empty"));
   expect_refused(path("empty"), 2, "is not a run folder: it has no config.yaml");

@@ -49,6 +49,16 @@ TEST(HtmlFigure, EmbedsThePicture) {
   EXPECT_CONTAINS(failure_of([&] { html_figure(folder / "none.png", "", ""); }), "none.png");
 }
 
+TEST(HtmlHowToRead, HasAParagraphEach) {
+  const std::string box = html_how_to_read({"one &minus; two", "three"});
+  EXPECT_CONTAINS(box, "<p>one &minus; two</p>\n<p>three</p>");
+}
+
+TEST(HtmlRowsOfLines, SplitAtTheFirstColon) {
+  EXPECT_EQ(html_rows_of_lines({"command: klab a: b", "klab 1.0"}),
+            (std::vector<std::vector<std::string>>{{"command", "klab a: b"}, {"made by", "klab 1.0"}}));
+}
+
 TEST(HtmlPage, StandsAroundTheBody) {
   const std::string page = html_page("a < b", "<p>body</p>\n");
   EXPECT_EQ(page.rfind("<!DOCTYPE html>", 0), 0u);
