@@ -17,7 +17,16 @@
   X(compression)        \
   X(memorization)       \
   X(needle)             \
+  X(phonebook)          \
   X(state_tracking)     \
+  X(cycle_navigation)   \
+  X(modular_arithmetic) \
+  X(dyck)               \
+  X(depo)               \
+  X(brevo)              \
+  X(capo)               \
+  X(mano)               \
+  X(lano)               \
   X(copy)               \
   X(arithmetic)         \
   X(question)           \

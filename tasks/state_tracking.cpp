@@ -32,10 +32,16 @@ int64_t shortest(int64_t order) {
 
 void StateTrackingOptions::visit(Fields& fields) {
   fields.choice("group", group, group_names(), "group whose elements are multiplied; its elements are the vocabulary");
+  fields.choice("targets", targets, {"every", "last"}, "elements whose product so far is a target");
+  fields("min_length", min_length, {0, 1 << 24}, "least number of elements of a sequence; 0: task.length");
 }
 
 StateTracking::StateTracking(const TaskShape& shape, const StateTrackingOptions& options)
-    : shape_(shape), group_(checked_group(options.group)) {
+    : shape_(shape),
+      group_(checked_group(options.group)),
+      every_(options.targets == "every"),
+      min_length_(options.min_length) {
+  require_least_length("task.state_tracking.min_length", min_length_, shape.length);
   const int64_t least = shortest(group_.order());
   require(shape.length >= least, "task.length", fmt::format("{}", shape.length),
           fmt::format("must be at least {} for state_tracking with the group {}: it has {} elements, and fewer than {} "
@@ -45,17 +51,24 @@ StateTracking::StateTracking(const TaskShape& shape, const StateTrackingOptions&
 
 Example StateTracking::generate(Random& random) const {
   Example example;
+  const int64_t length = draw_length(min_length_, shape_.length, random);
   int64_t product = 0;
-  while (example.size() < shape_.length) {
+  for (int64_t factors = 1; factors <= length; ++factors) {
     const auto factor = static_cast<int64_t>(random.below(static_cast<uint64_t>(group_.order())));
     product = group_.product(product, factor);
-    example.append(factor, product, example.size() + 1);
+    if (every_ || factors == length) {
+      example.append(factor, product, factors);
+    } else {
+      example.append(factor);
+    }
   }
+  append_padding(example, shape_.length, pad());
   return example;
 }
 
 std::string StateTracking::token_name(int64_t id) const {
   if (id < 0 || id >= vocabulary()) fail("state_tracking has no token {}: the ids are 0 to {}", id, vocabulary() - 1);
+  if (id == pad()) return "<pad>";
   return group_.names[static_cast<size_t>(id)];
 }
 

@@ -61,6 +61,48 @@ TEST(SelectiveCopy, SymbolsStandAnywhere) {
   for (const int64_t count : counts) EXPECT_NEAR(count, 1000 * share, 5 * std::sqrt(1000 * share * (1 - share)));
 }
 
+TEST(SelectiveCopy, RepeatsSymbolsAfterExponentialGaps) {
+  // Length, items, mean gap; the last is the largest that is allowed.
+  const struct {
+    int64_t length, items;
+    double mean_gap;
+  } shapes[] = {{256, 4, 8}, {64, 3, 0.5}, {64, 9, 5}};
+  for (const auto& [length, items, mean_gap] : shapes) {
+    const auto task = make_task({"task.name=selective_copy", fmt::format("task.length={}", length), "task.vocab=8",
+                                 fmt::format("task.selective_copy.items={}", items),
+                                 fmt::format("task.selective_copy.mean_gap={}", mean_gap)});
+    for (int64_t index = 0; index < 20; ++index) {
+      const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
+      const auto words = printed_inputs(*task, drawn);
+      ASSERT_EQ(words[length - 1 - items], "<copy>");
+      expect_example(*task, drawn, length, replay(words));
+    }
+  }
+}
+
+// The share of gaps of at least k tokens is exp(-k / mean). The row is so long that no draw is repeated.
+TEST(SelectiveCopy, GapsAreExponential) {
+  const auto task = make_task({"task.name=selective_copy", "task.length=512", "task.vocab=8",
+                               "task.selective_copy.items=5", "task.selective_copy.mean_gap=1.5"});
+  std::vector<int64_t> at_least(12, 0);
+  int64_t gaps = 0;
+  for (int64_t index = 0; index < 600; ++index) {
+    size_t gap = 0;
+    for (const std::string& word : printed_inputs(*task, task->example(2, Split::train, index))) {
+      if (word == "<copy>") break;
+      if (word == "_" && ++gap > 0) continue;
+      ++gaps;
+      for (size_t k = 0; k <= std::min<size_t>(gap, at_least.size() - 1); ++k) ++at_least[k];
+      gap = 0;
+    }
+  }
+  EXPECT_EQ(gaps, 3000);
+  for (size_t k = 0; k < at_least.size(); ++k) {
+    const double share = std::exp(-static_cast<double>(k) / 1.5);
+    EXPECT_NEAR(at_least[k], 3000 * share, 5 * std::sqrt(3000 * share * (1 - share)) + 1e-9) << k;
+  }
+}
+
 TEST(SelectiveCopy, IsTheSameOnEveryMachine) {
   EXPECT_EQ(golden(*make_task(kToy), 5), golden(*make_task(kToy), 5));
   EXPECT_NE(golden(*make_task(kToy), 5), golden(*make_task(kToy), 6));
@@ -89,6 +131,11 @@ TEST(SelectiveCopy, RefusesWhatDoesNotFit) {
       "into task.length = 32");
   EXPECT_NE(refusal({"task.name=selective_copy", "task.selective_copy.items=0"}).find("must be between 1 and"),
             std::string::npos);
+  EXPECT_EQ(
+      refusal({"task.name=selective_copy", "task.length=64", "task.selective_copy.items=9",
+               "task.selective_copy.mean_gap=5.1"}),
+      "task.selective_copy.mean_gap = 5.1 must be at most 5.00: with that mean 9 symbols and the gaps before them "
+      "fill the 54 positions before <copy>");
   EXPECT_NE(refusal({"task.name=selective_copy", "task.vocab=1"}).find("task.vocab = 1 must be at least 2"),
             std::string::npos);
 }

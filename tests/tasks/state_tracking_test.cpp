@@ -101,6 +101,34 @@ TEST(StateTracking, AsksForTheRunningProduct) {
   }
 }
 
+TEST(StateTracking, AsksForTheLastProductOfSequencesOfSeveralLengths) {
+  std::set<int64_t> lengths;
+  for (const std::string& group : group_names()) {
+    const auto task = make_task({"task.name=state_tracking", "task.length=20", group_setting(group),
+                                 "task.state_tracking.targets=last", "task.state_tracking.min_length=5"});
+    for (int64_t index = 0; index < 40; ++index) {
+      const Example drawn = task->example(1, index % 2 ? Split::test : Split::train, index);
+      const auto words = printed_inputs(*task, drawn);
+      const int64_t length = std::find(words.begin(), words.end(), "<pad>") - words.begin();
+      lengths.insert(length);
+      std::string product = words[0];
+      for (int64_t i = 1; i < length; ++i) product = multiply(group, product, words[i]);
+      Expected expected;
+      for (int64_t i = 0; i < 20; ++i) {
+        if (i + 1 == length) {
+          expected.ask(product, length);
+        } else {
+          expected.none();
+        }
+        ASSERT_EQ(words[i] == "<pad>", i >= length);
+      }
+      expect_example(*task, drawn, 20, expected);
+    }
+  }
+  EXPECT_EQ(lengths.size(), 16u);  // 5 .. 20
+  EXPECT_EQ(*lengths.begin(), 5);
+}
+
 TEST(StateTracking, DrawsElementsUniformly) {
   const auto task = make_task({"task.name=state_tracking", "task.length=60", group_setting("s3")});
   std::map<std::string, int64_t> factors, products;
@@ -147,6 +175,15 @@ TEST(StateTracking, HasTheVocabularyOfTheGroup) {
       EXPECT_EQ(task->difficulty_name(), "factors");
     }
   }
+}
+
+TEST(StateTracking, HasPaddingWithALeastLengthOnly) {
+  const auto task = make_task({"task.name=state_tracking", "task.state_tracking.min_length=3"});
+  expect_distinct_names(*task);
+  EXPECT_EQ(task->vocabulary(), 120 + 1);
+  EXPECT_EQ(task->token_name(120), "<pad>");
+  EXPECT_EQ(refusal({"task.name=state_tracking", "task.length=20", "task.state_tracking.min_length=21"}),
+            "task.state_tracking.min_length = 21 must be 0 (always the full length) or between 1 and task.length = 20");
 }
 
 TEST(StateTracking, RefusesWhatHasTooFewSequences) {
