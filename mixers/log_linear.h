@@ -46,6 +46,11 @@ class LogLinear : public Base {
         level_proj_(this->register_module("level_proj", Linear(shape.width, this->memory_shape().heads * levels_))),
         L_(this->register_parameter("L", new_wide_parameter({this->memory_shape().heads, levels_}, 1))) {}
 
+  void initialise(const at::Generator& generator) override {
+    Base::initialise(generator);
+    L_.fill_(1);
+  }
+
   double flops(int64_t tokens) const override {
     const MemoryShape memory = this->memory_shape();
     const double plain = kernels::recurrence_flops(memory.update, tokens, memory.key_dim, memory.value_dim);

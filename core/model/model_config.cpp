@@ -58,7 +58,7 @@ void ModelConfig::visit(Fields& fields) {
   fields("sandwich_norm", sandwich_norm, "norms after mixers and feed-forward layers too");
   fields("canon", canon,
          "Canon layers, causal convolutions over four tokens that are added to their input: a, before the mixer; c, "
-         "before the feed-forward; d, inside it, on gate and up (dense layers only)");
+         "before the feed-forward; d, inside it, on gate and up (dense layers only); none");
   fields("attention_residuals", attention_residuals, {0, 4096},
          "layers per block of attention residuals, which replace the residual sum; 0: the sum");
   fields("value_residual", value_residual, "mixes the values of every layer with those of the first");
@@ -83,7 +83,9 @@ std::vector<std::string> ModelConfig::mixer_names() const {
 void ModelConfig::validate() const {
   moe.validate();
   for (const std::string& position : canon) {
-    require(position == "a" || position == "c" || position == "d", "model.canon", position, "must be among a, c, d");
+    const bool none = position == "none" && canon.size() == 1;
+    require(none || position == "a" || position == "c" || position == "d", "model.canon", position,
+            "must be among a, c, d, or none alone");
   }
   // The mixers' constructors check their options.
   const ParameterPlace nowhere(torch::kMeta, torch::kFloat);

@@ -35,7 +35,7 @@ struct ModelConfig : Configurable {
   int64_t first_dense = 1;
   Activation activation;
   bool sandwich_norm = false;
-  std::vector<std::string> canon = {};
+  std::vector<std::string> canon = {"none"};
   int64_t attention_residuals = 0;
   bool value_residual = false;
   bool tie_embeddings = false;

@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "core/base/error.h"
@@ -15,10 +16,16 @@ namespace {
 
 using torch::nn::Module;
 
+// Vectors per head, or per head and level or rank: no matrices that act on activations.
+const std::set<std::string>& tables_of_vectors() {
+  static const std::set<std::string> names{"r_k", "B_bias", "C_bias", "mimo_x", "mimo_z", "mimo_o", "L"};
+  return names;
+}
+
 // `path` is the owner's name in the model, "" for the model itself.
 std::optional<ParameterRole> role_of(const std::string& path, const Module& owner, const std::string& name,
                                      int64_t dimensions) {
-  if (dimensions <= 1 || name == "r_k") return ParameterRole::vector;
+  if (dimensions <= 1 || tables_of_vectors().count(name) > 0) return ParameterRole::vector;
   if (path.empty() && name == "embedding") return ParameterRole::embedding;
   if (owner.as<ShortConvImpl>() != nullptr) return ParameterRole::convolution;
   if (owner.as<LinearImpl>() == nullptr || dimensions != 2) return std::nullopt;

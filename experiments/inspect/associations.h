@@ -18,14 +18,14 @@ struct Association {
 };
 
 /// A target, and the value in the sequence that it repeats.
-struct Question {
+struct RecallQuestion {
   int64_t position, value_position;
 };
 
 /// The associations of one example, up to the last one that is asked for later.
 struct Associations {
   std::vector<Association> written;  ///< by position; a later one replaces an earlier one of the same key
-  std::vector<Question> questions;
+  std::vector<RecallQuestion> questions;
   /// The tokens directly before the first question's key that are neither keys nor values: <sep>, or none.
   std::vector<int64_t> separator;
 

@@ -114,9 +114,9 @@ std::vector<Watched> mixers_to_choose_from(OpenedRun& run, const Example& exampl
 }
 
 // Shares of the questions' rows that fall on the values they ask for: [HV, questions].
-Tensor attention_to_values(const kernels::RecurrenceInputs& in, const std::vector<Question>& questions) {
+Tensor attention_to_values(const kernels::RecurrenceInputs& in, const std::vector<RecallQuestion>& questions) {
   std::vector<int64_t> asking, asked;
-  for (const Question& question : questions) {
+  for (const RecallQuestion& question : questions) {
     asking.push_back(question.position);
     asked.push_back(question.value_position);
   }

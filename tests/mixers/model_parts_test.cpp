@@ -314,6 +314,8 @@ TEST(LatentExperts, AreTheirEquations) {
 
 TEST(ModelParts, RefuseWhatDoesNotExist) {
   EXPECT_THROW(model_with({{"canon", {"b"}, ""}}), UsageError);
+  EXPECT_THROW(model_with({{"canon", {"a", "none"}, ""}}), UsageError);
+  EXPECT_NO_THROW(model_with({{"canon", {"none"}, ""}}));
   EXPECT_THROW(model_with({{"activation", "tanh", ""}}), UsageError);
   EXPECT_THROW(model_with({{"attention_residuals", -1, ""}}), UsageError);
 }

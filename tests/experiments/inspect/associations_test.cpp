@@ -106,7 +106,7 @@ TEST(Associations, OfTheTasks) {
     const std::vector<Associations> found = associations_of(examples, task);
     for (size_t i = 0; i < found.size(); ++i) {
       const Example& example = examples[i];
-      for (const Question& question : found[i].questions) {
+      for (const RecallQuestion& question : found[i].questions) {
         EXPECT_EQ(example.inputs[static_cast<size_t>(question.value_position)],
                   example.labels[static_cast<size_t>(question.position)]);
       }
