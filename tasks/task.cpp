@@ -56,6 +56,7 @@ void TaskConfig::visit(Fields& fields) {
   fields("name", name, "the task: " + join(tasks().names()));
   fields("length", length, {1, kLargest}, "tokens of a sequence");
   fields("vocab", vocab, {1, kLargest}, "symbols; separators and commands are added to them");
+  fields("label", label, "a name for the task and its options, to group runs by; nothing depends on it");
   if (!options_ || options_for_ != name) {
     options_ = tasks().at(name).options;
     options_for_ = name;

@@ -117,6 +117,7 @@ struct TaskConfig : Configurable {
   std::string name = "mqar";
   int64_t length = 64;
   int64_t vocab = 64;
+  std::string label;  ///< a name for the task and its options, to group runs by; nothing depends on it
 
   /// Throws UsageError for an unknown task name.
   void visit(Fields& fields) override;

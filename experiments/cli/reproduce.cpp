@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// klab reproduce: figures and tables of the report.
+// klab reproduce: figures and tables of the report, and suites of tasks.
 #include "experiments/study/reproduction.h"
 
 #include <fmt/format.h>
@@ -16,9 +16,9 @@ namespace {
 
 const Registry<Reproduction>& reproductions() {
   static const Registry<Reproduction> all(
-      "figure",
-      {fig1_reproduction(), fig2_reproduction(), fig4_reproduction(), fig5_reproduction(), fig6_reproduction(),
-       fig7_reproduction(), table1_reproduction(), table5_reproduction(), complexity_reproduction()});
+      "figure", {fig1_reproduction(), fig2_reproduction(), fig4_reproduction(), fig5_reproduction(),
+                 fig6_reproduction(), fig7_reproduction(), table1_reproduction(), table5_reproduction(),
+                 complexity_reproduction(), formal_reproduction(), mad_reproduction()});
   return all;
 }
 
@@ -58,15 +58,16 @@ int reproduce(const std::vector<std::string>& names, ReproduceOptions options, c
 }  // namespace
 
 Command reproduce_command() {
-  return {"reproduce", "reproduce figures or tables of the report, files in out/NAME; without a name: list them",
+  return {"reproduce",
+          "reproduce figures or tables of the report, or suites of tasks, files in out/NAME; without a name: list them",
           "./klab reproduce fig4 --scale small --budget 2",
           takes::threads | takes::device | takes::seed | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<ReproduceOptions>();
             auto names = std::make_shared<std::vector<std::string>>();
-            app.add_option("NAME", *names, "figure or table");
+            app.add_option("NAME", *names, "figure, table or suite");
             app.add_option("--scale", options->scale,
-                           "paper: the report's setting, for a GPU; small: about two hours on two cores; smoke: a "
+                           "paper: the report's setting, for a GPU; small: some hours on two cores; smoke: a "
                            "one-minute test")
                 .one_of({"smoke", "small", "paper"})
                 .show_default();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reproductions of figures and tables of the Kimi Linear report (arXiv 2510.26692).
+// Reproductions of figures and tables of the Kimi Linear report (arXiv 2510.26692), and of published suites of tasks.
 #pragma once
 
 #include <functional>
@@ -20,7 +20,7 @@ struct ReproduceOptions {
   bool quiet = false;
 };
 
-/// One figure or table: its folder under experiments/, and what it claims.
+/// One figure, table or suite: its folder under experiments/, and what it claims.
 struct Reproduction {
   std::string name;
   std::string claim;
@@ -34,7 +34,7 @@ struct Reproduction {
 /// Writes OUT/page.md.
 void write_page(const ReproduceOptions& options, const std::vector<std::string>& lines);
 
-// One per figure or table, listed in reproduce.cpp.
+// One per figure, table or suite, listed in reproduce.cpp.
 Reproduction complexity_reproduction();
 Reproduction fig1_reproduction();
 Reproduction fig2_reproduction();
@@ -42,6 +42,8 @@ Reproduction fig4_reproduction();
 Reproduction fig5_reproduction();
 Reproduction fig6_reproduction();
 Reproduction fig7_reproduction();
+Reproduction formal_reproduction();
+Reproduction mad_reproduction();
 Reproduction table1_reproduction();
 Reproduction table5_reproduction();
 

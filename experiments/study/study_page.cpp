@@ -124,10 +124,11 @@ std::vector<std::string> compared_values(const StudyVerdicts& verdicts) {
   return names;
 }
 
-// "task" for task.name, "length" for task.length.
+// "task" for task.name and task.label, "length" for task.length.
 std::string short_key(const std::string& key) {
   const size_t dot = key.rfind('.');
-  return key.ends_with(".name") ? key.substr(0, dot) : key.substr(dot + 1);
+  const bool is_name = key.ends_with(".name") || key.ends_with(".label");
+  return is_name ? key.substr(0, dot) : key.substr(dot + 1);
 }
 
 // A table with a row per cell: a column for every compared value, then the columns of every claim.

@@ -85,10 +85,10 @@ INSTANTIATE_TEST_SUITE_P(Tasks, EveryTask, testing::ValuesIn(tasks().names()),
 TEST(TaskConfig, ShowsTheOptionsOfTheNamedTaskOnly) {
   RootConfig root;
   EXPECT_EQ(Fields::of(root).keys(),
-            (std::vector<std::string>{"task.name", "task.length", "task.vocab", "task.mqar.protocol", "task.mqar.pairs",
-                                      "task.mqar.power_a"}));
+            (std::vector<std::string>{"task.name", "task.length", "task.vocab", "task.label", "task.mqar.protocol",
+                                      "task.mqar.pairs", "task.mqar.power_a"}));
   root.task.name = "stack";
-  EXPECT_EQ(Fields::of(root).keys(), (std::vector<std::string>{"task.name", "task.length", "task.vocab",
+  EXPECT_EQ(Fields::of(root).keys(), (std::vector<std::string>{"task.name", "task.length", "task.vocab", "task.label",
                                                                "task.stack.stacks", "task.stack.pop_probability"}));
 }
 

@@ -10,6 +10,7 @@
 #include "core/base/file.h"
 #include "core/base/text.h"
 #include "experiments/plot/plot.h"
+#include "experiments/plot/plot_data.h"
 
 namespace klab {
 namespace {
@@ -40,6 +41,9 @@ bool has_outcome(const StudyCell& cell, const std::string& metric) {
                      [&](const auto& one) { return !outcomes(one.second, metric).empty(); });
 }
 
+// With more compared values a picture with all of them would be refused.
+bool fits_a_picture(const StudyCell& cell) { return cell.runs.size() <= kMostCurves; }
+
 // The primary outcome of every run, in which diverged runs count as in the verdicts.
 void write_outcomes(const Study& study, const StudyVerdicts& verdicts, const std::string& path) {
   CsvTable table{study.provenance, study.config.cells, {}};
@@ -65,7 +69,7 @@ std::vector<std::string> draw_outcomes(const Study& study, const StudyVerdicts& 
   std::vector<std::vector<Value>> drawn;
   write_outcomes(study, verdicts, out + "/outcomes.csv");
   for (const StudyCell& cell : verdicts.cells) {
-    if (!has_outcome(cell, study.config.metric)) continue;
+    if (!has_outcome(cell, study.config.metric) || !fits_a_picture(cell)) continue;
     const std::vector<Value> outer(cell.values.begin(),
                                    cell.values.empty() ? cell.values.end() : cell.values.end() - 1);
     if (std::find(drawn.begin(), drawn.end(), outer) != drawn.end()) continue;
@@ -139,6 +143,7 @@ std::vector<std::string> draw_cells(const Study& study, const StudyVerdicts& ver
   write_survival(study, verdicts, out + "/survival.csv");
   std::vector<std::string> files;
   for (const StudyCell& cell : verdicts.cells) {
+    if (!fits_a_picture(cell)) continue;
     if (evaluated(cell)) {
       PlotOptions curves = cell_picture(study, cell, out + "/curves.csv");
       curves.y = study.config.reach;
@@ -185,7 +190,7 @@ Study run_figure(const std::string& name, const ReproduceOptions& options) {
 
 void write_study_report(const Study& study, const StudyVerdicts& verdicts, const std::string& out,
                         const std::string& title, const std::vector<std::string>& introduction,
-                        const std::vector<std::string>& appendix) {
+                        const std::vector<std::string>& appendix, const std::vector<std::string>& pictures) {
   std::vector<std::string> lines{"# " + title, ""};
   const auto append = [&](const std::vector<std::string>& more) {
     lines.insert(lines.end(), more.begin(), more.end());
@@ -195,9 +200,10 @@ void write_study_report(const Study& study, const StudyVerdicts& verdicts, const
   append(appendix);
   if (!verdicts.cells.empty()) {
     append({"", "## Pictures", ""});
-    std::vector<std::string> files = draw_outcomes(study, verdicts, out);
-    const std::vector<std::string> more = draw_cells(study, verdicts, out);
-    files.insert(files.end(), more.begin(), more.end());
+    std::vector<std::string> files = pictures;
+    for (const auto& more : {draw_outcomes(study, verdicts, out), draw_cells(study, verdicts, out)}) {
+      files.insert(files.end(), more.begin(), more.end());
+    }
     for (const std::string& file : files) lines.push_back(fmt::format("![{0}]({0})", file));
   }
   write_file(out + "/page.md", join(lines, "\n") + "\n");

@@ -12,10 +12,11 @@ namespace klab {
 
 /// Writes OUT/page.md: the title, `introduction`, the study's page and `appendix`. Draws the primary outcome with every
 /// seed (outcome-*.png, from outcomes.csv), and for every cell the convergence with every seed (curves-*.png) and the
-/// share of runs that have not reached the threshold (waiting-*.png, from survival.csv).
+/// share of runs that have not reached the threshold (waiting-*.png, from survival.csv). `pictures` of the caller, by
+/// file name, come first. A cell with more compared values than a picture can show has none.
 void write_study_report(const Study& study, const StudyVerdicts& verdicts, const std::string& out,
                         const std::string& title, const std::vector<std::string>& introduction = {},
-                        const std::vector<std::string>& appendix = {});
+                        const std::vector<std::string>& appendix = {}, const std::vector<std::string>& pictures = {});
 
 /// Prints how often each claim held, and the page's path.
 void print_verdicts(const std::string& name, const StudyVerdicts& verdicts, const std::string& out);

@@ -120,6 +120,32 @@ TEST_F(ReproduceProgram, Figure5FitsALawToEveryArchitecture) {
   for (const char* file : {"ratios.csv", "scaling.png"}) EXPECT_TRUE(fs::exists(path("out/fig5/") + file)) << file;
 }
 
+TEST_F(ReproduceProgram, FormalLanguagesAreScoredBeyondTheTrainedLength) {
+  const std::string page = reproduce("formal");
+  for (const char* part :
+       {"- GDN with negative eigenvalues above GDN: ", "of 2 cells.", "## Published beside ours", "| GDN | 1x | ",
+        "| GDN with negative eigenvalues | 4x | ", "| Mamba-3 | 4x | - | - | 100 | 98.5 | 87.8 |",
+        "Here: 20 steps of 8 sequences of up to 16", "| GDN with negative eigenvalues above GDN | S3 | 4x | "}) {
+    EXPECT_TRUE(contains(page, part)) << part << " is not in " << page;
+  }
+  const CsvTable scores = read_csv(path("out/formal/scores.csv")), results = read_csv(path("out/formal/results.csv"));
+  EXPECT_EQ(scores.rows.size(), 2u * 2 * 2 * 2) << "tasks, mixers, lengths, seeds";
+  EXPECT_EQ(results.rows.size(), 2u * 2 * 2);
+  for (const char* file : {"scores.png", "outcome.png", "curves-parity.png", "evaluations.csv"}) {
+    EXPECT_TRUE(fs::exists(path("out/formal/") + file)) << file;
+  }
+}
+
+TEST_F(ReproduceProgram, MadHasARowPerMixerBesideThePublishedOnes) {
+  const std::string page = reproduce("mad");
+  for (const char* part : {"- kda above gdn: ", "of 2 cells.", "| kda | ", "| gla | ",
+                           "| deltanet | - | - | 42 | 36 | 100 | 53 | 100 | 100 |", "Here: one setting of each task"}) {
+    EXPECT_TRUE(contains(page, part)) << part << " is not in " << page;
+  }
+  EXPECT_EQ(read_csv(path("out/mad/scores.csv")).rows.size(), 2u * 3 * 2) << "tasks, mixers, seeds";
+  EXPECT_TRUE(fs::exists(path("out/mad/scores.png")));
+}
+
 TEST_F(ReproduceProgram, OperatorsAreTimed) {
   EXPECT_TRUE(contains(reproduce("fig2"), "DPLR takes"));
   EXPECT_TRUE(contains(reproduce("complexity"), "| 256 |"));

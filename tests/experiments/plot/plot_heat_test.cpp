@@ -68,6 +68,16 @@ TEST(HeatScript, AWordAmongNumbersHasNoPlace) {
                   "set ytics (\"low\" 0, \"high\" 1)\n");
 }
 
+TEST(HeatScript, EveryNameHasATicButNotEveryNumber) {
+  std::string names = "length,depth,acc\n", numbers = names;
+  for (int i = 0; i < 32; ++i) {
+    names += "1,n" + std::to_string(i) + ",0.5\n";
+    numbers += "1," + std::to_string(i) + ",0.5\n";
+  }
+  EXPECT_CONTAINS(script_of(names, heat_of("acc")), "\"n1\" 1, \"n2\" 2");
+  EXPECT_CONTAINS(script_of(numbers, heat_of("acc")), "set ytics (\"0\" 0, \"2\" 2, ");
+}
+
 TEST(HeatScript, ACellThatIsNotFiniteIsNamed) {
   for (const char* value : {"nan", "inf"}) {
     const std::string csv = std::string("length,depth,loss\n1,1,2\n2,1,") + value + "\n";

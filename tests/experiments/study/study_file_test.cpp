@@ -126,9 +126,10 @@ TEST(StudyFileTest, OverridesApplyToEveryRun) {
 TEST(StudyFileTest, ThoseInTheProgramAreValid) {
   for (const std::string name :
        {"configs/demo.yaml", "figures/fig4/smoke.yaml", "figures/fig4/small.yaml", "figures/fig4/paper.yaml",
-        "figures/fig5/smoke.yaml", "figures/fig5/small.yaml", "figures/fig5/paper.yaml", "figures/table1/smoke.yaml",
-        "figures/table1/small.yaml", "figures/table1/paper.yaml", "figures/table5/smoke.yaml",
-        "figures/table5/small.yaml", "figures/table5/paper.yaml"}) {
+        "figures/fig5/smoke.yaml", "figures/fig5/small.yaml", "figures/fig5/paper.yaml", "figures/formal/smoke.yaml",
+        "figures/formal/small.yaml", "figures/formal/paper.yaml", "figures/mad/smoke.yaml", "figures/mad/small.yaml",
+        "figures/mad/paper.yaml", "figures/table1/smoke.yaml", "figures/table1/small.yaml", "figures/table1/paper.yaml",
+        "figures/table5/smoke.yaml", "figures/table5/small.yaml", "figures/table5/paper.yaml"}) {
     const StudyFile file = read_builtin_study(name);
     EXPECT_EQ(file.name, name);
     EXPECT_FALSE(contains(file.text, "extends:")) << name;

@@ -132,7 +132,7 @@ TEST(SweepFile, NumbersOutOfRangeAreRefusedAtOnce) {
 
 TEST(SweepFile, TheProgramsOwnSweepsAreBuiltIn) {
   EXPECT_GT(read_builtin_sweep("configs/demo.yaml").configs.size(), 2u);
-  for (const char* figure : {"fig4", "fig5", "table1", "table5"}) {
+  for (const char* figure : {"fig4", "fig5", "formal", "mad", "table1", "table5"}) {
     for (const char* scale : {"smoke", "small", "paper"}) {
       const std::string name = std::string("figures/") + figure + "/" + scale + ".yaml";
       EXPECT_FALSE(read_builtin_sweep(name).configs.empty()) << name;
