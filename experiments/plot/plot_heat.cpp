@@ -17,7 +17,7 @@ namespace klab {
 namespace {
 
 constexpr size_t kMostCells = 4096, kMostNumbers = 150, kMostPanels = 12;
-constexpr size_t kMostTics = 16, kMostNames = 48;  // numbers between two tics can be inferred, names cannot
+constexpr size_t kMostTics = 16, kMostHeatTexts = 48;  // numbers between two tics can be inferred, names cannot
 
 size_t place_of(const std::vector<std::string>& values, const std::string& value) {
   return static_cast<size_t>(std::find(values.begin(), values.end(), value) - values.begin());
@@ -98,7 +98,7 @@ Heat collect(const PlotData& data, const PlotOptions& options) {
 }
 
 std::string tics(const std::vector<std::string>& values, const char* axis) {
-  const size_t most = parse_number(values.front()) ? kMostTics : kMostNames;
+  const size_t most = parse_number(values.front()) ? kMostTics : kMostHeatTexts;
   const size_t step = std::max<size_t>(1, values.size() / most);
   std::vector<std::string> all;
   for (size_t i = 0; i < values.size(); i += step)
