@@ -74,7 +74,7 @@ struct Inspection {
   Evaluation accuracy;
   std::vector<MixerView> mixers;
   std::vector<std::string> not_shown;  ///< titles of mixers whose state is not one matrix of the recurrence per head
-  std::vector<LoggedAnswer> answers;  ///< of a run of reinforcement learning: those that it has logged
+  std::vector<LoggedAnswer> answers;   ///< of a run of reinforcement learning: those that it has logged
 
   bool any_linear() const;
 };
