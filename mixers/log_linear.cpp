@@ -191,8 +191,7 @@ Tensor over_part(RecurrenceInputs in, const Tensor& scales, const Sequences& seq
   in.q = q;
   Sequences longer;
   longer.cu_seqlens = sequences.cu_seqlens + past;
-  longer.cu_seqlens = torch::cat({torch::zeros_like(sequences.cu_seqlens.narrow(0, 0, 1)),
-                                  longer.cu_seqlens.narrow(0, 1, longer.cu_seqlens.size(0) - 1)});
+  longer.cu_seqlens[0] = 0;
   return over_spans(in, after_zeros(scales), longer, nullptr).narrow(1, past, q.size(1) - past);
 }
 

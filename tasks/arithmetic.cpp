@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "tasks/padding.h"
 
 namespace klab {
 namespace {
@@ -84,7 +85,7 @@ int64_t Arithmetic::draw_operation(Random& random) const {
 Example Arithmetic::generate(Random& random) const {
   Example example;
   while (example.size() + longest_problem_ <= shape_.length) append_problem(example, random);
-  while (example.size() < shape_.length) example.append(kPad);
+  append_padding(example, shape_.length, kPad);
   return example;
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "tasks/padding.h"
 
 namespace klab {
 namespace {
@@ -77,7 +78,7 @@ Example Recall::generate(Random& random) const {
   }
   const auto last = std::next(memory.begin(), static_cast<int64_t>(random.below(memory.size())));
   append_pair(example, last->first, memory, random);
-  while (example.size() < shape_.length) example.append(pad());
+  append_padding(example, shape_.length, pad());
   return example;
 }
 

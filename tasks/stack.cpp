@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "core/base/error.h"
+#include "tasks/padding.h"
 
 namespace klab {
 namespace {
@@ -89,7 +90,7 @@ Example Stack::generate(Random& random) const {
       example.append(element);
     }
   }
-  while (example.size() < shape_.length) example.append(pad());
+  append_padding(example, shape_.length, pad());
   return example;
 }
 

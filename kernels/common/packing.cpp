@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "kernels/common/kernel_choice.h"
+
 namespace klab::kernels {
 
 at::Tensor unpack(const at::Tensor& x, const std::vector<int64_t>& offsets) {
@@ -26,6 +28,22 @@ at::Tensor pack(const at::Tensor& x, const std::vector<int64_t>& offsets) {
     rows.push_back(x[static_cast<int64_t>(i)].narrow(0, 0, offsets[i + 1] - offsets[i]));
   }
   return at::cat(rows).unsqueeze(0);
+}
+
+at::Tensor composed_rows(const at::Tensor& x, at::ScalarType dtype, const std::vector<int64_t>& offsets,
+                         int64_t heads) {
+  at::Tensor rows = x.to(dtype);
+  if (!offsets.empty()) rows = unpack(rows, offsets);
+  if (rows.dim() == 3) rows = rows.unsqueeze(-1);
+  return rows.size(2) == heads ? rows : rows.repeat_interleave(heads / rows.size(2), 2);
+}
+
+Implementation choose_composed(const char* op, Implementation requested, const at::Tensor& x, int64_t tokens) {
+  const UnsupportedReasons none{"there is no kernel", "there is no kernel"};
+  const bool step = tokens == 1;
+  return choose_implementation(op, requested, x, none,
+                               {step ? Implementation::reference : Implementation::chunk,
+                                step ? Implementation::chunk : Implementation::reference});
 }
 
 }  // namespace klab::kernels

@@ -7,7 +7,6 @@
 
 #include "kernels/common/arguments.h"
 #include "kernels/common/checks.h"
-#include "kernels/common/kernel_choice.h"
 #include "kernels/common/packing.h"
 #include "kernels/recurrence/chunk_products.h"
 #include "kernels/recurrence/recurrence_cost.h"
@@ -52,12 +51,8 @@ struct Prepared {
 Prepared prepare(const OjaInputs& in, const std::vector<int64_t>& offsets, int64_t sequences) {
   const at::ScalarType dtype = accumulation_type(in.v.scalar_type());
   const int64_t HV = in.v.size(2), K = in.q.size(3);
-  const auto rows = [&](Tensor x) {
-    x = x.to(dtype);
-    if (!offsets.empty()) x = unpack(x, offsets);  // beta = g = 0 leaves the state unchanged
-    if (x.dim() == 3) x = x.unsqueeze(-1);
-    return x.size(2) == HV ? x : x.repeat_interleave(HV / x.size(2), 2);
-  };
+  // Padding of zeros leaves the state unchanged.
+  const auto rows = [&](const Tensor& x) { return composed_rows(x, dtype, offsets, HV); };
   const Tensor v = rows(in.v);
   const Tensor state =
       in.initial_state.defined() ? in.initial_state.to(dtype) : at::zeros({sequences, HV, K, v.size(3)}, v.options());
@@ -109,11 +104,7 @@ OjaOutputs oja_rule(const OjaInputs& in, Implementation implementation) {
   const std::vector<int64_t> offsets = sequence_offsets(kOp, in.cu_seqlens, in.q.size(0), in.q.size(1));
   const int64_t sequences = offsets.empty() ? in.q.size(0) : static_cast<int64_t>(offsets.size()) - 1;
   check(in, sequences);
-  const bool step = in.q.size(1) == 1;  // the chunk form would only pad it
-  const UnsupportedReasons none{"there is no kernel", "there is no kernel"};
-  const Implementation chosen = choose_implementation(kOp, implementation, in.v, none,
-                                                      {step ? Implementation::reference : Implementation::chunk,
-                                                       step ? Implementation::chunk : Implementation::reference});
+  const Implementation chosen = choose_composed(kOp, implementation, in.v, in.q.size(1));
   const Prepared prepared = prepare(in, offsets, sequences);
   OjaOutputs out = chosen == Implementation::reference ? reference(prepared) : chunk(prepared);
   if (!offsets.empty()) out.o = pack(out.o, offsets);

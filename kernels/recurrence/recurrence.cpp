@@ -81,14 +81,11 @@ void check(const RecurrenceInputs& in) {
 
 PreparedInputs prepare(const RecurrenceInputs& in, const std::vector<int64_t>& offsets, int64_t sequences) {
   const at::ScalarType dtype = accumulation_type(in.v.scalar_type());
-  const int64_t HV = in.v.size(2), group = HV / in.q.size(2), K = in.q.size(3), V = in.v.size(3);
+  const int64_t HV = in.v.size(2), K = in.q.size(3), V = in.v.size(3);
   PreparedInputs out = in;
   each_tensor(out, [&](const TensorArgument& argument, at::Tensor& x) {
     if (!x.defined() || !argument.is_rows()) return;
-    x = x.to(dtype);
-    if (!offsets.empty()) x = unpack(x, offsets);
-    if (x.dim() == 3) x = x.unsqueeze(-1);
-    if (x.size(2) != HV) x = x.repeat_interleave(group, 2);
+    x = composed_rows(x, dtype, offsets, HV);
   });
   out.q = out.q * in.scale.value_or(1.0 / std::sqrt(static_cast<double>(K)));
   out.initial_state =
