@@ -34,7 +34,7 @@ bool read_line(bool terminal, std::string& line) {
 // Keeps the model's state between turns, so that each turn processes only its new tokens.
 class Conversation {
  public:
-  Conversation(KimiModel& model, const Tokenizer& tokenizer, const ChatOptions& options, GenerationOptions how)
+  Conversation(PublicModel& model, const Tokenizer& tokenizer, const ChatOptions& options, GenerationOptions how)
       : model_(model), tokenizer_(tokenizer), how_(std::move(how)) {
     how_.stop.push_back(chat_end(tokenizer));
     if (!options.system.empty()) unread_ = chat_message(tokenizer, "system", options.system);
@@ -63,7 +63,7 @@ class Conversation {
  private:
   bool stops(int64_t token) const { return std::find(how_.stop.begin(), how_.stop.end(), token) != how_.stop.end(); }
 
-  KimiModel& model_;
+  PublicModel& model_;
   const Tokenizer& tokenizer_;
   GenerationOptions how_;
   std::optional<State> past_;
@@ -74,7 +74,7 @@ int chat(const ChatOptions& options, const Globals& globals) {
   require_input(options.model.model);
   const std::optional<Tokenizer> tokenizer = open_tokenizer(options.model.model);
   if (!tokenizer) refuse("klab chat needs a tokenizer, but '{}' has no tiktoken.model", options.model.model);
-  KimiModel loaded = open_public_model(options.model, globals);
+  PublicModel loaded = open_public_model(options.model, globals);
   Conversation conversation(loaded, *tokenizer, options,
                             generation_options(options.answer, options.model, loaded.tokens, globals));
   const bool terminal = ::isatty(STDIN_FILENO) == 1;

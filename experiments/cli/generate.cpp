@@ -92,7 +92,7 @@ int generate(const GenerateOptions& options, const Globals& globals) {
   require_input(options.model.model);
   const std::optional<Tokenizer> tokenizer = open_tokenizer(options.model.model);
   const std::vector<Ids> prompts = prompts_of(options, tokenizer);
-  KimiModel loaded = open_public_model(options.model, globals);
+  PublicModel loaded = open_public_model(options.model, globals);
   GenerationOptions how = generation_options(options.answer, options.model, loaded.tokens, globals);
   const bool streams = !options.json && tokenizer && prompts.size() == 1;
   std::optional<TextStream> stream;

@@ -78,7 +78,7 @@ GenerationOptions generation_options(const AnswerOptions& answer, const PublicMo
   return options;
 }
 
-KimiModel open_public_model(const PublicModelOptions& options, const Globals& globals) {
+PublicModel open_public_model(const PublicModelOptions& options, const Globals& globals) {
   require_input(options.model);
   if (options.mmap && options.dtype != "auto") {
     refuse("--mmap uses the files' dtype and excludes --dtype {}", options.dtype);
@@ -98,9 +98,9 @@ KimiModel open_public_model(const PublicModelOptions& options, const Globals& gl
                      fmt::format("{:.1f} of {:.1f} GB", static_cast<double>(done) / kGigabyte,
                                  static_cast<double>(all) / kGigabyte));
   };
-  KimiModel loaded = [&] {
+  PublicModel loaded = [&] {
     const ReturnFreedMemory while_loading;
-    return is_run(options.model) ? load_run(options.model, options.dtype) : load_kimi(options.model, mixers(), load);
+    return is_run(options.model) ? load_run(options.model, options.dtype) : load_public(options.model, mixers(), load);
   }();
   progress.reset();
   if (!device.is_cpu()) loaded.model->to(device);
