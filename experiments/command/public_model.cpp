@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
 
 #include "core/base/error.h"
 #include "core/base/memory.h"
@@ -36,7 +35,8 @@ size_t unfinished(const std::string& text) {
 
 void add_public_model_options(CommandOptions& app, PublicModelOptions& options) {
   app.add_option("--model", options.model,
-                 "folder with config.json, safetensors and optionally tiktoken.model, or of a run of klab train")
+                 "folder with config.json, safetensors and optionally tiktoken.model or tokenizer.json, or of a run of "
+                 "klab train")
       .required();
   app.add_option(
          "--dtype", options.dtype,
@@ -115,8 +115,7 @@ PublicModel open_public_model(const PublicModelOptions& options, const Globals& 
 
 std::optional<Tokenizer> open_tokenizer(const std::string& folder) {
   if (is_run(folder)) return tokenizer_of_run(folder);
-  if (!std::filesystem::exists(std::filesystem::path(folder) / "tiktoken.model")) return std::nullopt;
-  return Tokenizer::load(folder);
+  return Tokenizer::is_in(folder) ? std::optional(Tokenizer::load(folder)) : std::nullopt;
 }
 
 std::vector<std::vector<int64_t>> parse_tokens(const std::string& text) {
