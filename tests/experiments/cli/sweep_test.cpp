@@ -108,9 +108,10 @@ TEST_F(SweepTest, RandomDrawsAreTheSameEverywhere) {
 
 TEST_F(SweepTest, KilledTimeAndAgainItEndsWithTheSameBits) {
   const std::string sweep = file(
-      "grid:\n  model.pattern: [kda, gdn]\n  train.lr: [1e-3, 3e-3, 1e-2]\nhalving: {metric: loss, steps: [100, 200], "
+      "grid:\n  model.pattern: [kda, gdn]\n  train.lr: [1e-4, 1e-3, 3e-3, 1e-2]\nhalving: {metric: loss, steps: [100, "
+      "200], "
       "factor: 2, within: [model.pattern]}\n",
-      400);
+      300);
   ASSERT_EQ(klab({"sweep", sweep, "--out", path("whole"), "--threads", "1", "--workers", "1"}).status, 0);
   for (const double seconds : {0.7, 0.9, 1.1, 0.8, 1.0}) {
     klab({"sweep", sweep, "--out", path("killed"), "--threads", "1", "--workers", "2"}, SIGKILL, seconds);
