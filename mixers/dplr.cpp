@@ -14,7 +14,7 @@ using torch::Tensor;
 Dplr::Dplr(const MixerShape& shape, const Options& options)
     : LinearMixer(shape, options, {kernels::Update::dplr}),
       beta_(*this, width_, value_heads_, options.allow_neg_eigval),
-      decay_(*this, width_, value_heads_, key_dim_, full_rank_gates_, options.lower_bound),
+      decay_(*this, width_, value_heads_, key_dim_, options.full_rank_decay(), options.lower_bound),
       write_proj_(register_module("write_proj", Linear(width_, value_heads_ * key_dim_))),
       read_proj_(register_module("read_proj", Linear(width_, value_heads_ * key_dim_))) {}
 

@@ -16,6 +16,8 @@ class GatedAttention : public Attention {
     bool qk_norm = true;
     bool output_gate = true;
     int64_t window = 0;
+    int64_t heads = 0;
+    int64_t head_dim = 0;
     void visit(Fields& fields) override;
   };
 

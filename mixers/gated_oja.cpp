@@ -38,7 +38,7 @@ Tensor states_of_part(const kernels::OjaInputs& all, const Sequences& sequences)
 GatedOja::GatedOja(const MixerShape& shape, const Options& options)
     : LinearMixer(shape, options, {kernels::Update::delta}),
       beta_(*this, width_, value_heads_, options.allow_neg_eigval),
-      decay_(*this, width_, value_heads_, value_dim_, full_rank_gates_, options.lower_bound) {}
+      decay_(*this, width_, value_heads_, value_dim_, options.full_rank_decay(), options.lower_bound) {}
 
 void GatedOja::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, State*) const {
   const auto wide = kernels::accumulation_type(x.tensor().scalar_type());

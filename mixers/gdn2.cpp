@@ -14,7 +14,7 @@ using torch::Tensor;
 Gdn2::Gdn2(const MixerShape& shape, const Options& options)
     : LinearMixer(shape, options, {kernels::Update::dplr}),
       allow_neg_eigval_(options.allow_neg_eigval),
-      decay_(*this, width_, value_heads_, key_dim_, full_rank_gates_, options.lower_bound),
+      decay_(*this, width_, value_heads_, key_dim_, options.full_rank_decay(), options.lower_bound),
       b_proj_(register_module("b_proj", Linear(width_, value_heads_ * key_dim_))),
       w_proj_(register_module("w_proj", Linear(width_, value_heads_ * value_dim_))) {}
 

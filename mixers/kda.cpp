@@ -10,7 +10,7 @@ namespace klab {
 Kda::Kda(const MixerShape& shape, const Options& options, int64_t writes)
     : LinearMixer(shape, options, {.update = kernels::Update::delta, .writes = writes}),
       beta_(*this, width_, writes * value_heads_, options.allow_neg_eigval),
-      decay_(*this, width_, value_heads_, key_dim_, full_rank_gates_, options.lower_bound) {}
+      decay_(*this, width_, value_heads_, key_dim_, options.full_rank_decay(), options.lower_bound) {}
 
 void Kda::fill_inputs(kernels::RecurrenceInputs& in, const SharedInput& x, const Sequences&, State*) const {
   in.qk_l2norm = true;

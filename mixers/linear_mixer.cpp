@@ -145,6 +145,9 @@ void ChannelDecayOptions::visit(Fields& fields) {
   DeltaOptions::visit(fields);
   fields("lower_bound", lower_bound, {-5, 0},
          "smallest log-decay of the bounded gate, in [-5, 0); 0: the softplus gate");
+  fields.choice("decay_rank", decay_rank, {"gates", "low", "full"},
+                "projection of the decay: like the output gate's (full_rank_gates), two matrices with the head width "
+                "as rank, or one");
 }
 
 Tensor run_recurrence(kernels::RecurrenceInputs in, const Sequences& sequences, State* state, const MixerProbe* probe,

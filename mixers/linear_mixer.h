@@ -38,6 +38,9 @@ struct DeltaOptions : LinearOptions {
 /// Options of the mixers that also have KDA's decay per channel (mixers/gates.h).
 struct ChannelDecayOptions : DeltaOptions {
   double lower_bound = 0;
+  std::string decay_rank = "gates";
+  /// Whether the decay is projected by one matrix.
+  bool full_rank_decay() const { return decay_rank == "gates" ? full_rank_gates : decay_rank == "full"; }
   void visit(Fields& fields) override;
 };
 

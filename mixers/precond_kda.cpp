@@ -9,7 +9,7 @@ namespace klab {
 
 PrecondKda::PrecondKda(const MixerShape& shape, const Options& options)
     : PreconditionedMixer(shape, options, options.squash),
-      decay_(*this, width_, value_heads_, key_dim_, full_rank_gates_, options.lower_bound) {}
+      decay_(*this, width_, value_heads_, key_dim_, options.full_rank_decay(), options.lower_bound) {}
 
 void PrecondKda::initialise(const at::Generator& generator) {
   decay_.initialise(generator);

@@ -7,25 +7,36 @@
 #include "core/base/error.h"
 
 namespace klab {
+namespace {
 
-nlohmann::ordered_json parse_json(std::string_view text, const std::string& origin) {
-  using Json = nlohmann::ordered_json;
+template <class Json>
+Json parsed_json(std::string_view text, const std::string& origin) {
   constexpr int kDeepest = 64;
   std::vector<std::set<std::string>> open;
-  const auto check = [&](int depth, Json::parse_event_t event, Json& parsed) {
+  const auto check = [&](int depth, typename Json::parse_event_t event, Json& parsed) {
     if (depth > kDeepest) fail("{}: nested more than {} deep", origin, kDeepest);
     if (event == Json::parse_event_t::object_start) open.emplace_back();
     if (event == Json::parse_event_t::object_end) open.pop_back();
-    if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second) {
-      fail("{}: names '{}' twice", origin, parsed.get<std::string>());
+    if (event == Json::parse_event_t::key && !open.back().insert(parsed.template get<std::string>()).second) {
+      fail("{}: names '{}' twice", origin, parsed.template get<std::string>());
     }
     return true;
   };
   try {
     return Json::parse(text, check);
-  } catch (const Json::exception& error) {
+  } catch (const typename Json::exception& error) {
     fail("{}: not valid JSON: {}", origin, error.what());
   }
+}
+
+}  // namespace
+
+nlohmann::ordered_json parse_json(std::string_view text, const std::string& origin) {
+  return parsed_json<nlohmann::ordered_json>(text, origin);
+}
+
+nlohmann::json parse_sorted_json(std::string_view text, const std::string& origin) {
+  return parsed_json<nlohmann::json>(text, origin);
 }
 
 }  // namespace klab

@@ -12,6 +12,9 @@ namespace klab {
 /// would silently resolve to the last one), and nesting deeper than 64.
 nlohmann::ordered_json parse_json(std::string_view text, const std::string& origin);
 
+/// The same for files with objects of very many members: members are sorted, and found in logarithmic time.
+nlohmann::json parse_sorted_json(std::string_view text, const std::string& origin);
+
 /// Conversion of a record to an object and back, for types with a `static each_field(self, visit)` that calls
 /// `visit(name, self.member)` for every member.
 template <class Record>

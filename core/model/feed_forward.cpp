@@ -68,6 +68,11 @@ void MoeConfig::visit(Fields& fields) {
          "hidden width of an expert; 0: model.mlp_width / experts_per_token");
   fields("shared_experts", shared_experts, {0, 256},
          "shared experts, implemented as one expert of that many times the width");
+  fields("shared_width", shared_width, {0, 1 << 20},
+         "hidden width of all shared experts together; 0: shared_experts times the width of an expert");
+  fields("shared_gate", shared_gate, "multiply the output of the shared experts by the sigmoid of a projection");
+  fields.choice("router", router, {"sigmoid", "softmax"},
+                "scores of the experts; sigmoid: each by itself, with a correction bias; softmax: over all of them");
   fields("groups", groups, {1, 4096}, "groups of experts");
   fields("groups_per_token", groups_per_token, {1, 4096}, "groups per token from which its experts are selected");
   fields("renormalise", renormalise, "normalise the weights of the selected experts to sum to 1");
@@ -86,6 +91,10 @@ void MoeConfig::validate() const {
   const auto check = [](bool holds, const char* key, int64_t value, const std::string& must) {
     require(holds, std::string("model.moe.") + key, fmt::format("{}", value), must);
   };
+  require(!(biased_weights && router == "softmax"), "model.moe.biased_weights", "true",
+          "needs model.moe.router = sigmoid: with softmax there is no bias");
+  require(!(shared_gate && shared_experts == 0), "model.moe.shared_gate", "true",
+          "needs model.moe.shared_experts of at least 1");
   check(experts_per_token <= experts, "experts_per_token", experts_per_token,
         fmt::format("must lie in 1..{}, the number of experts", experts));
   check(experts % groups == 0, "groups", groups, fmt::format("must divide model.moe.experts = {}", experts));
@@ -105,8 +114,10 @@ MixtureOfExperts::MixtureOfExperts(int64_t width, int64_t expert_width, const Mo
   const int64_t shares = ranks_ ? ranks_->size() : 1;
   require(config.experts % shares == 0, "model.moe.experts", fmt::format("{}", config.experts),
           fmt::format("must be a multiple of the {} ranks that share the experts", shares));
-  correction_bias_ = register_parameter("correction_bias", new_wide_parameter({config.experts}),
-                                        /*requires_grad=*/false);
+  if (config.router == "sigmoid") {
+    correction_bias_ = register_parameter("correction_bias", new_wide_parameter({config.experts}),
+                                          /*requires_grad=*/false);
+  }
   const int64_t routed_width = config.latent_width > 0 ? config.latent_width : width;
   if (config.latent_width > 0) {
     down_proj_ = register_module("down_proj", Linear(width, routed_width));
@@ -119,10 +130,10 @@ MixtureOfExperts::MixtureOfExperts(int64_t width, int64_t expert_width, const Mo
     experts_.push_back(register_module("expert" + std::to_string(e),
                                        std::make_shared<GatedMlp>(routed_width, expert_width, activation_)));
   }
-  if (config.shared_experts > 0) {
-    shared_ =
-        register_module("shared", std::make_shared<GatedMlp>(width, config.shared_experts * expert_width, activation_));
-  }
+  if (config.shared_experts == 0) return;
+  const int64_t shared_width = config.shared_width > 0 ? config.shared_width : config.shared_experts * expert_width;
+  shared_ = register_module("shared", std::make_shared<GatedMlp>(width, shared_width, activation_));
+  if (config.shared_gate) shared_gate_ = register_module("shared_gate", Linear(width, 1));
 }
 
 Routing MixtureOfExperts::route(const Tensor& x) const {
@@ -131,8 +142,8 @@ Routing MixtureOfExperts::route(const Tensor& x) const {
   const bool narrow_weight = !torch::GradMode::is_enabled();
   const Tensor logits =
       narrow_weight ? router_->forward(x.to(wide)) : kernels::linear(x.to(wide), router_->weight.to(wide));
-  const Tensor scores = torch::sigmoid(logits);  // [n, E]
-  const Tensor choice = (scores + correction_bias_).detach();
+  const Tensor scores = config_.router == "softmax" ? logits.softmax(-1) : torch::sigmoid(logits);  // [n, E]
+  const Tensor choice = (correction_bias_.defined() ? scores + correction_bias_ : scores).detach();
   Tensor allowed = choice;
   if (config_.groups_per_token < config_.groups) {
     const Tensor grouped = choice.view({choice.size(0), config_.groups, -1});  // [n, G, E / G]
@@ -152,34 +163,34 @@ Routing MixtureOfExperts::route(const Tensor& x) const {
 Tensor MixtureOfExperts::forward(const Tensor& input, const Sequences&, State*) {
   const Tensor x = input.reshape({-1, input.size(-1)});  // [n, D]
   const Routing routing = route(x);
-  const bool by_kernel = !torch::GradMode::is_enabled() && has_kernel();
-  if (by_kernel && !down_proj_) {  // with the shared experts
-    return kernels::experts({x, routing.experts, routing.weights, &table()}).view(input.sizes());
-  }
   const Tensor y = routed(x, routing);
-  return (shared_ ? y + shared_->forward(x) : y).view(input.sizes());
+  if (!shared_ || (by_kernel() && shares_kernel())) return y.view(input.sizes());
+  const Tensor always = shared_->forward(x);
+  return (y + (shared_gate_ ? always * torch::sigmoid(shared_gate_->forward(x)) : always)).view(input.sizes());
 }
 
-// The sum of the routed experts.
+// The sum of the routed experts, with the shared ones if the kernel adds them.
 Tensor MixtureOfExperts::routed(const Tensor& x, const Routing& routing) {
-  if (!down_proj_) return by_expert(x, routing);
-  const Tensor latent = down_proj_->forward(x);
-  const bool by_kernel = !torch::GradMode::is_enabled() && has_kernel();
+  const Tensor rows = down_proj_ ? down_proj_->forward(x) : x;
   const Tensor y =
-      by_kernel ? kernels::experts({latent, routing.experts, routing.weights, &table()}) : by_expert(latent, routing);
+      by_kernel() ? kernels::experts({rows, routing.experts, routing.weights, &table()}) : by_expert(rows, routing);
+  if (!down_proj_) return y;
   return up_proj_->forward(latent_norm_ ? latent_norm_->forward(y) : y);
 }
 
-bool MixtureOfExperts::has_kernel() const { return !ranks_ && activation_.name == "silu"; }
+bool MixtureOfExperts::by_kernel() const {
+  return !torch::GradMode::is_enabled() && !ranks_ && activation_.name == "silu";
+}
+
+bool MixtureOfExperts::shares_kernel() const { return shared_ && !down_proj_ && !shared_gate_; }
 
 const kernels::ExpertTable& MixtureOfExperts::table() {
   const void* now = experts_.front()->weights().gate.const_data_ptr();
   if (!table_ || table_of_ != now) {
     std::vector<kernels::ExpertWeights> all;
     for (const auto& expert : experts_) all.push_back(expert->weights());
-    const bool with_shared = shared_ && !down_proj_;
     table_ = std::make_shared<kernels::ExpertTable>(std::move(all),
-                                                    with_shared ? shared_->weights() : kernels::ExpertWeights{});
+                                                    shares_kernel() ? shared_->weights() : kernels::ExpertWeights{});
     table_of_ = now;
   }
   return *table_;
@@ -206,7 +217,7 @@ Tensor MixtureOfExperts::by_expert(const Tensor& x, const Routing& routing) {
   const Tensor counts = torch::bincount(selected, {}, config_.experts);  // [E]
   const Tensor tokens = order.div(config_.experts_per_token, "floor");   // token of each entry
   const Tensor share = weights.reshape({-1}).index_select(0, order).unsqueeze(-1);
-  if (torch::GradMode::is_enabled()) load_ = load_.defined() ? load_ + counts : counts;
+  if (torch::GradMode::is_enabled() && correction_bias_.defined()) load_ = load_.defined() ? load_ + counts : counts;
 
   const Tensor rows = x.index_select(0, tokens);  // those of an expert follow each other
   const Tensor outputs = ranks_ ? run_spread_experts(rows, counts.cpu()) : run_experts(rows, counts.cpu());
@@ -256,7 +267,7 @@ std::vector<std::string> MixtureOfExperts::expert_parameters() const {
 }
 
 void MixtureOfExperts::after_step(RankGroup& ranks) {
-  if (!load_.defined() && ranks.alone()) return;
+  if (!correction_bias_.defined() || (!load_.defined() && ranks.alone())) return;
   const torch::NoGradGuard no_grad;
   const Tensor own =
       load_.defined() ? load_ : torch::zeros({config_.experts}, torch::kLong).to(router_->weight.device());

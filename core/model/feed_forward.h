@@ -65,6 +65,9 @@ struct MoeConfig : Configurable {
   int64_t experts_per_token = 8;
   int64_t expert_width = 0;
   int64_t shared_experts = 1;
+  int64_t shared_width = 0;
+  bool shared_gate = false;
+  std::string router = "sigmoid";
   int64_t groups = 1;
   int64_t groups_per_token = 1;
   bool renormalise = true;
@@ -92,6 +95,9 @@ struct Routing {
 /// than the mean load since the last step and lowers it for the others (Wang et al. 2024), so that no balancing loss is
 /// needed. Tokens are gathered by expert, and each expert with tokens runs once.
 ///
+/// With the router `softmax` (Qwen3-Next) s = softmax(W x), and there is no bias: training does not balance the load.
+/// `shared_gate` multiplies the output of the shared experts by sigmoid(w . x).
+///
 /// With a latent width the routed experts (not the router and the shared experts) work on a projection of x, and their
 /// sum is normalised and projected back (Kimi K3): up(rms_norm(sum over e of s_e expert_e(down(x)))).
 ///
@@ -118,7 +124,8 @@ class MixtureOfExperts : public FeedForward {
   torch::Tensor run_experts(const torch::Tensor& rows, const torch::Tensor& counts);
   torch::Tensor run_spread_experts(const torch::Tensor& rows, const torch::Tensor& counts);
   const kernels::ExpertTable& table();
-  bool has_kernel() const;            // for its experts, without gradients
+  bool by_kernel() const;             // its experts now, without gradients
+  bool shares_kernel() const;         // whether the kernel adds the shared experts
   int64_t absent_parameters() const;  // parameters of the experts that a token does not use
 
   int64_t own_experts() const { return ranks_ ? config_.experts / ranks_->size() : config_.experts; }
@@ -130,7 +137,8 @@ class MixtureOfExperts : public FeedForward {
   Linear router_;
   Linear down_proj_{nullptr}, up_proj_{nullptr};  // to the latent and back
   RmsNorm latent_norm_{nullptr};
-  torch::Tensor correction_bias_;  // [E], changed only by after_step()
+  Linear shared_gate_{nullptr};    // [1, D]
+  torch::Tensor correction_bias_;  // [E], changed only by after_step(); undefined: none
   torch::Tensor load_;             // [E], tokens per expert since the last step; undefined: none
   std::vector<std::shared_ptr<GatedMlp>> experts_;
   std::shared_ptr<GatedMlp> shared_;

@@ -55,7 +55,7 @@ Tensor LinearImpl::forward(const Tensor& x) const {
 
 bool may_be_int8(const std::string& parameter) {
   const auto is_of = [&](const char* layer) { return parameter.find(layer) != std::string::npos; };
-  return !is_of(".router.") && !is_of(".b_proj.") && !is_of(".kv_b_proj.");
+  return !is_of(".router.") && !is_of(".shared_gate.") && !is_of(".b_proj.") && !is_of(".kv_b_proj.");
 }
 
 SharedInput::SharedInput(const Tensor& x, const std::vector<Linear>& together) : x_(x) {

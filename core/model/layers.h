@@ -50,8 +50,8 @@ class LinearImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Linear);
 
-/// Whether a Linear weight of this name ("layer0.mixer.q_proj.weight") may be int8: not those of routers, of beta, and
-/// of the up-projection of MLA, which latent attention absorbs in parts.
+/// Whether a Linear weight of this name ("layer0.mixer.q_proj.weight") may be int8: not those of routers, of the gate
+/// of shared experts, of beta, and of the up-projection of MLA, which latent attention absorbs in parts.
 bool may_be_int8(const std::string& parameter);
 
 /// An input x of several Linear layers. In training the layers `together` are computed at once, which reads x once and

@@ -8,13 +8,14 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/interrupt.h"
 #include "core/io/weight_files.h"
 #include "core/io/weight_memory.h"
-#include "core/public/kimi_layout.h"
+#include "core/public/family.h"
 #include "kernels/linear/linear.h"
 
 namespace klab {
@@ -43,10 +44,33 @@ bool is_quantised(const std::string& parameter, const Tensor& value) {
   return is_matrix(parameter, value) && parameter != "embedding" && may_be_int8(parameter);
 }
 
+std::vector<int64_t> without_ones(std::vector<int64_t> shape) {
+  shape.erase(std::remove(shape.begin(), shape.end(), 1), shape.end());
+  return shape;
+}
+
+// The part of a tensor at this place; undefined if the tensor is too small for it.
+Tensor part_of(Tensor tensor, const TensorPlace& at, int64_t numbers) {
+  if (at.item >= 0) tensor = tensor.dim() == 3 && at.item < tensor.size(0) ? tensor.select(0, at.item) : Tensor();
+  if (!tensor.defined()) return tensor;
+  if (at.padded > numbers && tensor.numel() == at.padded) return tensor.reshape({-1}).narrow(0, 0, numbers);
+  std::vector<Tensor> parts;
+  for (const auto& [begin, rows] : at.rows) {
+    if (tensor.dim() == 0 || begin + rows > tensor.size(0)) return {};
+    parts.push_back(tensor.narrow(0, begin, rows));
+  }
+  return parts.empty() ? tensor : parts.size() == 1 ? parts.front() : torch::cat(parts);
+}
+
 class Loader {
  public:
-  Loader(const std::string& folder, int64_t heads, const LoadOptions& options)
-      : folder_(folder), heads_(heads), options_(options), files_(folder) {}
+  Loader(const std::string& folder, const Family& family, const ModelConfig& config, const LoadOptions& options)
+      : folder_(folder), family_(family), config_(config), options_(options), files_(folder) {
+    for (const auto& [stored, entry] : files_.entries()) {
+      const auto [known, is_new] = stored_.emplace(plain_name(stored), stored);
+      if (!is_new) fail("{}: the tensors '{}' and '{}' are the same part of the model", folder, known->second, stored);
+    }
+  }
 
   void fill(const Decoder& model) {
     const torch::NoGradGuard no_grad;
@@ -65,30 +89,40 @@ class Loader {
   double quantisation_error() const { return squared_sum_ > 0 ? std::sqrt(squared_error_ / squared_sum_) : 0; }
 
  private:
-  // The location of a parameter in these files, among its possible names.
+  // The name of a stored tensor without the family's prefix.
+  std::string plain_name(const std::string& stored) const {
+    for (const auto& [prefix, instead] : family_.prefixes()) {
+      if (stored.starts_with(prefix)) return instead + stored.substr(prefix.size());
+    }
+    return stored;
+  }
+
+  // The location of a parameter in these files, among its possible ones, with the tensor's name in them.
   TensorPlace place(const std::string& parameter, const Tensor& value) const {
-    const std::vector<TensorPlace> places = public_places(parameter, value.sizes().vec());
-    for (const TensorPlace& candidate : places) {
-      if (files_.entries().count(candidate.name) != 0) return candidate;
+    const std::vector<TensorPlace> places = family_.places(config_, parameter, value.sizes().vec());
+    for (TensorPlace candidate : places) {
+      const auto stored = stored_.find(candidate.name);
+      if (stored == stored_.end()) continue;
+      candidate.name = stored->second;
+      return candidate;
     }
     fail("'{}' has no tensor '{}'", folder_, places.front().name);
   }
 
-  // A view of the parameter's elements in the mapped file.
-  Tensor view(const TensorPlace& at, const std::string& parameter, const Tensor& value) {
-    Tensor found = files_.tensor(at.name);
-    if (!torch::isFloatingType(found.scalar_type())) {
+  // The parameter's elements: a view of the mapped file, unless they are scattered in it.
+  Tensor view(const TensorPlace& at, const Tensor& value) const {
+    const Tensor whole = files_.tensor(at.name);
+    if (!torch::isFloatingType(whole.scalar_type())) {
       fail("{}: tensor '{}' has dtype {}, but must be BF16, F16 or F32", folder_, at.name,
-           c10::toString(found.scalar_type()));
+           c10::toString(whole.scalar_type()));
     }
-    const std::vector<int64_t> whole = found.sizes().vec();
-    if (at.item >= 0) found = found.dim() == 3 && at.item < found.size(0) ? found.select(0, at.item) : Tensor();
-    if (found.defined() && at.rows > 0 && found.dim() > 0) {
-      found = at.begin + at.rows <= found.size(0) ? found.narrow(0, at.begin, at.rows) : Tensor();
-    }
-    if (!found.defined() || !same_shape(parameter, value.sizes().vec(), found.sizes().vec(), heads_)) {
+    const Tensor found = part_of(whole, at, value.numel());
+    const std::vector<int64_t> expected = value.sizes().vec();
+    const bool same = found.defined() && (without_ones(found.sizes().vec()) == without_ones(expected) ||
+                                          (!at.also.empty() && found.sizes().vec() == at.also));
+    if (!same) {
       fail("{}: tensor '{}' has shape [{}], but its part for the model of config.json has [{}]", folder_, at.name,
-           fmt::join(whole, ", "), fmt::join(value.sizes().vec(), ", "));
+           fmt::join(whole.sizes(), ", "), fmt::join(expected, ", "));
     }
     return found.view(value.sizes());
   }
@@ -114,8 +148,9 @@ class Loader {
 
   void load(const std::string& parameter, Tensor& value) {
     const TensorPlace at = place(parameter, value);
-    const Tensor found = view(at, parameter, value);
-    used_[at.name] += static_cast<uint64_t>(found.nbytes());
+    const Tensor found = view(at, value);
+    const TensorEntry& entry = files_.entries().at(at.name);
+    used_[at.name] += at.padded > 0 ? entry.end - entry.begin : static_cast<uint64_t>(found.nbytes());
     read_ += found.nbytes();
     if (options_.dtype == "int8" && is_quantised(parameter, value)) {
       const kernels::QuantisedWeight rounded = quantised(at.name, found);
@@ -132,7 +167,7 @@ class Loader {
       const auto dtype = is_wide(parameter)            ? torch::kFloat
                          : is_matrix(parameter, value) ? matrix_dtype(found.scalar_type())
                                                        : activations_;
-      set(value, in_memory(found, dtype));
+      set(value, in_memory(at.offset == 0 ? found : found.to(torch::kDouble) + at.offset, dtype));
     }
     files_.release_pages(at.name);
   }
@@ -155,19 +190,24 @@ class Loader {
   }
 
   void refuse_others() const {
+    std::set<std::string> spare;
+    for (const SpareTensor& one : family_.spare(config_)) spare.insert(one.name);
     for (const auto& [name, entry] : files_.entries()) {
       const auto used = used_.find(name);
       const uint64_t taken = used == used_.end() ? 0 : used->second, all = entry.end - entry.begin;
-      if (taken == all || is_passed_over(name)) continue;  // empty tensors also have taken == all
+      if (taken == all || family_.passes_over(name)) continue;  // empty tensors also have taken == all
+      if (taken == 0 && spare.count(plain_name(name)) != 0) continue;
       if (taken == 0) fail("{}: tensor '{}' does not belong to the model of config.json", folder_, name);
       fail("{}: tensor '{}' has {} bytes, but the model of config.json uses {}", folder_, name, all, taken);
     }
   }
 
   std::string folder_;
-  int64_t heads_;
+  const Family& family_;
+  const ModelConfig& config_;
   const LoadOptions& options_;
   WeightFiles files_;
+  std::map<std::string, std::string> stored_;  // names of tensors by those without prefix
   WeightMemory memory_;
   torch::ScalarType activations_ = torch::kFloat;
   torch::OrderedDict<std::string, std::shared_ptr<torch::nn::Module>> modules_;
@@ -180,15 +220,66 @@ std::string dtype_word(torch::ScalarType dtype) {
   return dtype == torch::kBFloat16 ? "bfloat16" : dtype == torch::kHalf ? "float16" : "float32";
 }
 
+// A tensor to be written, with the parameters that it contains.
+struct WrittenTensor {
+  TensorEntry entry;
+  std::vector<std::pair<TensorPlace, Tensor>> parts = {};
+  double value = 0;  // elsewhere
+};
+
+// In the order of the parameters.
+std::vector<WrittenTensor> written_tensors(const Decoder& model, torch::ScalarType dtype) {
+  const ModelConfig& config = model->config();
+  const Family& family = family_of(config);
+  std::vector<WrittenTensor> all;
+  std::map<std::string, size_t> index;
+  for (const auto& item : model->named_parameters()) {
+    const TensorPlace at = family.places(config, item.key(), item.value().sizes().vec()).front();
+    const auto [known, is_new] = index.emplace(at.name, all.size());
+    if (is_new) {
+      const bool rate = is_wide(item.key()) && !item.key().ends_with(".correction_bias");
+      all.push_back({{at.name, rate ? torch::kFloat : dtype, at.shape}});
+    } else {
+      all[known->second].entry.shape[0] += at.shape[0];
+    }
+    all[known->second].parts.emplace_back(at, item.value());
+  }
+  for (const SpareTensor& one : family.spare(config)) all.push_back({{one.name, dtype, one.shape}, {}, one.value});
+  return all;
+}
+
+// The numbers of a tensor.
+Tensor assembled(const WrittenTensor& tensor) {
+  const torch::NoGradGuard no_grad;
+  const auto& [entry, parts, elsewhere] = tensor;
+  Tensor all = torch::full(entry.shape, elsewhere, entry.dtype);
+  for (const auto& [at, parameter] : parts) {
+    Tensor value = parameter.detach();
+    if (at.offset != 0) value = value.to(torch::kDouble) - at.offset;
+    if (at.padded > 0) {
+      all.narrow(0, 0, value.numel()).copy_(value);
+      continue;
+    }
+    value = value.reshape(at.shape);
+    if (parts.size() == 1) return value.to(entry.dtype);
+    int64_t row = 0;
+    for (const auto& [begin, rows] : at.rows) {
+      all.narrow(0, begin, rows).copy_(value.narrow(0, row, rows));
+      row += rows;
+    }
+  }
+  return all;
+}
+
 }  // namespace
 
-KimiModel load_kimi(const std::string& folder, const Registry<MixerEntry>& mixers, const LoadOptions& options) {
+PublicModel load_public(const std::string& folder, const Registry<MixerEntry>& mixers, const LoadOptions& options) {
   if (!std::filesystem::is_directory(folder)) fail("there is no model folder '{}'", folder);
   const PublicConfig config = read_public_config(folder);
   const ModelConfig model = model_config(config, mixers);
-  Loader loader(folder, model.heads, options);
+  Loader loader(folder, *config.family, model, options);
   const ParameterPlace hollow(torch::kCPU, torch::kFloat, /*hollow=*/true);
-  KimiModel loaded{model, config.tokens, Decoder(model, model.vocab), 0, 0};
+  PublicModel loaded{model, config.tokens, Decoder(model, model.vocab), 0, 0};
   loader.fill(loaded.model);
   loaded.weight_bytes = loader.held();
   loaded.quantisation_error = loader.quantisation_error();
@@ -198,42 +289,23 @@ KimiModel load_kimi(const std::string& folder, const Registry<MixerEntry>& mixer
 
 std::vector<TensorEntry> public_tensors(const Decoder& model, torch::ScalarType dtype) {
   std::vector<TensorEntry> entries;
-  const auto parameters = model->named_parameters();
-  for (const auto& item : parameters) {
-    const std::vector<int64_t> shape = item.value().sizes().vec();
-    const bool rate = is_wide(item.key()) && item.key().find(".correction_bias") == std::string::npos;
-    entries.push_back(
-        {public_places(item.key(), shape).front().name, rate ? torch::kFloat : dtype, public_shape(item.key(), shape)});
-  }
-  // The layout has shared experts in every layer with experts; they are empty tensors if the model has none.
-  for (const auto& item : parameters) {
-    const size_t router = item.key().find(".router.weight");
-    if (router == std::string::npos) continue;
-    const std::string shared = item.key().substr(0, router) + ".shared.";
-    if (parameters.contains(shared + "gate_proj.weight")) continue;
-    for (const char* name : {"gate_proj.weight", "up_proj.weight", "down_proj.weight"}) {
-      const int64_t D = item.value().size(1);
-      const std::vector<int64_t> shape = name[0] == 'd' ? std::vector<int64_t>{D, 0} : std::vector<int64_t>{0, D};
-      entries.push_back({public_places(shared + name, shape).front().name, dtype, shape});
-    }
-  }
+  for (const WrittenTensor& tensor : written_tensors(model, dtype)) entries.push_back(tensor.entry);
   return entries;
 }
 
-void save_kimi(const std::string& folder, const ModelConfig& config, const Decoder& model, const PublicTokens& tokens,
-               torch::ScalarType dtype, uint64_t shard_bytes) {
+void save_public(const std::string& folder, const ModelConfig& config, const Decoder& model, const PublicTokens& tokens,
+                 torch::ScalarType dtype, uint64_t shard_bytes) {
   const std::string text = public_config_text(config, model, tokens, dtype_word(dtype));
-  const std::vector<TensorEntry> entries = public_tensors(model, dtype);
-  std::map<std::string, std::pair<const TensorEntry*, Tensor>> by_name;
-  const auto parameters = model->named_parameters();
-  for (size_t i = 0; i < entries.size(); ++i) {
-    by_name[entries[i].name] = {&entries[i], i < parameters.size() ? parameters[i].value() : torch::empty({0})};
+  const std::vector<WrittenTensor> tensors = written_tensors(model, dtype);
+  std::vector<TensorEntry> entries;
+  std::map<std::string, const WrittenTensor*> by_name;
+  for (const WrittenTensor& tensor : tensors) {
+    entries.push_back(tensor.entry);
+    by_name[tensor.entry.name] = &tensor;
   }
   make_writable_folder(folder);
-  write_weight_files(folder, entries, shard_bytes, [&](const std::string& name) {
-    const auto& [entry, value] = by_name.at(name);
-    return value.detach().to(entry->dtype).reshape(entry->shape);
-  });
+  write_weight_files(folder, entries, shard_bytes,
+                     [&](const std::string& name) { return assembled(*by_name.at(name)); });
   write_file((std::filesystem::path(folder) / "config.json").string(), text);
 }
 

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The chat template of the Instruct models.
+// The chat templates of the Instruct models. The special tokens of the tokenizer tell which it is:
+//
+// - Kimi, with <|im_middle|>: <|im_user|>user<|im_middle|>content<|im_end|>, with <|im_assistant|> for the role
+// assistant
+//   and <|im_system|> for system and all others.
+// - ChatML of the Qwen models, with <|im_start|>: <|im_start|>user, a line end, content<|im_end|>, a line end.
 #pragma once
 
 #include <cstdint>
@@ -10,20 +15,26 @@
 
 namespace klab {
 
-/// The default system message of the published template.
-inline constexpr const char* kDefaultSystem = "You are Kimi, an AI assistant created by Moonshot AI.";
+/// Stands for the template's own system message.
+inline constexpr const char* kOwnSystem = "auto";
 
-/// One message as token ids:
-///     <|im_user|>user<|im_middle|>content<|im_end|>
-/// with <|im_assistant|> for the role assistant and <|im_system|> for system and all others. Names of special tokens
-/// in the content are treated as text, so that a message cannot end itself and begin another. Throws Error if the
-/// tokenizer lacks one of the special tokens.
+/// Throws Error with the names looked for if the tokenizer has the special tokens of neither template; so do all below.
+void check_chat(const Tokenizer& tokenizer);
+
+/// The system message; none if `system` is empty, and for kOwnSystem that of the template: Kimi's has one, ChatML none.
+std::vector<int64_t> chat_start(const Tokenizer& tokenizer, const std::string& system);
+
+/// One message as token ids. Names of special tokens in the content are treated as text, so that a message cannot end
+/// itself and begin another.
 std::vector<int64_t> chat_message(const Tokenizer& tokenizer, const std::string& role, const std::string& content);
 
-/// The tokens that start the model's answer: <|im_assistant|>assistant<|im_middle|>.
+/// The tokens that start the model's answer: those of a message of the assistant before its content.
 std::vector<int64_t> chat_answer(const Tokenizer& tokenizer);
 
 /// The token that ends a message.
 int64_t chat_end(const Tokenizer& tokenizer);
+
+/// The tokens after that, before the next message.
+std::vector<int64_t> chat_between(const Tokenizer& tokenizer);
 
 }  // namespace klab

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/public/tokenizer.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include <fmt/format.h>
-#include <pcre2.h>
+#include <unicode/bytestream.h>
+#include <unicode/normalizer2.h>
+#include <unicode/uniset.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <filesystem>
 #include <limits>
@@ -15,6 +17,9 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/public/split_pattern.h"
+#include "core/public/tokenizer_json.h"
+#include "core/public/utf8.h"
 
 namespace klab {
 namespace {
@@ -25,43 +30,7 @@ constexpr int64_t kReserved = 258;      // number of special tokens after the ra
 constexpr size_t kLongestRun = 25'000;  // characters
 constexpr size_t kLongestText = 400'000;
 
-// --- UTF-8
-
-// The number of bytes of the well-formed character at `at`; 0 if it is ill-formed, then `wrong` is the length of the
-// maximal ill-formed part (Unicode 15, table 3-7).
-size_t character_length(std::string_view text, size_t at, size_t& wrong) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(at);
-  wrong = 1;
-  if (first < 0x80) return 1;
-  const size_t length = first >= 0xC2 && first <= 0xDF   ? 2
-                        : first >= 0xE0 && first <= 0xEF ? 3
-                        : first >= 0xF0 && first <= 0xF4 ? 4
-                                                         : 0;
-  if (length == 0) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    unsigned char low = 0x80, high = 0xBF;
-    if (i == 1 && first == 0xE0) low = 0xA0;
-    if (i == 1 && first == 0xED) high = 0x9F;
-    if (i == 1 && first == 0xF0) low = 0x90;
-    if (i == 1 && first == 0xF4) high = 0x8F;
-    if (at + i >= text.size() || byte(at + i) < low || byte(at + i) > high) {
-      wrong = i;
-      return 0;
-    }
-  }
-  return length;
-}
-
-char32_t code_point(std::string_view c) {
-  const auto byte = [&](size_t i) { return static_cast<char32_t>(static_cast<unsigned char>(c[i])); };
-  switch (c.size()) {
-    case 1: return byte(0);
-    case 2: return (byte(0) & 0x1F) << 6 | (byte(1) & 0x3F);
-    case 3: return (byte(0) & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F);
-    default: return (byte(0) & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F);
-  }
-}
+// --- Texts before they are split
 
 // Python's str.isspace().
 bool is_space(char32_t c) {
@@ -97,13 +66,67 @@ std::vector<std::string_view> slices(std::string_view text) {
   return all;
 }
 
+// Unicode's normalization form C. Like in the package tokenizers, whose tables are those of Unicode 9, later characters
+// are left as they are.
+const icu::Normalizer2& form_c() {
+  const auto check = [](UErrorCode status) {
+    if (U_FAILURE(status)) fail("ICU's data for normalization could not be read: {}", u_errorName(status));
+  };
+  static const icu::UnicodeSet kCharacters = [&] {
+    UErrorCode status = U_ZERO_ERROR;
+    icu::UnicodeSet set(u"[:age=9.0:]", status);
+    check(status);
+    set.freeze();
+    return set;
+  }();
+  static const icu::FilteredNormalizer2 kFiltered = [&] {
+    UErrorCode status = U_ZERO_ERROR;
+    const icu::Normalizer2* all = icu::Normalizer2::getNFCInstance(status);
+    check(status);
+    return icu::FilteredNormalizer2(*all, kCharacters);
+  }();
+  return kFiltered;
+}
+
+// Appends a part of a well-formed text in this form.
+void compose(std::string_view part, std::string& out) {
+  constexpr size_t kLargest = 1 << 30;
+  if (part.size() > kLargest) fail("a text of {} bytes is too long to be normalized", part.size());
+  UErrorCode status = U_ZERO_ERROR;
+  icu::StringByteSink<std::string> sink(&out);
+  form_c().normalizeUTF8(0, {part.data(), static_cast<int32_t>(part.size())}, sink, nullptr, status);
+  if (U_FAILURE(status)) fail("a text could not be normalized: {}", u_errorName(status));
+}
+
+// A well-formed text in this form. Characters below U+0300, whose first byte is below 0xCC, stay as they are, unless a
+// later one follows, and never combine with what precedes them.
+std::string composed(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const auto follows = [&](size_t i) { return (byte(i) & 0xC0) == 0x80; };  // inside a character
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    size_t later = at;
+    while (later < text.size() && byte(later) < 0xCC) ++later;
+    size_t begin = later;
+    if (later < text.size() && later > at) {
+      --begin;
+      while (begin > at && follows(begin)) --begin;
+    }
+    size_t end = later;
+    while (end < text.size() && (byte(end) >= 0xCC || follows(end))) ++end;
+    out += text.substr(at, begin - at);
+    if (end > begin) compose(text.substr(begin, end - begin), out);
+    at = end;
+  }
+  return out;
+}
+
 // --- The pattern
 
 // The published pattern uses intersections of character classes ("letters && [^Han]") and Unicode's White_Space for \s.
 // PCRE2 supports neither; a lookahead and an explicit list replace them.
-std::string pattern() {
-  const std::string blank =
-      R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+std::string published_pattern() {
+  const std::string blank = kBlankCharacters;
   const std::string upper = R"((?:(?!\p{sc:Han})[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]))";
   const std::string lower = R"((?:(?!\p{sc:Han})[\p{Ll}\p{Lm}\p{Lo}\p{M}]))";
   const std::string mark = R"([^\r\n\p{L}\p{N}]?)", contraction = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)";
@@ -119,104 +142,198 @@ std::string pattern() {
          blank + "]+(?![^" + blank + "])|[" + blank + "]+";
 }
 
-struct Pattern {
-  pcre2_code* code = nullptr;
-  pcre2_match_context* context = nullptr;
-  pcre2_jit_stack* stack = nullptr;
-
-  Pattern() {
-    const std::string text = pattern();
-    int error = 0;
-    PCRE2_SIZE where = 0;
-    code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
-                         PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK, &error, &where, nullptr);
-    if (code == nullptr) fail("the tokenizer's pattern does not compile: error {} at {}", error, where);
-    context = pcre2_match_context_create(nullptr);
-    // Without JIT support for this processor matching is interpreted: slower, with equal results.
-    if (pcre2_jit_compile(code, PCRE2_JIT_COMPLETE) == 0) {
-      stack = pcre2_jit_stack_create(32 << 10, 64 << 20, nullptr);
-      pcre2_jit_stack_assign(context, nullptr, stack);
-    }
-  }
-  ~Pattern() {
-    pcre2_jit_stack_free(stack);
-    pcre2_match_context_free(context);
-    pcre2_code_free(code);
-  }
-  Pattern(const Pattern&) = delete;
-  Pattern& operator=(const Pattern&) = delete;
-
-  template <class Piece>
-  void split(std::string_view text, const Piece& piece) const {
-    pcre2_match_data* match = pcre2_match_data_create(1, nullptr);
-    const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> owner(match, &pcre2_match_data_free);
-    for (size_t at = 0; at < text.size();) {
-      const int found = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
-                                    PCRE2_NO_UTF_CHECK, match, context);
-      if (found == PCRE2_ERROR_NOMATCH) return;  // text not covered by the pattern is skipped
-      if (found < 0) fail("the tokenizer's pattern failed on a text: PCRE2 error {}", found);
-      const PCRE2_SIZE* range = pcre2_get_ovector_pointer(match);
-      piece(text.substr(range[0], range[1] - range[0]));
-      at = range[1];
-    }
-  }
-};
-
 // --- Byte-pair encoding
 
-using Ranks = std::unordered_map<std::string_view, int64_t>;
+constexpr int32_t kNoRank = std::numeric_limits<int32_t>::max();
 
-constexpr int64_t kNoRank = std::numeric_limits<int64_t>::max();
+// What two neighbours become.
+struct Merge {
+  int32_t rank = kNoRank, id = -1;
+};
 
-int64_t rank_of(const Ranks& ranks, std::string_view bytes) {
-  const auto found = ranks.find(bytes);
-  return found == ranks.end() ? kNoRank : found->second;
-}
+// Whether the merges of a token's bytes give the token; found out when it is met first.
+enum class Whole : uint8_t { kUnknown, kNo, kYes };
+
+struct Known {
+  int32_t id;
+  Whole whole;
+};
+
+// The tokens and the merges. In the tiktoken form each token is a merge of any two parts that give its bytes, and its
+// id is the rank; in tokenizer.json merges are listed.
+class Vocabulary {
+ public:
+  // Every single byte must be a token; `whole_first`: a piece that is a token is not merged.
+  Vocabulary(std::map<std::string, int64_t> tokens, bool whole_first) : tokens_(std::move(tokens)) {
+    for (size_t byte = 0; byte < bytes_.size(); ++byte) {
+      const auto found = tokens_.find(std::string(1, static_cast<char>(byte)));
+      if (found == tokens_.end()) {
+        fail("the tokenizer lacks a token for the byte {}: not every text could be encoded", byte);
+      }
+      bytes_[byte] = static_cast<int32_t>(found->second);
+    }
+    by_bytes_.reserve(tokens_.size());
+    for (const auto& [bytes, id] : tokens_) {
+      if (id < 0 || id >= kNoRank) fail("the tokenizer has the id {}, but ids lie in 0..{}", id, kNoRank - 1);
+      by_bytes_.emplace(bytes, Known{static_cast<int32_t>(id), whole_first ? Whole::kYes : Whole::kUnknown});
+    }
+  }
+
+  // The last of equal pairs counts, as in the package tokenizers.
+  void list(const std::vector<TokenMerge>& merges) {
+    listed_ = true;
+    pairs_.reserve(merges.size());
+    int32_t rank = 0;
+    for (const TokenMerge& merge : merges) {
+      pairs_[key(merge.left, merge.right)] = {rank++, static_cast<int32_t>(merge.merged)};
+    }
+  }
+
+  const std::map<std::string, int64_t>& tokens() const { return tokens_; }
+  int32_t byte(char c) const { return bytes_[static_cast<unsigned char>(c)]; }
+
+  // The token of these bytes, if there is one.
+  Known* known(std::string_view bytes) const {
+    const auto found = by_bytes_.find(bytes);
+    return found == by_bytes_.end() ? nullptr : &found->second;
+  }
+
+  Merge merge(int32_t left, int32_t right, std::string_view bytes) const {
+    if (listed_) {
+      const auto found = pairs_.find(key(left, right));
+      return found == pairs_.end() ? Merge{} : found->second;
+    }
+    const Known* token = known(bytes);
+    return token == nullptr ? Merge{} : Merge{token->id, token->id};
+  }
+
+ private:
+  static uint64_t key(int64_t left, int64_t right) {
+    return static_cast<uint64_t>(left) << 32 | static_cast<uint64_t>(right);
+  }
+
+  std::map<std::string, int64_t> tokens_;
+  mutable std::unordered_map<std::string_view, Known> by_bytes_;  // views of the keys of `tokens_`
+  std::unordered_map<uint64_t, Merge> pairs_;
+  std::array<int32_t, 256> bytes_{};
+  bool listed_ = false;
+};
 
 // Byte-pair merges of one piece: a linked list of parts and a heap of pairs by rank, in which stale entries are
 // skipped.
-void merge(const Ranks& ranks, std::string_view piece, Ids& out) {
-  const int64_t whole = rank_of(ranks, piece);
-  if (whole != kNoRank) return out.push_back(whole);
-  const auto n = static_cast<int64_t>(piece.size());
-  std::vector<int64_t> next(piece.size() + 1), before(piece.size() + 1);  // neighbours of the part that begins there
-  const auto bytes = [&](int64_t begin, int64_t end) {
-    return piece.substr(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+class Merging {
+ public:
+  Merging(const Vocabulary& vocabulary, std::string_view piece)
+      : vocabulary_(vocabulary), piece_(piece), size_(static_cast<int32_t>(piece.size())), parts_(piece.size() + 1) {
+    for (int32_t i = 0; i < size_; ++i) part(i) = {i + 1, i - 1, vocabulary.byte(piece[static_cast<size_t>(i)])};
+    for (int32_t i = 0; i + 1 < size_; ++i) offer(i);
+  }
+
+  void append_to(Ids& out) {
+    while (!pairs_.empty()) {
+      const Pair pair = pairs_.top();
+      pairs_.pop();
+      if (!stale(pair)) join(pair);
+    }
+    for (int32_t begin = 0; begin < size_; begin = part(begin).next) out.push_back(part(begin).id);
+  }
+
+ private:
+  static constexpr int32_t kMerged = -2;  // no part begins here anymore
+
+  struct Part {
+    int32_t next, before, id;  // neighbours of the part that begins there, and its token
   };
   struct Pair {
-    int64_t rank, begin, middle, end;
+    int32_t rank, begin, end, id;
     bool operator>(const Pair& other) const { return std::pair(rank, begin) > std::pair(other.rank, other.begin); }
   };
-  std::priority_queue<Pair, std::vector<Pair>, std::greater<>> pairs;
-  const auto offer = [&](int64_t begin) {
-    const int64_t middle = next[static_cast<size_t>(begin)];
-    if (middle >= n) return;
-    const int64_t end = next[static_cast<size_t>(middle)], rank = rank_of(ranks, bytes(begin, end));
-    if (rank != kNoRank) pairs.push({rank, begin, middle, end});
-  };
-  for (int64_t i = 0; i <= n; ++i) {
-    next[static_cast<size_t>(i)] = i + 1;
-    before[static_cast<size_t>(i)] = i - 1;
+
+  Part& part(int32_t begin) { return parts_[static_cast<size_t>(begin)]; }
+
+  void offer(int32_t begin) {
+    const int32_t middle = part(begin).next;
+    if (middle >= size_) return;
+    const int32_t end = part(middle).next;
+    const std::string_view bytes = piece_.substr(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    const Merge merged = vocabulary_.merge(part(begin).id, part(middle).id, bytes);
+    if (merged.rank != kNoRank) pairs_.push({merged.rank, begin, end, merged.id});
   }
-  for (int64_t i = 0; i + 1 < n; ++i) offer(i);
-  constexpr int64_t kMerged = -2;  // no part begins here anymore
-  while (!pairs.empty()) {
-    const Pair pair = pairs.top();
-    pairs.pop();
-    const bool stale = before[static_cast<size_t>(pair.begin)] == kMerged ||
-                       next[static_cast<size_t>(pair.begin)] != pair.middle ||
-                       next[static_cast<size_t>(pair.middle)] != pair.end;
-    if (stale) continue;
-    next[static_cast<size_t>(pair.begin)] = pair.end;
-    before[static_cast<size_t>(pair.middle)] = kMerged;
-    if (pair.end <= n) before[static_cast<size_t>(pair.end)] = pair.begin;
-    if (before[static_cast<size_t>(pair.begin)] >= 0) offer(before[static_cast<size_t>(pair.begin)]);
+
+  // The two parts are the same as long as their ends are, because parts only grow to the right.
+  bool stale(const Pair& pair) {
+    const Part& left = part(pair.begin);
+    return left.before == kMerged || left.next >= size_ || part(left.next).next != pair.end;
+  }
+
+  void join(const Pair& pair) {
+    Part& left = part(pair.begin);
+    part(left.next).before = kMerged;
+    left.next = pair.end;
+    left.id = pair.id;
+    part(pair.end).before = pair.begin;
+    if (left.before >= 0) offer(left.before);
     offer(pair.begin);
   }
-  for (int64_t begin = 0; begin < n; begin = next[static_cast<size_t>(begin)]) {
-    out.push_back(rank_of(ranks, bytes(begin, next[static_cast<size_t>(begin)])));
-  }
+
+  const Vocabulary& vocabulary_;
+  std::string_view piece_;
+  int32_t size_;
+  std::vector<Part> parts_;
+  std::priority_queue<Pair, std::vector<Pair>, std::greater<>> pairs_;
+};
+
+void merge(const Vocabulary& vocabulary, std::string_view piece, Ids& out) {
+  if (piece.size() == 1) return out.push_back(vocabulary.byte(piece.front()));
+  if (piece.size() >= static_cast<size_t>(kNoRank)) fail("a word of {} bytes is too long", piece.size());
+  Known* token = vocabulary.known(piece);
+  if (token != nullptr && token->whole == Whole::kYes) return out.push_back(token->id);
+  const size_t before = out.size();
+  Merging(vocabulary, piece).append_to(out);
+  if (token != nullptr) token->whole = out.size() == before + 1 ? Whole::kYes : Whole::kNo;
 }
+
+// --- Added tokens
+
+// Finds added tokens in texts: the longest of those that begin first.
+class AddedTokens {
+ public:
+  void add(AddedToken token) {
+    if (first_bytes_.find(token.content.front()) == std::string::npos) first_bytes_ += token.content.front();
+    tokens_.push_back(std::move(token));
+  }
+
+  // Calls `token` and `text` for the parts of a text in order. Without `special`, special tokens are text.
+  template <class Token, class Text>
+  void split(std::string_view text, bool special, const Token& on_token, const Text& on_text) const {
+    size_t start = 0;
+    for (size_t at = 0; at < text.size();) {
+      const AddedToken* found = longest_at(text.substr(at));
+      const size_t length = found != nullptr ? found->content.size() : 1;
+      if (found != nullptr && (special || !found->special)) {
+        if (at > start) on_text(text.substr(start, at - start));
+        on_token(found->id);
+        start = at + length;
+      }
+      at += length;
+    }
+    if (start < text.size()) on_text(text.substr(start));
+  }
+
+ private:
+  const AddedToken* longest_at(std::string_view text) const {
+    if (first_bytes_.find(text.front()) == std::string::npos) return nullptr;
+    const AddedToken* best = nullptr;
+    for (const AddedToken& token : tokens_) {
+      const bool longer = best == nullptr || token.content.size() > best->content.size();
+      if (longer && text.starts_with(token.content)) best = &token;
+    }
+    return best;
+  }
+
+  std::vector<AddedToken> tokens_;
+  std::string first_bytes_;
+};
 
 // --- Files
 
@@ -293,61 +410,64 @@ std::string repaired_utf8(std::string_view text) {
 }
 
 struct Tokenizer::Content {
-  std::map<std::string, int64_t> ranks, special;
-  Ranks by_bytes;                                      // views of the keys of `ranks`
-  std::unordered_map<int64_t, std::string_view> back;  // bytes of all tokens, by id
-  Pattern pattern;
+  explicit Content(Vocabulary all) : vocabulary(std::move(all)) {
+    for (const auto& [bytes, id] : vocabulary.tokens()) name(id, bytes);
+  }
 
-  // Text between special tokens is split by the pattern.
+  Vocabulary vocabulary;
+  AddedTokens raw, normalized;  // looked for before and after normalization
+  std::map<std::string, int64_t> special;
+  std::unordered_map<int64_t, std::string> back;  // bytes of all tokens, by id
+  std::vector<SplitStep> steps;
+  bool nfc = false;
+  bool sliced = false;  // long texts are cut
+  std::string file;     // tokenizer.json
+
+  void name(int64_t id, const std::string& bytes) {
+    const auto [at, fresh] = back.emplace(id, bytes);
+    if (!fresh && at->second != bytes) fail("the tokenizer has two tokens of id {}", id);
+  }
+
+  void add(AddedToken token) {
+    if (token.special) special[token.content] = token.id;
+    name(token.id, token.content);
+    if (token.normalized && nfc) token.content = composed(token.content);
+    (token.normalized ? normalized : raw).add(std::move(token));
+  }
+
+  // Text between added tokens is normalized, split and merged.
   void encode(std::string_view text, bool with_special, Ids& out) const {
-    const auto plain = [&](std::string_view part) {
-      pattern.split(part, [&](std::string_view piece) { merge(by_bytes, piece, out); });
-    };
-    size_t start = 0;
-    for (size_t at = 0; with_special && at < text.size(); ++at) {
-      const auto found = special_at(text.substr(at));
-      if (found == special.end()) continue;
-      plain(text.substr(start, at - start));
-      out.push_back(found->second);
-      start = at + found->first.size();
-      at = start - 1;
-    }
-    plain(text.substr(start));
+    const auto token = [&](int64_t id) { out.push_back(id); };
+    const auto plain = [&](std::string_view part) { split(part, 0, out); };
+    raw.split(text, with_special, token, [&](std::string_view part) {
+      const std::string form = nfc ? composed(part) : std::string();
+      normalized.split(nfc ? std::string_view(form) : part, with_special, token, plain);
+    });
   }
 
-  // The longest special token at the start of the text.
-  std::map<std::string, int64_t>::const_iterator special_at(std::string_view text) const {
-    auto best = special.end();
-    if (first_bytes.find(text.front()) == std::string::npos) return best;
-    for (auto it = special.begin(); it != special.end(); ++it) {
-      if (text.starts_with(it->first) && (best == special.end() || it->first.size() > best->first.size())) best = it;
+  // The steps of splitting from `step` on, then the merges.
+  void split(std::string_view text, size_t step, Ids& out) const {
+    if (step == steps.size()) return merge(vocabulary, text, out);
+    std::string longer;
+    if (steps[step].prefix_space && !text.starts_with(' ')) {
+      longer = " " + std::string(text);
+      text = longer;
     }
-    return best;
+    if (steps[step].pattern.empty()) return split(text, step + 1, out);
+    steps[step].pattern.front().split(text, [&](std::string_view piece) { split(piece, step + 1, out); });
   }
-
-  std::string first_bytes;  // of special tokens
 };
 
-Tokenizer::Tokenizer(std::map<std::string, int64_t> ranks, std::map<std::string, int64_t> special)
-    : content_(std::make_unique<Content>()) {
-  Content& c = *content_;
-  c.ranks = std::move(ranks);
-  c.special = std::move(special);
-  for (int byte = 0; byte < 256; ++byte) {
-    if (c.ranks.count(std::string(1, static_cast<char>(byte))) == 0) {
-      fail("the tokenizer lacks a token for the byte {}: not every text could be encoded", byte);
-    }
-  }
-  c.by_bytes.reserve(c.ranks.size());
-  for (const auto* group : {&c.ranks, &c.special}) {
-    for (const auto& [bytes, id] : *group) {
-      if (group == &c.ranks) c.by_bytes.emplace(bytes, id);
-      if (!c.back.emplace(id, bytes).second) fail("the tokenizer has two tokens of id {}", id);
-    }
-  }
-  for (const auto& [name, id] : c.special) {
+Tokenizer::Tokenizer(std::unique_ptr<Content> content) : content_(std::move(content)) {}
+
+Tokenizer::Tokenizer(std::map<std::string, int64_t> ranks, const std::map<std::string, int64_t>& special)
+    : content_(std::make_unique<Content>(Vocabulary(std::move(ranks), /*whole_first=*/true))) {
+  content_->sliced = true;
+  content_->steps.emplace_back().pattern.emplace_back(published_pattern(), "the tokenizer");
+  for (const auto& [name, id] : special) {
     if (name.empty()) fail("the tokenizer's special token {} has no name", id);
-    if (c.first_bytes.find(name.front()) == std::string::npos) c.first_bytes += name.front();
+    if (content_->back.count(id) > 0) fail("the tokenizer has two tokens of id {}", id);
+    content_->add({name, id, /*special=*/true, /*normalized=*/false});
   }
 }
 
@@ -355,7 +475,17 @@ Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
+bool Tokenizer::is_in(const std::string& folder) {
+  return std::filesystem::exists(folder + "/tiktoken.model") || std::filesystem::exists(folder + "/tokenizer.json");
+}
+
 Tokenizer Tokenizer::load(const std::string& folder) {
+  const bool json =
+      !std::filesystem::exists(folder + "/tiktoken.model") && std::filesystem::exists(folder + "/tokenizer.json");
+  return json ? load_json(folder + "/tokenizer.json") : load_tiktoken(folder);
+}
+
+Tokenizer Tokenizer::load_tiktoken(const std::string& folder) {
   std::map<std::string, int64_t> ranks = read_ranks(folder + "/tiktoken.model");
   const std::map<int64_t, std::string> names = read_names(folder + "/tokenizer_config.json");
   std::map<std::string, int64_t> special;
@@ -364,12 +494,28 @@ Tokenizer Tokenizer::load(const std::string& folder) {
     const auto named = names.find(id);
     special[named == names.end() ? fmt::format("<|reserved_token_{}|>", id) : named->second] = id;
   }
-  return Tokenizer(std::move(ranks), std::move(special));
+  return Tokenizer(std::move(ranks), special);
+}
+
+Tokenizer Tokenizer::load_json(const std::string& path) {
+  TokenizerJson json = read_tokenizer_json(path);
+  auto content = std::make_unique<Content>(Vocabulary(std::move(json.tokens), json.whole_first));
+  content->file = path;
+  content->vocabulary.list(json.merges);
+  content->nfc = json.nfc;
+  content->steps = std::move(json.steps);
+  for (const auto& [id, name] : json.unwritable) content->name(id, name);
+  for (AddedToken& token : json.added) content->add(std::move(token));
+  return Tokenizer(std::move(content));
 }
 
 std::vector<int64_t> Tokenizer::encode(std::string_view text, bool with_special) const {
   const std::string sound = repaired_utf8(text);
   Ids ids;
+  if (!content_->sliced) {
+    content_->encode(sound, with_special, ids);
+    return ids;
+  }
   for (const std::string_view slice : slices(sound)) content_->encode(slice, with_special, ids);
   return ids;
 }
@@ -385,17 +531,22 @@ std::string Tokenizer::decode(const std::vector<int64_t>& ids) const {
 }
 
 int64_t Tokenizer::special(const std::string& name) const {
-  const auto found = content_->special.find(name);
-  if (found == content_->special.end()) fail("the tokenizer has no special token '{}'", name);
-  return found->second;
+  if (!has_special(name)) fail("the tokenizer has no special token '{}'", name);
+  return content_->special.at(name);
 }
+
+bool Tokenizer::has_special(const std::string& name) const { return content_->special.count(name) > 0; }
 
 int64_t Tokenizer::size() const {
   int64_t largest = -1;
-  for (const auto* group : {&content_->ranks, &content_->special}) {
-    for (const auto& [bytes, id] : *group) largest = std::max(largest, id);
-  }
+  for (const auto& [id, bytes] : content_->back) largest = std::max(largest, id);
   return largest + 1;
+}
+
+void Tokenizer::require_vocabulary(int64_t vocabulary) const {
+  if (content_->file.empty() || size() <= vocabulary) return;
+  refuse("{}, model.vocab and added_tokens: ids reach {}, but the model's vocabulary is 0..{}", content_->file,
+         size() - 1, vocabulary - 1);
 }
 
 }  // namespace klab

@@ -17,7 +17,7 @@ namespace {
 struct ChatOptions {
   PublicModelOptions model;
   AnswerOptions answer;
-  std::string system = kDefaultSystem;
+  std::string system = kOwnSystem;
 };
 
 using Ids = std::vector<int64_t>;
@@ -34,10 +34,10 @@ bool read_line(bool terminal, std::string& line) {
 // Keeps the model's state between turns, so that each turn processes only its new tokens.
 class Conversation {
  public:
-  Conversation(KimiModel& model, const Tokenizer& tokenizer, const ChatOptions& options, GenerationOptions how)
+  Conversation(PublicModel& model, const Tokenizer& tokenizer, const ChatOptions& options, GenerationOptions how)
       : model_(model), tokenizer_(tokenizer), how_(std::move(how)) {
     how_.stop.push_back(chat_end(tokenizer));
-    if (!options.system.empty()) unread_ = chat_message(tokenizer, "system", options.system);
+    unread_ = chat_start(tokenizer, options.system);
   }
 
   Generated turn(const std::string& content) {
@@ -57,13 +57,15 @@ class Conversation {
     const Ids& answer = generated.tokens.front();
     unread_ = answer.empty() ? Ids{} : Ids{answer.back()};
     if (answer.empty() || answer.back() != chat_end(tokenizer_)) unread_.push_back(chat_end(tokenizer_));
+    const Ids between = chat_between(tokenizer_);
+    unread_.insert(unread_.end(), between.begin(), between.end());
     return generated;
   }
 
  private:
   bool stops(int64_t token) const { return std::find(how_.stop.begin(), how_.stop.end(), token) != how_.stop.end(); }
 
-  KimiModel& model_;
+  PublicModel& model_;
   const Tokenizer& tokenizer_;
   GenerationOptions how_;
   std::optional<State> past_;
@@ -73,8 +75,12 @@ class Conversation {
 int chat(const ChatOptions& options, const Globals& globals) {
   require_input(options.model.model);
   const std::optional<Tokenizer> tokenizer = open_tokenizer(options.model.model);
-  if (!tokenizer) refuse("klab chat needs a tokenizer, but '{}' has no tiktoken.model", options.model.model);
-  KimiModel loaded = open_public_model(options.model, globals);
+  if (!tokenizer) {
+    refuse("klab chat needs a tokenizer, but '{}' has no tiktoken.model or tokenizer.json", options.model.model);
+  }
+  check_chat(*tokenizer);
+  PublicModel loaded = open_public_model(options.model, globals);
+  tokenizer->require_vocabulary(loaded.model->vocabulary());
   Conversation conversation(loaded, *tokenizer, options,
                             generation_options(options.answer, options.model, loaded.tokens, globals));
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
@@ -99,7 +105,8 @@ Command chat_command() {
             options->answer.max_new_tokens = 2048;
             add_public_model_options(app, options->model);
             add_answer_options(app, options->answer);
-            app.add_option("--system", options->system, "system message; empty: none").show_default();
+            app.add_option("--system", options->system, "system message; auto: the template's own; empty: none")
+                .show_default();
             return [options, &globals] { return chat(*options, globals); };
           }};
 }

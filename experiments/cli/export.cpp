@@ -33,7 +33,7 @@ int export_run(const ExportOptions& options, const Globals& globals) {
   const Decoder model = make_model(config);
   load_parameters(options.checkpoint == "best" ? folder.best() : folder.last(), model);
   const auto shard_bytes = static_cast<uint64_t>(options.shard_gigabytes * static_cast<double>(kGigabyte));
-  save_kimi(globals.out, config.model, model, PublicTokens{}, dtype_named(options.dtype), shard_bytes);
+  save_public(globals.out, config.model, model, PublicTokens{}, dtype_named(options.dtype), shard_bytes);
   fmt::print("{} parameters in the public layout, {}: {}\n", parameter_count(*model), options.dtype, globals.out);
   return 0;
 }
@@ -41,7 +41,7 @@ int export_run(const ExportOptions& options, const Globals& globals) {
 }  // namespace
 
 Command export_command() {
-  return {"export", "write a trained Kimi-shaped model as config.json and safetensors",
+  return {"export", "write a trained model in the layout of a public family, as config.json and safetensors",
           "./klab export runs/first --out exported", takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<ExportOptions>();

@@ -17,14 +17,14 @@ struct GenerateOptions {
   PublicModelOptions model;
   AnswerOptions answer;
   std::vector<std::string> prompts;
-  std::string tokens, system = kDefaultSystem;
+  std::string tokens, system = kOwnSystem;
   bool chat = false, json = false;
 };
 
 using Ids = std::vector<int64_t>;
 
 Ids chat_prompt(const Tokenizer& tokenizer, const GenerateOptions& options, const std::string& content) {
-  Ids ids = options.system.empty() ? Ids{} : chat_message(tokenizer, "system", options.system);
+  Ids ids = chat_start(tokenizer, options.system);
   for (const Ids& part : {chat_message(tokenizer, "user", content), chat_answer(tokenizer)}) {
     ids.insert(ids.end(), part.begin(), part.end());
   }
@@ -36,9 +36,8 @@ std::vector<Ids> prompts_of(const GenerateOptions& options, const std::optional<
   if (!options.tokens.empty()) return parse_tokens(options.tokens);
   if (!tokenizer) {
     refuse(
-        "--prompt needs a tokenizer, but '{}' has none: no tiktoken.model, and no run on the tasks text or jsonl; give "
-        "token ids "
-        "with --tokens",
+        "--prompt needs a tokenizer, but '{}' has none: no tiktoken.model or tokenizer.json, and no run on the tasks "
+        "text or jsonl; give token ids with --tokens",
         options.model.model);
   }
   const std::optional<int64_t> start = document_start(options.model.model);
@@ -92,7 +91,8 @@ int generate(const GenerateOptions& options, const Globals& globals) {
   require_input(options.model.model);
   const std::optional<Tokenizer> tokenizer = open_tokenizer(options.model.model);
   const std::vector<Ids> prompts = prompts_of(options, tokenizer);
-  KimiModel loaded = open_public_model(options.model, globals);
+  PublicModel loaded = open_public_model(options.model, globals);
+  if (tokenizer) tokenizer->require_vocabulary(loaded.model->vocabulary());
   GenerationOptions how = generation_options(options.answer, options.model, loaded.tokens, globals);
   const bool streams = !options.json && tokenizer && prompts.size() == 1;
   std::optional<TextStream> stream;
@@ -131,7 +131,9 @@ Command generate_command() {
             app.add_option("--prompt", options->prompts, "prompt; may be repeated for a batch").one_each();
             app.add_option("--tokens", options->tokens, "token ids: 5,17,3 or, for a batch, 5,17,3;8,9");
             app.add_flag("--chat", options->chat, "use the prompt as a user message in the chat template");
-            app.add_option("--system", options->system, "system message of --chat; empty: none").show_default();
+            app.add_option("--system", options->system,
+                           "system message of --chat; auto: the template's own; empty: none")
+                .show_default();
             app.add_flag("--json", options->json, "print tokens, text and speed as one JSON object");
             return [options, &globals] { return generate(*options, globals); };
           }};

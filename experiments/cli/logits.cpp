@@ -58,7 +58,7 @@ int logits(const LogitsOptions& options, const Globals& globals) {
   const c10::InferenceMode inference;
   if (globals.out.empty()) refuse("--out is missing: the safetensors file for the logits");
   const Tensor tokens = tokens_of(options);
-  KimiModel loaded = open_public_model(options.model, globals);
+  PublicModel loaded = open_public_model(options.model, globals);
   Decoder& model = loaded.model;
   check_vocabulary(tokens, model->vocabulary());
   const int64_t B = tokens.size(0), T = tokens.size(1), rows = std::max<int64_t>(1, options.model.chunk / T);

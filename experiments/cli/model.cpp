@@ -13,7 +13,7 @@
 #include "core/base/yaml.h"
 #include "core/model/accounting.h"
 #include "core/model/pattern.h"
-#include "core/public/kimi_config.h"
+#include "core/public/public_config.h"
 #include "experiments/cli/model_memory.h"
 #include "experiments/command/command.h"
 #include "experiments/run/dtype.h"
@@ -109,9 +109,12 @@ std::string public_dtype(const std::string& config) {
   if (!fs::exists(config)) return "bfloat16";  // the built-in one
   const std::string path = fs::is_directory(config) ? config + "/config.json" : config;
   const auto json = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  for (const char* key : {"dtype", "torch_dtype"}) {
-    const auto found = json.is_object() ? json.find(key) : json.end();
-    if (found != json.end() && found->is_string()) return found->get<std::string>();
+  if (!json.is_object()) return "";
+  for (const auto& object : {json, json.value("text_config", nlohmann::json::object())}) {
+    for (const char* key : {"dtype", "torch_dtype"}) {
+      const auto found = object.is_object() ? object.find(key) : object.end();
+      if (found != object.end() && found->is_string()) return found->get<std::string>();
+    }
   }
   return "";
 }

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
 
 #include "core/base/error.h"
 #include "core/base/memory.h"
@@ -36,7 +35,8 @@ size_t unfinished(const std::string& text) {
 
 void add_public_model_options(CommandOptions& app, PublicModelOptions& options) {
   app.add_option("--model", options.model,
-                 "folder with config.json, safetensors and optionally tiktoken.model, or of a run of klab train")
+                 "folder with config.json, safetensors and optionally tiktoken.model or tokenizer.json, or of a run of "
+                 "klab train")
       .required();
   app.add_option(
          "--dtype", options.dtype,
@@ -78,7 +78,7 @@ GenerationOptions generation_options(const AnswerOptions& answer, const PublicMo
   return options;
 }
 
-KimiModel open_public_model(const PublicModelOptions& options, const Globals& globals) {
+PublicModel open_public_model(const PublicModelOptions& options, const Globals& globals) {
   require_input(options.model);
   if (options.mmap && options.dtype != "auto") {
     refuse("--mmap uses the files' dtype and excludes --dtype {}", options.dtype);
@@ -98,9 +98,9 @@ KimiModel open_public_model(const PublicModelOptions& options, const Globals& gl
                      fmt::format("{:.1f} of {:.1f} GB", static_cast<double>(done) / kGigabyte,
                                  static_cast<double>(all) / kGigabyte));
   };
-  KimiModel loaded = [&] {
+  PublicModel loaded = [&] {
     const ReturnFreedMemory while_loading;
-    return is_run(options.model) ? load_run(options.model, options.dtype) : load_kimi(options.model, mixers(), load);
+    return is_run(options.model) ? load_run(options.model, options.dtype) : load_public(options.model, mixers(), load);
   }();
   progress.reset();
   if (!device.is_cpu()) loaded.model->to(device);
@@ -115,8 +115,7 @@ KimiModel open_public_model(const PublicModelOptions& options, const Globals& gl
 
 std::optional<Tokenizer> open_tokenizer(const std::string& folder) {
   if (is_run(folder)) return tokenizer_of_run(folder);
-  if (!std::filesystem::exists(std::filesystem::path(folder) / "tiktoken.model")) return std::nullopt;
-  return Tokenizer::load(folder);
+  return Tokenizer::is_in(folder) ? std::optional(Tokenizer::load(folder)) : std::nullopt;
 }
 
 std::vector<std::vector<int64_t>> parse_tokens(const std::string& text) {

@@ -37,7 +37,7 @@ GenerationOptions generation_options(const AnswerOptions& answer, const PublicMo
                                      const PublicTokens& tokens, const Globals& globals);
 
 /// Loads the public checkpoint or the run's model, with progress and a summary on standard error.
-KimiModel open_public_model(const PublicModelOptions& options, const Globals& globals);
+PublicModel open_public_model(const PublicModelOptions& options, const Globals& globals);
 
 /// The tokenizer in the model's folder, or of the run, if there is one.
 std::optional<Tokenizer> open_tokenizer(const std::string& folder);

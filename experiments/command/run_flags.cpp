@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "core/public/kimi_config.h"
+#include "core/public/public_config.h"
 #include "experiments/command/command.h"
 #include "experiments/run/run_config.h"
 

@@ -28,14 +28,14 @@ Tokenizer byte_tokenizer(const Task& task) {
 
 bool is_run(const std::string& folder) { return fs::exists(RunFolder{folder}.config()); }
 
-KimiModel load_run(const std::string& folder, const std::string& dtype) {
+PublicModel load_run(const std::string& folder, const std::string& dtype) {
   const RunFolder run{folder};
   if (dtype == "int8") refuse("--dtype int8 needs a public checkpoint: klab export '{}' writes one", folder);
   const std::string checkpoint = fs::exists(run.best()) ? run.best() : run.last();
   if (!fs::exists(checkpoint)) fail("'{}' has no checkpoint yet", folder);
   const RunConfig config = read_run_config(run);
   const ParameterPlace place(torch::kCPU, dtype_named(dtype));
-  KimiModel loaded{config.model, {}, make_model(config), 0, 0};
+  PublicModel loaded{config.model, {}, make_model(config), 0, 0};
   load_parameters(checkpoint, loaded.model);
   for (const torch::Tensor& parameter : loaded.model->parameters()) loaded.weight_bytes += parameter.nbytes();
   if (const auto end = config.task.make()->end_token()) loaded.tokens.stop = {*end};

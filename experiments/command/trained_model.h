@@ -16,7 +16,7 @@ bool is_run(const std::string& folder);
 /// The best checkpoint of a run, else its last one. `dtype`: auto (float32), float32, bfloat16 or float16. Its stop
 /// token is the task's end_token(), if it has one. Needs the task's files. Throws UsageError for other dtypes, Error
 /// for a run without a checkpoint.
-KimiModel load_run(const std::string& folder, const std::string& dtype);
+PublicModel load_run(const std::string& folder, const std::string& dtype);
 
 /// How a run on the task `text` or `jsonl` encodes text: bytes or its tiktoken.model. None for other tasks. Needs the
 /// task's files.

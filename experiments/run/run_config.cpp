@@ -7,7 +7,7 @@
 #include <set>
 
 #include "core/base/text.h"
-#include "core/public/kimi_config.h"
+#include "core/public/public_config.h"
 #include "core/rl/rl_trainer.h"
 
 namespace klab {

@@ -144,6 +144,12 @@ def succeed(*arguments):
     return done
 
 
+def with_option(options, key, value):
+    """The options "--KEY", VALUE, .. with another value of one key."""
+    at = options.index(f"--{key}") if f"--{key}" in options else len(options)
+    return [*options[:at], f"--{key}", value, *options[at + 2:]]
+
+
 def rows_of(tokens):
     return ";".join(",".join(str(int(token)) for token in row) for row in tokens)
 

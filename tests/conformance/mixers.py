@@ -327,6 +327,30 @@ def kimi_experts(p, x, s, o):
     return call(layer, tensors, x)
 
 
+SOFTMAX = {**ROUTED, "router": "softmax", "shared_gate": True, "scaling": 1.0}
+
+
+@yardstick("moe", SOFTMAX, {**SOFTMAX, "renormalise": False, "shared_width": 5}, {**SOFTMAX, "shared_width": 13},
+           renormalise=True, shared_width=0)
+def qwen_experts(p, x, s, o):
+    qwen, shared = public("qwen3_next"), o.shared_width or s.K
+    config = qwen.Qwen3NextConfig(
+        hidden_size=s.D, moe_intermediate_size=s.K, shared_expert_intermediate_size=shared, num_experts=o.experts,
+        num_experts_per_tok=o.experts_per_token, norm_topk_prob=o.renormalise)
+    config._experts_implementation = "eager"
+
+    def stacked(name, *shape):
+        return torch.stack([p.weight(f"expert{e}.{name}", *shape) for e in range(o.experts)])
+
+    tensors = {"gate.weight": p.weight("router", o.experts, s.D),
+               "shared_expert_gate.weight": p.weight("shared_gate", 1, s.D),
+               "experts.gate_up_proj": torch.cat([stacked("gate_proj", s.K, s.D), stacked("up_proj", s.K, s.D)], 1),
+               "experts.down_proj": stacked("down_proj", s.D, s.K)}
+    for name, shape in (("gate_proj", (shared, s.D)), ("up_proj", (shared, s.D)), ("down_proj", (s.D, shared))):
+        tensors[f"shared_expert.{name}.weight"] = p.weight(f"shared.{name}", *shape)
+    return call(qwen.Qwen3NextSparseMoeBlock(config), tensors, x)
+
+
 # --- Softmax attention ------------------------------------------------------------------------------------------------
 
 
@@ -369,9 +393,11 @@ def mistral_attention(p, x, s, o):
 
 
 @yardstick("gated_attention", {}, {"kv_heads": 2, "rope_base": 500.0, "rope_fraction": 0.5}, {"kv_heads": 1},
-           {"rope_fraction": 1.0}, sizes=(Sizes(2, 19, 18, 3, 8), Sizes(1, 37, 12, 6, 8), Sizes(2, 7, 32, 4, 16)),
-           kv_heads=0, rope_base=10000.0, rope_fraction=0.25)
+           {"rope_fraction": 1.0}, {"heads": 6, "head_dim": 16, "kv_heads": 2},
+           sizes=(Sizes(2, 19, 18, 3, 8), Sizes(1, 37, 12, 6, 8), Sizes(2, 7, 32, 4, 16)),
+           kv_heads=0, rope_base=10000.0, rope_fraction=0.25, heads=0, head_dim=0)
 def qwen_gated_attention(p, x, s, o):
+    s = dataclasses.replace(s, H=o.heads or s.H, K=o.head_dim or s.K)
     qwen, kv_heads = public("qwen3_next"), o.kv_heads or s.H
     config = qwen.Qwen3NextConfig(hidden_size=s.D, num_attention_heads=s.H, num_key_value_heads=kv_heads, head_dim=s.K,
                                   rms_norm_eps=1e-5, rope_parameters={"rope_type": "default", "rope_theta": o.rope_base,
@@ -475,7 +501,9 @@ def of_file(path, name):
 
 def channel_decay(p, x, s, o):
     _, K, HV, _ = widths(s, o)
-    raw = full_or_low(p, x, "f", K, HV * K, o)
+    rank = getattr(o, "decay_rank", "gates")
+    full = o.full_rank_gates if rank == "gates" else rank == "full"
+    raw = full_or_low(p, x, "f", K, HV * K, types.SimpleNamespace(full_rank_gates=full))
     gate = "naive_kda_lowerbound_gate" if o.lower_bound else "naive_kda_gate"
     named = {"lower_bound": o.lower_bound} if o.lower_bound else {}
     return of_file("ops/kda/gate.py", gate)(raw.unflatten(2, (HV, K)), p.A_log(HV), p("dt_bias", HV * K), **named)
@@ -636,7 +664,9 @@ def hgrn2(p, x, s, o):
 # --- Linear mixers with the delta rule --------------------------------------------------------------------------------
 
 
-@yardstick("kda", *BOUNDED, {"lower_bound": -5.0, "full_rank_gates": True}, **dict(DELTA, lower_bound=0.0))
+@yardstick("kda", *BOUNDED, {"lower_bound": -5.0, "full_rank_gates": True},
+           {"lower_bound": -5.0, "full_rank_gates": True, "decay_rank": "low"}, {"decay_rank": "full"},
+           **dict(DELTA, lower_bound=0.0))
 def kda(p, x, s, o):
     q, k, v = read_in(p, x, s, o)
     y = naive("kda").naive_recurrent_kda(unit(q), unit(k), v, channel_decay(p, x, s, o), beta_of(p, x, s, o))[0]

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text prompts and conversations, with a random model whose tokens are single bytes."""
+"""Text prompts and conversations, with a random model whose tokens are single bytes, in both forms of tokenizers."""
 
 import base64
 import json
 import subprocess
 
 import pytest
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
 
 import kimi
 
@@ -87,3 +89,28 @@ def test_a_conversation(folder):
                            str(NEW)], input=f"{FIRST}\n{SECOND}\n", capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{text_of(first)}\n{text_of(second)}\n"
+
+
+def test_chatml(modeling, tmp_path):
+    """A conversation with a tokenizer.json whose special tokens are those of ChatML."""
+    folder = kimi.save(kimi.made(modeling, vocab_size=259, eos_token_id=256), tmp_path / "model")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = tokenizers.Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    made.save(str(folder / "tokenizer.json"))
+    end = made.token_to_id("<|im_end|>")
+
+    def shown(answer):
+        return made.decode(answer[:-1] if answer[-1] in (256, end) else answer, skip_special_tokens=False)
+
+    first_ids = made.encode("<|im_start|>user\nZürich 東京<|im_end|>\n<|im_start|>assistant\n").ids
+    (first,) = kimi.generate(folder, [first_ids], NEW, "--stop", f"{end}")
+    closed = first + ([] if first[-1] == end else [end])
+    second_ids = made.encode(f"\n<|im_start|>user\n{SECOND}<|im_end|>\n<|im_start|>assistant\n").ids
+    (second,) = kimi.generate(folder, [first_ids + closed + second_ids], NEW, "--stop", f"{end}")
+    done = subprocess.run([kimi.PROGRAM, "--quiet", "chat", "--model", folder, "--max-new-tokens", str(NEW)],
+                          input=f"Zürich 東京\n{SECOND}\n", capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{shown(first)}\n{shown(second)}\n"

@@ -172,7 +172,7 @@ OTHER_MODELS = [
     ({"moe_router_activation_func": "softmax"}, "moe_router_activation_func"),
     ({"moe_layer_freq": 2}, "moe_layer_freq"),
     ({"sliding_window": 5}, "sliding_window"), ({"kda_layers": [1]}, "kda_layers"),
-    ({"linear_attn_config.gate_lower_bound": -5}, "gate_lower_bound"),
+    ({"linear_attn_config.gate_lower_bound": -6}, "gate_lower_bound"),
     ({"linear_attn_config.num_v_heads": 6}, "num_v_heads"), ({"hidden_sise": 3}, "hidden_size"),
 ]
 

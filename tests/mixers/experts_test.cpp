@@ -103,6 +103,56 @@ TEST(Experts, ComputeWhatTheirDefinitionSays) {
   }
 }
 
+// The router of Qwen3-Next: a softmax over all experts, then the best ones; the shared expert has a width and a gate.
+TEST(Experts, SoftmaxRouterAndSharedGateAreTheirEquations) {
+  const torch::NoGradGuard no_grad;
+  for (const bool renormalise : {true, false}) {
+    MoeConfig config = config_of({{"experts", "6", ""},
+                                  {"experts_per_token", "2", ""},
+                                  {"router", "softmax", ""},
+                                  {"shared_gate", "true", ""},
+                                  {"shared_width", "5", ""},
+                                  {"scaling", "1.5", ""}});
+    config.renormalise = renormalise;
+    const auto moe = drawn(config);
+    const auto p = moe->named_parameters();
+    EXPECT_EQ(p.find("correction_bias"), nullptr);
+    EXPECT_EQ(p["shared.gate_proj.weight"].sizes(), at::IntArrayRef({5, kWidth}));
+    const auto swiglu = [&](const std::string& name, const Tensor& x) {
+      const Tensor gate = p[name + ".gate_proj.weight"].mv(x);
+      return p[name + ".down_proj.weight"].mv(gate * torch::sigmoid(gate) * p[name + ".up_proj.weight"].mv(x));
+    };
+    const Tensor x = input(20), y = moe->forward(x);
+    for (int64_t t = 0; t < 20; ++t) {
+      const auto [share, chosen] = p["router.weight"].mv(x[t]).softmax(0).topk(2);
+      Tensor expected = torch::sigmoid(p["shared_gate.weight"][0].dot(x[t])) * swiglu("shared", x[t]);
+      for (int64_t i = 0; i < 2; ++i) {
+        const Tensor weight = renormalise ? share[i] / share.sum() : share[i];
+        expected += 1.5 * weight * swiglu("expert" + std::to_string(chosen[i].item<int64_t>()), x[t]);
+      }
+      const Comparison result = compare(y[t].clone(), expected, Tolerance{.of_element = 1e-10, .of_rms = 1e-10});
+      ASSERT_TRUE(result.pass) << "token " << t << ": " << result.message;
+    }
+    const Tensor before = moe->route(x).weights;
+    {
+      const torch::AutoGradMode with_gradients(true);
+      moe->forward(x);
+    }
+    moe->after_step(alone);  // nothing to balance
+    EXPECT_TRUE(torch::equal(moe->route(x).weights, before));
+  }
+  EXPECT_THROW(config_of({{"experts", "4", ""},
+                          {"experts_per_token", "2", ""},
+                          {"router", "softmax", ""},
+                          {"biased_weights", "true", ""}}),
+               UsageError);
+  EXPECT_THROW(config_of({{"experts", "4", ""},
+                          {"experts_per_token", "2", ""},
+                          {"shared_gate", "true", ""},
+                          {"shared_experts", "0", ""}}),
+               UsageError);
+}
+
 TEST(Experts, AreChosenByTheBiasButNotWeighedByIt) {
   const torch::NoGradGuard no_grad;
   const auto moe =

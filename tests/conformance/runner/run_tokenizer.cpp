@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tokenizes the texts of a file, so that the Python tests can compare the tokenizer with the package tiktoken:
+// Tokenizes the texts of a file, so that the Python tests can compare the tokenizer with the packages tiktoken and
+// tokenizers:
 //     run_tokenizer FOLDER TEXTS plain|special
-// FOLDER contains tiktoken.model; TEXTS is a sequence of texts, each as its length in decimal, a newline, its bytes.
-// Prints one line per text: its ids, and 1 if they decode to the text (with invalid UTF-8 repaired), else 0.
+// FOLDER contains tiktoken.model or tokenizer.json; TEXTS is a sequence of texts, each as its length in decimal, a
+// newline, its bytes. Prints one line per text: its ids, and 1 if they decode to the text (with invalid UTF-8
+// repaired), else 0.
 #include <fmt/format.h>
 
 #include "core/base/error.h"

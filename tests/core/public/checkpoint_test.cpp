@@ -56,11 +56,11 @@ double error_of(const Tensor& logits, const Tensor& exact) {
 
 void save(const std::string& folder, const Decoder& model, torch::ScalarType dtype = torch::kFloat,
           uint64_t shard_bytes = uint64_t{1} << 30) {
-  save_kimi(folder, small_config(), model, {std::nullopt, std::nullopt, {2}}, dtype, shard_bytes);
+  save_public(folder, small_config(), model, {std::nullopt, std::nullopt, {2}}, dtype, shard_bytes);
 }
 
-KimiModel load(const std::string& folder, const std::string& dtype = "auto", bool map = false) {
-  return load_kimi(folder, mixers(), {dtype, map, {}});
+PublicModel load(const std::string& folder, const std::string& dtype = "auto", bool map = false) {
+  return load_public(folder, mixers(), {dtype, map, {}});
 }
 
 // Changes the tensors of a checkpoint in one file.
@@ -75,7 +75,7 @@ TEST(KimiCheckpoint, WhatIsWrittenAnswersTheSame) {
   const Folder folder;
   const Decoder model = drawn(small_config());
   save(folder.path(), model);
-  const KimiModel loaded = load(folder.path());
+  const PublicModel loaded = load(folder.path());
   EXPECT_EQ(loaded.tokens.stop, std::vector<int64_t>{2});
   EXPECT_LT((logits_of(loaded.model) - logits_of(model)).abs().max().item<float>(), 1e-5);
   const Tensor mapped = logits_of(load(folder.path(), "auto", /*map=*/true).model);
@@ -97,7 +97,7 @@ TEST(KimiCheckpoint, MatricesStayInTheirDtype) {
     const Folder folder;
     const Decoder model = drawn(small_config());
     save(folder.path(), model, dtype);
-    const KimiModel loaded = load(folder.path());
+    const PublicModel loaded = load(folder.path());
     const auto parameters = loaded.model->named_parameters();
     EXPECT_EQ(parameters["layer0.mixer.q_proj.weight"].scalar_type(), dtype);
     EXPECT_EQ(parameters["layer0.mixer_norm.weight"].scalar_type(), activations);
@@ -111,7 +111,7 @@ TEST(KimiCheckpoint, EightBitsErrLittleAndSaySo) {
   const Folder folder;
   const Decoder model = drawn(small_config());
   save(folder.path(), model);
-  const KimiModel loaded = load(folder.path(), "int8");
+  const PublicModel loaded = load(folder.path(), "int8");
   EXPECT_EQ(loaded.model->named_parameters()["layer1.mlp.expert0.down_proj.weight"].scalar_type(), torch::kChar);
   EXPECT_GT(loaded.quantisation_error, 1e-4);
   EXPECT_LT(loaded.quantisation_error, 0.01);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading and writing public configs.
-#include "core/public/kimi_config.h"
+#include "core/public/public_config.h"
 
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
@@ -169,7 +169,9 @@ TEST(PublicConfig, WhatTheLayoutCannotSayIsRefusedByKey) {
     return public_config_text(config, Decoder(config, 100), {}, "float32");
   };
   config.pattern = {"gdn"};
-  EXPECT_CONTAINS(message_of<UsageError>(written), "layer 0 is 'gdn'");
+  EXPECT_CONTAINS(message_of<UsageError>(written), "the public layout of Qwen3-Next and Qwen3.5 cannot express it");
+  config.pattern = {"kda", "gdn"};
+  EXPECT_CONTAINS(message_of<UsageError>(written), "model.pattern: no public layout has the layers gdn, kda");
   config = parsed(config_text());
   config.moe.biased_weights = true;
   EXPECT_CONTAINS(message_of<UsageError>(written), "model.moe.biased_weights = true");
