@@ -235,9 +235,8 @@ TEST(QwenLayout, GathersTheRowsOfEveryHead) {
   const ModelConfig config = model_of(qwen_next());
   const auto rows = [&](const char* name, std::vector<int64_t> shape) {
     std::vector<std::pair<int64_t, int64_t>> all;
-    for (const auto& [begin, count] : family_of(config).places(config, name, shape).front().rows) {
-      all.emplace_back(begin, count);
-    }
+    const std::vector<TensorPlace> places = family_of(config).places(config, name, shape);
+    for (const auto& [begin, count] : places.front().rows) all.emplace_back(begin, count);
     return all;
   };
   using Rows = std::vector<std::pair<int64_t, int64_t>>;
