@@ -296,7 +296,7 @@ PlotColumns choose_columns(const PlotData& all, const PlotOptions& options) {
   }
   columns.x = choose_x(measured, options.x, columns.y);
   if (columns.x == columns.y) refuse("x and y are both the column '{}'", all.name(columns.x));
-  const PlotData data = points_of(all, columns);
+  const PlotData data = plotted_rows(all, columns);
   for (size_t column = 0; column < data.table.columns.size(); ++column) {
     if (is_seed(data.name(column)) && data.varies(column)) columns.seed = column;
   }
@@ -304,7 +304,7 @@ PlotColumns choose_columns(const PlotData& all, const PlotOptions& options) {
   return columns;
 }
 
-PlotData points_of(const PlotData& data, const PlotColumns& columns) {
+PlotData plotted_rows(const PlotData& data, const PlotColumns& columns) {
   PlotData points = data.with_values({columns.x, columns.y});
   if (!points.sources.empty()) return points;
   fail("{}: no row has values of both {} and {}, so there is nothing to draw", data.sources.front().file,

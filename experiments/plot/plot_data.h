@@ -66,6 +66,6 @@ PlotData read_plot_data(const PlotOptions& options);
 PlotColumns choose_columns(const PlotData& all, const PlotOptions& options);
 
 /// The rows that are points: an empty cell is none. Throws Error if there are no others.
-PlotData points_of(const PlotData& data, const PlotColumns& columns);
+PlotData plotted_rows(const PlotData& data, const PlotColumns& columns);
 
 }  // namespace klab

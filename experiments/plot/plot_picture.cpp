@@ -333,7 +333,7 @@ void set_words(Picture& picture, const PlotData& data, const PlotColumns& column
 }  // namespace
 
 Picture compose_picture(const PlotData& all, const PlotColumns& columns, const PlotOptions& options) {
-  const PlotData data = points_of(all, columns);
+  const PlotData data = plotted_rows(all, columns);
   const std::string& x = data.name(columns.x);
   const std::string& y = data.name(columns.y);
   Picture picture;
