@@ -47,21 +47,27 @@ std::string row_text(const std::vector<std::string>& cells) {
   return line + "\n";
 }
 
+struct CsvLine {
+  const std::string& path;
+  int64_t number;
+  std::string text() const { return fmt::format("{}, line {}", path, number); }
+};
+
 // The quoted cell whose text begins at `at`; moves `at` to the separator after it or to the end.
-std::string quoted_cell(const std::string& line, size_t& at, const std::string& where) {
+std::string quoted_cell(const std::string& line, size_t& at, const CsvLine& where) {
   std::string cell;
   for (;; ++at) {
-    if (at >= line.size()) refuse("{}: a quote is not closed", where);
+    if (at >= line.size()) refuse("{}: a quote is not closed", where.text());
     if (line[at] == '"' && line.compare(at, 2, "\"\"") != 0) break;
     if (line[at] == '"') ++at;
     cell += line[at];
   }
   at = std::min(line.find_first_not_of(" \t", at + 1), line.size());
-  if (at < line.size() && line[at] != ',') refuse("{}: text after a closing quote", where);
+  if (at < line.size() && line[at] != ',') refuse("{}: text after a closing quote", where.text());
   return cell;
 }
 
-std::vector<std::string> parse_row(const std::string& line, const std::string& where) {
+std::vector<std::string> parse_row(const std::string& line, const CsvLine& where) {
   std::vector<std::string> cells;
   for (size_t at = 0;; ++at) {
     const size_t first = line.find_first_not_of(" \t", at);
@@ -91,22 +97,24 @@ std::string CsvTable::text() const {
 }
 
 CsvTable read_csv(const std::string& path) {
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // some programs begin UTF-8 files with it
   std::istringstream file(read_file(path));
   CsvTable table;
   std::string line;
   for (int64_t number = 1; std::getline(file, line); ++number) {
+    if (number == 1 && line.starts_with(kByteOrderMark)) line.erase(0, kByteOrderMark.size());
     if (!line.empty() && line.back() == '\r') line.pop_back();
     if (trimmed(line).empty()) continue;
     if (line[0] == '#') {
       table.comments.push_back(line.substr(line.size() > 1 && line[1] == ' ' ? 2 : 1));
       continue;
     }
-    const std::string where = fmt::format("{}, line {}", path, number);
+    const CsvLine where{path, number};
     std::vector<std::string> cells = parse_row(line, where);
     if (table.columns.empty()) {
       table.columns = std::move(cells);
     } else if (cells.size() != table.columns.size()) {
-      refuse("{}: {} cells, but the header has {} columns", where, cells.size(), table.columns.size());
+      refuse("{}: {} cells, but the header has {} columns", where.text(), cells.size(), table.columns.size());
     } else {
       table.rows.push_back(std::move(cells));
     }

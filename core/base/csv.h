@@ -21,8 +21,8 @@ struct CsvTable {
   std::string text() const;
 };
 
-/// Reads a whole file. Throws Error (unreadable), or UsageError with the line (no header row, a row of another width,
-/// an unclosed quote).
+/// Reads a whole file; a byte-order mark at its beginning is skipped. Throws Error (unreadable), or UsageError with the
+/// line (no header row, a row of another width, an unclosed quote).
 CsvTable read_csv(const std::string& path);
 
 /// Appends rows to a file; each row is in the file when `row` returns, and on the disk when `sync` returns.

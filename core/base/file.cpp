@@ -51,6 +51,11 @@ void sync_folder(const std::string& folder) {
   if (status != 0) fail("cannot sync the folder '{}': {}", folder, reason());
 }
 
+bool lies_in(const fs::path& path, const fs::path& folder) {
+  const fs::path relative = path.lexically_relative(folder);
+  return !relative.empty() && *relative.begin() != "..";
+}
+
 }  // namespace
 
 NewFile::NewFile(std::string path)
@@ -128,6 +133,26 @@ std::string read_file(const std::string& path) {
       fail("cannot read '{}': {}", path, errno == EISDIR ? "it is a folder" : reason());
     }
   }
+}
+
+bool is_file_name(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." && fs::path(name).filename() == name;
+}
+
+std::string path_within(const std::string& folder, const std::string& name) {
+  if (!is_file_name(name)) fail("'{}' must be the name of a file in the folder '{}'", name, folder);
+  const fs::path parent = folder.empty() ? "." : folder, path = parent / name;
+  std::error_code error;
+  if (!fs::is_symlink(path, error)) return path.string();
+  const fs::path home = fs::canonical(parent, error), target = error ? fs::path() : fs::canonical(path, error);
+  if (error) fail("cannot read '{}': {}", path.string(), error.message());
+  const fs::path snapshots = home.parent_path();
+  const bool blob = snapshots.filename() == "snapshots" && lies_in(target, snapshots.parent_path() / "blobs");
+  if (blob || lies_in(target, home)) return path.string();
+  fail(
+      "'{}' is a symbolic link out of its folder, to '{}': only links inside of the folder, and those of a hub cache's "
+      "snapshot to its blobs, are followed; put the file itself there",
+      path.string(), target.string());
 }
 
 void make_writable_folder(const std::string& path) {

@@ -59,6 +59,14 @@ class MappedFile {
   size_t size_ = 0;
 };
 
+/// Whether a name from a file can be that of a file in the same folder: no path, not "." or "..".
+bool is_file_name(const std::string& name);
+
+/// The path of a file that another file names, in its folder. A symbolic link may only lead to a file in or below the
+/// folder or, if that is the snapshot of a hub cache (snapshots/REVISION/), in the cache's blobs/. Throws Error that
+/// names the link and its target.
+std::string path_within(const std::string& folder, const std::string& name);
+
 /// Creates the folder and its parents and checks that it is writable. Throws Error.
 void make_writable_folder(const std::string& path);
 

@@ -9,10 +9,11 @@
 namespace klab {
 
 /// Parses a whole text. Throws Error with `origin` for invalid JSON, a duplicate key in an object (which the parser
-/// would silently resolve to the last one), and nesting deeper than 64.
+/// would silently resolve to the last one), nesting deeper than 64, more than 256 MiB, and more than 20,000 members in
+/// an object.
 nlohmann::ordered_json parse_json(std::string_view text, const std::string& origin);
 
-/// The same for files with objects of very many members: members are sorted, and found in logarithmic time.
+/// The same for files with objects of any number of members: they are sorted, and found in logarithmic time.
 nlohmann::json parse_sorted_json(std::string_view text, const std::string& origin);
 
 /// Conversion of a record to an object and back, for types with a `static each_field(self, visit)` that calls

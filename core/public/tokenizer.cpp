@@ -370,8 +370,9 @@ std::map<std::string, int64_t> read_ranks(const std::string& path) {
     std::string bytes;
     int64_t rank = -1;
     if (blank != std::string_view::npos) std::from_chars(text.data() + blank + 1, text.data() + text.size(), rank);
-    if (blank == std::string_view::npos || rank < 0 || !decode_base64(text.substr(0, blank), bytes)) {
-      fail("{}, line {}: must be a token's bytes in base64, a space and its rank", path, line);
+    if (blank == std::string_view::npos || rank < 0 || rank > INT32_MAX ||
+        !decode_base64(text.substr(0, blank), bytes)) {
+      fail("{}, line {}: must be a token's bytes in base64, a space and its rank, at most {}", path, line, INT32_MAX);
     }
     if (!ranks.emplace(bytes, rank).second) fail("{}, line {}: duplicate token", path, line);
   }
@@ -382,7 +383,7 @@ std::map<std::string, int64_t> read_ranks(const std::string& path) {
 std::map<int64_t, std::string> read_names(const std::string& path) {
   std::map<int64_t, std::string> names;
   if (!std::filesystem::exists(path)) return names;
-  const auto json = parse_json(read_file(path), path);
+  const auto json = parse_sorted_json(read_file(path), path);
   if (!json.is_object()) fail("{}: must be a JSON object", path);
   const auto added = json.find("added_tokens_decoder");
   if (added == json.end()) return names;
