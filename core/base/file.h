@@ -36,6 +36,14 @@ class NewFile {
   int descriptor_;
 };
 
+/// Differs after a file was written or replaced; of a file that does not exist it has only zeros.
+struct FileStamp {
+  uint64_t file = 0;
+  int64_t size = 0, seconds = 0, nanoseconds = 0;
+  bool operator==(const FileStamp&) const = default;
+};
+FileStamp stamp_of(const std::string& path);
+
 /// Reads the whole file. Throws Error.
 std::string read_file(const std::string& path);
 

@@ -68,6 +68,18 @@ TEST(File, WritingBelowAFileIsAFailureThatNamesThePath) {
   EXPECT_CONTAINS(message, "Not a directory");
 }
 
+TEST(FileStamp, DiffersOnceAFileIsWritten) {
+  const Folder folder;
+  EXPECT_EQ(stamp_of(folder / "a"), FileStamp{});
+  write_file(folder / "a", "1");
+  const FileStamp first = stamp_of(folder / "a");
+  EXPECT_NE(first, FileStamp{});
+  EXPECT_EQ(stamp_of(folder / "a"), first);
+  write_file(folder / "b", "2");  // of the same size, at almost the same time
+  std::filesystem::rename(folder / "b", folder / "a");
+  EXPECT_NE(stamp_of(folder / "a"), first);
+}
+
 TEST(File, ReadingWhatIsNotThereNamesThePathAndTheReason) {
   const Folder folder;
   const std::string message = failure_of([&] { read_file(folder / "none"); });
