@@ -315,9 +315,10 @@ std::map<std::string, std::string> texts_of(const RunConfig& config) {
 std::vector<std::string> varied_keys(const std::vector<std::string>& named,
                                      const std::vector<std::map<std::string, std::string>>& texts) {
   std::vector<std::string> keys = named;
+  std::set<std::string> known(named.begin(), named.end());
   for (const auto& text : texts) {
     for (const auto& [key, value] : text) {
-      if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+      if (known.insert(key).second) keys.push_back(key);
     }
   }
   std::erase_if(keys, [&](const std::string& key) {

@@ -10,11 +10,14 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
-#include <set>
+#include <map>
 #include <thread>
+#include <utility>
 
 #include "core/base/csv.h"
+#include "core/base/file.h"
 #include "core/base/interrupt.h"
+#include "core/base/lock.h"
 #include "core/base/provenance.h"
 #include "experiments/run/device.h"
 #include "experiments/run/run.h"
@@ -27,47 +30,65 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kLookAgain{200};
 
-// The metrics of runs at the rungs, read from their metrics.csv and cached.
+// The metrics of runs at the rungs, read from their metrics.csv when it has changed.
 class ReportBook {
  public:
-  ReportBook(const SweepFolder& folder, const Plan& plan) : folder_(folder), plan_(plan), book_(plan.runs.size()) {}
+  ReportBook(const SweepFolder& folder, const Plan& plan)
+      : folder_(folder), plan_(plan), book_(plan.runs.size()), seen_(book_.size()), settled_(book_.size()) {}
 
-  const std::vector<Reports>& up_to(size_t run) {
-    for (size_t i = 0; i <= run; ++i) {
-      if (plan_.runs[i].group == plan_.runs[run].group && !complete(book_[i])) read(i);
+  /// What a judgement of `run` at `rung` needs: the reports of its group, up to the first that is to be waited for.
+  const std::vector<Reports>& for_judging(size_t run, size_t rung) {
+    if (!has_told(run, rung)) return book_;
+    Settled& settled = settled_[run];
+    if (settled.rung != rung) settled = {rung, 0};
+    while (settled.runs < run &&
+           (plan_.runs[settled.runs].group != plan_.runs[run].group || has_told(settled.runs, rung))) {
+      ++settled.runs;
     }
     return book_;
   }
 
  private:
-  bool complete(const Reports& reports) const {
-    return reports.over || reports.values.size() == plan_.halving->steps.size();
+  // The number of runs at the plan's beginning that are not to be waited for at a rung.
+  struct Settled {
+    size_t rung = 0, runs = 0;
+  };
+
+  bool has_told(size_t i, size_t rung) {
+    if (!known(book_[i], rung)) read(i);
+    return known(book_[i], rung);
   }
+  static bool known(const Reports& reports, size_t rung) { return reports.over || reports.values.size() > rung; }
 
   void read(size_t i) {
-    const std::string& id = plan_.runs[i].id;
-    const RunState state = folder_.read(id).state;  // before metrics.csv, which may only grow after it
-    const std::string path = folder_.run(id).metrics();
-    if (std::filesystem::exists(path)) {
-      const CsvTable table = read_csv(path);
-      const size_t step = table.column("step"), split = table.column("split"),
-                   metric = table.column(plan_.halving->metric);
-      std::vector<double> values;
-      for (const auto& row : table.rows) {
-        const auto& steps = plan_.halving->steps;
-        if (row[split] == "validation" && values.size() < steps.size() &&
-            std::stoll(row[step]) == steps[values.size()]) {
-          values.push_back(std::stod(row[metric]));
-        }
-      }
-      book_[i].values = values;
-    }
+    const RunFolder run = folder_.run(plan_.runs[i].id);
+    const std::pair stamps{stamp_of(run.record()), stamp_of(run.metrics())};
+    if (stamps == seen_[i]) return;
+    const RunState state = read_record(run).state;  // before metrics.csv, which may only grow after it
+    if (stamps.second != FileStamp{}) book_[i].values = rung_values(run.metrics());
     book_[i].over = is_over(state);
+    seen_[i] = stamps;
+  }
+
+  std::vector<double> rung_values(const std::string& path) const {
+    const CsvTable table = read_csv(path);
+    const size_t step = table.column("step"), split = table.column("split"),
+                 metric = table.column(plan_.halving->metric);
+    const auto& steps = plan_.halving->steps;
+    std::vector<double> values;
+    for (const auto& row : table.rows) {
+      if (row[split] == "validation" && values.size() < steps.size() && std::stoll(row[step]) == steps[values.size()]) {
+        values.push_back(std::stod(row[metric]));
+      }
+    }
+    return values;
   }
 
   const SweepFolder& folder_;
   const Plan& plan_;
   std::vector<Reports> book_;
+  std::vector<std::pair<FileStamp, FileStamp>> seen_;  // record and metrics when they were read
+  std::vector<Settled> settled_;
 };
 
 class Worker {
@@ -77,18 +98,19 @@ class Worker {
         device_(std::move(device)),
         command_line_(std::move(command_line)),
         plan_(folder_.read_plan()),
-        reports_(folder_, plan_) {}
+        reports_(folder_, plan_),
+        done_(plan_.runs.size()) {}
 
   void work() {
     for (;;) {
       bool taken = false, parked = false;
       for (size_t i = 0; i < plan_.runs.size(); ++i) {
         if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted");
-        if (done_.contains(i)) continue;
+        if (done_[i]) continue;
         const Turn turn = take(i);
         taken = taken || turn == Turn::worked;
         parked = parked || turn == Turn::parked;
-        if (turn == Turn::over || turn == Turn::worked) done_.insert(i);
+        if (turn == Turn::over || turn == Turn::worked) done_[i] = true;
         if (turn == Turn::worked && plan_.halving) break;  // look at parked runs again first, in the plan's order
       }
       // Runs locked by other workers are skipped; parked runs are checked again.
@@ -102,10 +124,12 @@ class Worker {
 
   Turn take(size_t i) {
     const std::string& id = plan_.runs[i].id;
+    if (is_parked(i)) return Turn::parked;
     const RunRecord before = folder_.read(id);
     if (is_over(before.state)) return Turn::over;
-    if (before.state == RunState::parked && verdict_at(i, before.step) == Promotion::wait) return Turn::parked;
-    const auto lock = Lock::take(folder_.run(id).path + "/lock");
+    if (before.state == RunState::parked) parked_[i] = before.step;
+    if (is_parked(i)) return Turn::parked;
+    const auto lock = Lock::take(folder_.run(id).lock());
     if (!lock) return Turn::busy;
     RunRecord record = folder_.read(id);
     if (is_over(record.state)) return Turn::over;
@@ -123,13 +147,22 @@ class Worker {
     return record.state == RunState::parked ? Turn::parked : Turn::worked;
   }
 
+  // No worker continues a run that still has to wait, so that its record need not be read again.
+  bool is_parked(size_t i) {
+    const auto found = parked_.find(i);
+    if (found == parked_.end()) return false;
+    if (verdict_at(i, found->second) == Promotion::wait) return true;
+    parked_.erase(found);
+    return false;
+  }
+
   // Whether halving promotes a run at `step`.
   Promotion verdict_at(size_t i, int64_t step) {
     if (!plan_.halving) return Promotion::go_on;
     const auto& steps = plan_.halving->steps;
     const auto rung = static_cast<size_t>(std::find(steps.begin(), steps.end(), step) - steps.begin());
     if (rung == steps.size() || step >= plan_.runs[i].steps) return Promotion::go_on;
-    const std::vector<Reports>& reports = reports_.up_to(i);
+    const std::vector<Reports>& reports = reports_.for_judging(i, rung);
     return reports[i].values.size() <= rung ? Promotion::go_on : judge(plan_, reports, i, rung);
   }
 
@@ -154,7 +187,8 @@ class Worker {
   std::string command_line_;
   Plan plan_;
   ReportBook reports_;
-  std::set<size_t> done_;
+  std::vector<bool> done_;
+  std::map<size_t, int64_t> parked_;  // runs that wait for earlier ones, and their steps
 };
 
 // Ends after the current step when the parent process ends.

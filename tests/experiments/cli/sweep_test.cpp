@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // klab sweep: from the file to results, with kills and failures.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <csignal>
+#include <cstdlib>
+#include <filesystem>
 #include <map>
 
 #include "core/base/csv.h"
 #include "core/base/file.h"
+#include "core/base/lock.h"
 #include "experiments/cli/support.h"
 
 namespace klab {
@@ -187,6 +191,60 @@ TEST_F(SweepTest, AnotherNumberOfThreadsIsRefused) {
   const Finished done = klab({"sweep", sweep, "--out", path("out"), "--threads", "2"});
   EXPECT_EQ(done.status, 2);
   EXPECT_NE(done.err.find("Use --threads 1"), std::string::npos) << done.err;
+}
+
+TEST_F(SweepTest, AnotherProcessInTheFolderIsNamed) {
+  std::filesystem::create_directory(path("out"));
+  const auto lock = Lock::take(path("out/lock"));
+  const Finished done = klab({"sweep", file("seeds: [1]\n"), "--out", path("out")});
+  EXPECT_EQ(done.status, 2);
+  const std::string words = "'" + path("out") + "' is being run by process " + std::to_string(::getpid()) + " on ";
+  EXPECT_NE(done.err.find(words), std::string::npos) << done.err;
+}
+
+// Fake programs of Slurm; tests/experiments/sweep has the calls, tests/conformance a real Slurm.
+class SlurmSweepTest : public SweepTest {
+ protected:
+  SlurmSweepTest() : before_(std::getenv("PATH")) {
+    std::filesystem::create_directory(path("bin"));
+    // Tasks are started, and as long as they run they are listed.
+    program("sbatch", "echo sbatch >> " + path("calls") + "; echo 7");
+    program("squeue", "cat " + path("queue"));
+    program("scancel", "echo scancel >> " + path("calls") + "; : > " + path("queue"));
+    write_file(path("queue"), "");
+    ::setenv("PATH", (path("bin") + ":" + before_).c_str(), 1);
+  }
+  ~SlurmSweepTest() override { ::setenv("PATH", before_.c_str(), 1); }
+
+  void program(const std::string& name, const std::string& commands) const {
+    const std::string file = path("bin/" + name);
+    write_file(file, "#!/bin/sh\n" + commands + "\n");
+    std::filesystem::permissions(file, std::filesystem::perms::owner_all);
+  }
+  Finished sweep(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words{"sweep", file("seeds: [1, 2]\n"), "--out", path("out"), "--launcher", "slurm"};
+    words.insert(words.end(), more.begin(), more.end());
+    return klab(words);
+  }
+  std::string calls() const { return std::filesystem::exists(path("calls")) ? read_file(path("calls")) : ""; }
+
+  const std::string before_;
+};
+
+TEST_F(SlurmSweepTest, AnOptionOnWhichTheSweepReliesIsRefusedBeforeAnythingIsDone) {
+  const Finished done = sweep({"--slurm", "--partition=cpu --job-name=mine"});
+  EXPECT_EQ(done.status, 2);
+  EXPECT_NE(done.err.find("--job-name"), std::string::npos) << done.err;
+  EXPECT_EQ(calls(), "");
+  EXPECT_FALSE(std::filesystem::exists(path("out")));
+}
+
+TEST_F(SlurmSweepTest, GivingUpCancelsTheTasksAndWritesTheResultsSoFar) {
+  const Finished done = sweep();  // whose tasks are not listed, and do nothing
+  EXPECT_EQ(done.status, 1);
+  EXPECT_NE(done.err.find("slurm-*.out"), std::string::npos) << done.err;
+  EXPECT_EQ(calls(), "sbatch\nscancel\n");
+  EXPECT_EQ(results(path("out"), {"state"}), (std::vector<std::string>{"waiting ", "waiting "}));
 }
 
 // --- compare ---
