@@ -281,6 +281,45 @@ TEST_F(SweepTest, CompareShowsMeansIntervalsAndCosts) {
   const Finished wrong = klab({"compare", path("out"), "--metrics", "acc"});
   EXPECT_EQ(wrong.status, 2);
   EXPECT_NE(wrong.err.find("'acc' is not a metric"), std::string::npos) << wrong.err;
+
+  const Finished twice = klab({"compare", path("out"), path("out"), "--format", "csv", "--out", path("twice.csv")});
+  ASSERT_EQ(twice.status, 0) << twice.err;
+  EXPECT_NE(twice.err.find("12 runs are in several places and count once"), std::string::npos) << twice.err;
+  const CsvTable once = read_csv(path("twice.csv"));
+  ASSERT_EQ(once.rows.size(), 4u);
+  for (const auto& row : once.rows) EXPECT_EQ(row[once.column("seeds")], "3");
+}
+
+TEST_F(SweepTest, CompareKeepsApartWhatEndedOtherwise) {
+  const std::string sweep = file(
+      "grid:\n  train.lr: [1e-4, 1e-3, 3e-3, 1e-2, 1e30]\nseeds: [1, 2]\nhalving: {metric: loss, steps: [10], "
+      "factor: 2}\n");
+  ASSERT_EQ(klab({"sweep", sweep, "--out", path("out"), "--threads", "1"}).status, 1);
+  const Finished done =
+      klab({"compare", path("out"), "--metrics", "loss,test_loss", "--format", "csv", "--out", path("table.csv")});
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_NE(done.err.find("2 runs are not in the table"), std::string::npos) << done.err;
+  EXPECT_NE(done.err.find("(lr=1e+30 seed=2): diverged at step "), std::string::npos) << done.err;
+
+  const CsvTable table = read_csv(path("table.csv")), runs = read_csv(path("out/results.csv"));
+  int64_t in_table = 0, stopped = 0;
+  for (const auto& row : table.rows) {
+    const bool is_stopped = row[table.column("state")] == "stopped";
+    EXPECT_EQ(row[table.column("steps")], is_stopped ? "10" : "30");
+    EXPECT_EQ(row[table.column("test_loss")].empty(), is_stopped);
+    const auto same = std::count_if(runs.rows.begin(), runs.rows.end(), [&](const auto& run) {
+      return run[runs.column("train.lr")] == row[table.column("train.lr")] &&
+             run[runs.column("state")] == row[table.column("state")];
+    });
+    EXPECT_EQ(row[table.column("seeds")], std::to_string(same));
+    in_table += same;
+    stopped += is_stopped;
+  }
+  EXPECT_EQ(in_table, 8);
+  EXPECT_GT(stopped, 0);
+  const Finished best = klab({"compare", path("out"), "--best", "train.lr", "--metrics", "loss"});
+  EXPECT_EQ(best.status, 0) << best.err;
+  EXPECT_NE(best.out.find("finished"), std::string::npos) << best.out;
 }
 
 }  // namespace
