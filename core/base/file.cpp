@@ -136,6 +136,22 @@ std::string read_file(const std::string& path) {
   }
 }
 
+void drop_last_lines(const std::string& path, size_t from, const std::function<bool(const std::string&)>& drops) {
+  size_t end = 0;
+  {
+    const MappedFile file(path);
+    end = file.bytes().rfind('\n') + 1;
+    while (end > from) {
+      const std::string_view lines = file.bytes().substr(0, end - 1);
+      const size_t begin = lines.rfind('\n') + 1;
+      if (!drops(std::string(lines.substr(begin)))) break;
+      end = begin;
+    }
+    if (end == file.size()) return;
+  }
+  if (::truncate(path.c_str(), static_cast<off_t>(end)) != 0) fail("cannot shorten '{}': {}", path, reason());
+}
+
 void make_writable_folder(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);

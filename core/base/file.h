@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -66,6 +67,10 @@ class MappedFile {
   const char* data_ = nullptr;
   size_t size_ = 0;
 };
+
+/// Removes the last lines of a file, after offset `from`, up to the last one for which `drops` is false, and an
+/// incomplete one. Reads only these lines. Throws Error.
+void drop_last_lines(const std::string& path, size_t from, const std::function<bool(const std::string&)>& drops);
 
 /// Creates the folder and its parents and checks that it is writable. Throws Error.
 void make_writable_folder(const std::string& path);

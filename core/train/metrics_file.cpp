@@ -56,31 +56,17 @@ size_t end_of_header(std::string_view text, const Cells& columns, const std::str
   return csv_cells(line, path) == columns ? begin + line.size() + 1 : 0;
 }
 
-// Rows are in the order of their steps, so that those to be removed are the last ones.
-size_t end_of_kept_rows(std::string_view text, size_t header, const KeptRows& keeps, const std::string& path) {
-  size_t end = text.size();
-  while (end > header) {
-    const size_t begin = text.rfind('\n', end - 2) + 1;
-    const std::string line = line_at(text, begin);
-    if (!line.empty() && keeps(csv_cells(line, path))) break;
-    end = begin;
-  }
-  return end;
-}
-
-// Cuts the file after the rows that are kept. False if it has other columns.
+// Removes the rows that are not kept, which are the last ones: rows are in the order of their steps. False if the file
+// has other columns.
 bool cut(const std::string& path, const Cells& columns, int64_t step) {
-  size_t end = 0;
+  size_t header = 0;
   {
     const MappedFile file(path);
-    const std::string_view text = complete_lines(file.bytes());
-    const size_t header = end_of_header(text, columns, path);
-    if (header == 0) return false;
-    end = end_of_kept_rows(text, header, KeptRows(columns, step, path), path);
+    header = end_of_header(complete_lines(file.bytes()), columns, path);
   }
-  std::error_code error;
-  std::filesystem::resize_file(path, end, error);
-  if (error) fail("cannot shorten '{}': {}", path, error.message());
+  if (header == 0) return false;
+  const KeptRows keeps(columns, step, path);
+  drop_last_lines(path, header, [&](const std::string& line) { return line.empty() || !keeps(csv_cells(line, path)); });
   return true;
 }
 

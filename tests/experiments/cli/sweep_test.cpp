@@ -247,6 +247,18 @@ TEST_F(SlurmSweepTest, GivingUpCancelsTheTasksAndWritesTheResultsSoFar) {
   EXPECT_EQ(results(path("out"), {"state"}), (std::vector<std::string>{"waiting ", "waiting "}));
 }
 
+TEST_F(SlurmSweepTest, AQuestionWithoutAnswerDoesNotEndTheSweep) {
+  // The task is a process here, and squeue fails once.
+  const std::string done = path("done"), failed = path("failed");
+  program("sbatch", "for script; do :; done; (sh \"$script\"; touch " + done + ") > /dev/null 2>&1 & echo 7");
+  program("squeue", "[ -e " + failed + " ] || { touch " + failed + "; echo 'Socket timed out' >&2; exit 1; }; [ -e " +
+                        done + " ] || echo 7");
+  const Finished run = sweep({"--workers", "1"});
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_NE(run.err.find("Socket timed out"), std::string::npos) << run.err;
+  EXPECT_EQ(results(path("out"), {"state"}), (std::vector<std::string>{"finished ", "finished "}));
+}
+
 // --- compare ---
 
 TEST_F(SweepTest, CompareShowsMeansIntervalsAndCosts) {
