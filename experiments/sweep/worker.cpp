@@ -12,10 +12,7 @@
 #include <filesystem>
 #include <map>
 #include <thread>
-#include <utility>
 
-#include "core/base/csv.h"
-#include "core/base/file.h"
 #include "core/base/interrupt.h"
 #include "core/base/lock.h"
 #include "core/base/provenance.h"
@@ -23,73 +20,13 @@
 #include "experiments/run/run.h"
 #include "experiments/sweep/folder.h"
 #include "experiments/sweep/halving.h"
+#include "experiments/sweep/report_book.h"
 
 namespace klab {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kLookAgain{200};
-
-// The metrics of runs at the rungs, read from their metrics.csv when it has changed.
-class ReportBook {
- public:
-  ReportBook(const SweepFolder& folder, const Plan& plan)
-      : folder_(folder), plan_(plan), book_(plan.runs.size()), seen_(book_.size()), settled_(book_.size()) {}
-
-  /// What a judgement of `run` at `rung` needs: the reports of its group, up to the first that is to be waited for.
-  const std::vector<Reports>& for_judging(size_t run, size_t rung) {
-    if (!has_told(run, rung)) return book_;
-    Settled& settled = settled_[run];
-    if (settled.rung != rung) settled = {rung, 0};
-    while (settled.runs < run &&
-           (plan_.runs[settled.runs].group != plan_.runs[run].group || has_told(settled.runs, rung))) {
-      ++settled.runs;
-    }
-    return book_;
-  }
-
- private:
-  // The number of runs at the plan's beginning that are not to be waited for at a rung.
-  struct Settled {
-    size_t rung = 0, runs = 0;
-  };
-
-  bool has_told(size_t i, size_t rung) {
-    if (!known(book_[i], rung)) read(i);
-    return known(book_[i], rung);
-  }
-  static bool known(const Reports& reports, size_t rung) { return reports.over || reports.values.size() > rung; }
-
-  void read(size_t i) {
-    const RunFolder run = folder_.run(plan_.runs[i].id);
-    const std::pair stamps{stamp_of(run.record()), stamp_of(run.metrics())};
-    if (stamps == seen_[i]) return;
-    const RunState state = read_record(run).state;  // before metrics.csv, which may only grow after it
-    if (stamps.second != FileStamp{}) book_[i].values = rung_values(run.metrics());
-    book_[i].over = is_over(state);
-    seen_[i] = stamps;
-  }
-
-  std::vector<double> rung_values(const std::string& path) const {
-    const CsvTable table = read_csv(path);
-    const size_t step = table.column("step"), split = table.column("split"),
-                 metric = table.column(plan_.halving->metric);
-    const auto& steps = plan_.halving->steps;
-    std::vector<double> values;
-    for (const auto& row : table.rows) {
-      if (row[split] == "validation" && values.size() < steps.size() && std::stoll(row[step]) == steps[values.size()]) {
-        values.push_back(std::stod(row[metric]));
-      }
-    }
-    return values;
-  }
-
-  const SweepFolder& folder_;
-  const Plan& plan_;
-  std::vector<Reports> book_;
-  std::vector<std::pair<FileStamp, FileStamp>> seen_;  // record and metrics when they were read
-  std::vector<Settled> settled_;
-};
 
 class Worker {
  public:
