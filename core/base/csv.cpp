@@ -40,17 +40,11 @@ std::string cell_text(const std::string& cell) {
   return quoted + "\"";
 }
 
-std::string row_text(const std::vector<std::string>& cells) {
-  if (cells.size() == 1 && cells[0].empty()) return "\"\"\n";  // an empty line would be skipped
-  std::string line;
-  for (size_t i = 0; i < cells.size(); ++i) line += (i > 0 ? "," : "") + cell_text(cells[i]);
-  return line + "\n";
-}
-
+// The place of a row in messages; line 0: the file alone.
 struct CsvLine {
   const std::string& path;
   int64_t number;
-  std::string text() const { return fmt::format("{}, line {}", path, number); }
+  std::string text() const { return number > 0 ? fmt::format("{}, line {}", path, number) : path; }
 };
 
 // The quoted cell whose text begins at `at`; moves `at` to the separator after it or to the end.
@@ -85,14 +79,23 @@ std::vector<std::string> parse_row(const std::string& line, const CsvLine& where
 
 }  // namespace
 
+std::string csv_line(const std::vector<std::string>& cells) {
+  if (cells.size() == 1 && cells[0].empty()) return "\"\"\n";  // an empty line would be skipped
+  std::string line;
+  for (size_t i = 0; i < cells.size(); ++i) line += (i > 0 ? "," : "") + cell_text(cells[i]);
+  return line + "\n";
+}
+
+std::vector<std::string> csv_cells(const std::string& line, const std::string& path) { return parse_row(line, {path, 0}); }
+
 std::string CsvTable::text() const {
   std::string out;
   for (const std::string& comment : comments) {
     std::istringstream lines(comment);
     for (std::string line; std::getline(lines, line);) out += "# " + line + "\n";
   }
-  out += row_text(columns);
-  for (const auto& row : rows) out += row_text(row);
+  out += csv_line(columns);
+  for (const auto& row : rows) out += csv_line(row);
   return out;
 }
 
@@ -125,15 +128,21 @@ CsvTable read_csv(const std::string& path) {
 
 CsvWriter::CsvWriter(const std::string& path, const CsvTable& table) : path_(path), width_(table.columns.size()) {
   write_file(path, table.text());
-  file_ = std::fopen(path.c_str(), "a");
-  if (file_ == nullptr) fail("cannot append to '{}': {}", path, std::strerror(errno));
+  open();
+}
+
+CsvWriter::CsvWriter(const std::string& path, size_t width) : path_(path), width_(width) { open(); }
+
+void CsvWriter::open() {
+  file_ = std::fopen(path_.c_str(), "a");
+  if (file_ == nullptr) fail("cannot append to '{}': {}", path_, std::strerror(errno));
 }
 
 CsvWriter::~CsvWriter() { std::fclose(file_); }
 
 void CsvWriter::row(const std::vector<std::string>& cells) {
   if (cells.size() != width_) fail("{}: a row of {} cells, but {} columns", path_, cells.size(), width_);
-  const std::string line = row_text(cells);
+  const std::string line = csv_line(cells);
   if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0) {
     fail("cannot append to '{}': {}", path_, std::strerror(errno));
   }

@@ -25,11 +25,17 @@ struct CsvTable {
 /// line (no header row, a row of another width, an unclosed quote).
 CsvTable read_csv(const std::string& path);
 
+/// A row as its line in a file, and back; `path` is the file's name in messages. Throw as CsvWriter and read_csv().
+std::string csv_line(const std::vector<std::string>& cells);
+std::vector<std::string> csv_cells(const std::string& line, const std::string& path);
+
 /// Appends rows to a file; each row is in the file when `row` returns, and on the disk when `sync` returns.
 class CsvWriter {
  public:
   /// Creates the file with the content of `table`, atomically; row() appends to it.
   CsvWriter(const std::string& path, const CsvTable& table);
+  /// Appends to a file that exists, whose rows have this number of cells.
+  CsvWriter(const std::string& path, size_t width);
   ~CsvWriter();
   CsvWriter(const CsvWriter&) = delete;
   CsvWriter& operator=(const CsvWriter&) = delete;
@@ -39,9 +45,11 @@ class CsvWriter {
   void sync();
 
  private:
+  void open();
+
   std::string path_;
   size_t width_;
-  std::FILE* file_;
+  std::FILE* file_ = nullptr;
 };
 
 }  // namespace klab

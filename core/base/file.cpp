@@ -119,6 +119,12 @@ void MappedFile::release_pages(size_t begin, size_t end) const {
   if (begin < end) ::madvise(const_cast<char*>(data_) + begin, end - begin, MADV_DONTNEED);
 }
 
+FileStamp stamp_of(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return {};
+  return {status.st_ino, status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+}
+
 std::string read_file(const std::string& path) {
   const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (descriptor.value < 0) fail("cannot read '{}': {}", path, reason());
@@ -153,6 +159,22 @@ std::string path_within(const std::string& folder, const std::string& name) {
       "'{}' is a symbolic link out of its folder, to '{}': only links inside of the folder, and those of a hub cache's "
       "snapshot to its blobs, are followed; put the file itself there",
       path.string(), target.string());
+}
+
+void drop_last_lines(const std::string& path, size_t from, const std::function<bool(const std::string&)>& drops) {
+  size_t end = 0;
+  {
+    const MappedFile file(path);
+    end = file.bytes().rfind('\n') + 1;
+    while (end > from) {
+      const std::string_view lines = file.bytes().substr(0, end - 1);
+      const size_t begin = lines.rfind('\n') + 1;
+      if (!drops(std::string(lines.substr(begin)))) break;
+      end = begin;
+    }
+    if (end == file.size()) return;
+  }
+  if (::truncate(path.c_str(), static_cast<off_t>(end)) != 0) fail("cannot shorten '{}': {}", path, reason());
 }
 
 void make_writable_folder(const std::string& path) {

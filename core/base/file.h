@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -36,6 +37,14 @@ class NewFile {
   int descriptor_;
 };
 
+/// Differs after a file was written or replaced; of a file that does not exist it has only zeros.
+struct FileStamp {
+  uint64_t file = 0;
+  int64_t size = 0, seconds = 0, nanoseconds = 0;
+  bool operator==(const FileStamp&) const = default;
+};
+FileStamp stamp_of(const std::string& path);
+
 /// Reads the whole file. Throws Error.
 std::string read_file(const std::string& path);
 
@@ -66,6 +75,10 @@ bool is_file_name(const std::string& name);
 /// folder or, if that is the snapshot of a hub cache (snapshots/REVISION/), in the cache's blobs/. Throws Error that
 /// names the link and its target.
 std::string path_within(const std::string& folder, const std::string& name);
+
+/// Removes the last lines of a file, after offset `from`, up to the last one for which `drops` is false, and an
+/// incomplete one. Reads only these lines. Throws Error.
+void drop_last_lines(const std::string& path, size_t from, const std::function<bool(const std::string&)>& drops);
 
 /// Creates the folder and its parents and checks that it is writable. Throws Error.
 void make_writable_folder(const std::string& path);

@@ -81,6 +81,14 @@ std::vector<std::string> split(std::string_view text, char separator) {
   }
 }
 
+std::string markdown_code(std::string_view line) {
+  std::string fence = "`";
+  while (line.find(fence) != std::string_view::npos) fence += '`';
+  // Blanks keep a backtick at the end apart from the fence; Markdown removes them.
+  const char* blank = line.starts_with('`') || line.ends_with('`') ? " " : "";
+  return fmt::format("{}{}{}{}{}", fence, blank, line, blank, fence);
+}
+
 std::string clock_time(double seconds) {
   if (!(std::abs(seconds) < 1e12)) return "?";  // NaN, or too large for an integer
   const auto total = static_cast<int64_t>(std::llround(std::max(0.0, seconds)));

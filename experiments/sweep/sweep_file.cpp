@@ -311,27 +311,40 @@ std::map<std::string, std::string> texts_of(const RunConfig& config) {
   return texts;
 }
 
-// The keys in which the runs differ; first those in the file, in its order.
-std::vector<std::string> varied_keys(const std::vector<std::string>& named,
-                                     const std::vector<std::map<std::string, std::string>>& texts) {
-  std::vector<std::string> keys = named;
-  for (const auto& text : texts) {
-    for (const auto& [key, value] : text) {
-      if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+// Finds the keys in which runs differ. It keeps a value per key, not one per key and run.
+class VariedKeys {
+ public:
+  // `named` come first. A run that does not have such a key differs from those that do; other options that only some
+  // runs have are determined by other keys (task or mixer names).
+  explicit VariedKeys(const std::vector<std::string>& named) : named_(named), order_(named) {}
+
+  void add(const std::map<std::string, std::string>& texts) {
+    for (const std::string& key : named_) compare(key, texts.contains(key) ? texts.at(key) : "");
+    for (const auto& [key, text] : texts) {
+      if (std::find(named_.begin(), named_.end(), key) != named_.end()) continue;
+      if (compare(key, text)) order_.push_back(key);
     }
   }
-  std::erase_if(keys, [&](const std::string& key) {
-    std::set<std::string> values;
-    for (const auto& text : texts) {
-      const auto found = text.find(key);
-      // Options that only some runs have are determined by other keys (task or mixer names).
-      const bool named_one = std::find(named.begin(), named.end(), key) != named.end();
-      if (found != text.end() || named_one) values.insert(found == text.end() ? "" : found->second);
-    }
-    return values.size() < 2;
-  });
-  return keys;
-}
+
+  std::vector<std::string> keys() const {
+    std::vector<std::string> varied = order_;
+    std::erase_if(varied, [&](const std::string& key) { return !varied_.contains(key); });
+    return varied;
+  }
+
+ private:
+  // Returns whether the key is new.
+  bool compare(const std::string& key, const std::string& text) {
+    const auto at = first_.emplace(key, text);
+    if (at.first->second != text) varied_.insert(key);
+    return at.second;
+  }
+
+  const std::vector<std::string>& named_;
+  std::vector<std::string> order_;
+  std::map<std::string, std::string> first_;
+  std::set<std::string> varied_;
+};
 
 std::vector<std::string> named_keys(const std::vector<Point>& points) {
   std::vector<std::string> keys;
@@ -343,32 +356,34 @@ std::vector<std::string> named_keys(const std::vector<Point>& points) {
   return keys;
 }
 
-// Removes duplicate runs and finds the keys in which they differ; `texts` receives the fields of each run.
-Sweep distinct(const std::string& name, const std::vector<RunConfig>& configs, const std::vector<std::string>& named,
-               const std::vector<std::string>& shown, std::vector<std::map<std::string, std::string>>& texts) {
+// Removes duplicate runs and finds the keys in which they differ.
+Sweep distinct(const std::string& name, std::vector<RunConfig> configs, const std::vector<std::string>& named,
+               const std::vector<std::string>& shown) {
   Sweep sweep;
   sweep.plan.name = name;
   sweep.plan.asked = static_cast<int64_t>(configs.size());
   std::set<std::string> seen;
-  for (RunConfig config : configs) {
+  VariedKeys varied(named);
+  for (RunConfig& config : configs) {
     PlannedRun run;
     run.id = config_hash(config);
     if (!seen.insert(run.id).second) continue;
     run.place = static_cast<int64_t>(sweep.plan.runs.size());
     run.steps = config.train.steps;
     run.tokens = static_cast<double>(config.train.steps) * static_cast<double>(config.train.batch * config.task.length);
-    texts.push_back(texts_of(config));
+    varied.add(texts_of(config));
     sweep.plan.runs.push_back(std::move(run));
     sweep.configs.push_back(std::move(config));
   }
   sweep.plan.keys = shown;
-  for (const std::string& key : varied_keys(named, texts)) {
+  for (const std::string& key : varied.keys()) {
     if (std::find(shown.begin(), shown.end(), key) == shown.end()) sweep.plan.keys.push_back(key);
   }
   for (size_t i = 0; i < sweep.plan.runs.size(); ++i) {
+    const std::map<std::string, std::string> texts = texts_of(sweep.configs[i]);
     for (const std::string& key : sweep.plan.keys) {
-      const auto found = texts[i].find(key);
-      sweep.plan.runs[i].values.push_back(found == texts[i].end() ? "" : found->second);
+      const auto found = texts.find(key);
+      sweep.plan.runs[i].values.push_back(found == texts.end() ? "" : found->second);
     }
   }
   return sweep;
@@ -407,8 +422,7 @@ void shuffle(Sweep& sweep) {
 
 Sweep make_sweep(const std::string& name, const std::vector<RunConfig>& configs,
                  const std::vector<std::string>& shown) {
-  std::vector<std::map<std::string, std::string>> texts;
-  return distinct(name, configs, {}, shown, texts);
+  return distinct(name, configs, {}, shown);
 }
 
 namespace {
@@ -424,15 +438,15 @@ Sweep sweep_of(const YAML::Node& root, const std::string& path, const std::vecto
   if (points.empty()) refuse("{}: the conditions skip every run", path);
   std::vector<RunConfig> configs;
   for (const Point& point : points) configs.push_back(make_run_config(point));
-  std::vector<std::map<std::string, std::string>> texts;
-  Sweep sweep = distinct(std::filesystem::path(path).stem().string(), configs, named_keys(points), {}, texts);
+  Sweep sweep = distinct(std::filesystem::path(path).stem().string(), std::move(configs), named_keys(points), {});
   sweep.study = file.study;
   if (!file.halving) return sweep;
   sweep.plan.halving = file.halving;
   for (size_t i = 0; i < sweep.configs.size(); ++i) {
     check(*file.halving, sweep.configs[i], path);
-    check_keys(file.halving->within, texts[i], path);
-    for (const std::string& key : file.halving->within) sweep.plan.runs[i].group += texts[i][key] + "\n";
+    const std::map<std::string, std::string> texts = texts_of(sweep.configs[i]);
+    check_keys(file.halving->within, texts, path);
+    for (const std::string& key : file.halving->within) sweep.plan.runs[i].group += texts.at(key) + "\n";
   }
   shuffle(sweep);
   return sweep;

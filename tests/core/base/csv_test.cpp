@@ -135,6 +135,15 @@ TEST(CsvWriter, GoesOnWithTheRowsItIsGiven) {
   EXPECT_EQ(read.rows, (std::vector<Cells>{{"1"}, {"2"}, {"4"}}));
 }
 
+TEST(CsvWriter, AppendsToAFileThatExists) {
+  const Folder folder;
+  write(folder / "a.csv", "# c\na,b\n1,2\n");
+  CsvWriter writer(folder / "a.csv", 2);
+  EXPECT_THROW(writer.row({"3"}), Error);
+  writer.row({"3", "4"});
+  EXPECT_EQ(read_file(folder / "a.csv"), "# c\na,b\n1,2\n3,4\n");
+}
+
 TEST(CsvWriter, RefusesRowsThatCouldNotBeReadBack) {
   const Folder folder;
   CsvWriter writer(folder / "a.csv", {{}, {"a", "b"}, {}});

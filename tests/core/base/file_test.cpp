@@ -70,6 +70,36 @@ TEST(File, WritingBelowAFileIsAFailureThatNamesThePath) {
   EXPECT_CONTAINS(message, "Not a directory");
 }
 
+TEST(FileStamp, DiffersOnceAFileIsWritten) {
+  const Folder folder;
+  EXPECT_EQ(stamp_of(folder / "a"), FileStamp{});
+  write_file(folder / "a", "1");
+  const FileStamp first = stamp_of(folder / "a");
+  EXPECT_NE(first, FileStamp{});
+  EXPECT_EQ(stamp_of(folder / "a"), first);
+  write_file(folder / "b", "2");  // of the same size, at almost the same time
+  std::filesystem::rename(folder / "b", folder / "a");
+  EXPECT_NE(stamp_of(folder / "a"), first);
+}
+
+TEST(DropLastLines, KeepsAllUpToALineThatStays) {
+  const Folder folder;
+  const auto left = [&](const std::string& text, size_t from = 0) {
+    write_file(folder / "a", text);
+    drop_last_lines(folder / "a", from, [](const std::string& line) { return line != "keep"; });
+    return read_file(folder / "a");
+  };
+  EXPECT_EQ(left("1\nkeep\n2\n\n3\n"), "1\nkeep\n");
+  EXPECT_EQ(left("1\nkeep\n2\nkee"), "1\nkeep\n");
+  EXPECT_EQ(left("1\nkeep\n"), "1\nkeep\n");
+  EXPECT_EQ(left("1\n2\n"), "");
+  EXPECT_EQ(left("1\n2\n", 2), "1\n");
+  EXPECT_EQ(left("\n\n"), "");
+  EXPECT_EQ(left("keep"), "");
+  EXPECT_EQ(left(""), "");
+  EXPECT_CONTAINS(failure_of([&] { drop_last_lines(folder / "none", 0, [](const auto&) { return true; }); }), "none");
+}
+
 TEST(File, ReadingWhatIsNotThereNamesThePathAndTheReason) {
   const Folder folder;
   const std::string message = failure_of([&] { read_file(folder / "none"); });

@@ -91,5 +91,12 @@ TEST(ShortCount, CarriesIntoTheNextUnit) {
   EXPECT_EQ(short_count(2e18), "2000P");
 }
 
+TEST(MarkdownCode, EndsWhereTheTextDoes) {
+  EXPECT_EQ(markdown_code("./klab train --out 'a b'"), "`./klab train --out 'a b'`");
+  EXPECT_EQ(markdown_code("'a`b'"), "``'a`b'``");
+  EXPECT_EQ(markdown_code("a``b`c"), "```a``b`c```");
+  EXPECT_EQ(markdown_code("`a"), "`` `a ``");
+}
+
 }  // namespace
 }  // namespace klab
