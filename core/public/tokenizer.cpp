@@ -17,9 +17,9 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/base/utf8.h"
 #include "core/public/split_pattern.h"
 #include "core/public/tokenizer_json.h"
-#include "core/public/utf8.h"
 
 namespace klab {
 namespace {
