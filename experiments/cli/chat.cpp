@@ -28,8 +28,8 @@ class Conversation {
   }
 
   Generated turn(const std::string& content) {
-    const Ids turn = chat_turn(tokenizer_, content);
-    unread_.insert(unread_.end(), turn.begin(), turn.end());
+    const Ids asked = chat_turn(tokenizer_, content);
+    unread_.insert(unread_.end(), asked.begin(), asked.end());
     TextStream stream(tokenizer_);
     how_.on_token = [&](int64_t, int64_t token) {
       if (!stops(how_, token)) print_text(stream.push(token));
