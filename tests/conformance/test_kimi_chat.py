@@ -40,10 +40,10 @@ def folder(modeling, tmp_path_factory):
 
 def talk(folder, said, *options):
     """The standard output of a conversation."""
-    done = subprocess.run([kimi.PROGRAM, "--quiet", "chat", "--model", folder, *map(str, options)], input=said,
-                          capture_output=True, text=True, timeout=60)
+    done = subprocess.run([kimi.PROGRAM, "--quiet", "chat", "--model", folder, *map(str, options)], input=said.encode(),
+                          capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout.decode()
 
 
 def message(role, content):
@@ -197,7 +197,8 @@ def test_ids_beyond_the_tokenizer(modeling, tmp_path):
     said = json.loads(kimi.succeed(*ask, "--tokens", ord("h"), "--json").stdout)
     assert any(token >= 514 for token in said["tokens"][0]) and len(said["tokens"][0]) == 64
     assert said["text"] == text_of(said["tokens"][0])
-    assert kimi.succeed(*ask, "--prompt", "h").stdout == said["text"] + "\n"
+    streamed = subprocess.run([kimi.PROGRAM, *map(str, ask), "--prompt", "h"], stdout=subprocess.PIPE, check=True, timeout=60)
+    assert streamed.stdout.decode() == said["text"] + "\n"
     batch = json.loads(kimi.succeed(*ask, "--tokens", "104;105", "--json").stdout)
     assert batch["text"] == [text_of(answer) for answer in batch["tokens"]]
     assert talk(folder, "hi\nyou\n", *how)
