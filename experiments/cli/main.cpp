@@ -30,6 +30,9 @@ std::vector<Command> commands() {
           bench_command()};
 }
 
+// File names, config values and token texts in messages may hold anything.
+void print_message(std::string_view message) { fmt::print(stderr, "klab: {}\n", printable(message)); }
+
 std::string command_line(int argc, char** argv) {
   std::vector<std::string> words{"./klab"};
   for (int i = 1; i < argc; ++i) words.emplace_back(argv[i]);
@@ -98,8 +101,8 @@ void warn_of_changes(const Globals& globals) {
   const std::filesystem::path out = std::filesystem::absolute(globals.out);
   if (std::find(out.begin(), out.end(), "results") == out.end()) return;
   if (commit().back() != '+') return;
-  fmt::print(stderr, "klab: warning: the tree has uncommitted changes, so results in '{}' name commit {}\n",
-             globals.out, commit());
+  print_message(fmt::format("warning: the tree has uncommitted changes, so results in '{}' name commit {}", globals.out,
+                            commit()));
 }
 
 std::vector<std::string> known_options(const CLI::App& app) {
@@ -138,11 +141,7 @@ std::string unknown_words(const CLI::App& app) {
 int parse_error(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
   const std::string unknown = unknown_words(app);
-  if (unknown.empty()) {
-    fmt::print(stderr, "klab: {}; see --help\n", error.what());
-  } else {
-    fmt::print(stderr, "klab: {}\n", unknown);
-  }
+  print_message(unknown.empty() ? fmt::format("{}; see --help", error.what()) : unknown);
   return kBadUsage;
 }
 
@@ -191,16 +190,16 @@ int main(int argc, char** argv) {
   try {
     return klab::run(argc, argv);
   } catch (const klab::Interrupted& error) {
-    fmt::print(stderr, "klab: {}\n", error.what());
+    klab::print_message(error.what());
     return klab::kSignalled + error.signal;
   } catch (const klab::UsageError& error) {
-    fmt::print(stderr, "klab: {}\n", error.what());
+    klab::print_message(error.what());
     return klab::kBadUsage;
   } catch (const c10::Error& error) {
-    fmt::print(stderr, "klab: {}\n", error.what_without_backtrace());
+    klab::print_message(error.what_without_backtrace());
     return klab::kFailed;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "klab: {}\n", error.what());
+    klab::print_message(error.what());
     return klab::kFailed;
   }
 }

@@ -204,7 +204,10 @@ TEST_F(TokenizerJsonTest, FindsAddedTokens) {
   EXPECT_FALSE(tokenizer.has_special("<think>"));
   EXPECT_EQ(tokenizer.encode("<s>a<s>>>"), (Ids{256, 'a', 257, '>'}));
   EXPECT_EQ(tokenizer.encode("<s>a<think>", /*special=*/false), (Ids{'<', 's', '>', 'a', 258}));
+  EXPECT_EQ(tokenizer.encode_plain("<s>a<think>"), (Ids{'<', 's', '>', 'a', '<', 't', 'h', 'i', 'n', 'k', '>'}));
   EXPECT_EQ(tokenizer.decode({256, 258}), "<s><think>");
+  EXPECT_TRUE(tokenizer.has(258));
+  EXPECT_FALSE(tokenizer.has(259));
   EXPECT_THROW(tokenizer.decode({259}), UsageError);
 }
 
