@@ -1,11 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/train/metrics_file.h"
 
+#include <charconv>
 #include <filesystem>
 
+#include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/text.h"
 
 namespace klab {
+namespace {
+
+int64_t step_of(const std::string& cell, const std::string& path) {
+  int64_t step = 0;
+  const auto [end, status] = std::from_chars(cell.data(), cell.data() + cell.size(), step);
+  if (status != std::errc{} || end != cell.data() + cell.size()) refuse("{}: the step '{}' is no number", path, cell);
+  return step;
+}
+
+}  // namespace
 
 std::unique_ptr<CsvWriter> open_metrics(const RunFolder& folder, const std::vector<std::string>& provenance,
                                         const std::vector<std::string>& columns, bool resume, int64_t step) {
@@ -21,7 +34,13 @@ std::unique_ptr<CsvWriter> open_metrics(const RunFolder& folder, const std::vect
       table.columns.push_back(columns[i]);
       for (auto& row : table.rows) row.emplace_back();
     }
-    std::erase_if(table.rows, [&](const auto& row) { return std::stoll(row[steps]) > step || row[split] == "test"; });
+    if (table.columns != columns) {
+      refuse("{}: the columns are {}, but those of the run are {}", folder.metrics(), join(table.columns),
+             join(columns));
+    }
+    std::erase_if(table.rows, [&](const auto& row) {
+      return step_of(row[steps], folder.metrics()) > step || row[split] == "test";
+    });
   }
   return std::make_unique<CsvWriter>(folder.metrics(), table);
 }
