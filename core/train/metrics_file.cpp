@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/text.h"
 
 namespace klab {
 namespace {
@@ -80,6 +81,9 @@ CsvTable widened(const std::string& path, const Cells& columns, int64_t step) {
   for (size_t i = table.columns.size(); i < columns.size(); ++i) {
     table.columns.push_back(columns[i]);
     for (auto& row : table.rows) row.emplace_back();
+  }
+  if (table.columns != columns) {
+    refuse("{}: the columns are {}, but those of the run are {}", path, join(table.columns), join(columns));
   }
   return table;
 }

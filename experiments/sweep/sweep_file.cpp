@@ -23,6 +23,7 @@ using Point = std::vector<Assignment>;
 
 constexpr int64_t kMostRuns = 100000;  // of one sweep
 constexpr int64_t kMostSteps = 1'000'000'000;
+constexpr double kLargestInteger = 9e15;  // below it a double is exact
 
 struct Condition {
   Point when, set;
@@ -77,9 +78,15 @@ class Reader {
   }
 
  private:
+  // A key or a word; `what` names it in messages.
+  std::string word(const YAML::Node& node, const std::string& what) const {
+    if (!node.IsScalar()) refuse("{}: {} must be a plain word", origin_of(node, path_), what);
+    return node.Scalar();
+  }
+
   void only_keys(const YAML::Node& map, const std::vector<std::string>& known) const {
     for (const auto& entry : map) {
-      const auto key = entry.first.as<std::string>();
+      const std::string key = word(entry.first, "a key");
       if (std::find(known.begin(), known.end(), key) == known.end()) {
         refuse("{}: unknown key '{}'{}. Known keys: {}", origin_of(entry.first, path_), key, did_you_mean(key, known),
                join(known));
@@ -100,7 +107,7 @@ class Reader {
   void collect_axes(const YAML::Node& node, const std::string& prefix,
                     std::vector<std::vector<Assignment>>& all) const {
     for (const auto& entry : node) {
-      const std::string key = prefix + entry.first.as<std::string>();
+      const std::string key = prefix + word(entry.first, "a key");
       if (entry.second.IsMap()) {
         collect_axes(entry.second, key + ".", all);
         continue;
@@ -124,7 +131,7 @@ class Reader {
     if (!node.IsSequence() || node.size() != 2) refuse("{}: '{}' must be [low, high]", origin_of(node, path_), key);
     try {
       const std::pair<double, double> ends{node[0].as<double>(), node[1].as<double>()};
-      if (ends.first < ends.second) return ends;
+      if (ends.first < ends.second && std::isfinite(ends.second - ends.first)) return ends;
     } catch (const YAML::Exception&) {
     }
     refuse("{}: '{}' must be [low, high], two numbers with low < high", origin_of(node, path_), key);
@@ -132,6 +139,7 @@ class Reader {
 
   Value draw(const YAML::Node& how, const std::string& key, Random& random) const {
     if (how.IsSequence()) {  // a plain list is a choice
+      if (how.size() == 0) refuse("{}: '{}' must be a list of values", origin_of(how, path_), key);
       return field_value(how[random.below(how.size())], key, path_);
     }
     if (!how.IsMap() || how.size() != 1) {
@@ -139,12 +147,15 @@ class Reader {
              key);
     }
     only_keys(how, {"uniform", "log_uniform", "integer", "choice"});
-    const auto kind = how.begin()->first.as<std::string>();
+    const std::string kind = word(how.begin()->first, "a key");
     const YAML::Node of = how.begin()->second;  // a copy, because the iterator returns a temporary
     if (kind == "choice") return draw(of, key, random);
     const auto [low, high] = range(of, key);
     const double u = random.uniform();
     if (kind == "integer") {
+      if (std::max(std::abs(low), std::abs(high)) > kLargestInteger) {
+        refuse("{}: '{}': the bounds of an integer must be within {}", origin_of(of, path_), key, kLargestInteger);
+      }
       return static_cast<int64_t>(low) + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low) + 1));
     }
     if (kind == "uniform") return rounded(low + u * (high - low), 6);
@@ -163,7 +174,7 @@ class Reader {
   void collect_random(const YAML::Node& node, const std::string& prefix,
                       std::vector<std::pair<std::string, YAML::Node>>& keys) const {
     for (const auto& entry : node) {
-      const std::string key = prefix + entry.first.as<std::string>();
+      const std::string key = prefix + word(entry.first, "a key");
       if (key == "runs" || key == "seed") continue;
       const YAML::Node how = entry.second;
       const bool nested = how.IsMap() && how.size() > 0 && (how.begin()->second.IsMap() || how.size() > 1);
@@ -205,7 +216,7 @@ class Reader {
       condition.when = assignments_of(child(item, "when"), path_);
       condition.set = assignments_of(child(item, "set"), path_);
       condition.axes = axes(child(item, "grid"), "grid");
-      condition.skip = child(item, "skip") && child(item, "skip").as<std::string>() == "true";
+      condition.skip = child(item, "skip") && word(child(item, "skip"), "'skip'") == "true";
       all.push_back(std::move(condition));
     }
     return all;
@@ -218,7 +229,7 @@ class Reader {
     }
     only_keys(node, {"metric", "steps", "factor", "within"});
     Halving halving;
-    if (child(node, "metric")) halving.metric = child(node, "metric").as<std::string>();
+    if (child(node, "metric")) halving.metric = word(child(node, "metric"), "'halving.metric'");
     const std::vector<std::string> metrics = {"acc_seq", "acc_tok", "loss"};
     if (std::find(metrics.begin(), metrics.end(), halving.metric) == metrics.end()) {
       refuse("{}: halving.metric '{}' is not one of: {}", origin_of(child(node, "metric"), path_), halving.metric,
@@ -233,7 +244,9 @@ class Reader {
       refuse("{}: 'halving.steps' must increase", origin_of(child(node, "steps"), path_));
     }
     if (child(node, "within")) {
-      for (const auto& key : child(node, "within")) halving.within.push_back(key.as<std::string>());
+      const YAML::Node keys = child(node, "within");
+      if (!keys.IsSequence()) refuse("{}: 'halving.within' must be a list of keys", origin_of(keys, path_));
+      for (const auto& key : keys) halving.within.push_back(word(key, "a key of 'halving.within'"));
     }
     return halving;
   }
