@@ -3,9 +3,10 @@
 // comma, a quote, a leading '#' or outer whitespace are in double quotes; cells cannot contain line breaks.
 #pragma once
 
-#include <cstdio>
 #include <string>
 #include <vector>
+
+#include "core/base/file.h"
 
 namespace klab {
 
@@ -30,18 +31,15 @@ class CsvWriter {
  public:
   /// Creates the file with the content of `table`, atomically; row() appends to it.
   CsvWriter(const std::string& path, const CsvTable& table);
-  ~CsvWriter();
-  CsvWriter(const CsvWriter&) = delete;
-  CsvWriter& operator=(const CsvWriter&) = delete;
 
   /// Throws Error for a row of another width or a line break in a cell, and then writes nothing.
   void row(const std::vector<std::string>& cells);
-  void sync();
+  void sync() { file_.sync(); }
 
  private:
   std::string path_;
   size_t width_;
-  std::FILE* file_;
+  AppendedFile file_;
 };
 
 }  // namespace klab

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Atomic file writes, and memory-mapped files.
+// Atomic and appending file writes, and memory-mapped files. Calls that a signal interrupts are repeated.
 #pragma once
 
 #include <cstdint>
@@ -30,10 +30,33 @@ class NewFile {
   void commit() { commit_as(path_); }
   /// Renames to another path in the same folder instead.
   void commit_as(const std::string& path);
+  /// Renames without a sync, which is faster: a power failure may leave `path` empty or with its old content.
+  void commit_unsynced();
 
  private:
+  void rename_to(const std::string& path);
+
   std::string path_, temporary_;
   int descriptor_;
+};
+
+/// A file that grows at its end: what was written is in the file on return, and on the disk after sync(). All members
+/// throw Error with the path and the reason.
+class AppendedFile {
+ public:
+  /// Creates the file if there is none.
+  explicit AppendedFile(std::string path);
+  ~AppendedFile();
+  AppendedFile(const AppendedFile&) = delete;
+  AppendedFile& operator=(const AppendedFile&) = delete;
+
+  void write(std::string_view content);
+  void sync();
+
+ private:
+  std::string path_;
+  int descriptor_;
+  bool named_ = false;  // whether the file's name is on the disk
 };
 
 /// Reads the whole file. Throws Error.
