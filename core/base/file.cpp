@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <utility>
+#include <vector>
 
 #include "core/base/error.h"
 
@@ -163,8 +164,11 @@ std::string read_file(const std::string& path) {
 
 void make_writable_folder(const std::string& path) {
   std::error_code error;
+  std::vector<std::string> made;
+  for (fs::path at = path; !at.empty() && !fs::exists(at, error); at = at.parent_path()) made.push_back(at.string());
   fs::create_directories(path, error);
   if (error) fail("cannot create the folder '{}': {}", path, error.message());
+  for (const std::string& one : made) sync_folder_of(one);
   if (::access(path.c_str(), W_OK | X_OK) != 0) fail("cannot write into the folder '{}': {}", path, reason());
 }
 

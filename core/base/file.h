@@ -82,7 +82,7 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-/// Creates the folder and its parents and checks that it is writable. Throws Error.
+/// Creates the folder and its parents, which are on the disk on return, and checks that it is writable. Throws Error.
 void make_writable_folder(const std::string& path);
 
 }  // namespace klab
