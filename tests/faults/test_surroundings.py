@@ -17,7 +17,7 @@ pytestmark = harness.needs_shim
 
 # A call in each phase of a run: its folder is made, curves begin, a checkpoint is written and renamed, the end.
 PHASES = [("mkdir", 0.0), ("open", 0.2), ("write", 0.5), ("rename", 0.6), ("open", 1.0)]
-SLOW_PHASES = [(kind, share / 40) for kind in ("open", "write", "sync", "rename") for share in range(41)]
+SLOW_PHASES = [(kind, share / 10) for kind in ("open", "write", "sync", "rename") for share in range(11)]
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,16 @@ def test_training_needs_no_temporary_folder(case):
     _, err = process.communicate(timeout=harness.LIMIT_SECONDS)
     assert process.returncode == 0, err
     assert case.case.result(folder) == case.expected
+
+
+@pytest.mark.slow
+def test_verify_names_a_full_temporary_folder(tmp_path):
+    case, full = Prepared("study", tmp_path), tmp_path / "full"
+    full.mkdir()
+    process = harness.start(["verify", case.work / "out"], harness.environment(full, "mkdir:1:ENOSPC") | {"TMPDIR": str(full)})
+    _, err = process.communicate(timeout=harness.LIMIT_SECONDS)
+    assert process.returncode == 1
+    assert str(full / "klab-verify-") in err and harness.REASONS["ENOSPC"] in err
 
 
 def mounted_read_only(folder):
