@@ -61,10 +61,11 @@ def run_conformance(options, report):
     """The Python tests against public implementations; returns (passed, failed, skipped, output)."""
     if not options.python:
         return 0, 0, 1, b"skipped: the torch of this build belongs to no Python (KLAB_TORCH)\n"
-    tests = [pathlib.Path(__file__).with_name(folder) for folder in ("conformance", "docs")]
+    tests = [pathlib.Path(__file__).with_name(folder) for folder in ("conformance", "docs", "faults")]
     command = [options.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
     command += ["--slow"] if options.all else []
-    library = {"KLAB_LIBRARY": str(options.build / "lib" / "libklab_kernels.so"),
+    library = {"KLAB_FAULT_LIBRARY": str(options.build / "tests" / "support" / "libklab_faults.so"),
+               "KLAB_LIBRARY": str(options.build / "lib" / "libklab_kernels.so"),
                "KLAB_PROGRAM": str(options.build / "bin" / "klab"),
                "KLAB_RUN_MODULE": str(options.build / "tests" / "support" / "run_module"),
                "KLAB_COMPILE_COMMANDS": str(options.build / "compile_commands.json"),

@@ -2,15 +2,11 @@
 #include "core/base/csv.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <sstream>
 
 #include "core/base/error.h"
-#include "core/base/file.h"
 #include "core/base/text.h"
 
 namespace klab {
@@ -126,30 +122,24 @@ CsvTable read_csv(const std::string& path) {
   return table;
 }
 
-CsvWriter::CsvWriter(const std::string& path, const CsvTable& table) : path_(path), width_(table.columns.size()) {
+namespace {
+
+// The path, under which the table is now.
+const std::string& written(const std::string& path, const CsvTable& table) {
   write_file(path, table.text());
-  open();
+  return path;
 }
 
-CsvWriter::CsvWriter(const std::string& path, size_t width) : path_(path), width_(width) { open(); }
+}  // namespace
 
-void CsvWriter::open() {
-  file_ = std::fopen(path_.c_str(), "a");
-  if (file_ == nullptr) fail("cannot append to '{}': {}", path_, std::strerror(errno));
-}
+CsvWriter::CsvWriter(const std::string& path, const CsvTable& table)
+    : path_(path), width_(table.columns.size()), file_(written(path, table)) {}
 
-CsvWriter::~CsvWriter() { std::fclose(file_); }
+CsvWriter::CsvWriter(const std::string& path, size_t width) : path_(path), width_(width), file_(path) {}
 
 void CsvWriter::row(const std::vector<std::string>& cells) {
   if (cells.size() != width_) fail("{}: a row of {} cells, but {} columns", path_, cells.size(), width_);
-  const std::string line = csv_line(cells);
-  if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0) {
-    fail("cannot append to '{}': {}", path_, std::strerror(errno));
-  }
-}
-
-void CsvWriter::sync() {
-  if (::fsync(::fileno(file_)) != 0) fail("cannot sync '{}': {}", path_, std::strerror(errno));
+  file_.write(csv_line(cells));
 }
 
 }  // namespace klab

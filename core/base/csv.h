@@ -3,9 +3,10 @@
 // comma, a quote, a leading '#' or outer whitespace are in double quotes; cells cannot contain line breaks.
 #pragma once
 
-#include <cstdio>
 #include <string>
 #include <vector>
+
+#include "core/base/file.h"
 
 namespace klab {
 
@@ -36,20 +37,15 @@ class CsvWriter {
   CsvWriter(const std::string& path, const CsvTable& table);
   /// Appends to a file that exists, whose rows have this number of cells.
   CsvWriter(const std::string& path, size_t width);
-  ~CsvWriter();
-  CsvWriter(const CsvWriter&) = delete;
-  CsvWriter& operator=(const CsvWriter&) = delete;
 
   /// Throws Error for a row of another width or a line break in a cell, and then writes nothing.
   void row(const std::vector<std::string>& cells);
-  void sync();
+  void sync() { file_.sync(); }
 
  private:
-  void open();
-
   std::string path_;
   size_t width_;
-  std::FILE* file_ = nullptr;
+  AppendedFile file_;
 };
 
 }  // namespace klab

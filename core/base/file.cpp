@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <utility>
+#include <vector>
 
 #include "core/base/error.h"
 
@@ -21,6 +22,23 @@ namespace fs = std::filesystem;
 
 // The error message of the last failed system call.
 std::string reason() { return std::strerror(errno); }
+
+// The result of a system call, which is repeated while signals interrupt it.
+template <class Call>
+auto uninterrupted(const Call& call) {
+  for (;;) {
+    const auto result = call();
+    if (result != -1 || errno != EINTR) return result;
+  }
+}
+
+int open_file(const std::string& path, int flags) {
+  return uninterrupted([&] { return ::open(path.c_str(), flags | O_CLOEXEC, 0644); });
+}
+
+int sync_file(int descriptor) {
+  return uninterrupted([&] { return ::fsync(descriptor); });
+}
 
 // Closes its file descriptor at the end of the scope.
 struct Descriptor {
@@ -35,20 +53,18 @@ struct Descriptor {
 
 void write_all(int descriptor, std::string_view content, const std::string& path) {
   while (!content.empty()) {
-    const ssize_t written = ::write(descriptor, content.data(), content.size());
-    if (written < 0 && errno == EINTR) continue;
+    const ssize_t written = uninterrupted([&] { return ::write(descriptor, content.data(), content.size()); });
     if (written < 0) fail("cannot write '{}': {}", path, reason());
     content.remove_prefix(static_cast<size_t>(written));
   }
 }
 
-// A rename is durable only after a sync of the folder.
-void sync_folder(const std::string& folder) {
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) fail("cannot open the folder '{}': {}", folder, reason());
-  const int status = ::fsync(descriptor);
-  ::close(descriptor);
-  if (status != 0) fail("cannot sync the folder '{}': {}", folder, reason());
+// The name of a file or folder is durable only after a sync of the folder that has it.
+void sync_folder_of(const std::string& path) {
+  const std::string parent = fs::path(path).parent_path().string(), folder = parent.empty() ? "." : parent;
+  const Descriptor descriptor(open_file(folder, O_RDONLY | O_DIRECTORY));
+  if (descriptor.value < 0) fail("cannot open the folder '{}': {}", folder, reason());
+  if (sync_file(descriptor.value) != 0) fail("cannot sync the folder '{}': {}", folder, reason());
 }
 
 bool lies_in(const fs::path& path, const fs::path& folder) {
@@ -61,7 +77,7 @@ bool lies_in(const fs::path& path, const fs::path& folder) {
 NewFile::NewFile(std::string path)
     : path_(std::move(path)),
       temporary_(path_ + ".tmp." + std::to_string(::getpid())),
-      descriptor_(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
+      descriptor_(open_file(temporary_, O_WRONLY | O_CREAT | O_TRUNC)) {
   if (descriptor_ < 0) fail("cannot write '{}': {}", path_, reason());
 }
 
@@ -80,12 +96,31 @@ void NewFile::overwrite(uint64_t offset, std::string_view content) {
 }
 
 void NewFile::commit_as(const std::string& path) {
-  if (::fsync(descriptor_) != 0) fail("cannot sync '{}': {}", temporary_, reason());
+  if (sync_file(descriptor_) != 0) fail("cannot sync '{}': {}", temporary_, reason());
+  rename_to(path);
+  sync_folder_of(path);
+}
+
+void NewFile::commit_unsynced() { rename_to(path_); }
+
+void NewFile::rename_to(const std::string& path) {
   if (::close(std::exchange(descriptor_, -1)) != 0) fail("cannot close '{}': {}", temporary_, reason());
   if (::rename(temporary_.c_str(), path.c_str()) != 0) fail("cannot rename to '{}': {}", path, reason());
   temporary_.clear();
-  const std::string folder = fs::path(path).parent_path().string();
-  sync_folder(folder.empty() ? "." : folder);
+}
+
+AppendedFile::AppendedFile(std::string path)
+    : path_(std::move(path)), descriptor_(open_file(path_, O_WRONLY | O_CREAT | O_APPEND)) {
+  if (descriptor_ < 0) fail("cannot append to '{}': {}", path_, reason());
+}
+
+AppendedFile::~AppendedFile() { ::close(descriptor_); }
+
+void AppendedFile::write(std::string_view content) { write_all(descriptor_, content, path_); }
+
+void AppendedFile::sync() {
+  if (sync_file(descriptor_) != 0) fail("cannot sync '{}': {}", path_, reason());
+  if (!std::exchange(named_, true)) sync_folder_of(path_);
 }
 
 void write_file(const std::string& path, std::string_view content) {
@@ -95,7 +130,7 @@ void write_file(const std::string& path, std::string_view content) {
 }
 
 MappedFile::MappedFile(const std::string& path) {
-  const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor descriptor(open_file(path, O_RDONLY));
   if (descriptor.value < 0) fail("cannot read '{}': {}", path, reason());
   struct stat status {};
   if (::fstat(descriptor.value, &status) != 0) fail("cannot read '{}': {}", path, reason());
@@ -126,18 +161,15 @@ FileStamp stamp_of(const std::string& path) {
 }
 
 std::string read_file(const std::string& path) {
-  const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor descriptor(open_file(path, O_RDONLY));
   if (descriptor.value < 0) fail("cannot read '{}': {}", path, reason());
   std::string content;
   std::array<char, 1 << 16> block;
   for (;;) {
-    const ssize_t got = ::read(descriptor.value, block.data(), block.size());
+    const ssize_t got = uninterrupted([&] { return ::read(descriptor.value, block.data(), block.size()); });
     if (got == 0) return content;
-    if (got > 0) {
-      content.append(block.data(), static_cast<size_t>(got));
-    } else if (errno != EINTR) {
-      fail("cannot read '{}': {}", path, errno == EISDIR ? "it is a folder" : reason());
-    }
+    if (got < 0) fail("cannot read '{}': {}", path, errno == EISDIR ? "it is a folder" : reason());
+    content.append(block.data(), static_cast<size_t>(got));
   }
 }
 
@@ -179,8 +211,11 @@ void drop_last_lines(const std::string& path, size_t from, const std::function<b
 
 void make_writable_folder(const std::string& path) {
   std::error_code error;
+  std::vector<std::string> made;
+  for (fs::path at = path; !at.empty() && !fs::exists(at, error); at = at.parent_path()) made.push_back(at.string());
   fs::create_directories(path, error);
   if (error) fail("cannot create the folder '{}': {}", path, error.message());
+  for (const std::string& one : made) sync_folder_of(one);
   if (::access(path.c_str(), W_OK | X_OK) != 0) fail("cannot write into the folder '{}': {}", path, reason());
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Atomic file writes, and memory-mapped files.
+// Atomic and appending file writes, and memory-mapped files. Calls that a signal interrupts are repeated.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +31,12 @@ class NewFile {
   void commit() { commit_as(path_); }
   /// Renames to another path in the same folder instead.
   void commit_as(const std::string& path);
+  /// Renames without a sync, which is faster: a power failure may leave `path` empty or with its old content.
+  void commit_unsynced();
 
  private:
+  void rename_to(const std::string& path);
+
   std::string path_, temporary_;
   int descriptor_;
 };
@@ -44,6 +48,25 @@ struct FileStamp {
   bool operator==(const FileStamp&) const = default;
 };
 FileStamp stamp_of(const std::string& path);
+
+/// A file that grows at its end: what was written is in the file on return, and on the disk after sync(). All members
+/// throw Error with the path and the reason.
+class AppendedFile {
+ public:
+  /// Creates the file if there is none.
+  explicit AppendedFile(std::string path);
+  ~AppendedFile();
+  AppendedFile(const AppendedFile&) = delete;
+  AppendedFile& operator=(const AppendedFile&) = delete;
+
+  void write(std::string_view content);
+  void sync();
+
+ private:
+  std::string path_;
+  int descriptor_;
+  bool named_ = false;  // whether the file's name is on the disk
+};
 
 /// Reads the whole file. Throws Error.
 std::string read_file(const std::string& path);
@@ -80,7 +103,7 @@ std::string path_within(const std::string& folder, const std::string& name);
 /// incomplete one. Reads only these lines. Throws Error.
 void drop_last_lines(const std::string& path, size_t from, const std::function<bool(const std::string&)>& drops);
 
-/// Creates the folder and its parents and checks that it is writable. Throws Error.
+/// Creates the folder and its parents, which are on the disk on return, and checks that it is writable. Throws Error.
 void make_writable_folder(const std::string& path);
 
 }  // namespace klab

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/rl/answer_log.h"
 
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
@@ -53,10 +50,11 @@ std::vector<LoggedAnswer> read_answers(const std::string& path) {
 }
 
 void append_answers(const std::string& path, const std::vector<LoggedAnswer>& answers) {
-  std::ofstream out(path, std::ios::app);
-  for (const LoggedAnswer& answer : answers) out << line_of(answer);
-  out.flush();
-  if (!out) fail("cannot write '{}': {}", path, std::strerror(errno));
+  std::string text;
+  for (const LoggedAnswer& answer : answers) text += line_of(answer);
+  AppendedFile file(path);
+  file.write(text);
+  file.sync();  // a checkpoint that is written later may rely on it
 }
 
 void keep_answers_until(const std::string& path, int64_t step) {

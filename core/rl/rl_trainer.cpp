@@ -79,15 +79,16 @@ RlTrainer::RlTrainer(Decoder model, const TrainConfig& config, const RlConfig& r
   optimizer_ = make_optimizer(*model_, config_);
   if (config_.optimizer == "muonclip") clip_ = std::make_unique<QkClip>(model_, config_.max_logit);
   rollout_ = std::make_unique<RolloutModel>(model_, rl_.rollout_dtype);
-  const bool kept = !folder_.path.empty();
-  if (resume && kept && std::filesystem::exists(folder_.last())) {
+  const bool kept = !folder_.path.empty(), restored = resume && kept && std::filesystem::exists(folder_.last());
+  if (restored) {
     restore(folder_.last());
   } else if (!config_.from.empty()) {
     load_start(config_.from, *model_, model_tensors(*model_));
   }
   if (!kept) return;
-  metrics_ = std::make_unique<RlMetrics>(folder_, provenance, rl_, resume, status_.train.step);
-  keep_answers_until(folder_.answers(), resume ? status_.train.step : -1);
+  const int64_t done = restored ? status_.train.step : -1;  // step 0 has an evaluation
+  metrics_ = std::make_unique<RlMetrics>(folder_, provenance, rl_, resume, done);
+  keep_answers_until(folder_.answers(), done);
 }
 
 std::vector<Prompt> RlTrainer::draw_prompts() {

@@ -5,12 +5,10 @@
 
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <chrono>
 #include <cstring>
 
 #include "core/base/error.h"
-#include "core/base/file.h"
 
 namespace klab {
 namespace {
@@ -75,22 +73,19 @@ std::string file_name() {
                      std::chrono::duration_cast<std::chrono::seconds>(since).count(), host.data(), ::getpid());
 }
 
+std::string new_file_in(const std::string& folder) {
+  make_writable_folder(folder);
+  return folder + "/" + file_name();
+}
+
 }  // namespace
 
-TensorboardWriter::TensorboardWriter(const std::string& folder, int64_t first_step)
-    : path_(folder + "/" + file_name()), file_(nullptr) {
-  make_writable_folder(folder);
-  file_ = std::fopen(path_.c_str(), "wb");
-  if (file_ == nullptr) fail("cannot write '{}': {}", path_, std::strerror(errno));
+TensorboardWriter::TensorboardWriter(const std::string& folder, int64_t first_step) : file_(new_file_in(folder)) {
   record(now() + bytes_field(event::kFileVersion, "brain.Event:2"));
   if (first_step > 0) {
     record(now() + whole_field(event::kStep, first_step + 1) +
            bytes_field(event::kSessionLog, whole_field(kSessionStatus, kStart)));
   }
-}
-
-TensorboardWriter::~TensorboardWriter() {
-  if (file_ != nullptr) std::fclose(file_);
 }
 
 void TensorboardWriter::scalars(int64_t step, const std::vector<std::pair<std::string, double>>& values) {
@@ -104,9 +99,7 @@ void TensorboardWriter::scalars(int64_t step, const std::vector<std::pair<std::s
 
 void TensorboardWriter::record(const std::string& event) {
   const std::string length = little_endian(static_cast<uint64_t>(event.size()));
-  const std::string bytes = length + little_endian(masked_crc(length)) + event + little_endian(masked_crc(event));
-  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file_) == bytes.size() && std::fflush(file_) == 0;
-  if (!written) fail("cannot write '{}': {}", path_, std::strerror(errno));
+  file_.write(length + little_endian(masked_crc(length)) + event + little_endian(masked_crc(event)));
 }
 
 }  // namespace klab

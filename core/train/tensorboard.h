@@ -3,10 +3,11 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "core/base/file.h"
 
 namespace klab {
 
@@ -17,9 +18,6 @@ class TensorboardWriter {
  public:
   /// Throws Error when the file cannot be created.
   TensorboardWriter(const std::string& folder, int64_t first_step);
-  ~TensorboardWriter();
-  TensorboardWriter(const TensorboardWriter&) = delete;
-  TensorboardWriter& operator=(const TensorboardWriter&) = delete;
 
   /// Writes values by tag at a step; they are in the file on return. Throws Error.
   void scalars(int64_t step, const std::vector<std::pair<std::string, double>>& values);
@@ -27,8 +25,7 @@ class TensorboardWriter {
  private:
   void record(const std::string& event);
 
-  std::string path_;
-  std::FILE* file_;
+  AppendedFile file_;
 };
 
 }  // namespace klab

@@ -2,10 +2,7 @@
 #include "experiments/run/record.h"
 
 #include <array>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
@@ -32,19 +29,6 @@ void add_missing_test(nlohmann::ordered_json& json) {
   for (const auto& [name, value] : record.items()) {
     if (name == "tested" || name == "best_step" || name.find("test_") != std::string::npos) json[name] = value;
   }
-}
-
-void write_unsynced(const std::string& path, const std::string& text) {
-  const std::string temporary = path + ".tmp";
-  {
-    std::ofstream out(temporary, std::ios::trunc);
-    out << text;
-    out.flush();
-    if (!out) fail("cannot write '{}': {}", temporary, std::strerror(errno));
-  }
-  std::error_code error;
-  fs::rename(temporary, path, error);
-  if (error) fail("cannot rename to '{}': {}", path, error.message());
 }
 
 }  // namespace
@@ -93,11 +77,9 @@ RunRecord read_record(const RunFolder& folder) {
 }
 
 void write_record(const RunFolder& folder, const RunRecord& record) {
-  if (is_over(record.state)) {
-    write_file(folder.record(), json_text(record));
-  } else {
-    write_unsynced(folder.record(), json_text(record));
-  }
+  NewFile file(folder.record());
+  file.write(json_text(record));
+  is_over(record.state) ? file.commit() : file.commit_unsynced();
 }
 
 double metric_of(const RunRecord& record, const std::string& name) {

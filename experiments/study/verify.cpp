@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 
 #include "core/base/csv.h"
@@ -30,8 +32,7 @@ class TemporaryFolder {
  public:
   TemporaryFolder() {
     std::string pattern = (fs::temp_directory_path() / "klab-verify-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr)
-      fail("cannot create a folder in '{}'", fs::temp_directory_path().string());
+    if (::mkdtemp(pattern.data()) == nullptr) fail("cannot create the folder '{}': {}", pattern, std::strerror(errno));
     path_ = pattern;
   }
   TemporaryFolder(const TemporaryFolder&) = delete;

@@ -66,9 +66,7 @@ std::vector<RunRecord> prepare(const SweepFolder& folder, const Plan& plan, std:
   std::vector<RunRecord> records;
   for (size_t i = 0; i < plan.runs.size(); ++i) {
     const std::string& id = plan.runs[i].id;
-    std::error_code error;
-    fs::create_directories(folder.run(id).path, error);
-    if (error) fail("cannot create the folder '{}': {}", folder.run(id).path, error.message());
+    make_writable_folder(folder.run(id).path);
     if (!fs::exists(folder.config(id))) write_file(folder.config(id), to_yaml(configs[i]));
     RunRecord record = folder.read(id);
     if (record.state == RunState::failed) {  // retry: the reason may no longer exist

@@ -23,22 +23,8 @@ sys.path.insert(0, str(ROOT / "python"))
 MODELING = "transformers.models.kimi_linear.modeling_kimi_linear"
 
 
-def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="also run slow tests, such as the full sizes of the public test matrix")
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: runs only with --slow, as a full size of the public matrix does")
+def pytest_configure():
     logging.getLogger("torch.__trace").propagate = False  # torch.compile logs thousands of lines on a failure
-
-
-def pytest_collection_modifyitems(config, items):
-    if config.getoption("--slow"):
-        return
-    slow = [item for item in items if "slow" in item.keywords]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if "slow" not in item.keywords]
 
 
 @pytest.fixture(autouse=True)

@@ -62,6 +62,38 @@ TEST(File, AFailedWriteLeavesNoDescriptorOpen) {
   EXPECT_EQ(folder.entries(), 0u);
 }
 
+TEST(File, AnUnsyncedOneReplacesToo) {
+  const Folder folder;
+  for (const char* content : {"old", "new"}) {
+    NewFile file(folder / "a");
+    file.write(content);
+    file.commit_unsynced();
+    EXPECT_EQ(read_file(folder / "a"), content);
+  }
+  EXPECT_EQ(folder.entries(), 1u);
+}
+
+TEST(AppendedFile, GrowsAtItsEnd) {
+  const Folder folder;
+  for (const char* content : {"a\n", "b\n"}) {
+    AppendedFile file(folder / "log");
+    file.write(content);
+    file.write("c\n");
+    file.sync();
+  }
+  EXPECT_EQ(read_file(folder / "log"), "a\nc\nb\nc\n");
+}
+
+TEST(AppendedFile, FailuresNameThePathAndTheReason) {
+  const Folder folder;
+  write_file(folder / "file", "x");
+  const std::string message = failure_of([&] { AppendedFile file(folder / "file/log"); });
+  EXPECT_CONTAINS(message, folder / "file/log");
+  EXPECT_CONTAINS(message, "Not a directory");
+  AppendedFile full("/dev/full");
+  EXPECT_CONTAINS(failure_of([&] { full.write("x"); }), "cannot write '/dev/full': No space left");
+}
+
 TEST(File, WritingBelowAFileIsAFailureThatNamesThePath) {
   const Folder folder;
   write_file(folder / "file", "x");

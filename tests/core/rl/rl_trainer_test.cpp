@@ -212,6 +212,19 @@ TEST(RlTrainer, ResumesToTheSameBits) {
   EXPECT_EQ(once.status().train.best_step, rest.status().train.best_step);
 }
 
+TEST(RlTrainer, StartsAgainWithoutACheckpoint) {
+  const TinyRl run = eventful();
+  const Folder whole, parts;
+  RlTrainer once = run.trainer(whole.path());
+  once.run(go_on);
+  run.trainer(parts.path()).run([](const RlStatus&, bool) { return Next::stop; });  // after the evaluation of step 0
+  std::filesystem::remove(RunFolder{parts.path()}.last());
+  RlTrainer again = run.trainer(parts.path(), /*resume=*/true);
+  again.run(go_on);
+  EXPECT_EQ(timeless_rows(whole.path()), timeless_rows(parts.path()));
+  EXPECT_EQ(read_file(whole / "answers.jsonl"), read_file(parts / "answers.jsonl"));
+}
+
 // Against a forward pass of every prompt with its reference.
 TEST(RlTrainer, EvaluatesGreedyAnswersAndTheReferences) {
   TinyRl run;
