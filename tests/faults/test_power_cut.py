@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The power fails after any change of a run's folder. What was synced is there, no complete checkpoint is lost, and the run goes
-on to the same bits, whether or not renames reached the disk."""
+"""The power fails after any change of a run's folder. What was synced is there, no complete checkpoint is lost, and the run
+goes on to the same bits, whether or not renames reached the disk."""
 
 import pathlib
 import shutil
