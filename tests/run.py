@@ -5,7 +5,7 @@
 
 PYTHON runs the conformance tests; without it they count as one skipped test. --all also runs the slow tests (named Slow*,
 in Python marked slow) and the static checks of lint.py. PATTERN is GoogleTest's, for example 'Recurrence*'; 'conformance'
-runs the conformance tests alone.
+runs the conformance tests alone. With --all and without PATTERN each fuzz target runs for a minute (fuzz/run.py).
 A program that crashes or hangs counts as one failed test.
 """
 
@@ -28,7 +28,8 @@ LONG = ("kernels_cuda_tests", "experiments_cli_tests", "mixers_tests", "kernels_
 
 
 def arguments():
-    parser = argparse.ArgumentParser(prog="./klab test", description="Builds and runs every test.")
+    parser = argparse.ArgumentParser(prog="./klab test", description="Builds and runs every test.",
+                                     epilog="--fuzz [SECONDS] runs the fuzz targets instead; ./klab test --fuzz --help")
     parser.add_argument("build", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--python", default="", help=argparse.SUPPRESS)
     parser.add_argument("--all", action="store_true", help="run the slow tests too")
@@ -95,6 +96,13 @@ def run_lint(build, everything):
     return int(done.returncode == 0), int(done.returncode not in (0, 77)), int(done.returncode == 77), done.stdout
 
 
+def run_fuzz(build):
+    """Every fuzz target for a minute, as one test; returns (passed, failed, skipped, output)."""
+    done = subprocess.run([sys.executable, pathlib.Path(__file__).parent / "fuzz" / "run.py", build],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return int(done.returncode == 0), int(done.returncode not in (0, 77)), int(done.returncode == 77), done.stdout
+
+
 def main():
     options = arguments()
     pattern = options.filter + ("" if options.all else ("-" if "-" not in options.filter else ":") + "*Slow*")
@@ -129,6 +137,8 @@ def main():
             job.result()
     if options.filter == "*":
         run("lint", lambda: run_lint(options.build, options.all))
+    if options.filter == "*" and options.all:
+        run("fuzz", lambda: run_fuzz(options.build))
     if sum(total) == 0:
         print(f"no test matches '{options.filter}'")
     print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped")

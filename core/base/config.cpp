@@ -34,6 +34,7 @@ std::optional<double> number_of(const Value& value) {
 
 // Also accepts numbers such as 1e4 that are exact integers.
 std::optional<int64_t> integer_of(const Value& value) {
+  if (value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX) return std::nullopt;
   if (value.is_number_integer()) return value.get<int64_t>();
   if (value.is_string()) {
     if (const auto integer = parse_number<int64_t>(value.get_ref<const std::string&>())) return integer;

@@ -22,15 +22,21 @@ struct CsvTable {
   std::string text() const;
 };
 
-/// Reads a whole file. Throws Error (unreadable), or UsageError with the line (no header row, a row of another width,
-/// an unclosed quote).
+/// Reads a whole file; a byte-order mark at its beginning is skipped. Throws Error (unreadable), or UsageError with the
+/// line (no header row, a row of another width, an unclosed quote).
 CsvTable read_csv(const std::string& path);
+
+/// A row as its line in a file, and back; `path` is the file's name in messages. Throw as CsvWriter and read_csv().
+std::string csv_line(const std::vector<std::string>& cells);
+std::vector<std::string> csv_cells(const std::string& line, const std::string& path);
 
 /// Appends rows to a file; each row is in the file when `row` returns, and on the disk when `sync` returns.
 class CsvWriter {
  public:
   /// Creates the file with the content of `table`, atomically; row() appends to it.
   CsvWriter(const std::string& path, const CsvTable& table);
+  /// Appends to a file that exists, whose rows have this number of cells.
+  CsvWriter(const std::string& path, size_t width);
 
   /// Throws Error for a row of another width or a line break in a cell, and then writes nothing.
   void row(const std::vector<std::string>& cells);

@@ -67,6 +67,11 @@ void sync_folder_of(const std::string& path) {
   if (sync_file(descriptor.value) != 0) fail("cannot sync the folder '{}': {}", folder, reason());
 }
 
+bool lies_in(const fs::path& path, const fs::path& folder) {
+  const fs::path relative = path.lexically_relative(folder);
+  return !relative.empty() && *relative.begin() != "..";
+}
+
 }  // namespace
 
 NewFile::NewFile(std::string path)
@@ -149,6 +154,12 @@ void MappedFile::release_pages(size_t begin, size_t end) const {
   if (begin < end) ::madvise(const_cast<char*>(data_) + begin, end - begin, MADV_DONTNEED);
 }
 
+FileStamp stamp_of(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return {};
+  return {status.st_ino, status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+}
+
 std::string read_file(const std::string& path) {
   const Descriptor descriptor(open_file(path, O_RDONLY));
   if (descriptor.value < 0) fail("cannot read '{}': {}", path, reason());
@@ -160,6 +171,42 @@ std::string read_file(const std::string& path) {
     if (got < 0) fail("cannot read '{}': {}", path, errno == EISDIR ? "it is a folder" : reason());
     content.append(block.data(), static_cast<size_t>(got));
   }
+}
+
+bool is_file_name(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." && fs::path(name).filename() == name;
+}
+
+std::string path_within(const std::string& folder, const std::string& name) {
+  if (!is_file_name(name)) fail("'{}' must be the name of a file in the folder '{}'", name, folder);
+  const fs::path parent = folder.empty() ? "." : folder, path = parent / name;
+  std::error_code error;
+  if (!fs::is_symlink(path, error)) return path.string();
+  const fs::path home = fs::canonical(parent, error), target = error ? fs::path() : fs::canonical(path, error);
+  if (error) fail("cannot read '{}': {}", path.string(), error.message());
+  const fs::path snapshots = home.parent_path();
+  const bool blob = snapshots.filename() == "snapshots" && lies_in(target, snapshots.parent_path() / "blobs");
+  if (blob || lies_in(target, home)) return path.string();
+  fail(
+      "'{}' is a symbolic link out of its folder, to '{}': only links inside of the folder, and those of a hub cache's "
+      "snapshot to its blobs, are followed; put the file itself there",
+      path.string(), target.string());
+}
+
+void drop_last_lines(const std::string& path, size_t from, const std::function<bool(const std::string&)>& drops) {
+  size_t end = 0;
+  {
+    const MappedFile file(path);
+    end = file.bytes().rfind('\n') + 1;
+    while (end > from) {
+      const std::string_view lines = file.bytes().substr(0, end - 1);
+      const size_t begin = lines.rfind('\n') + 1;
+      if (!drops(std::string(lines.substr(begin)))) break;
+      end = begin;
+    }
+    if (end == file.size()) return;
+  }
+  if (::truncate(path.c_str(), static_cast<off_t>(end)) != 0) fail("cannot shorten '{}': {}", path, reason());
 }
 
 void make_writable_folder(const std::string& path) {

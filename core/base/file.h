@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -39,6 +40,14 @@ class NewFile {
   std::string path_, temporary_;
   int descriptor_;
 };
+
+/// Differs after a file was written or replaced; of a file that does not exist it has only zeros.
+struct FileStamp {
+  uint64_t file = 0;
+  int64_t size = 0, seconds = 0, nanoseconds = 0;
+  bool operator==(const FileStamp&) const = default;
+};
+FileStamp stamp_of(const std::string& path);
 
 /// A file that grows at its end: what was written is in the file on return, and on the disk after sync(). All members
 /// throw Error with the path and the reason.
@@ -81,6 +90,18 @@ class MappedFile {
   const char* data_ = nullptr;
   size_t size_ = 0;
 };
+
+/// Whether a name from a file can be that of a file in the same folder: no path, not "." or "..".
+bool is_file_name(const std::string& name);
+
+/// The path of a file that another file names, in its folder. A symbolic link may only lead to a file in or below the
+/// folder or, if that is the snapshot of a hub cache (snapshots/REVISION/), in the cache's blobs/. Throws Error that
+/// names the link and its target.
+std::string path_within(const std::string& folder, const std::string& name);
+
+/// Removes the last lines of a file, after offset `from`, up to the last one for which `drops` is false, and an
+/// incomplete one. Reads only these lines. Throws Error.
+void drop_last_lines(const std::string& path, size_t from, const std::function<bool(const std::string&)>& drops);
 
 /// Creates the folder and its parents, which are on the disk on return, and checks that it is writable. Throws Error.
 void make_writable_folder(const std::string& path);

@@ -5,14 +5,17 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <vector>
 
 namespace klab {
 
 /// Parses a whole text. Throws Error with `origin` for invalid JSON, a duplicate key in an object (which the parser
-/// would silently resolve to the last one), and nesting deeper than 64.
+/// would silently resolve to the last one), nesting deeper than 64, more than 256 MiB, and more than 20,000 members in
+/// an object.
 nlohmann::ordered_json parse_json(std::string_view text, const std::string& origin);
 
-/// The same for files with objects of very many members: members are sorted, and found in logarithmic time.
+/// The same for files with objects of any number of members: they are sorted, and found in logarithmic time.
 nlohmann::json parse_sorted_json(std::string_view text, const std::string& origin);
 
 /// Conversion of a record to an object and back, for types with a `static each_field(self, visit)` that calls
@@ -24,10 +27,29 @@ nlohmann::ordered_json to_object(const Record& record) {
   return object;
 }
 
+/// A value as a C++ type. An integer must be one in JSON too: get_to() would convert 1.5, 1e300 and true. Throws
+/// nlohmann::json::exception for another type.
+template <class T>
+void read_value(const nlohmann::ordered_json& json, T& value) {
+  if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+    value = static_cast<T>(json.get_ref<const nlohmann::ordered_json::number_integer_t&>());
+  } else {
+    json.get_to(value);
+  }
+}
+
+template <class Item>
+void read_value(const nlohmann::ordered_json& json, std::vector<Item>& values) {
+  values.clear();
+  for (const nlohmann::ordered_json& item : json.get_ref<const nlohmann::ordered_json::array_t&>()) {
+    read_value(item, values.emplace_back());
+  }
+}
+
 /// Throws nlohmann::json::exception for a missing member or a wrong type.
 template <class Record>
 void from_object(const nlohmann::ordered_json& object, Record& record) {
-  Record::each_field(record, [&](const char* name, auto& member) { object.at(name).get_to(member); });
+  Record::each_field(record, [&](const char* name, auto& member) { read_value(object.at(name), member); });
 }
 
 /// A value of any type that JSON has, or of a type with each_field(). Throws nlohmann::json::exception for another
@@ -39,7 +61,9 @@ T value_from(const nlohmann::ordered_json& json) {
     from_object(json, record);
     return record;
   } else {
-    return json.get<T>();
+    T value{};
+    read_value(json, value);
+    return value;
   }
 }
 

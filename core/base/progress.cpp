@@ -70,8 +70,8 @@ std::string Progress::line(const std::string& status) const {
   const std::string left = done_ > start_ ? clock_time(static_cast<double>(total_ - done_) / rate) : "?";
   const double share = std::clamp(static_cast<double>(done_) / static_cast<double>(total_), 0.0, 1.0);
   const std::string counts = fmt::format("{}/{}", done_, total_);
-  if (!terminal_) return fmt::format("{} {} {}  left {}", label_, counts, status, left);
-  return fmt::format("{} |{}| {} {}  left {}", label_, bar(share), counts, status, left);
+  if (!terminal_) return printable(fmt::format("{} {} {}  left {}", label_, counts, status, left));
+  return printable(fmt::format("{} |{}| {} {}  left {}", label_, bar(share), counts, status, left));
 }
 
 void Progress::erase() {
@@ -93,7 +93,7 @@ void Progress::update(int64_t done, const std::string& status) {
   std::string text = line(status);
   // A line that wraps could not be erased: drop the bar first, then truncate.
   const size_t width = terminal_width();
-  if (columns_of(text) >= width) text = fmt::format("{} {}/{} {}", label_, done_, total_, status);
+  if (columns_of(text) >= width) text = printable(fmt::format("{} {}/{} {}", label_, done_, total_, status));
   erase();
   std::fputs(cut(text, width - 1).c_str(), stderr);
   std::fflush(stderr);
@@ -103,7 +103,7 @@ void Progress::update(int64_t done, const std::string& status) {
 void Progress::note(const std::string& text) {
   if (quiet_) return;
   erase();
-  fmt::print(stderr, "{}\n", text);
+  fmt::print(stderr, "{}\n", printable(text));
 }
 
 }  // namespace klab

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "core/base/utf8.h"
+
 namespace klab {
 namespace {
 
@@ -79,6 +81,33 @@ std::vector<std::string> split(std::string_view text, char separator) {
     if (end == std::string_view::npos) return parts;
     start = end + 1;
   }
+}
+
+std::string markdown_code(std::string_view line) {
+  std::string fence = "`";
+  while (line.find(fence) != std::string_view::npos) fence += '`';
+  // Blanks keep a backtick at the end apart from the fence; Markdown removes them.
+  const char* blank = line.starts_with('`') || line.ends_with('`') ? " " : "";
+  return fmt::format("{}{}{}{}{}", fence, blank, line, blank, fence);
+}
+
+std::string printable(std::string_view text) {
+  std::string out;
+  for (size_t at = 0, wrong = 0; at < text.size();) {
+    const size_t length = character_length(text, at, wrong);
+    const std::string_view part = text.substr(at, length > 0 ? length : wrong);
+    const char32_t c = length > 0 ? code_point(part) : 0;
+    const bool control = c < 0x20 || (c >= 0x7F && c < 0xA0);
+    if (!control || part == "\n" || part == "\t") {
+      out += part;
+    } else if (length > 1) {
+      out += fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
+    } else {
+      for (const char byte : part) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+    }
+    at += part.size();
+  }
+  return out;
 }
 
 std::string clock_time(double seconds) {

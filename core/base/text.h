@@ -24,6 +24,13 @@ std::string_view trimmed(std::string_view text);
 /// Splits at every separator; parts are trimmed. "" gives no parts.
 std::vector<std::string> split(std::string_view text, char separator);
 
+/// A line as code in Markdown: between more backticks than it has in a row.
+std::string markdown_code(std::string_view line);
+
+/// The text with control characters as escapes, "\x1b" or "\u009b", so that it cannot steer the terminal that shows it;
+/// line ends and tabs stay. Bytes that are not UTF-8 are escaped too.
+std::string printable(std::string_view text);
+
 /// A readable duration: "0:42", "12:05", "3:04:05".
 std::string clock_time(double seconds);
 

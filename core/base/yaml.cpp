@@ -16,15 +16,35 @@ namespace klab {
 namespace {
 
 constexpr int kDeepestNesting = 20, kDeepestExtension = 8;
+constexpr int64_t kMostValues = 100'000;
+constexpr size_t kLongestYaml = size_t{2} << 20;
+
+// Aliases let a short text stand for values without end: a map inside itself, or lists of lists of lists.
+void check_extent(const YAML::Node& node, const std::string& path, int depth, int64_t& values) {
+  if (depth > kDeepestNesting) {
+    refuse("{}: nested too deeply: more than {} levels, or an alias inside of what it stands for",
+           origin_of(node, path), kDeepestNesting);
+  }
+  if (++values > kMostValues) {
+    refuse("{}: holds more than {} values, counting those of an alias wherever it occurs", path, kMostValues);
+  }
+  if (!node.IsMap() && !node.IsSequence()) return;
+  for (const auto& entry : node) {
+    if (node.IsMap()) check_extent(entry.first, path, depth + 1, values);
+    check_extent(node.IsMap() ? entry.second : YAML::Node(entry), path, depth + 1, values);
+  }
+}
+
+YAML::Node checked_extent(const YAML::Node& node, const std::string& path) {
+  int64_t values = 0;
+  check_extent(node, path, 0, values);
+  return node;
+}
 
 // Calls `visit(key, node)` for every value of a map, nested or dotted, with the nested keys joined by dots.
 template <class Visit>
 void each_value(const YAML::Node& map, const std::string& prefix, const std::string& path, std::set<std::string>& seen,
                 const Visit& visit) {
-  // With an alias a map can contain itself.
-  if (std::count(prefix.begin(), prefix.end(), '.') > kDeepestNesting) {
-    refuse("{}: '{}' is nested too deeply", origin_of(map, path), prefix);
-  }
   for (const auto& entry : map) {
     const std::string origin = origin_of(entry.first, path);
     if (!entry.first.IsScalar()) refuse("{}: a key must be a plain word", origin);
@@ -106,6 +126,7 @@ void append_block(const Value& map, const std::string& indent, std::string& out)
 }  // namespace
 
 YAML::Node parse_yaml(const std::string& text, const std::string& path) {
+  if (text.size() > kLongestYaml) refuse("{}: {} bytes of YAML; at most {} are read", path, text.size(), kLongestYaml);
   std::vector<YAML::Node> documents;
   try {
     documents = YAML::LoadAll(text);
@@ -113,7 +134,7 @@ YAML::Node parse_yaml(const std::string& text, const std::string& path) {
     refuse("{}, line {}: not valid YAML: {}", path, error.mark.line + 1, error.msg);
   }
   if (documents.size() > 1) refuse("{}: more than one document ('---')", path);
-  return documents.empty() ? YAML::Node() : documents.front();
+  return documents.empty() ? YAML::Node() : checked_extent(documents.front(), path);
 }
 
 YAML::Node load_yaml(const std::string& path) { return parse_yaml(read_file(path), path); }
@@ -156,7 +177,7 @@ Value parse_yaml_list(const std::string& text) {
     }
   }
   try {
-    return field_value(node, text, "command line");
+    return field_value(checked_extent(node, "command line"), text, "command line");
   } catch (const UsageError& error) {
     refuse("must be a list such as [a, b] or [{{length: 256}}], with a space after the colon: {}", error.what());
   }

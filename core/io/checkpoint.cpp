@@ -207,7 +207,7 @@ Checkpoint load_checkpoint(const std::string& path, const std::function<bool(con
   Checkpoint checkpoint{{}, files[0].fields()};
   checkpoint.fields.erase(kShardsField);
   for (const std::string& name : files[0].shards()) {
-    const std::string shard = (fs::path(path).parent_path() / name).string();
+    const std::string shard = path_within(fs::path(path).parent_path().string(), name);
     if (!fs::exists(shard)) fail("{}: its shard '{}' is missing: a checkpoint needs all its files", path, shard);
     files.emplace_back(shard);
     if (shard_name(path, files.back().checksum()) != name) fail("{}: it is another shard than its name says", shard);

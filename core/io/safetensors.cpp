@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/base/error.h"
@@ -12,9 +13,10 @@ namespace klab {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using SortedJson = nlohmann::json;
 
-constexpr size_t kLengthBytes = 8;
-constexpr uint64_t kLongestHeader = 100'000'000;  // the limit of the public readers
+constexpr size_t kLengthBytes = 8, kMostDimensions = 64;  // the latter is torch's limit
+constexpr uint64_t kLongestHeader = 100'000'000;          // the limit of the public readers
 
 struct DtypeName {
   const char* name;
@@ -37,21 +39,29 @@ uint64_t from_little_endian(std::string_view bytes) {
   return value;
 }
 
-Json parse_header(std::string_view text, const std::string& origin) {
-  Json header = parse_json(text, origin + ": the header");
+SortedJson parse_header(std::string_view text, const std::string& origin) {
+  SortedJson header = parse_sorted_json(text, origin + ": the header");
   if (!header.is_object()) fail("{}: the header is not a JSON object", origin);
   return header;
 }
 
 uint64_t checked_bytes(const std::vector<int64_t>& shape, at::ScalarType dtype, const std::string& where) {
-  uint64_t bytes = at::elementSize(dtype);
+  if (shape.size() > kMostDimensions)
+    fail("{} has {} dimensions; at most {} are read", where, shape.size(), kMostDimensions);
+  const auto element = static_cast<int64_t>(at::elementSize(dtype));
+  // Strides count a dimension of size 0 as 1.
+  int64_t bytes = element, stride = element;
   for (const int64_t size : shape) {
-    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(size), &bytes)) fail("{}: its shape overflows", where);
+    if (__builtin_mul_overflow(bytes, size, &bytes) ||
+        __builtin_mul_overflow(stride, std::max<int64_t>(size, 1), &stride)) {
+      fail("{}: its shape overflows", where);
+    }
   }
-  return bytes;
+  return static_cast<uint64_t>(bytes);
 }
 
-TensorEntry parse_entry(const std::string& name, const Json& json, uint64_t data_bytes, const std::string& origin) {
+TensorEntry parse_entry(const std::string& name, const SortedJson& json, uint64_t data_bytes,
+                        const std::string& origin) {
   const std::string where = fmt::format("{}: tensor '{}'", origin, name);
   TensorEntry entry{name, at::kFloat, {}, 0, 0};
   try {
@@ -61,18 +71,20 @@ TensorEntry parse_entry(const std::string& name, const Json& json, uint64_t data
       if (dtype == candidate.name) entry.dtype = candidate.type, known = true;
     }
     if (!known) fail("{} has the unknown dtype '{}'", where, dtype);
-    for (const Json& size : json.at("shape")) {
+    if (!json.at("shape").is_array()) fail("{}: shape must be a list of counts", where);
+    for (const SortedJson& size : json.at("shape")) {
       if (!size.is_number_unsigned() || size.get<uint64_t>() > INT64_MAX)
         fail("{} has a size that is not a count", where);
       entry.shape.push_back(size.get<int64_t>());
     }
-    const Json& offsets = json.at("data_offsets");
-    if (offsets.size() != 2 || !offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned()) {
+    const SortedJson& offsets = json.at("data_offsets");
+    if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
+        !offsets[1].is_number_unsigned()) {
       fail("{}: data_offsets must be two counts", where);
     }
     entry.begin = offsets[0].get<uint64_t>();
     entry.end = offsets[1].get<uint64_t>();
-  } catch (const Json::exception& error) {
+  } catch (const SortedJson::exception& error) {
     fail("{}: {}", where, error.what());
   }
   if (entry.begin > entry.end || entry.end > data_bytes) {
@@ -115,12 +127,13 @@ Header read_header(std::string_view bytes, const std::string& origin) {
   }
   Header header{{}, {}, kLengthBytes + length};
   const uint64_t data_bytes = bytes.size() - header.data;
-  const Json parsed = parse_header(bytes.substr(kLengthBytes, length), origin);
+  const SortedJson parsed = parse_header(bytes.substr(kLengthBytes, length), origin);
   for (const auto& [name, json] : parsed.items()) {
     if (name != "__metadata__") {
       header.entries.push_back(parse_entry(name, json, data_bytes, origin));
       continue;
     }
+    if (!json.is_object()) fail("{}: __metadata__ must be a map of texts", origin);
     for (const auto& [key, value] : json.items()) {
       if (!value.is_string()) fail("{}: metadata '{}' is not text", origin, key);
       header.metadata[key] = value.get<std::string>();
@@ -177,16 +190,25 @@ const TensorEntry& SafetensorsFile::at(const std::string& name) const {
   return found->second;
 }
 
-at::Tensor SafetensorsFile::tensor(const std::string& name) const {
+at::Tensor SafetensorsFile::tensor(const std::string& name) const { return part(name, 0, at(name).shape); }
+
+at::Tensor SafetensorsFile::part(const std::string& name, int64_t first, at::IntArrayRef shape) const {
   const TensorEntry& entry = at(name);
-  const char* begin = file_->data() + data_ + entry.begin;
-  if (entry.end == entry.begin || reinterpret_cast<uintptr_t>(begin) % at::elementSize(entry.dtype) != 0) {
-    at::Tensor copy = at::empty(entry.shape, at::TensorOptions(entry.dtype));
-    if (entry.end > entry.begin) std::memcpy(copy.mutable_data_ptr(), begin, entry.end - entry.begin);
+  const std::string where = fmt::format("{}: tensor '{}'", path_, name);
+  const uint64_t bytes = checked_bytes(shape.vec(), entry.dtype, where), element = at::elementSize(entry.dtype);
+  const uint64_t elements = (entry.end - entry.begin) / element;
+  if (first < 0 || static_cast<uint64_t>(first) > elements ||
+      bytes / element > elements - static_cast<uint64_t>(first)) {
+    fail("{} has {} numbers, but {} from number {} on are asked for", where, elements, bytes / element, first);
+  }
+  const char* begin = file_->data() + data_ + entry.begin + static_cast<uint64_t>(first) * element;
+  if (bytes == 0 || reinterpret_cast<uintptr_t>(begin) % element != 0) {
+    at::Tensor copy = at::empty(shape, at::TensorOptions(entry.dtype));
+    if (bytes > 0) std::memcpy(copy.mutable_data_ptr(), begin, bytes);
     return copy;
   }
   const auto keep_alive = [file = file_](void*) {};
-  return at::from_blob(const_cast<char*>(begin), entry.shape, keep_alive, at::TensorOptions(entry.dtype));
+  return at::from_blob(const_cast<char*>(begin), shape, keep_alive, at::TensorOptions(entry.dtype));
 }
 
 void SafetensorsFile::release_pages(const std::string& name) const {

@@ -37,6 +37,10 @@ class SafetensorsFile {
   /// be written to), or a copy if it is not aligned in the file. Throws Error for an unknown name.
   at::Tensor tensor(const std::string& name) const;
 
+  /// The consecutive elements of the tensor from number `first` on, in this shape, as tensor(): no other elements are
+  /// copied. Throws Error if the tensor has fewer.
+  at::Tensor part(const std::string& name, int64_t first, at::IntArrayRef shape) const;
+
   /// Advises the system that this tensor's pages will not be needed soon.
   void release_pages(const std::string& name) const;
 

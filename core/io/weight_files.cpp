@@ -21,13 +21,13 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 // The index: a map from tensor name to shard name.
 std::map<std::string, std::string> read_index(const std::string& path) {
   std::map<std::string, std::string> shard_of;
-  const Json json = parse_json(read_file(path), path);
+  const nlohmann::json json = parse_sorted_json(read_file(path), path);
   if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
     fail("{}: has no object 'weight_map'", path);
   }
   for (const auto& [name, shard] : json["weight_map"].items()) {
     const auto file = shard.is_string() ? shard.get<std::string>() : std::string();
-    if (file.empty() || fs::path(file).filename() != file) {
+    if (!is_file_name(file)) {
       fail("{}: the shard of '{}' must be the name of a file in the same folder, but is {}", path, name,
            shard.is_string() ? "'" + file + "'" : "no text");
     }
@@ -51,14 +51,14 @@ WeightFiles::WeightFiles(const std::string& folder) : folder_(folder) {
     fail("'{}' holds both {} and {}: it is ambiguous which to load", folder, kWhole, kIndex);
   }
   if (fs::exists(whole)) {
-    add(whole.string(), nullptr);
+    add(path_within(folder, kWhole), nullptr);
     return;
   }
   if (!fs::exists(index)) fail("'{}' holds no weights: neither {} nor {}", folder, kWhole, kIndex);
-  const std::map<std::string, std::string> shard_of = read_index(index.string());
+  const std::map<std::string, std::string> shard_of = read_index(path_within(folder, kIndex));
   std::set<std::string> shards;
   for (const auto& [name, shard] : shard_of) shards.insert(shard);
-  for (const std::string& shard : shards) add((fs::path(folder) / shard).string(), &shard_of);
+  for (const std::string& shard : shards) add(path_within(folder, shard), &shard_of);
   for (const auto& [name, shard] : shard_of) {
     if (entries_.count(name) == 0) fail("{}: places '{}' in {}, which lacks it", index.string(), name, shard);
   }

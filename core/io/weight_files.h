@@ -17,14 +17,17 @@ namespace klab {
 class WeightFiles {
  public:
   /// Throws Error that names the file and the tensor: for a tensor that is missing from its shard, a tensor that is not
-  /// in the index, or a shard outside of the folder.
+  /// in the index, or a file outside of the folder, also by a symbolic link (path_within()).
   explicit WeightFiles(const std::string& folder);
 
   /// By name; offsets refer to the file that contains the tensor.
   const std::map<std::string, TensorEntry>& entries() const { return entries_; }
 
-  /// As SafetensorsFile::tensor() and ::release_pages().
+  /// As the members of SafetensorsFile.
   at::Tensor tensor(const std::string& name) const { return file_of(name).tensor(name); }
+  at::Tensor part(const std::string& name, int64_t first, at::IntArrayRef shape) const {
+    return file_of(name).part(name, first, shape);
+  }
   void release_pages(const std::string& name) const { file_of(name).release_pages(name); }
 
   /// The bytes of all tensors.

@@ -27,7 +27,7 @@ constexpr const char* kStoreLost =
 std::string key_of(const char* what, int64_t rank) { return fmt::format("{}/{}", what, rank); }
 
 [[noreturn]] void end_process(int64_t rank, const std::string& why) {
-  fmt::print(stderr, "klab: rank {} ends: {}\n", rank, why);
+  fmt::print(stderr, "klab: rank {} ends: {}\n", rank, printable(why));
   std::fflush(nullptr);
   ::_exit(1);
 }

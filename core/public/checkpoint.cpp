@@ -49,17 +49,28 @@ std::vector<int64_t> without_ones(std::vector<int64_t> shape) {
   return shape;
 }
 
-// The part of a tensor at this place; undefined if the tensor is too small for it.
-Tensor part_of(Tensor tensor, const TensorPlace& at, int64_t numbers) {
-  if (at.item >= 0) tensor = tensor.dim() == 3 && at.item < tensor.size(0) ? tensor.select(0, at.item) : Tensor();
-  if (!tensor.defined()) return tensor;
-  if (at.padded > numbers && tensor.numel() == at.padded) return tensor.reshape({-1}).narrow(0, 0, numbers);
+int64_t numbers_in(torch::IntArrayRef shape) { return c10::multiply_integers(shape); }
+
+// The part of a stored tensor at this place; undefined if the tensor is too small for it. Only the part is read.
+Tensor part_of(const WeightFiles& files, const TensorPlace& at, int64_t numbers) {
+  std::vector<int64_t> shape = files.entries().at(at.name).shape;
+  int64_t first = 0;
+  if (at.item >= 0) {
+    if (shape.size() != 3 || at.item >= shape.front()) return {};
+    shape.erase(shape.begin());
+    first = at.item * numbers_in(shape);
+  }
+  if (at.padded > numbers && numbers_in(shape) == at.padded) return files.part(at.name, first, {numbers});
+  if (at.rows.empty()) return files.part(at.name, first, shape);
   std::vector<Tensor> parts;
   for (const auto& [begin, rows] : at.rows) {
-    if (tensor.dim() == 0 || begin + rows > tensor.size(0)) return {};
-    parts.push_back(tensor.narrow(0, begin, rows));
+    if (shape.empty() || rows > shape.front() || begin > shape.front() - rows) return {};
+    const int64_t row = numbers_in(torch::IntArrayRef(shape).slice(1));
+    std::vector<int64_t> some = shape;
+    some.front() = rows;
+    parts.push_back(files.part(at.name, first + begin * row, some));
   }
-  return parts.empty() ? tensor : parts.size() == 1 ? parts.front() : torch::cat(parts);
+  return parts.size() == 1 ? parts.front() : torch::cat(parts);
 }
 
 class Loader {
@@ -70,6 +81,7 @@ class Loader {
       const auto [known, is_new] = stored_.emplace(plain_name(stored), stored);
       if (!is_new) fail("{}: the tensors '{}' and '{}' are the same part of the model", folder, known->second, stored);
     }
+    check_extent();
   }
 
   void fill(const Decoder& model) {
@@ -89,6 +101,16 @@ class Loader {
   double quantisation_error() const { return squared_sum_ > 0 ? std::sqrt(squared_error_ / squared_sum_) : 0; }
 
  private:
+  // A decoder has modules for all layers and experts, also without weights: the files must hold some for each of them.
+  void check_extent() const {
+    const int64_t experts = config_.moe.experts, sparse = std::max<int64_t>(config_.layers - config_.first_dense, 0);
+    const int64_t numbers = config_.layers * config_.width + sparse * experts * config_.moe.expert_width;
+    constexpr uint64_t kNumberBytes = 2;  // bfloat16 and float16
+    if (kNumberBytes * static_cast<uint64_t>(numbers) <= files_.bytes()) return;
+    fail("{}: the model of config.json has {} layers and {} experts in {} of them, but the weights are only {} bytes",
+         folder_, config_.layers, experts, experts > 0 ? sparse : 0, files_.bytes());
+  }
+
   // The name of a stored tensor without the family's prefix.
   std::string plain_name(const std::string& stored) const {
     for (const auto& [prefix, instead] : family_.prefixes()) {
@@ -111,18 +133,17 @@ class Loader {
 
   // The parameter's elements: a view of the mapped file, unless they are scattered in it.
   Tensor view(const TensorPlace& at, const Tensor& value) const {
-    const Tensor whole = files_.tensor(at.name);
-    if (!torch::isFloatingType(whole.scalar_type())) {
-      fail("{}: tensor '{}' has dtype {}, but must be BF16, F16 or F32", folder_, at.name,
-           c10::toString(whole.scalar_type()));
+    const TensorEntry& whole = files_.entries().at(at.name);
+    if (!torch::isFloatingType(whole.dtype)) {
+      fail("{}: tensor '{}' has dtype {}, but must be BF16, F16 or F32", folder_, at.name, c10::toString(whole.dtype));
     }
-    const Tensor found = part_of(whole, at, value.numel());
+    const Tensor found = part_of(files_, at, value.numel());
     const std::vector<int64_t> expected = value.sizes().vec();
     const bool same = found.defined() && (without_ones(found.sizes().vec()) == without_ones(expected) ||
                                           (!at.also.empty() && found.sizes().vec() == at.also));
     if (!same) {
       fail("{}: tensor '{}' has shape [{}], but its part for the model of config.json has [{}]", folder_, at.name,
-           fmt::join(whole.sizes(), ", "), fmt::join(expected, ", "));
+           fmt::join(whole.shape, ", "), fmt::join(expected, ", "));
     }
     return found.view(value.sizes());
   }

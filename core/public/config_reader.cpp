@@ -132,7 +132,9 @@ std::vector<int64_t> token_ids(const Json& value, const std::string& where) {
   std::vector<int64_t> ids;
   for (const Json& item : value.is_array() ? value : Json::array({value})) {
     if (item.is_null()) continue;
-    if (!item.is_number_integer()) refuse("{} = {} must be a token id or a list of them", where, value.dump());
+    // Some configs say -1 for no token.
+    const bool known = item.is_number_unsigned() ? item.get<uint64_t>() <= INT32_MAX : item == -1;
+    if (!known) refuse("{} = {} must be a token id or a list of them", where, value.dump());
     ids.push_back(item.get<int64_t>());
   }
   return ids;

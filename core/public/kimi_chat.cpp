@@ -24,14 +24,14 @@ bool is_chatml(const Tokenizer& tokenizer) {
 Ids beginning(const Tokenizer& tokenizer, const std::string& role, const std::string& content) {
   if (is_chatml(tokenizer)) {
     Ids ids = {tokenizer.special("<|im_start|>")};
-    append(ids, tokenizer.encode(role + "\n" + content, /*special=*/false));
+    append(ids, tokenizer.encode_plain(role + "\n" + content));
     return ids;
   }
   const bool own = role == "user" || role == "assistant";
   Ids ids = {tokenizer.special("<|im_" + (own ? role : "system") + "|>")};
-  append(ids, tokenizer.encode(role, /*special=*/false));
+  append(ids, tokenizer.encode_plain(role));
   ids.push_back(tokenizer.special("<|im_middle|>"));
-  append(ids, tokenizer.encode(content, /*special=*/false));
+  append(ids, tokenizer.encode_plain(content));
   return ids;
 }
 
@@ -55,12 +55,16 @@ Ids chat_message(const Tokenizer& tokenizer, const std::string& role, const std:
   return ids;
 }
 
+Ids chat_turn(const Tokenizer& tokenizer, const std::string& content) {
+  Ids ids = chat_message(tokenizer, "user", content);
+  append(ids, chat_answer(tokenizer));
+  return ids;
+}
+
 Ids chat_answer(const Tokenizer& tokenizer) { return beginning(tokenizer, "assistant", ""); }
 
 int64_t chat_end(const Tokenizer& tokenizer) { return tokenizer.special("<|im_end|>"); }
 
-Ids chat_between(const Tokenizer& tokenizer) {
-  return is_chatml(tokenizer) ? tokenizer.encode("\n", /*special=*/false) : Ids{};
-}
+Ids chat_between(const Tokenizer& tokenizer) { return is_chatml(tokenizer) ? tokenizer.encode_plain("\n") : Ids{}; }
 
 }  // namespace klab

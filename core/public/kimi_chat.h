@@ -2,8 +2,7 @@
 // The chat templates of the Instruct models. The special tokens of the tokenizer tell which it is:
 //
 // - Kimi, with <|im_middle|>: <|im_user|>user<|im_middle|>content<|im_end|>, with <|im_assistant|> for the role
-// assistant
-//   and <|im_system|> for system and all others.
+//   assistant and <|im_system|> for system and all others.
 // - ChatML of the Qwen models, with <|im_start|>: <|im_start|>user, a line end, content<|im_end|>, a line end.
 #pragma once
 
@@ -24,14 +23,17 @@ void check_chat(const Tokenizer& tokenizer);
 /// The system message; none if `system` is empty, and for kOwnSystem that of the template: Kimi's has one, ChatML none.
 std::vector<int64_t> chat_start(const Tokenizer& tokenizer, const std::string& system);
 
-/// One message as token ids. Names of special tokens in the content are treated as text, so that a message cannot end
-/// itself and begin another.
+/// One message as token ids. Names of special and other added tokens in the content are text, so that a message cannot
+/// end itself and begin another, or pretend to be a tool.
 std::vector<int64_t> chat_message(const Tokenizer& tokenizer, const std::string& role, const std::string& content);
 
 /// The tokens that start the model's answer: those of a message of the assistant before its content.
 std::vector<int64_t> chat_answer(const Tokenizer& tokenizer);
 
-/// The token that ends a message.
+/// A message of the user, and the tokens that start the model's answer.
+std::vector<int64_t> chat_turn(const Tokenizer& tokenizer, const std::string& content);
+
+/// The token that ends a message: an answer ends with it, whatever stop tokens the checkpoint's files name.
 int64_t chat_end(const Tokenizer& tokenizer);
 
 /// The tokens after that, before the next message.

@@ -17,9 +17,9 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/base/utf8.h"
 #include "core/public/split_pattern.h"
 #include "core/public/tokenizer_json.h"
-#include "core/public/utf8.h"
 
 namespace klab {
 namespace {
@@ -303,14 +303,14 @@ class AddedTokens {
     tokens_.push_back(std::move(token));
   }
 
-  // Calls `token` and `text` for the parts of a text in order. Without `special`, special tokens are text.
-  template <class Token, class Text>
-  void split(std::string_view text, bool special, const Token& on_token, const Text& on_text) const {
+  // Calls `on_token` and `on_text` for the parts of a text in order. Tokens that `counts` rejects are text.
+  template <class Counts, class Token, class Text>
+  void split(std::string_view text, const Counts& counts, const Token& on_token, const Text& on_text) const {
     size_t start = 0;
     for (size_t at = 0; at < text.size();) {
       const AddedToken* found = longest_at(text.substr(at));
       const size_t length = found != nullptr ? found->content.size() : 1;
-      if (found != nullptr && (special || !found->special)) {
+      if (found != nullptr && counts(*found)) {
         if (at > start) on_text(text.substr(start, at - start));
         on_token(found->id);
         start = at + length;
@@ -370,8 +370,9 @@ std::map<std::string, int64_t> read_ranks(const std::string& path) {
     std::string bytes;
     int64_t rank = -1;
     if (blank != std::string_view::npos) std::from_chars(text.data() + blank + 1, text.data() + text.size(), rank);
-    if (blank == std::string_view::npos || rank < 0 || !decode_base64(text.substr(0, blank), bytes)) {
-      fail("{}, line {}: must be a token's bytes in base64, a space and its rank", path, line);
+    if (blank == std::string_view::npos || rank < 0 || rank > INT32_MAX ||
+        !decode_base64(text.substr(0, blank), bytes)) {
+      fail("{}, line {}: must be a token's bytes in base64, a space and its rank, at most {}", path, line, INT32_MAX);
     }
     if (!ranks.emplace(bytes, rank).second) fail("{}, line {}: duplicate token", path, line);
   }
@@ -382,7 +383,7 @@ std::map<std::string, int64_t> read_ranks(const std::string& path) {
 std::map<int64_t, std::string> read_names(const std::string& path) {
   std::map<int64_t, std::string> names;
   if (!std::filesystem::exists(path)) return names;
-  const auto json = parse_json(read_file(path), path);
+  const auto json = parse_sorted_json(read_file(path), path);
   if (!json.is_object()) fail("{}: must be a JSON object", path);
   const auto added = json.find("added_tokens_decoder");
   if (added == json.end()) return names;
@@ -408,6 +409,9 @@ std::string repaired_utf8(std::string_view text) {
   }
   return out;
 }
+
+// The added tokens whose names are looked for in a text.
+enum class Tokenizer::Names { kAll, kNotSpecial, kNone };
 
 struct Tokenizer::Content {
   explicit Content(Vocabulary all) : vocabulary(std::move(all)) {
@@ -436,12 +440,15 @@ struct Tokenizer::Content {
   }
 
   // Text between added tokens is normalized, split and merged.
-  void encode(std::string_view text, bool with_special, Ids& out) const {
+  void encode(std::string_view text, Names names, Ids& out) const {
+    const auto counts = [&](const AddedToken& one) {
+      return names == Names::kAll || (names == Names::kNotSpecial && !one.special);
+    };
     const auto token = [&](int64_t id) { out.push_back(id); };
     const auto plain = [&](std::string_view part) { split(part, 0, out); };
-    raw.split(text, with_special, token, [&](std::string_view part) {
+    raw.split(text, counts, token, [&](std::string_view part) {
       const std::string form = nfc ? composed(part) : std::string();
-      normalized.split(nfc ? std::string_view(form) : part, with_special, token, plain);
+      normalized.split(nfc ? std::string_view(form) : part, counts, token, plain);
     });
   }
 
@@ -510,13 +517,19 @@ Tokenizer Tokenizer::load_json(const std::string& path) {
 }
 
 std::vector<int64_t> Tokenizer::encode(std::string_view text, bool with_special) const {
+  return encode_with(text, with_special ? Names::kAll : Names::kNotSpecial);
+}
+
+std::vector<int64_t> Tokenizer::encode_plain(std::string_view text) const { return encode_with(text, Names::kNone); }
+
+std::vector<int64_t> Tokenizer::encode_with(std::string_view text, Names names) const {
   const std::string sound = repaired_utf8(text);
   Ids ids;
   if (!content_->sliced) {
-    content_->encode(sound, with_special, ids);
+    content_->encode(sound, names, ids);
     return ids;
   }
-  for (const std::string_view slice : slices(sound)) content_->encode(slice, with_special, ids);
+  for (const std::string_view slice : slices(sound)) content_->encode(slice, names, ids);
   return ids;
 }
 
@@ -529,6 +542,8 @@ std::string Tokenizer::decode(const std::vector<int64_t>& ids) const {
   }
   return text;
 }
+
+bool Tokenizer::has(int64_t id) const { return content_->back.count(id) > 0; }
 
 int64_t Tokenizer::special(const std::string& name) const {
   if (!has_special(name)) fail("the tokenizer has no special token '{}'", name);

@@ -45,8 +45,14 @@ class Tokenizer {
   /// are not special, such as <think>, are always encoded as those tokens.
   std::vector<int64_t> encode(std::string_view text, bool special = true) const;
 
+  /// The ids of a text in which no name stands for an added token, special or not: every character is text.
+  std::vector<int64_t> encode_plain(std::string_view text) const;
+
   /// The bytes of these tokens; they may end with an incomplete character. Throws UsageError for an unknown id.
   std::string decode(const std::vector<int64_t>& ids) const;
+
+  /// Whether there is a token of this id. Vocabularies of models may be padded beyond their tokenizer.
+  bool has(int64_t id) const;
 
   /// The id of a special token. Throws Error with its name if it does not exist.
   int64_t special(const std::string& name) const;
@@ -62,9 +68,11 @@ class Tokenizer {
 
  private:
   struct Content;
+  enum class Names;
   explicit Tokenizer(std::unique_ptr<Content> content);
   static Tokenizer load_tiktoken(const std::string& folder);
   static Tokenizer load_json(const std::string& path);
+  std::vector<int64_t> encode_with(std::string_view text, Names names) const;
 
   std::unique_ptr<Content> content_;
 };

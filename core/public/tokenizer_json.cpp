@@ -12,7 +12,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
-#include "core/public/utf8.h"
+#include "core/base/utf8.h"
 
 namespace klab {
 namespace {

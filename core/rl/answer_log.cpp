@@ -11,6 +11,14 @@
 namespace klab {
 namespace {
 
+LoggedAnswer answer_of(const std::string& line, const std::string& where) {
+  try {
+    return value_from<LoggedAnswer>(parse_json(line, where));
+  } catch (const nlohmann::json::exception& error) {
+    fail("{}: {}", where, error.what());
+  }
+}
+
 std::string line_of(const LoggedAnswer& answer) {
   return to_object(answer).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
@@ -35,11 +43,7 @@ std::vector<LoggedAnswer> read_answers(const std::string& path) {
   size_t begin = 0;
   for (size_t end = text.find('\n'); end != std::string::npos; end = text.find('\n', begin)) {
     const std::string where = fmt::format("{}, line {}", path, answers.size() + 1);
-    try {
-      answers.push_back(value_from<LoggedAnswer>(parse_json(text.substr(begin, end - begin), where)));
-    } catch (const nlohmann::json::exception& error) {
-      fail("{}: {}", where, error.what());
-    }
+    answers.push_back(answer_of(text.substr(begin, end - begin), where));
     begin = end + 1;
   }
   return answers;
@@ -55,11 +59,7 @@ void append_answers(const std::string& path, const std::vector<LoggedAnswer>& an
 
 void keep_answers_until(const std::string& path, int64_t step) {
   if (!std::filesystem::exists(path)) return;
-  std::string text;
-  for (const LoggedAnswer& answer : read_answers(path)) {
-    if (answer.step <= step) text += line_of(answer);
-  }
-  write_file(path, text);
+  drop_last_lines(path, 0, [&](const std::string& line) { return answer_of(line, path).step > step; });
 }
 
 }  // namespace klab

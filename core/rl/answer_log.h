@@ -40,7 +40,7 @@ std::vector<LoggedAnswer> read_answers(const std::string& path);
 /// Adds lines at the end of the file.
 void append_answers(const std::string& path, const std::vector<LoggedAnswer>& answers);
 
-/// Removes the answers of later steps, for a run that is resumed.
+/// Removes the answers of later steps, which are the last ones, for a run that is resumed.
 void keep_answers_until(const std::string& path, int64_t step);
 
 }  // namespace klab

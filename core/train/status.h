@@ -64,6 +64,7 @@ struct RunFolder {
 
   std::string config() const { return path + "/config.yaml"; }
   std::string record() const { return path + "/record.json"; }
+  std::string lock() const { return path + "/lock"; }  // held by the process that trains the run
   std::string metrics() const { return path + "/metrics.csv"; }
   std::string answers() const { return path + "/answers.jsonl"; }  // of reinforcement learning
   std::string last() const { return path + "/checkpoint/last.safetensors"; }

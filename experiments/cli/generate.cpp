@@ -8,6 +8,7 @@
 #include "core/base/interrupt.h"
 #include "core/public/kimi_chat.h"
 #include "experiments/command/public_model.h"
+#include "experiments/command/token_input.h"
 #include "experiments/command/trained_model.h"
 
 namespace klab {
@@ -16,8 +17,9 @@ namespace {
 struct GenerateOptions {
   PublicModelOptions model;
   AnswerOptions answer;
-  std::vector<std::string> prompts;
-  std::string tokens, system = kOwnSystem;
+  PromptInput prompts;
+  TokenInput tokens;
+  std::string system = kOwnSystem;
   bool chat = false, json = false;
 };
 
@@ -25,15 +27,19 @@ using Ids = std::vector<int64_t>;
 
 Ids chat_prompt(const Tokenizer& tokenizer, const GenerateOptions& options, const std::string& content) {
   Ids ids = chat_start(tokenizer, options.system);
-  for (const Ids& part : {chat_message(tokenizer, "user", content), chat_answer(tokenizer)}) {
-    ids.insert(ids.end(), part.begin(), part.end());
-  }
+  const Ids turn = chat_turn(tokenizer, content);
+  ids.insert(ids.end(), turn.begin(), turn.end());
   return ids;
 }
 
 std::vector<Ids> prompts_of(const GenerateOptions& options, const std::optional<Tokenizer>& tokenizer) {
-  if (options.prompts.empty() == options.tokens.empty()) refuse("give either --prompt or --tokens");
-  if (!options.tokens.empty()) return parse_tokens(options.tokens);
+  if (options.prompts.empty() == options.tokens.empty()) {
+    refuse("give either --prompt or --tokens, or a file with --prompt-file or --tokens-file");
+  }
+  if (!options.tokens.empty()) {
+    if (options.chat) refuse("--chat needs --prompt or --prompt-file: the chat template is for text");
+    return read_tokens(options.tokens);
+  }
   if (!tokenizer) {
     refuse(
         "--prompt needs a tokenizer, but '{}' has none: no tiktoken.model or tokenizer.json, and no run on the tasks "
@@ -42,19 +48,13 @@ std::vector<Ids> prompts_of(const GenerateOptions& options, const std::optional<
   }
   const std::optional<int64_t> start = document_start(options.model.model);
   std::vector<Ids> all;
-  for (const std::string& prompt : options.prompts) {
+  for (const std::string& prompt : read_prompts(options.prompts)) {
     Ids ids = options.chat ? chat_prompt(*tokenizer, options, prompt) : tokenizer->encode(prompt);
     if (start) ids.insert(ids.begin(), *start);  // as in training
-    if (ids.empty()) refuse("--prompt: '{}' has no tokens", prompt);
+    if (ids.empty()) refuse("prompt {} is empty", all.size() + 1);
     all.push_back(std::move(ids));
   }
   return all;
-}
-
-// An answer as text, without the token that ended it.
-std::string answer_text(Ids answer, const Ids& stop, const Tokenizer& tokenizer) {
-  if (!answer.empty() && std::find(stop.begin(), stop.end(), answer.back()) != stop.end()) answer.pop_back();
-  return repaired_utf8(tokenizer.decode(answer));
 }
 
 void print_answers_json(const Generated& generated, const GenerationOptions& how,
@@ -62,7 +62,7 @@ void print_answers_json(const Generated& generated, const GenerationOptions& how
   nlohmann::ordered_json json = {{"tokens", generated.tokens}, {"text", nullptr}};
   if (tokenizer) {
     std::vector<std::string> texts;
-    for (const Ids& answer : generated.tokens) texts.push_back(answer_text(answer, how.stop, *tokenizer));
+    for (const Ids& answer : generated.tokens) texts.push_back(answer_text(answer, how, *tokenizer));
     if (texts.size() == 1) {
       json["text"] = texts.front();
     } else {
@@ -72,7 +72,7 @@ void print_answers_json(const Generated& generated, const GenerationOptions& how
   json["prompt_tokens"] = generated.prompt_tokens;
   json["prefill_seconds"] = generated.prefill_seconds;
   json["decode_tokens_per_second"] = decode_speed(generated);
-  fmt::print("{}\n", json.dump());
+  print_text(json.dump() + "\n");
 }
 
 void print_answers(const Generated& generated, const GenerationOptions& how,
@@ -80,7 +80,7 @@ void print_answers(const Generated& generated, const GenerationOptions& how,
   for (size_t i = 0; i < generated.tokens.size(); ++i) {
     if (generated.tokens.size() > 1 && tokenizer) fmt::print("--- {}\n", i + 1);
     if (tokenizer) {
-      fmt::print("{}\n", answer_text(generated.tokens[i], how.stop, *tokenizer));
+      print_text(answer_text(generated.tokens[i], how, *tokenizer) + "\n");
     } else {
       fmt::print("{}\n", fmt::join(generated.tokens[i], ","));
     }
@@ -93,22 +93,21 @@ int generate(const GenerateOptions& options, const Globals& globals) {
   const std::vector<Ids> prompts = prompts_of(options, tokenizer);
   PublicModel loaded = open_public_model(options.model, globals);
   if (tokenizer) tokenizer->require_vocabulary(loaded.model->vocabulary());
-  GenerationOptions how = generation_options(options.answer, options.model, loaded.tokens, globals);
+  GenerationOptions how =
+      generation_options(options.answer, options.model, loaded.tokens, globals, options.chat ? &*tokenizer : nullptr);
   const bool streams = !options.json && tokenizer && prompts.size() == 1;
   std::optional<TextStream> stream;
   if (streams) {
     stream.emplace(*tokenizer);
     how.on_token = [&](int64_t, int64_t token) {
-      if (std::find(how.stop.begin(), how.stop.end(), token) != how.stop.end()) return;
-      fmt::print("{}", stream->push(token));
-      std::fflush(stdout);
+      if (!stops(how, token)) print_text(stream->push(token));
     };
   }
   const Generated generated = generate(loaded.model, prompts, how);
   if (options.json) {
     print_answers_json(generated, how, tokenizer);
   } else if (streams) {
-    fmt::print("{}\n", stream->rest());
+    print_text(stream->rest() + "\n");
   } else {
     print_answers(generated, how, tokenizer);
   }
@@ -121,15 +120,15 @@ int generate(const GenerateOptions& options, const Globals& globals) {
 }  // namespace
 
 Command generate_command() {
-  return {"generate", "generate answers to prompts with a public Kimi Linear checkpoint or a trained run",
+  return {"generate", "generate answers to prompts with a public checkpoint or a trained run",
           "./klab generate --model Kimi-Linear-48B-A3B-Instruct --chat --prompt \"Is 123 a prime?\"",
           takes::threads | takes::device | takes::seed | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<GenerateOptions>();
             add_public_model_options(app, options->model);
             add_answer_options(app, options->answer);
-            app.add_option("--prompt", options->prompts, "prompt; may be repeated for a batch").one_each();
-            app.add_option("--tokens", options->tokens, "token ids: 5,17,3 or, for a batch, 5,17,3;8,9");
+            add_prompt_options(app, options->prompts);
+            add_token_options(app, options->tokens);
             app.add_flag("--chat", options->chat, "use the prompt as a user message in the chat template");
             app.add_option("--system", options->system,
                            "system message of --chat; auto: the template's own; empty: none")

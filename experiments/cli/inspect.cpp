@@ -9,7 +9,7 @@
 #include "core/base/provenance.h"
 #include "core/base/text.h"
 #include "experiments/command/command.h"
-#include "experiments/command/public_model.h"
+#include "experiments/command/token_input.h"
 #include "experiments/inspect/inspection.h"
 #include "experiments/inspect/report.h"
 #include "experiments/inspect/surgery.h"

@@ -7,6 +7,7 @@
 #include "core/base/interrupt.h"
 #include "core/base/progress.h"
 #include "experiments/command/public_model.h"
+#include "experiments/command/token_input.h"
 
 namespace klab {
 namespace {
@@ -17,28 +18,17 @@ constexpr int64_t kHeadRows = 256;  // positions whose logits are in memory at a
 
 struct LogitsOptions {
   PublicModelOptions model;
-  std::string tokens, tokens_file;
+  TokenInput tokens;
 };
 
-Tensor tokens_of(const LogitsOptions& options) {  // [B, T] int64
-  if (options.tokens.empty() == options.tokens_file.empty()) refuse("give either --tokens or --tokens-file");
-  if (!options.tokens_file.empty()) {
-    require_input(options.tokens_file);
-    const SafetensorsFile file(options.tokens_file);
-    const Tensor tokens = file.tensor("tokens");
-    if (tokens.scalar_type() != torch::kLong || tokens.dim() != 2 || tokens.numel() == 0) {
-      refuse("{}: 'tokens' must be [B, T] of dtype I64 with at least one token", options.tokens_file);
-    }
-    return tokens;
-  }
-  const std::vector<std::vector<int64_t>> rows = parse_tokens(options.tokens);
+Tensor tokens_of(const TokenInput& input) {  // [B, T] int64
   std::vector<Tensor> all;
-  for (const std::vector<int64_t>& row : rows) {
-    if (row.size() != rows.front().size()) {
-      refuse("--tokens: prompts of {} and of {} tokens; they must have equal lengths to form one tensor of logits",
-             rows.front().size(), row.size());
-    }
+  for (const std::vector<int64_t>& row : read_tokens(input)) {
     all.push_back(torch::tensor(row, torch::kLong));
+    if (all.back().numel() != all.front().numel()) {
+      refuse("{}: prompts of {} and of {} tokens; they must have equal lengths to form one tensor of logits",
+             input.name(), all.front().numel(), all.back().numel());
+    }
   }
   return torch::stack(all);
 }
@@ -57,7 +47,7 @@ void check_vocabulary(const Tensor& tokens, int64_t vocabulary) {
 int logits(const LogitsOptions& options, const Globals& globals) {
   const c10::InferenceMode inference;
   if (globals.out.empty()) refuse("--out is missing: the safetensors file for the logits");
-  const Tensor tokens = tokens_of(options);
+  const Tensor tokens = tokens_of(options.tokens);
   PublicModel loaded = open_public_model(options.model, globals);
   Decoder& model = loaded.model;
   check_vocabulary(tokens, model->vocabulary());
@@ -87,14 +77,13 @@ int logits(const LogitsOptions& options, const Globals& globals) {
 }  // namespace
 
 Command logits_command() {
-  return {"logits", "logits of a public Kimi Linear checkpoint at every position",
+  return {"logits", "logits of a public checkpoint at every position",
           "./klab logits --model Kimi-Linear-48B-A3B-Base --tokens 5,17,3 --out logits.safetensors",
           takes::threads | takes::device | takes::out | takes::quiet,
           [](CommandOptions& app, const Globals& globals) -> std::function<int()> {
             auto options = std::make_shared<LogitsOptions>();
             add_public_model_options(app, options->model);
-            app.add_option("--tokens", options->tokens, "token ids: 5,17,3 or, for several sequences, 5,17,3;8,9,2");
-            app.add_option("--tokens-file", options->tokens_file, "safetensors file with 'tokens' [B, T] int64");
+            add_token_options(app, options->tokens);
             return [options, &globals] { return logits(*options, globals); };
           }};
 }

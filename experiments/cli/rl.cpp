@@ -98,8 +98,8 @@ void print_summary(const RunRecord& record, const TimeShares& shares, const std:
 int reinforce(const NewRun& run, const Globals& globals) {
   const RunConfig config = run_config_of(run, globals, /*reinforced=*/true);
   RankGroup alone;
-  return reinforce_to_the_end(config, new_run_folder(config, globals, alone), globals,
-                              {.resume = false, .tensorboard = run.tensorboard});
+  const OpenRun opened = open_new_run(config, globals, alone);
+  return reinforce_to_the_end(config, opened.folder, globals, {.resume = false, .tensorboard = run.tensorboard});
 }
 
 }  // namespace

@@ -15,9 +15,9 @@ constexpr size_t kMostRows = 40;
 
 void introduce(const Plan& plan, const SweepOptions& options) {
   const auto distinct = static_cast<int64_t>(plan.runs.size());
-  fmt::print(stderr, "{}: {} runs{}; files in {}\n", plan.name, distinct,
+  fmt::print(stderr, "{}: {} runs{}; files in {}\n", printable(plan.name), distinct,
              plan.asked > distinct ? fmt::format(" ({} in the file, some of them identical)", plan.asked) : "",
-             options.out);
+             printable(options.out));
 }
 
 int conclude(const SweepOutcome& outcome, const SweepOptions& options) {
@@ -25,8 +25,9 @@ int conclude(const SweepOutcome& outcome, const SweepOptions& options) {
   for (size_t i = 0; i < outcome.records.size(); ++i) {
     const RunRecord& record = outcome.records[i];
     if (record.state != RunState::diverged && record.state != RunState::failed) continue;
-    fmt::print(stderr, "klab: run {} ({}) {}: {}\n", outcome.plan.runs[i].id, join(outcome.plan.runs[i].values, " "),
-               to_string(record.state), record.reason);
+    const std::string values = join(outcome.plan.runs[i].values, " ");
+    fmt::print(stderr, "klab: run {} ({}) {}: {}\n", outcome.plan.runs[i].id, printable(values),
+               to_string(record.state), printable(record.reason));
   }
   const SweepFolder folder(options.out);
   fmt::print("{}, {}\n", folder.results(), folder.curves());

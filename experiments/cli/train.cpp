@@ -73,20 +73,31 @@ void print_summary(const RunConfig& config, const RunRecord& record, double wait
              short_count(record.tokens_per_second), 100 * wait_share, clock_time(record.seconds), folder);
 }
 
-void make_run_folder(const RunConfig& config, const RunFolder& folder, const Globals& globals) {
+Lock make_run_folder(const RunConfig& config, const RunFolder& folder, const Globals& globals) {
+  make_writable_folder(folder.path);
+  Lock lock = lock_run(folder);
   if (fs::exists(folder.config())) {
     refuse("'{}' already contains a run: continue it with 'klab resume {}', or choose another --out", folder.path,
            folder.path);
   }
-  make_writable_folder(folder.path);
   write_file(folder.config(), "# " + globals.command_line + "\n" + to_yaml(config));
+  return lock;
+}
+
+// The folder of a run that begins or goes on where it was stopped.
+OpenRun open_run(const RunFolder& folder, RankGroup& ranks) {
+  OpenRun run{folder};
+  if (ranks.first()) run.lock.emplace(lock_run(folder));
+  ranks.barrier();
+  return run;
 }
 
 int train(const NewRun& run, const Globals& globals) {
   const RunConfig config = run_config_of(run, globals, /*reinforced=*/false);
   if (config.rl) refuse("the config has keys rl.* or reward.*, which klab train does not use: run it with klab rl");
   return on_ranks(globals, [&](const Globals& here, const Parallelism& parallelism) {
-    return train_to_the_end(config, new_run_folder(config, here, *parallelism.ranks), here,
+    const OpenRun opened = open_new_run(config, here, *parallelism.ranks);
+    return train_to_the_end(config, opened.folder, here,
                             {.resume = false, .tensorboard = run.tensorboard, .parallelism = parallelism});
   });
 }
@@ -102,8 +113,9 @@ int resume(const std::string& path, bool tensorboard, const Globals& globals) {
   }
   return on_ranks(globals, [&](const Globals& here, const Parallelism& parallelism) {
     if (config.rl && !parallelism.ranks->alone()) refuse("reinforcement learning runs in one process");
+    const OpenRun opened = open_run(folder, *parallelism.ranks);
     return (config.rl ? reinforce_to_the_end : train_to_the_end)(
-        config, folder, here, {.resume = true, .tensorboard = tensorboard, .parallelism = parallelism});
+        config, opened.folder, here, {.resume = true, .tensorboard = tensorboard, .parallelism = parallelism});
   });
 }
 
@@ -129,15 +141,15 @@ RunConfig run_config_of(const NewRun& run, const Globals& globals, bool reinforc
   return make_run_config(assignments);
 }
 
-RunFolder new_run_folder(const RunConfig& config, const Globals& globals, RankGroup& ranks) {
+OpenRun open_new_run(const RunConfig& config, const Globals& globals, RankGroup& ranks) {
   RankLayout layout = globals.layout;
   layout.ranks = ranks.size();
   require_memory(config, open_device(globals.device), layout, std::max<int64_t>(1, globals.processes));
-  const RunFolder folder{globals.out.empty() ? "runs/" + config.run_name() : globals.out};
+  OpenRun run{{globals.out.empty() ? "runs/" + config.run_name() : globals.out}};
   ranks.barrier();
-  if (ranks.first()) make_run_folder(config, folder, globals);
+  if (ranks.first()) run.lock.emplace(make_run_folder(config, run.folder, globals));
   ranks.barrier();
-  return folder;
+  return run;
 }
 
 RunOptions run_options(const Globals& globals, const TrainOptions& options) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,10 +34,15 @@ std::shared_ptr<NewRun> add_run_options(CommandOptions& app, bool reinforced);
 /// Its config: the file, the flags that override it, and --seed. `reinforced`: of reinforcement learning.
 RunConfig run_config_of(const NewRun& run, const Globals& globals, bool reinforced);
 
-/// Makes the folder of a new run, with its config.yaml. Throws UsageError if it contains a run, or if the run would not
-/// fit in memory.
-/// Rank 0 makes it, the others wait for it.
-RunFolder new_run_folder(const RunConfig& config, const Globals& globals, RankGroup& ranks);
+/// The folder of a run that this process trains. Rank 0 holds its lock.
+struct OpenRun {
+  RunFolder folder;
+  std::optional<Lock> lock{};
+};
+
+/// Makes the folder of a new run, with its config.yaml. Throws UsageError if it contains a run, if another process
+/// makes one in it, or if the run would not fit in memory. Rank 0 makes it, the others wait for it.
+OpenRun open_new_run(const RunConfig& config, const Globals& globals, RankGroup& ranks);
 
 /// How a run is run under these options. Only new runs' memory is checked before.
 RunOptions run_options(const Globals& globals, const TrainOptions& options);

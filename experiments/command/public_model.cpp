@@ -2,14 +2,15 @@
 #include "experiments/command/public_model.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "core/base/error.h"
 #include "core/base/memory.h"
 #include "core/base/progress.h"
 #include "core/base/text.h"
+#include "core/public/kimi_chat.h"
 #include "experiments/command/trained_model.h"
 #include "experiments/run/device.h"
 #include "mixers/registry.h"
@@ -62,11 +63,12 @@ void add_answer_options(CommandOptions& app, AnswerOptions& options) {
       .show_default();
   app.add_option("--stop", options.stop, "token ids that end an answer, in addition to the model's own")
       .comma_separated();
-  app.add_flag("--ignore-eos", options.ignore_eos, "the model's own stop tokens do not end an answer");
+  app.add_flag("--ignore-eos", options.ignore_eos,
+               "the model's own stop tokens do not end an answer; in a chat the end of the message does");
 }
 
 GenerationOptions generation_options(const AnswerOptions& answer, const PublicModelOptions& model,
-                                     const PublicTokens& tokens, const Globals& globals) {
+                                     const PublicTokens& tokens, const Globals& globals, const Tokenizer* chat) {
   GenerationOptions options;
   options.max_new_tokens = answer.max_new_tokens;
   options.sampling = answer.sampling;
@@ -75,7 +77,12 @@ GenerationOptions generation_options(const AnswerOptions& answer, const PublicMo
   options.chunk = model.chunk;
   options.stop = answer.stop;
   if (!answer.ignore_eos) options.stop.insert(options.stop.end(), tokens.stop.begin(), tokens.stop.end());
+  if (chat != nullptr) options.stop.push_back(chat_end(*chat));
   return options;
+}
+
+bool stops(const GenerationOptions& options, int64_t token) {
+  return std::find(options.stop.begin(), options.stop.end(), token) != options.stop.end();
 }
 
 PublicModel open_public_model(const PublicModelOptions& options, const Globals& globals) {
@@ -105,7 +112,7 @@ PublicModel open_public_model(const PublicModelOptions& options, const Globals& 
   progress.reset();
   if (!device.is_cpu()) loaded.model->to(device);
   if (!globals.quiet) {
-    fmt::print(stderr, "{}: {} layers, {:.3f} GB of weights ({})", options.model, loaded.config.layers,
+    fmt::print(stderr, "{}: {} layers, {:.3f} GB of weights ({})", printable(options.model), loaded.config.layers,
                static_cast<double>(loaded.weight_bytes) / kGigabyte, options.mmap ? "mapped" : options.dtype);
     if (options.dtype == "int8") fmt::print(stderr, ", quantisation error {:.2f} %", 100 * loaded.quantisation_error);
     fmt::print(stderr, "\n");
@@ -118,26 +125,8 @@ std::optional<Tokenizer> open_tokenizer(const std::string& folder) {
   return Tokenizer::is_in(folder) ? std::optional(Tokenizer::load(folder)) : std::nullopt;
 }
 
-std::vector<std::vector<int64_t>> parse_tokens(const std::string& text) {
-  std::vector<std::vector<int64_t>> rows;
-  for (const std::string& row : split(text, ';')) {
-    std::vector<int64_t>& ids = rows.emplace_back();
-    for (const std::string& word : split(row, ',')) {
-      int64_t id = 0;
-      const auto [end, status] = std::from_chars(word.data(), word.data() + word.size(), id);
-      if (status != std::errc{} || end != word.data() + word.size()) {
-        refuse("--tokens: '{}' is not a token id; write 5,17,3 or, for several prompts, 5,17,3;8,9", word);
-      }
-      ids.push_back(id);
-    }
-    if (ids.empty()) refuse("--tokens: a prompt has no token; write 5,17,3 or, for several prompts, 5,17,3;8,9");
-  }
-  if (rows.empty()) refuse("--tokens: there is no token; write 5,17,3 or, for several prompts, 5,17,3;8,9");
-  return rows;
-}
-
 std::string TextStream::push(int64_t token) {
-  held_ += tokenizer_->decode({token});
+  if (tokenizer_->has(token)) held_ += tokenizer_->decode({token});
   const size_t behind = unfinished(held_);
   const std::string ready = repaired_utf8(std::string_view(held_).substr(0, held_.size() - behind));
   held_.erase(0, held_.size() - behind);
@@ -145,6 +134,21 @@ std::string TextStream::push(int64_t token) {
 }
 
 std::string TextStream::rest() { return repaired_utf8(std::exchange(held_, "")); }
+
+std::string answer_text(const std::vector<int64_t>& answer, const GenerationOptions& options,
+                        const Tokenizer& tokenizer) {
+  TextStream stream(tokenizer);
+  std::string text;
+  for (size_t i = 0; i < answer.size(); ++i) {
+    if (i + 1 < answer.size() || !stops(options, answer[i])) text += stream.push(answer[i]);
+  }
+  return text + stream.rest();
+}
+
+void print_text(const std::string& text) {
+  fmt::print("{}", ::isatty(STDOUT_FILENO) == 1 ? printable(text) : text);
+  std::fflush(stdout);
+}
 
 double decode_speed(const Generated& generated) {
   return generated.decode_seconds > 0 ? static_cast<double>(generated.decoded_tokens) / generated.decode_seconds : 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shared by the commands on public checkpoints: loading, token ids on the command line, streamed text.
+// Shared by the commands on public checkpoints: loading, the end of answers, streamed text.
 #pragma once
 
 #include <optional>
@@ -32,9 +32,14 @@ struct AnswerOptions {
 
 void add_answer_options(CommandOptions& app, AnswerOptions& options);
 
-/// Includes the model's own stop tokens, unless ignore_eos.
+/// Includes the model's own stop tokens, unless ignore_eos; and in a conversation the token that ends a message in the
+/// chat template, then `chat` is the tokenizer.
 GenerationOptions generation_options(const AnswerOptions& answer, const PublicModelOptions& model,
-                                     const PublicTokens& tokens, const Globals& globals);
+                                     const PublicTokens& tokens, const Globals& globals,
+                                     const Tokenizer* chat = nullptr);
+
+/// Whether the token ends an answer.
+bool stops(const GenerationOptions& options, int64_t token);
 
 /// Loads the public checkpoint or the run's model, with progress and a summary on standard error.
 PublicModel open_public_model(const PublicModelOptions& options, const Globals& globals);
@@ -42,10 +47,8 @@ PublicModel open_public_model(const PublicModelOptions& options, const Globals& 
 /// The tokenizer in the model's folder, or of the run, if there is one.
 std::optional<Tokenizer> open_tokenizer(const std::string& folder);
 
-/// Parses "5,17,3" or "5,17,3;8,9". Throws UsageError.
-std::vector<std::vector<int64_t>> parse_tokens(const std::string& text);
-
-/// Converts streamed tokens to text in whole characters: incomplete UTF-8 sequences are held back.
+/// Converts streamed tokens to text in whole characters: incomplete UTF-8 sequences are held back. Ids beyond the
+/// tokenizer, which a padded vocabulary has, are no text.
 class TextStream {
  public:
   explicit TextStream(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
@@ -60,6 +63,13 @@ class TextStream {
   const Tokenizer* tokenizer_;
   std::string held_;
 };
+
+/// An answer as text, without the token that ended it.
+std::string answer_text(const std::vector<int64_t>& answer, const GenerationOptions& options,
+                        const Tokenizer& tokenizer);
+
+/// Prints generated text. On a terminal control characters are made visible.
+void print_text(const std::string& text);
 
 /// "prefill: 37 tokens in 0.12 s (308 tokens/s); decode: 24 tokens at 71.2 tokens/s".
 std::string speed_line(const Generated& generated);

@@ -17,7 +17,8 @@ struct PlotOptions {
   std::string x;
   /// Default: acc_seq, else loss, else the last numeric column.
   std::string y;
-  /// Selects rows by the column `split`, if there is one. Default: validation, or else test, if there are such rows.
+  /// Selects rows by the column `split`, if there is one. Default: validation, or else test, if there are such rows
+  /// with values of y.
   /// "all": every row.
   std::string split;
   /// "task.name=mqar": only rows with that value. Several conditions must all hold.
@@ -47,8 +48,8 @@ struct PlotOptions {
 };
 
 /// Writes the picture to `out` atomically and returns a line of text for each fit. Throws UsageError for invalid
-/// options or columns; Error that names file and row for cells that are not finite numbers; Error if gnuplot is missing
-/// or fails.
+/// options or columns; Error that names file and row for cells that are neither empty nor finite numbers; Error if
+/// gnuplot is missing or fails.
 std::vector<std::string> plot(const PlotOptions& options);
 
 }  // namespace klab

@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <map>
+#include <limits>
 #include <set>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "core/base/error.h"
 #include "core/base/text.h"
@@ -17,19 +20,26 @@ std::string last_part(const std::string& column) { return column.substr(column.r
 
 std::optional<double> parse_number(const std::string& text) {
   double value = 0;
+  const bool plus = text.size() > 1 && text[0] == '+' && text[1] != '-';  // std::from_chars knows no '+'
   const char* end = text.data() + text.size();
-  const auto [stop, status] = std::from_chars(text.data(), end, value);
+  const auto [stop, status] = std::from_chars(text.data() + (plus ? 1 : 0), end, value);
   if (status != std::errc{} || stop != end) return std::nullopt;
   return value;
 }
 
-std::vector<std::string> PlotData::values(size_t column) const {
+std::vector<std::string> PlotData::values(size_t column, size_t most) const {
   std::vector<std::string> found;
-  std::set<std::string> seen;
+  std::unordered_set<std::string_view> seen;
   for (const auto& row : table.rows) {
+    if (found.size() == most) break;
     if (seen.insert(row[column]).second) found.push_back(row[column]);
   }
   return found;
+}
+
+bool PlotData::varies(size_t column) const {
+  return std::any_of(table.rows.begin(), table.rows.end(),
+                     [&](const auto& row) { return row[column] != table.rows.front()[column]; });
 }
 
 void sort_as_numbers(std::vector<std::string>& texts) {
@@ -45,12 +55,27 @@ std::vector<std::string> PlotData::ordered_values(size_t column) const {
 
 bool PlotData::is_numeric(size_t column) const {
   bool any = false;
-  for (const std::string& value : values(column)) {
-    if (value.empty()) continue;
-    if (!parse_number(value)) return false;
+  for (const auto& row : table.rows) {
+    if (row[column].empty()) continue;
+    if (!parse_number(row[column])) return false;
     any = true;
   }
   return any;
+}
+
+bool PlotData::has_values(size_t column) const {
+  return std::any_of(table.rows.begin(), table.rows.end(), [&](const auto& row) { return !row[column].empty(); });
+}
+
+PlotData PlotData::with_values(const std::vector<size_t>& columns) const {
+  PlotData kept;
+  kept.table.columns = table.columns;
+  for (size_t row = 0; row < sources.size(); ++row) {
+    if (std::any_of(columns.begin(), columns.end(), [&](size_t column) { return cell(row, column).empty(); })) continue;
+    kept.table.rows.push_back(table.rows[row]);
+    kept.sources.push_back(sources[row]);
+  }
+  return kept;
 }
 
 std::string PlotData::key(size_t row, const std::vector<size_t>& columns) const {
@@ -79,6 +104,22 @@ std::vector<std::string> run_names(const std::vector<std::string>& files) {
   return distinct ? names : files;
 }
 
+// Appends the rows of a file under the columns of `data`; cells of columns that the file does not have are empty.
+void append_rows(PlotData& data, CsvTable table, const std::string& file, const std::string& run) {
+  std::vector<std::optional<size_t>> from;
+  for (const std::string& column : data.table.columns) {
+    from.push_back(table.has(column) ? std::optional(table.column(column)) : std::nullopt);
+  }
+  const bool runs = data.table.has("run") && !table.has("run");
+  for (size_t row = 0; row < table.rows.size(); ++row) {
+    std::vector<std::string> cells;
+    for (const auto& column : from) cells.push_back(column ? std::move(table.rows[row][*column]) : std::string());
+    if (runs) cells[data.table.column("run")] = run;
+    data.table.rows.push_back(std::move(cells));
+    data.sources.push_back({file, row + 1});
+  }
+}
+
 PlotData read_files(const std::vector<std::string>& files) {
   if (files.empty()) refuse("nothing to draw: name at least one CSV file");
   const std::vector<std::string> runs = run_names(files);
@@ -95,20 +136,7 @@ PlotData read_files(const std::vector<std::string>& files) {
     for (const std::string& column : tables.back().columns) add_column(column);
   }
   if (files.size() > 1) add_column("run");
-  for (size_t i = 0; i < files.size(); ++i) {
-    for (size_t row = 0; row < tables[i].rows.size(); ++row) {
-      std::vector<std::string> cells;
-      for (const std::string& column : data.table.columns) {
-        if (tables[i].has(column)) {
-          cells.push_back(tables[i].rows[row][tables[i].column(column)]);
-        } else {
-          cells.push_back(column == "run" ? runs[i] : "");
-        }
-      }
-      data.table.rows.push_back(std::move(cells));
-      data.sources.push_back({files[i], row + 1});
-    }
-  }
+  for (size_t i = 0; i < files.size(); ++i) append_rows(data, std::move(tables[i]), files[i], runs[i]);
   return data;
 }
 
@@ -123,9 +151,16 @@ void keep_rows(PlotData& data, size_t column, const std::string& wanted) {
   data = std::move(kept);
 }
 
+// Texts in a message.
+std::string listed(const std::vector<std::string>& texts) {
+  constexpr size_t kShown = 30;
+  if (texts.size() <= kShown) return join(texts);
+  return fmt::format("{} and {} others", join({texts.begin(), texts.begin() + kShown}), texts.size() - kShown);
+}
+
 // Keeps the rows of the wanted split; by default those of validation, or of test in files of earlier versions, because
-// train rows exist at the same steps.
-void keep_split(PlotData& data, std::string wanted) {
+// train rows exist at the same steps, if they have values of y.
+void keep_split(PlotData& data, std::string wanted, const std::string& y) {
   if (!data.table.has("split")) {
     if (!wanted.empty() && wanted != "all") refuse("split = {}: the file has no column 'split'", wanted);
     return;
@@ -133,10 +168,15 @@ void keep_split(PlotData& data, std::string wanted) {
   const size_t column = data.table.column("split");
   const std::vector<std::string> splits = data.values(column);
   const auto has = [&](const char* split) { return std::find(splits.begin(), splits.end(), split) != splits.end(); };
-  if (wanted.empty()) wanted = has("validation") ? "validation" : has("test") ? "test" : "all";
+  if (wanted.empty()) {
+    const bool named = data.table.has(y);
+    const std::vector<std::string> drawn = named ? data.with_values({data.table.column(y)}).values(column) : splits;
+    const auto draws = [&](const char* split) { return std::find(drawn.begin(), drawn.end(), split) != drawn.end(); };
+    wanted = draws("validation") ? "validation" : draws("test") ? "test" : "all";
+  }
   if (wanted == "all") return;
   if (!has(wanted.c_str())) {
-    refuse("split = {}: no row is of that split. Splits: {}, all", wanted, join(splits));
+    refuse("split = {}: no row is of that split. Splits: {}, all", wanted, listed(splits));
   }
   keep_rows(data, column, wanted);
 }
@@ -151,13 +191,13 @@ void keep_where(PlotData& data, const std::string& condition) {
   for (const std::string& cell : {wanted, "[" + wanted + "]"}) {
     if (std::find(values.begin(), values.end(), cell) != values.end()) return keep_rows(data, column, cell);
   }
-  refuse("where = {}: no row has that. There are: {}", condition, join(values));
+  refuse("where = {}: no row has that. There are: {}", condition, listed(values));
 }
 
 size_t choose_y(const PlotData& data, const std::string& wanted) {
   if (!wanted.empty()) return data.table.column(wanted);
   for (const char* usual : {"acc_seq", "loss"}) {
-    if (data.table.has(usual)) return data.table.column(usual);
+    if (data.table.has(usual) && data.has_values(data.table.column(usual))) return data.table.column(usual);
   }
   for (size_t column = data.table.columns.size(); column-- > 0;) {
     if (data.is_numeric(column) && !is_seed(data.name(column))) return column;
@@ -165,12 +205,24 @@ size_t choose_y(const PlotData& data, const std::string& wanted) {
   refuse("no column holds numbers, so there is nothing to draw. Columns: {}", join(data.table.columns));
 }
 
+bool has_two_values(const PlotData& data, size_t column) {
+  const std::string* first = nullptr;
+  for (size_t row = 0; row < data.sources.size(); ++row) {
+    const std::string& cell = data.cell(row, column);
+    if (cell.empty()) continue;
+    if (first != nullptr && cell != *first) return true;
+    first = &cell;
+  }
+  return false;
+}
+
+// `data`: the rows with a value of y.
 size_t choose_x(const PlotData& data, const std::string& wanted, size_t y) {
   if (!wanted.empty()) return data.table.column(wanted);
-  if (data.table.has("step")) return data.table.column("step");
+  if (data.table.has("step") && data.has_values(data.table.column("step"))) return data.table.column("step");
   for (const bool numeric : {true, false}) {
     for (size_t column = 0; column < data.table.columns.size(); ++column) {
-      if (column == y || is_seed(data.name(column)) || !data.varies(column)) continue;
+      if (column == y || is_seed(data.name(column)) || !has_two_values(data, column)) continue;
       if (data.is_numeric(column) == numeric) return column;
     }
   }
@@ -178,10 +230,11 @@ size_t choose_x(const PlotData& data, const std::string& wanted, size_t y) {
          join(data.table.columns));
 }
 
-// Whether rows that agree in the columns `alike` differ in `column`.
+// Whether rows that agree in the columns `alike` differ in `column`, where they have a value of it.
 bool differs_among(const PlotData& data, const std::vector<size_t>& alike, size_t column) {
-  std::map<std::string, std::string> seen;
+  std::unordered_map<std::string, std::string_view> seen;
   for (size_t row = 0; row < data.sources.size(); ++row) {
+    if (data.cell(row, column).empty()) continue;
     const auto [at, fresh] = seen.emplace(data.key(row, alike), data.cell(row, column));
     if (!fresh && at->second != data.cell(row, column)) return true;
   }
@@ -191,7 +244,7 @@ bool differs_among(const PlotData& data, const std::vector<size_t>& alike, size_
 // Whether a setting was varied: it has several values at one x. A schedule (lr over the steps of a run) has only one.
 bool was_varied(const PlotData& data, size_t column, std::vector<size_t> groups, size_t x) {
   if (kParameters.count(last_part(data.name(column))) == 0 || !data.is_numeric(column)) return false;
-  if (data.values(column).size() > kMostCurves) return false;
+  if (data.values(column, kMostCurves + 1).size() > kMostCurves) return false;
   groups.push_back(x);
   return differs_among(data, groups, column);
 }
@@ -229,21 +282,33 @@ std::vector<size_t> choose_groups(const PlotData& data, const PlotColumns& colum
 
 PlotData read_plot_data(const PlotOptions& options) {
   PlotData data = read_files(options.files);
-  keep_split(data, options.split);
+  keep_split(data, options.split, options.y);
   for (const std::string& condition : options.where) keep_where(data, condition);
   return data;
 }
 
-PlotColumns choose_columns(const PlotData& data, const PlotOptions& options) {
+PlotColumns choose_columns(const PlotData& all, const PlotOptions& options) {
   PlotColumns columns{};
-  columns.y = choose_y(data, options.y);
-  columns.x = choose_x(data, options.x, columns.y);
-  if (columns.x == columns.y) refuse("x and y are both the column '{}'", data.name(columns.x));
+  columns.y = choose_y(all, options.y);
+  const PlotData measured = all.with_values({columns.y});
+  if (measured.sources.empty()) {
+    fail("{}: no row has a value of {}, so there is nothing to draw", all.sources.front().file, all.name(columns.y));
+  }
+  columns.x = choose_x(measured, options.x, columns.y);
+  if (columns.x == columns.y) refuse("x and y are both the column '{}'", all.name(columns.x));
+  const PlotData data = plotted_rows(all, columns);
   for (size_t column = 0; column < data.table.columns.size(); ++column) {
     if (is_seed(data.name(column)) && data.varies(column)) columns.seed = column;
   }
   columns.groups = choose_groups(data, columns, options.group_by);
   return columns;
+}
+
+PlotData plotted_rows(const PlotData& data, const PlotColumns& columns) {
+  PlotData points = data.with_values({columns.x, columns.y});
+  if (!points.sources.empty()) return points;
+  fail("{}: no row has values of both {} and {}, so there is nothing to draw", data.sources.front().file,
+       data.name(columns.x), data.name(columns.y));
 }
 
 }  // namespace klab

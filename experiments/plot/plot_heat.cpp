@@ -23,9 +23,11 @@ size_t place_of(const std::vector<std::string>& values, const std::string& value
   return static_cast<size_t>(std::find(values.begin(), values.end(), value) - values.begin());
 }
 
-// The values along an axis: numbers sorted; if there are numbers, texts ("all") are left out.
+// The values along an axis: numbers sorted; if there are numbers, texts ("all") are left out. An empty cell is no
+// place.
 std::vector<std::string> places(const PlotData& data, size_t column) {
   std::vector<std::string> values = data.values(column);
+  std::erase(values, "");
   const auto is_number = [](const std::string& text) { return parse_number(text).has_value(); };
   if (std::any_of(values.begin(), values.end(), is_number)) {
     std::erase_if(values, [&](const std::string& text) { return !is_number(text); });
@@ -58,6 +60,10 @@ Heat collect(const PlotData& data, const PlotOptions& options) {
     for (const std::string& name : split(options.group_by, ',')) groups.push_back(data.table.column(name));
   }
   Heat heat{places(data, x), places(data, y), {}};
+  if (heat.xs.size() * heat.ys.size() > kMostCells) {
+    refuse("a heat map of {} x {} cells cannot be read: choose other columns, or --where", heat.xs.size(),
+           heat.ys.size());
+  }
   for (size_t row = 0; row < data.sources.size(); ++row) {
     const auto value = parse_number(data.cell(row, z));
     if (value && !std::isfinite(*value)) {
@@ -71,16 +77,14 @@ Heat collect(const PlotData& data, const PlotOptions& options) {
     const std::string name = join(names);
     auto panel = std::find_if(heat.panels.begin(), heat.panels.end(), [&](const Panel& p) { return p.name == name; });
     if (panel == heat.panels.end()) panel = heat.panels.insert(heat.panels.end(), {name, {}});
+    if (heat.panels.size() > kMostPanels) {
+      refuse("{} heat maps or more are too many for one picture (at most {})", heat.panels.size(), kMostPanels);
+    }
     Cell& cell = panel->cells[{at_x, at_y}];
     cell.sum += *value;
     ++cell.count;
   }
   if (heat.panels.empty()) fail("heat = {}: no row has a number there", options.heat);
-  if (heat.xs.size() * heat.ys.size() > kMostCells) {
-    refuse("a heat map of {} x {} cells cannot be read: choose other columns, or --where", heat.xs.size(),
-           heat.ys.size());
-  }
-  if (heat.panels.size() > kMostPanels) refuse("{} heat maps are too many for one picture", heat.panels.size());
   bool share = true;
   heat.low = std::numeric_limits<double>::infinity();
   heat.high = -heat.low;

@@ -5,11 +5,13 @@
 
 #include <cmath>
 #include <set>
+#include <unordered_map>
 
 #include "core/base/error.h"
 #include "core/base/table.h"
 #include "core/base/text.h"
 #include "experiments/plot/plot.h"
+#include "experiments/plot/thinning.h"
 
 namespace klab {
 
@@ -79,7 +81,8 @@ double finite(const PlotData& data, size_t row, size_t column, bool log) {
   return *value;
 }
 
-// "KDA, lr 0.001": numbers are preceded by their column's name if there are several groups.
+// "KDA, lr 0.001": numbers are preceded by their column's name if there are several groups. "no variant" if all are
+// empty.
 std::string curve_name(const PlotData& data, size_t row, const std::vector<size_t>& groups) {
   std::vector<std::string> parts;
   for (const size_t column : groups) {
@@ -88,7 +91,9 @@ std::string curve_name(const PlotData& data, size_t row, const std::vector<size_
     const bool bare = groups.size() == 1 || !data.is_numeric(column);
     parts.push_back(bare ? value_name(cell) : last_part(data.name(column)) + " " + cell);
   }
-  return join(parts);
+  if (!parts.empty() || groups.empty()) return join(parts);
+  for (const size_t column : groups) parts.push_back(last_part(data.name(column)));
+  return "no " + join(parts);
 }
 
 // Sort key of a curve: by value for numeric columns, else by order of appearance.
@@ -123,30 +128,43 @@ struct Endings {
 
 // Extends runs that ended early (solved tasks) by their last value; otherwise the mean would drop when they end.
 bool hold_last_values(PlotCurve& curve, const Endings& endings) {
-  bool any = false;
+  if (endings.mixed) return false;
+  std::vector<std::pair<double, double>> ends;  // in the order of x
+  for (const auto& [seed, ending] : endings.last) ends.push_back(ending);
+  std::sort(ends.begin(), ends.end());
+  PlotPoint ended;
+  auto end = ends.begin();
   for (auto& [x, point] : curve.points) {
-    for (const auto& [seed, ending] : endings.last) {
-      if (endings.mixed || x <= ending.first) continue;
-      point.add(ending.second);
-      any = true;
-    }
+    for (; end != ends.end() && end->first < x; ++end) ended.add(end->second);
+    point.add(ended);
   }
-  return any;
+  return ended.count > 0;
+}
+
+// The first row of each curve, in the order of the legend.
+std::vector<size_t> legend_order(const PlotData& data, const std::vector<size_t>& groups, std::vector<size_t> first) {
+  if (first.size() > kMostCurves) {
+    refuse(
+        "{} curves cannot be told apart in one picture (at most {}); choose the columns that name a "
+        "curve with group_by",
+        first.size(), kMostCurves);
+  }
+  std::map<size_t, std::pair<std::vector<double>, std::string>> rank;
+  for (const size_t row : first) rank[row] = {curve_rank(data, row, groups), data.key(row, groups)};
+  std::sort(first.begin(), first.end(), [&](size_t a, size_t b) { return rank[a] < rank[b]; });
+  return first;
 }
 
 // The curves in the order of the legend. For a text column x, the position is the index of the name.
 std::vector<PlotCurve> gather(const PlotData& data, const PlotColumns& columns, const std::vector<std::string>& names,
                               bool log_x, bool log_y, bool* held) {
-  std::map<std::string, PlotCurve> by_key;
-  std::map<std::string, Endings> endings;
-  std::vector<std::pair<std::vector<double>, std::string>> order;
+  std::unordered_map<std::string, PlotCurve> by_key;
+  std::unordered_map<std::string, Endings> endings;
+  std::vector<size_t> first;
   for (size_t row = 0; row < data.sources.size(); ++row) {
     const std::string key = data.key(row, columns.groups);
     const auto [curve, fresh] = by_key.try_emplace(key);
-    if (fresh) {
-      curve->second.name = curve_name(data, row, columns.groups);
-      order.emplace_back(curve_rank(data, row, columns.groups), key);
-    }
+    if (fresh) first.push_back(row);
     const auto name = std::find(names.begin(), names.end(), data.cell(row, columns.x));
     const double x = names.empty() ? finite(data, row, columns.x, log_x) : static_cast<double>(name - names.begin());
     const double y = finite(data, row, columns.y, log_y);
@@ -155,16 +173,16 @@ std::vector<PlotCurve> gather(const PlotData& data, const PlotColumns& columns, 
     point.rows.push_back(y);
     if (columns.seed) endings[key].add(data.cell(row, *columns.seed), x, y);
   }
-  if (last_part(data.name(columns.x)) == "step") {
-    for (auto& [key, curve] : by_key) *held = hold_last_values(curve, endings[key]) || *held;
-  }
-  for (auto& [key, curve] : by_key) {
-    if (endings[key].mixed) continue;
-    for (const auto& [seed, path] : endings[key].paths) curve.seeds.push_back(path);
-  }
-  std::sort(order.begin(), order.end());
+  const bool steps = last_part(data.name(columns.x)) == "step";
   std::vector<PlotCurve> curves;
-  for (const auto& [rank, key] : order) curves.push_back(std::move(by_key[key]));
+  for (const size_t row : legend_order(data, columns.groups, std::move(first))) {
+    const std::string key = data.key(row, columns.groups);
+    PlotCurve& curve = curves.emplace_back(std::move(by_key[key]));
+    curve.name = curve_name(data, row, columns.groups);
+    if (steps) *held = hold_last_values(curve, endings[key]) || *held;
+    if (endings[key].mixed) continue;
+    for (auto& [seed, path] : endings[key].paths) curve.seeds.push_back(std::move(path));
+  }
   return curves;
 }
 
@@ -314,7 +332,8 @@ void set_words(Picture& picture, const PlotData& data, const PlotColumns& column
 
 }  // namespace
 
-Picture compose_picture(const PlotData& data, const PlotColumns& columns, const PlotOptions& options) {
+Picture compose_picture(const PlotData& all, const PlotColumns& columns, const PlotOptions& options) {
+  const PlotData data = plotted_rows(all, columns);
   const std::string& x = data.name(columns.x);
   const std::string& y = data.name(columns.y);
   Picture picture;
@@ -331,16 +350,11 @@ Picture compose_picture(const PlotData& data, const PlotColumns& columns, const 
   picture.y.label = options.y_label.empty() ? column_name(y) : options.y_label;
   bool held = false;
   picture.curves = gather(data, columns, names, picture.x.log, picture.y.log, &held);
-  if (picture.curves.size() > kMostCurves) {
-    refuse(
-        "{} curves cannot be told apart in one picture (at most {}); choose the columns that name a "
-        "curve with group_by",
-        picture.curves.size(), kMostCurves);
-  }
   if (!options.fit.empty()) std::for_each(picture.curves.begin(), picture.curves.end(), fit);
   set_words(picture, data, columns);
   if (held) picture.caption += "; runs that ended stay at their last value";
   set_axes(picture, names, last_part(y).find("acc_") != std::string::npos);
+  if (!picture.bars) thin_out(picture, options.width);
   return picture;
 }
 

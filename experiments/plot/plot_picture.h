@@ -28,6 +28,13 @@ struct PlotPoint {
     sum += value;
     ++count;
   }
+  /// Adds the values of other rows.
+  void add(const PlotPoint& other) {
+    low = std::min(low, other.low);
+    high = std::max(high, other.high);
+    sum += other.sum;
+    count += other.count;
+  }
 };
 
 struct PlotCurve {
@@ -65,7 +72,8 @@ struct Picture {
 std::string column_name(const std::string& column);
 std::string value_name(const std::string& cell);
 
-/// Throws Error that names file and row for a cell that cannot be drawn on its axis.
-Picture compose_picture(const PlotData& data, const PlotColumns& columns, const PlotOptions& options);
+/// The picture of the rows with values of x and y. Of curves with more points than pixels only those are kept that
+/// show. Throws Error that names file and row for a cell that cannot be drawn on its axis.
+Picture compose_picture(const PlotData& all, const PlotColumns& columns, const PlotOptions& options);
 
 }  // namespace klab

@@ -53,12 +53,14 @@ void require_right_reference(const RunConfig& config, const RlData& data) {
   }
 }
 
+// train.eval_examples of all variants together.
 std::vector<Batch> supervised_batches(const RunConfig& config) {
   std::vector<Batch> all;
   const std::vector<TaskVariant> tasks = config.ptx_tasks();
   const auto count = static_cast<int64_t>(tasks.size());
-  for (const TaskVariant& variant : tasks) {
-    for (Batch& batch : held_out_batches(variant.task, config.train.seed, (config.train.eval_examples - 1) / count + 1,
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t examples = (config.train.eval_examples + count - 1 - i) / count;
+    for (Batch& batch : held_out_batches(tasks[static_cast<size_t>(i)].task, config.train.seed, examples,
                                          config.train.batch, Split::validation)) {
       all.push_back(std::move(batch));
     }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <utility>
 
 #include "core/base/error.h"
 #include "core/base/interrupt.h"
@@ -39,6 +40,12 @@ RunConfig read_run_config(const RunFolder& folder) {
     refuse("'{}' is not a run folder: it has no config.yaml", folder.path);
   }
   return make_run_config(read_yaml(folder.config()));
+}
+
+Lock lock_run(const RunFolder& folder) {
+  std::optional<Lock> lock = Lock::take(folder.lock());
+  if (!lock) refuse("the run in '{}' is being trained by {}", folder.path, Lock::holder(folder.lock()));
+  return std::move(*lock);
 }
 
 BatchSource batch_source(const TaskConfig& config, int64_t seed, int64_t count, Split split) {

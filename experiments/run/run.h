@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/lock.h"
 #include "core/rl/rl_trainer.h"
 #include "core/train/trainer.h"
 #include "experiments/run/record.h"
@@ -15,6 +16,10 @@ namespace klab {
 
 /// The config of the run in a folder. Throws UsageError when the folder holds no run.
 RunConfig read_run_config(const RunFolder& folder);
+
+/// Takes the lock of a run, which a process holds while it makes or trains the run. Throws UsageError, which names the
+/// folder and the process that holds it.
+Lock lock_run(const RunFolder& folder);
 
 /// A source whose batch i contains the examples [i * count, (i + 1) * count) of a split of the task.
 BatchSource batch_source(const TaskConfig& task, int64_t seed, int64_t count, Split split);

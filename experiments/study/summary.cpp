@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
+#include <tuple>
 
 #include "core/base/csv.h"
 #include "core/base/error.h"
@@ -41,8 +43,9 @@ std::optional<LanguageLosses> language_losses(const RunSummary& run) {
 }
 
 RunSummary read_summary(const std::string& folder) {
-  RunSummary run{folder, {}, read_record({folder})};
-  for (const auto& [key, value] : values_of(read_run_config({folder}))) run.config[key] = value;
+  const RunConfig config = read_run_config({folder});
+  RunSummary run{folder, {}, read_record({folder}), config_hash(config)};
+  for (const auto& [key, value] : values_of(config)) run.config[key] = value;
   return run;
 }
 
@@ -64,7 +67,14 @@ std::vector<RunSummary> summarise_sweep(const SweepFolder& sweep) {
   return runs;
 }
 
-std::vector<RunSummary> summarise_all(const std::vector<std::string>& folders) {
+namespace {
+
+RunSummary read_planned(const SweepFolder& sweep, const std::string& id) {
+  if (fs::exists(sweep.config(id))) return read_summary(sweep.run(id).path);
+  return {sweep.run(id).path, {}, {}, id};
+}
+
+std::vector<RunSummary> read_all(const std::vector<std::string>& folders) {
   std::vector<RunSummary> all;
   for (std::string folder : folders) {
     while (folder.size() > 1 && folder.back() == '/') folder.pop_back();
@@ -73,25 +83,58 @@ std::vector<RunSummary> summarise_all(const std::vector<std::string>& folders) {
       all.push_back(summarise(folder));
       continue;
     }
-    for (RunSummary& run : summarise_sweep(sweep)) all.push_back(std::move(run));
+    const Plan plan = sweep.read_plan();
+    for (const size_t i : plan.in_file_order()) all.push_back(read_planned(sweep, plan.runs[i].id));
   }
-  if (all.empty()) refuse("there is no run to compare in {}", join(folders));
   return all;
 }
 
-std::vector<std::string> differing_keys(const std::vector<RunSummary>& runs) {
-  std::vector<std::string> keys;
-  for (const auto& run : runs) {
-    for (const auto& [key, value] : run.config) {
-      if (is_seed(key) || std::find(keys.begin(), keys.end(), key) != keys.end()) continue;
-      const bool differs = std::any_of(runs.begin(), runs.end(), [&, k = key, v = value](const RunSummary& other) {
-        const auto found = other.config.find(k);
-        return found != other.config.end() && found->second != v;
-      });
-      if (differs) keys.push_back(key);
+bool further(const RunRecord& a, const RunRecord& b) {
+  return std::tuple(a.evaluated, a.tested, a.step) > std::tuple(b.evaluated, b.tested, b.step);
+}
+
+}  // namespace
+
+RunSet summarise_all(const std::vector<std::string>& folders) {
+  std::vector<RunSummary> distinct;
+  std::map<std::string, size_t> places;  // in `distinct`, by id
+  std::set<std::string> shared;
+  for (RunSummary& run : read_all(folders)) {
+    const auto at = places.emplace(run.id, distinct.size());
+    if (at.second) {
+      distinct.push_back(std::move(run));
+      continue;
+    }
+    shared.insert(run.id);
+    RunSummary& other = distinct[at.first->second];
+    if (further(run.record, other.record)) other = std::move(run);
+  }
+  RunSet set;
+  set.shared = static_cast<int64_t>(shared.size());
+  for (RunSummary& run : distinct) (run.record.evaluated ? set.runs : set.missing).push_back(std::move(run));
+  if (set.runs.empty()) {
+    refuse("there is no run to compare in {}{}", join(folders),
+           set.missing.empty() ? "" : fmt::format(": none of {} runs has been evaluated", set.missing.size()));
+  }
+  return set;
+}
+
+std::vector<std::string> differing_keys(const std::vector<RunSummary>& runs, const std::vector<RunSummary>& more_runs) {
+  std::vector<std::string> order;
+  std::map<std::string, Value> first;
+  std::set<std::string> differing;
+  for (const auto* some : {&runs, &more_runs}) {
+    for (const RunSummary& run : *some) {
+      for (const auto& [key, value] : run.config) {
+        if (is_seed(key)) continue;
+        const auto at = first.emplace(key, value);
+        if (at.second) order.push_back(key);
+        if (at.first->second != value) differing.insert(key);
+      }
     }
   }
-  return keys;
+  std::erase_if(order, [&](const std::string& key) { return !differing.contains(key); });
+  return order;
 }
 
 std::vector<double> RunGroup::metric(const std::string& name) const {
@@ -100,39 +143,59 @@ std::vector<double> RunGroup::metric(const std::string& name) const {
   return numbers;
 }
 
+std::string group_name(const std::vector<Value>& values) {
+  return Value(values).dump(-1, ' ', false, Value::error_handler_t::replace);
+}
+
 std::vector<RunGroup> grouped(const std::vector<RunSummary>& runs, const std::vector<std::string>& keys) {
   std::vector<RunGroup> groups;
+  std::map<std::string, size_t> places;  // in `groups`, by name
   for (const RunSummary& run : runs) {
     std::vector<Value> values;
     for (const std::string& key : keys) values.push_back(run.field(key));
-    auto at = std::find_if(groups.begin(), groups.end(), [&](const RunGroup& g) { return g.values == values; });
-    if (at == groups.end()) at = groups.insert(groups.end(), {values, {}});
-    at->runs.push_back(&run);
+    const auto at = places.emplace(group_name(values), groups.size());
+    if (at.second) groups.push_back({values, {}});
+    groups[at.first->second].runs.push_back(&run);
   }
   return groups;
+}
+
+std::vector<RunGroup> split_by_end(const std::vector<RunGroup>& groups) {
+  std::vector<RunGroup> all;
+  for (const RunGroup& group : groups) {
+    std::map<std::pair<RunState, int64_t>, size_t> places;  // in `all`
+    for (const RunSummary* run : group.runs) {
+      const RunRecord& record = run->record;
+      const int64_t step = record.state == RunState::finished ? 0 : record.step;
+      const auto at = places.emplace(std::pair(record.state, step), all.size());
+      if (at.second) all.push_back({group.values, {}});
+      all[at.first->second].runs.push_back(run);
+    }
+  }
+  return all;
 }
 
 std::vector<RunGroup> best_over(const std::vector<RunGroup>& groups, const std::vector<std::string>& keys,
                                 const std::string& over, const std::string& metric) {
   const auto place = static_cast<size_t>(std::find(keys.begin(), keys.end(), over) - keys.begin());
   if (place == keys.size()) return groups;
-  std::vector<std::pair<std::vector<Value>, RunGroup>> best;                   // by the values of the other keys
+  std::vector<RunGroup> best;
+  std::map<std::string, size_t> places;                                        // in `best`, by the other keys' values
   const std::string tie = metric.starts_with("best_") ? "best_loss" : "loss";  // breaks ties
   for (const RunGroup& group : groups) {
     std::vector<Value> rest = group.values;
     rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(place));
-    const auto at = std::find_if(best.begin(), best.end(), [&](const auto& one) { return one.first == rest; });
-    if (at == best.end()) {
-      best.emplace_back(rest, group);
+    const auto at = places.emplace(group_name(rest), best.size());
+    if (at.second) {
+      best.push_back(group);
       continue;
     }
+    RunGroup& other = best[at.first->second];
     const auto mean = [](const RunGroup& g, const std::string& name) { return estimate(g.metric(name)).mean; };
-    const std::string& deciding = mean(group, metric) == mean(at->second, metric) ? tie : metric;
-    if (better(deciding, mean(group, deciding), mean(at->second, deciding))) at->second = group;
+    const std::string& deciding = mean(group, metric) == mean(other, metric) ? tie : metric;
+    if (better(deciding, mean(group, deciding), mean(other, deciding))) other = group;
   }
-  std::vector<RunGroup> all;
-  for (auto& [rest, group] : best) all.push_back(std::move(group));
-  return all;
+  return best;
 }
 
 }  // namespace klab

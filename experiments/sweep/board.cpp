@@ -91,7 +91,7 @@ void SweepBoard::erase() {
 
 void SweepBoard::note(const std::string& line) {
   if (terminal_) erase();
-  fmt::print(stderr, "{}\n", line);
+  fmt::print(stderr, "{}\n", printable(line));
 }
 
 void SweepBoard::tell_endings(const std::vector<RunRecord>& records) {
@@ -111,7 +111,7 @@ void SweepBoard::draw(const std::vector<RunRecord>& records, int64_t workers) {
   if (quiet_) return;
   tell_endings(records);
   if (terminal_) {
-    const std::string text = running_table(records) + summary(records, workers) + "\n";
+    const std::string text = printable(running_table(records) + summary(records, workers)) + "\n";
     erase();
     fmt::print(stderr, "{}", text);
     lines_ = std::count(text.begin(), text.end(), '\n');

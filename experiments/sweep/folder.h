@@ -5,7 +5,6 @@
 // holds an advisory lock on the folder of its run; the system releases it when the worker ends.
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "experiments/run/record.h"
@@ -19,6 +18,7 @@ class SweepFolder {
 
   const std::string& path() const { return path_; }
   std::string plan() const { return path_ + "/plan.json"; }
+  std::string lock() const { return path_ + "/lock"; }
   std::string results() const { return path_ + "/results.csv"; }
   std::string curves() const { return path_ + "/curves.csv"; }
   std::string evaluations() const { return path_ + "/evaluations.csv"; }
@@ -31,20 +31,6 @@ class SweepFolder {
 
  private:
   std::string path_;
-};
-
-/// An exclusive advisory lock on a file, held during its lifetime; the system releases it when the process ends.
-class Lock {
- public:
-  /// Empty if another process holds the lock. Throws Error when the file cannot be created.
-  static std::optional<Lock> take(const std::string& path);
-  Lock(Lock&& other) noexcept : descriptor_(other.descriptor_) { other.descriptor_ = -1; }
-  Lock& operator=(Lock&&) = delete;
-  ~Lock();
-
- private:
-  explicit Lock(int descriptor) : descriptor_(descriptor) {}
-  int descriptor_;
 };
 
 }  // namespace klab

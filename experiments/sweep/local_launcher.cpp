@@ -20,7 +20,7 @@ class LocalLauncher : public Launcher {
   explicit LocalLauncher(LauncherOptions options) : options_(std::move(options)) {}
 
   void start(int64_t count) override {
-    const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
+    const std::string self = worker_program(options_);
     for (int64_t i = 0; i < count; ++i) {
       workers_.push_back({Process({self, "sweep-worker", options_.folder, "--parent", fmt::format("{}", ::getpid()),
                                    "--threads", fmt::format("{}", options_.threads), "--device", options_.device}),
@@ -48,18 +48,26 @@ class LocalLauncher : public Launcher {
   }
 
   void stop() override {
-    for (const Worker& worker : workers_) worker.process.signal(SIGTERM);
+    signal_all(SIGTERM);
+    const auto end = Clock::now() + options_.grace;
     while (alive() > 0) {
+      if (Clock::now() > end) signal_all(SIGKILL);
       look();
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   struct Worker {
     Process process;
     std::string run, last_line;
   };
+
+  void signal_all(int number) const {
+    for (const Worker& worker : workers_) worker.process.signal(number);
+  }
 
   static void on_line(const std::string& line, Worker& worker, WorkerNews& news) {
     if (line.starts_with(kBegin)) {
@@ -91,6 +99,10 @@ class LocalLauncher : public Launcher {
 };
 
 }  // namespace
+
+std::string worker_program(const LauncherOptions& options) {
+  return options.program.empty() ? std::filesystem::read_symlink("/proc/self/exe").string() : options.program;
+}
 
 std::unique_ptr<Launcher> local_launcher(const LauncherOptions& options) {
   return std::make_unique<LocalLauncher>(options);

@@ -74,28 +74,35 @@ CsvTable results_of(const SweepOutcome& outcome, const std::vector<std::string>&
   return table;
 }
 
-// Joins the rows of one file of every run that satisfy `wanted`, prefixed by the keys in which the runs differ.
+// Writes the rows of one file of every run that satisfy `wanted`, prefixed by the keys in which the runs differ; no
+// file if there is none. Run by run, because all of them may need much memory.
 template <class Wanted>
-CsvTable joined(const SweepFolder& folder, const SweepOutcome& outcome, const std::vector<std::string>& provenance,
-                const char* file, const Wanted& wanted) {
-  CsvTable all{provenance, {}, {}};
+void write_joined(const std::string& path, const SweepFolder& folder, const SweepOutcome& outcome,
+                  const std::vector<std::string>& provenance, const char* file, const Wanted& wanted) {
+  NewFile all(path);
+  bool begun = false;
   for (const size_t i : outcome.plan.in_file_order()) {
     const PlannedRun& run = outcome.plan.runs[i];
-    const std::string path = folder.run(run.id).path + "/" + file;
-    if (!std::filesystem::exists(path)) continue;
-    const CsvTable table = read_csv(path);
-    if (all.columns.empty()) {
-      all.columns = outcome.plan.keys;
-      all.columns.insert(all.columns.end(), table.columns.begin(), table.columns.end());
-    }
+    const std::string part = folder.run(run.id).path + "/" + file;
+    if (!std::filesystem::exists(part)) continue;
+    const CsvTable table = read_csv(part);
+    std::string text;
     for (const auto& row : table.rows) {
       if (!wanted(table, row)) continue;
       std::vector<std::string> cells = run.values;
       cells.insert(cells.end(), row.begin(), row.end());
-      all.rows.push_back(std::move(cells));
+      text += csv_line(cells);
     }
+    if (text.empty()) continue;
+    if (!begun) {
+      std::vector<std::string> columns = outcome.plan.keys;
+      columns.insert(columns.end(), table.columns.begin(), table.columns.end());
+      all.write(CsvTable{provenance, columns, {}}.text());
+      begun = true;
+    }
+    all.write(text);
   }
-  return all;
+  if (begun) all.commit();
 }
 
 }  // namespace
@@ -103,11 +110,9 @@ CsvTable joined(const SweepFolder& folder, const SweepOutcome& outcome, const st
 void write_results(const SweepFolder& folder, const SweepOutcome& outcome, const std::vector<std::string>& provenance) {
   write_file(folder.results(), results_of(outcome, provenance).text());
   const auto held_out = [](const CsvTable& table, const auto& row) { return row[table.column("split")] != "train"; };
-  const CsvTable curves = joined(folder, outcome, provenance, "metrics.csv", held_out);
-  if (!curves.rows.empty()) write_file(folder.curves(), curves.text());
+  write_joined(folder.curves(), folder, outcome, provenance, "metrics.csv", held_out);
   const auto every = [](const CsvTable&, const auto&) { return true; };
-  const CsvTable evaluations = joined(folder, outcome, provenance, "evaluations.csv", every);
-  if (!evaluations.rows.empty()) write_file(folder.evaluations(), evaluations.text());
+  write_joined(folder.evaluations(), folder, outcome, provenance, "evaluations.csv", every);
 }
 
 std::string table_of(const SweepOutcome& outcome, size_t most) {

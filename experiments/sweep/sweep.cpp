@@ -12,6 +12,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/interrupt.h"
+#include "core/base/lock.h"
 #include "core/base/provenance.h"
 #include "experiments/sweep/board.h"
 #include "experiments/sweep/launcher.h"
@@ -23,6 +24,10 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kLookEvery{100};
+// The more runs there are, or the slower their file system is, the more rarely records are read: a twentieth of the
+// time at most.
+constexpr std::chrono::milliseconds kReadEvery{500};
+constexpr int kRestOverReading = 20;
 constexpr int kMaxFailedStarts = 5;
 constexpr int64_t kMostTasks = 1000;  // Slurm's default MaxArraySize
 
@@ -83,7 +88,8 @@ class Conductor {
         options_(options),
         outcome_(outcome),
         board_(outcome.plan, outcome.records, options.quiet),
-        end_(Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(options.budget_hours * 3.6e6))) {
+        end_(Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(options.budget_hours * 3.6e6))),
+        stamps_(outcome.records.size()) {
     LauncherOptions how;
     how.folder = options.out;
     how.device = options.device;
@@ -92,7 +98,22 @@ class Conductor {
     launcher_ = options.launcher == "slurm" ? slurm_launcher(how) : local_launcher(how);
   }
 
+  // When it ends with an exception, all workers are stopped.
   void run() {
+    try {
+      run_workers();
+    } catch (const Interrupted&) {
+      stop();
+      throw;
+    } catch (const std::exception& error) {
+      stop_after(error);
+      throw;
+    }
+    board_.draw(outcome_.records, 0);
+  }
+
+ private:
+  void run_workers() {
     while (unfinished() > 0) {
       const int64_t left = unfinished();
       launcher_->start(choose_workers(options_, outcome_.plan.threads, left));
@@ -100,24 +121,51 @@ class Conductor {
       if (outcome_.out_of_time) return;
       if (unfinished() == left) give_up();
     }
-    board_.draw(outcome_.records, 0);
   }
 
- private:
   int64_t unfinished() const {
     return std::count_if(outcome_.records.begin(), outcome_.records.end(),
                          [](const RunRecord& record) { return !is_over(record.state); });
   }
 
+  // Reads the records that have changed.
   void refresh() {
+    const Clock::time_point begin = Clock::now();
     for (size_t i = 0; i < outcome_.records.size(); ++i) {
-      if (!is_over(outcome_.records[i].state)) outcome_.records[i] = folder_.read(outcome_.plan.runs[i].id);
+      if (is_over(outcome_.records[i].state)) continue;
+      const RunFolder run = folder_.run(outcome_.plan.runs[i].id);
+      const FileStamp stamp = stamp_of(run.record());
+      if (stamp == stamps_[i]) continue;
+      outcome_.records[i] = read_record(run);
+      stamps_[i] = stamp;
+    }
+    const Clock::time_point end = Clock::now();
+    next_reading_ = end + std::max<Clock::duration>(kReadEvery, kRestOverReading * (end - begin));
+  }
+
+  void refresh_and_draw() {
+    refresh();
+    board_.draw(outcome_.records, launcher_->alive());
+  }
+
+  void stop() {
+    if (stopped_) return;
+    stopped_ = true;
+    launcher_->stop();
+    refresh();
+  }
+
+  // An error of stopping comes after the error that is the reason for it.
+  void stop_after(const std::exception& reason) {
+    try {
+      stop();
+    } catch (const Error& error) {
+      fail("{}; {}", reason.what(), error.what());
     }
   }
 
   void stop_for(int signal) {
-    launcher_->stop();
-    refresh();
+    stop();
     throw Interrupted(signal, fmt::format("interrupted: {} of {} runs are left; repeat the command to continue",
                                           unfinished(), outcome_.records.size()));
   }
@@ -127,12 +175,10 @@ class Conductor {
     for (bool over = false; !over;) {
       over = launcher_->alive() == 0;
       on_news(launcher_->look());
-      refresh();
-      board_.draw(outcome_.records, launcher_->alive());
+      if (over || Clock::now() >= next_reading_) refresh_and_draw();
       if (const int signal = interrupt_requested()) stop_for(signal);
       if (options_.budget_hours > 0 && Clock::now() > end_ && unfinished() > 0) {
-        launcher_->stop();
-        refresh();
+        stop();
         outcome_.out_of_time = true;
         return;
       }
@@ -155,7 +201,6 @@ class Conductor {
       if (launcher_->alive() < unfinished()) launcher_->start(1);
     }
     if (!news.folder_lost.empty()) {
-      launcher_->stop();
       fail("{}. '{}' cannot be written; repeat the command to continue when it can", news.folder_lost, folder_.path());
     }
   }
@@ -177,6 +222,9 @@ class Conductor {
   SweepBoard board_;
   Clock::time_point end_;
   std::unique_ptr<Launcher> launcher_;
+  bool stopped_ = false;
+  std::vector<FileStamp> stamps_;  // of the records
+  Clock::time_point next_reading_;
   int failed_starts_ = 0;  // workers that ended before starting a run
 };
 
@@ -199,19 +247,36 @@ SweepOutcome read_outcome(const SweepFolder& folder) {
   return outcome;
 }
 
+namespace {
+
+// After another error, which is the one to tell.
+void write_results_if_possible(const SweepFolder& folder, const SweepOutcome& outcome,
+                               const std::vector<std::string>& lines) {
+  try {
+    write_results(folder, outcome, lines);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "klab: the results so far are not written: {}\n", error.what());
+  }
+}
+
+}  // namespace
+
 SweepOutcome run_sweep(Sweep sweep, const SweepOptions& options) {
+  if (options.launcher == "slurm") require_free_slurm_options(options.slurm);
   const SweepFolder folder(options.out);
   make_writable_folder(folder.path());
-  const auto lock = Lock::take(folder.path() + "/lock");
-  if (!lock) refuse("another process is running the sweep in '{}'", folder.path());
+  const auto lock = Lock::take(folder.lock());
+  if (!lock) refuse("the sweep in '{}' is being run by {}", folder.path(), Lock::holder(folder.lock()));
   sweep.plan.threads = choose_threads(options, static_cast<int64_t>(sweep.plan.runs.size()));
   check_threads(folder, sweep.plan);
   SweepOutcome outcome{sweep.plan, prepare(folder, sweep.plan, sweep.configs), false};
+  sweep.configs = {};
   const auto lines = provenance(options.command_line, static_cast<int>(sweep.plan.threads));
+  Conductor conductor(folder, options, outcome);
   try {
-    Conductor(folder, options, outcome).run();
-  } catch (const Interrupted&) {
-    write_results(folder, outcome, lines);
+    conductor.run();
+  } catch (const std::exception&) {
+    write_results_if_possible(folder, outcome, lines);
     throw;
   }
   write_results(folder, outcome, lines);

@@ -23,6 +23,7 @@ using Point = std::vector<Assignment>;
 
 constexpr int64_t kMostRuns = 100000;  // of one sweep
 constexpr int64_t kMostSteps = 1'000'000'000;
+constexpr double kLargestInteger = 9e15;  // below it a double is exact
 
 struct Condition {
   Point when, set;
@@ -77,9 +78,15 @@ class Reader {
   }
 
  private:
+  // A key or a word; `what` names it in messages.
+  std::string word(const YAML::Node& node, const std::string& what) const {
+    if (!node.IsScalar()) refuse("{}: {} must be a plain word", origin_of(node, path_), what);
+    return node.Scalar();
+  }
+
   void only_keys(const YAML::Node& map, const std::vector<std::string>& known) const {
     for (const auto& entry : map) {
-      const auto key = entry.first.as<std::string>();
+      const std::string key = word(entry.first, "a key");
       if (std::find(known.begin(), known.end(), key) == known.end()) {
         refuse("{}: unknown key '{}'{}. Known keys: {}", origin_of(entry.first, path_), key, did_you_mean(key, known),
                join(known));
@@ -100,7 +107,7 @@ class Reader {
   void collect_axes(const YAML::Node& node, const std::string& prefix,
                     std::vector<std::vector<Assignment>>& all) const {
     for (const auto& entry : node) {
-      const std::string key = prefix + entry.first.as<std::string>();
+      const std::string key = prefix + word(entry.first, "a key");
       if (entry.second.IsMap()) {
         collect_axes(entry.second, key + ".", all);
         continue;
@@ -124,7 +131,7 @@ class Reader {
     if (!node.IsSequence() || node.size() != 2) refuse("{}: '{}' must be [low, high]", origin_of(node, path_), key);
     try {
       const std::pair<double, double> ends{node[0].as<double>(), node[1].as<double>()};
-      if (ends.first < ends.second) return ends;
+      if (ends.first < ends.second && std::isfinite(ends.second - ends.first)) return ends;
     } catch (const YAML::Exception&) {
     }
     refuse("{}: '{}' must be [low, high], two numbers with low < high", origin_of(node, path_), key);
@@ -132,6 +139,7 @@ class Reader {
 
   Value draw(const YAML::Node& how, const std::string& key, Random& random) const {
     if (how.IsSequence()) {  // a plain list is a choice
+      if (how.size() == 0) refuse("{}: '{}' must be a list of values", origin_of(how, path_), key);
       return field_value(how[random.below(how.size())], key, path_);
     }
     if (!how.IsMap() || how.size() != 1) {
@@ -139,12 +147,15 @@ class Reader {
              key);
     }
     only_keys(how, {"uniform", "log_uniform", "integer", "choice"});
-    const auto kind = how.begin()->first.as<std::string>();
+    const std::string kind = word(how.begin()->first, "a key");
     const YAML::Node of = how.begin()->second;  // a copy, because the iterator returns a temporary
     if (kind == "choice") return draw(of, key, random);
     const auto [low, high] = range(of, key);
     const double u = random.uniform();
     if (kind == "integer") {
+      if (std::max(std::abs(low), std::abs(high)) > kLargestInteger) {
+        refuse("{}: '{}': the bounds of an integer must be within {}", origin_of(of, path_), key, kLargestInteger);
+      }
       return static_cast<int64_t>(low) + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low) + 1));
     }
     if (kind == "uniform") return rounded(low + u * (high - low), 6);
@@ -163,7 +174,7 @@ class Reader {
   void collect_random(const YAML::Node& node, const std::string& prefix,
                       std::vector<std::pair<std::string, YAML::Node>>& keys) const {
     for (const auto& entry : node) {
-      const std::string key = prefix + entry.first.as<std::string>();
+      const std::string key = prefix + word(entry.first, "a key");
       if (key == "runs" || key == "seed") continue;
       const YAML::Node how = entry.second;
       const bool nested = how.IsMap() && how.size() > 0 && (how.begin()->second.IsMap() || how.size() > 1);
@@ -205,7 +216,7 @@ class Reader {
       condition.when = assignments_of(child(item, "when"), path_);
       condition.set = assignments_of(child(item, "set"), path_);
       condition.axes = axes(child(item, "grid"), "grid");
-      condition.skip = child(item, "skip") && child(item, "skip").as<std::string>() == "true";
+      condition.skip = child(item, "skip") && word(child(item, "skip"), "'skip'") == "true";
       all.push_back(std::move(condition));
     }
     return all;
@@ -218,7 +229,7 @@ class Reader {
     }
     only_keys(node, {"metric", "steps", "factor", "within"});
     Halving halving;
-    if (child(node, "metric")) halving.metric = child(node, "metric").as<std::string>();
+    if (child(node, "metric")) halving.metric = word(child(node, "metric"), "'halving.metric'");
     const std::vector<std::string> metrics = {"acc_seq", "acc_tok", "loss"};
     if (std::find(metrics.begin(), metrics.end(), halving.metric) == metrics.end()) {
       refuse("{}: halving.metric '{}' is not one of: {}", origin_of(child(node, "metric"), path_), halving.metric,
@@ -233,7 +244,9 @@ class Reader {
       refuse("{}: 'halving.steps' must increase", origin_of(child(node, "steps"), path_));
     }
     if (child(node, "within")) {
-      for (const auto& key : child(node, "within")) halving.within.push_back(key.as<std::string>());
+      const YAML::Node keys = child(node, "within");
+      if (!keys.IsSequence()) refuse("{}: 'halving.within' must be a list of keys", origin_of(keys, path_));
+      for (const auto& key : keys) halving.within.push_back(word(key, "a key of 'halving.within'"));
     }
     return halving;
   }
@@ -311,27 +324,40 @@ std::map<std::string, std::string> texts_of(const RunConfig& config) {
   return texts;
 }
 
-// The keys in which the runs differ; first those in the file, in its order.
-std::vector<std::string> varied_keys(const std::vector<std::string>& named,
-                                     const std::vector<std::map<std::string, std::string>>& texts) {
-  std::vector<std::string> keys = named;
-  for (const auto& text : texts) {
-    for (const auto& [key, value] : text) {
-      if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+// Finds the keys in which runs differ. It keeps a value per key, not one per key and run.
+class VariedKeys {
+ public:
+  // `named` come first. A run that does not have such a key differs from those that do; other options that only some
+  // runs have are determined by other keys (task or mixer names).
+  explicit VariedKeys(const std::vector<std::string>& named) : named_(named), order_(named) {}
+
+  void add(const std::map<std::string, std::string>& texts) {
+    for (const std::string& key : named_) compare(key, texts.contains(key) ? texts.at(key) : "");
+    for (const auto& [key, text] : texts) {
+      if (std::find(named_.begin(), named_.end(), key) != named_.end()) continue;
+      if (compare(key, text)) order_.push_back(key);
     }
   }
-  std::erase_if(keys, [&](const std::string& key) {
-    std::set<std::string> values;
-    for (const auto& text : texts) {
-      const auto found = text.find(key);
-      // Options that only some runs have are determined by other keys (task or mixer names).
-      const bool named_one = std::find(named.begin(), named.end(), key) != named.end();
-      if (found != text.end() || named_one) values.insert(found == text.end() ? "" : found->second);
-    }
-    return values.size() < 2;
-  });
-  return keys;
-}
+
+  std::vector<std::string> keys() const {
+    std::vector<std::string> varied = order_;
+    std::erase_if(varied, [&](const std::string& key) { return !varied_.contains(key); });
+    return varied;
+  }
+
+ private:
+  // Returns whether the key is new.
+  bool compare(const std::string& key, const std::string& text) {
+    const auto at = first_.emplace(key, text);
+    if (at.first->second != text) varied_.insert(key);
+    return at.second;
+  }
+
+  const std::vector<std::string>& named_;
+  std::vector<std::string> order_;
+  std::map<std::string, std::string> first_;
+  std::set<std::string> varied_;
+};
 
 std::vector<std::string> named_keys(const std::vector<Point>& points) {
   std::vector<std::string> keys;
@@ -343,32 +369,34 @@ std::vector<std::string> named_keys(const std::vector<Point>& points) {
   return keys;
 }
 
-// Removes duplicate runs and finds the keys in which they differ; `texts` receives the fields of each run.
-Sweep distinct(const std::string& name, const std::vector<RunConfig>& configs, const std::vector<std::string>& named,
-               const std::vector<std::string>& shown, std::vector<std::map<std::string, std::string>>& texts) {
+// Removes duplicate runs and finds the keys in which they differ.
+Sweep distinct(const std::string& name, std::vector<RunConfig> configs, const std::vector<std::string>& named,
+               const std::vector<std::string>& shown) {
   Sweep sweep;
   sweep.plan.name = name;
   sweep.plan.asked = static_cast<int64_t>(configs.size());
   std::set<std::string> seen;
-  for (RunConfig config : configs) {
+  VariedKeys varied(named);
+  for (RunConfig& config : configs) {
     PlannedRun run;
     run.id = config_hash(config);
     if (!seen.insert(run.id).second) continue;
     run.place = static_cast<int64_t>(sweep.plan.runs.size());
     run.steps = config.train.steps;
     run.tokens = static_cast<double>(config.train.steps) * static_cast<double>(config.train.batch * config.task.length);
-    texts.push_back(texts_of(config));
+    varied.add(texts_of(config));
     sweep.plan.runs.push_back(std::move(run));
     sweep.configs.push_back(std::move(config));
   }
   sweep.plan.keys = shown;
-  for (const std::string& key : varied_keys(named, texts)) {
+  for (const std::string& key : varied.keys()) {
     if (std::find(shown.begin(), shown.end(), key) == shown.end()) sweep.plan.keys.push_back(key);
   }
   for (size_t i = 0; i < sweep.plan.runs.size(); ++i) {
+    const std::map<std::string, std::string> texts = texts_of(sweep.configs[i]);
     for (const std::string& key : sweep.plan.keys) {
-      const auto found = texts[i].find(key);
-      sweep.plan.runs[i].values.push_back(found == texts[i].end() ? "" : found->second);
+      const auto found = texts.find(key);
+      sweep.plan.runs[i].values.push_back(found == texts.end() ? "" : found->second);
     }
   }
   return sweep;
@@ -407,8 +435,7 @@ void shuffle(Sweep& sweep) {
 
 Sweep make_sweep(const std::string& name, const std::vector<RunConfig>& configs,
                  const std::vector<std::string>& shown) {
-  std::vector<std::map<std::string, std::string>> texts;
-  return distinct(name, configs, {}, shown, texts);
+  return distinct(name, configs, {}, shown);
 }
 
 namespace {
@@ -424,15 +451,15 @@ Sweep sweep_of(const YAML::Node& root, const std::string& path, const std::vecto
   if (points.empty()) refuse("{}: the conditions skip every run", path);
   std::vector<RunConfig> configs;
   for (const Point& point : points) configs.push_back(make_run_config(point));
-  std::vector<std::map<std::string, std::string>> texts;
-  Sweep sweep = distinct(std::filesystem::path(path).stem().string(), configs, named_keys(points), {}, texts);
+  Sweep sweep = distinct(std::filesystem::path(path).stem().string(), std::move(configs), named_keys(points), {});
   sweep.study = file.study;
   if (!file.halving) return sweep;
   sweep.plan.halving = file.halving;
   for (size_t i = 0; i < sweep.configs.size(); ++i) {
     check(*file.halving, sweep.configs[i], path);
-    check_keys(file.halving->within, texts[i], path);
-    for (const std::string& key : file.halving->within) sweep.plan.runs[i].group += texts[i][key] + "\n";
+    const std::map<std::string, std::string> texts = texts_of(sweep.configs[i]);
+    check_keys(file.halving->within, texts, path);
+    for (const std::string& key : file.halving->within) sweep.plan.runs[i].group += texts.at(key) + "\n";
   }
   shuffle(sweep);
   return sweep;

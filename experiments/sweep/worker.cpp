@@ -10,65 +10,23 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
-#include <set>
+#include <map>
 #include <thread>
 
-#include "core/base/csv.h"
 #include "core/base/interrupt.h"
+#include "core/base/lock.h"
 #include "core/base/provenance.h"
 #include "experiments/run/device.h"
 #include "experiments/run/run.h"
 #include "experiments/sweep/folder.h"
 #include "experiments/sweep/halving.h"
+#include "experiments/sweep/report_book.h"
 
 namespace klab {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kLookAgain{200};
-
-// The metrics of runs at the rungs, read from their metrics.csv and cached.
-class ReportBook {
- public:
-  ReportBook(const SweepFolder& folder, const Plan& plan) : folder_(folder), plan_(plan), book_(plan.runs.size()) {}
-
-  const std::vector<Reports>& up_to(size_t run) {
-    for (size_t i = 0; i <= run; ++i) {
-      if (plan_.runs[i].group == plan_.runs[run].group && !complete(book_[i])) read(i);
-    }
-    return book_;
-  }
-
- private:
-  bool complete(const Reports& reports) const {
-    return reports.over || reports.values.size() == plan_.halving->steps.size();
-  }
-
-  void read(size_t i) {
-    const std::string& id = plan_.runs[i].id;
-    const RunState state = folder_.read(id).state;  // before metrics.csv, which may only grow after it
-    const std::string path = folder_.run(id).metrics();
-    if (std::filesystem::exists(path)) {
-      const CsvTable table = read_csv(path);
-      const size_t step = table.column("step"), split = table.column("split"),
-                   metric = table.column(plan_.halving->metric);
-      std::vector<double> values;
-      for (const auto& row : table.rows) {
-        const auto& steps = plan_.halving->steps;
-        if (row[split] == "validation" && values.size() < steps.size() &&
-            std::stoll(row[step]) == steps[values.size()]) {
-          values.push_back(std::stod(row[metric]));
-        }
-      }
-      book_[i].values = values;
-    }
-    book_[i].over = is_over(state);
-  }
-
-  const SweepFolder& folder_;
-  const Plan& plan_;
-  std::vector<Reports> book_;
-};
 
 class Worker {
  public:
@@ -77,18 +35,19 @@ class Worker {
         device_(std::move(device)),
         command_line_(std::move(command_line)),
         plan_(folder_.read_plan()),
-        reports_(folder_, plan_) {}
+        reports_(folder_, plan_),
+        done_(plan_.runs.size()) {}
 
   void work() {
     for (;;) {
       bool taken = false, parked = false;
       for (size_t i = 0; i < plan_.runs.size(); ++i) {
         if (const int signal = interrupt_requested()) throw Interrupted(signal, "interrupted");
-        if (done_.contains(i)) continue;
+        if (done_[i]) continue;
         const Turn turn = take(i);
         taken = taken || turn == Turn::worked;
         parked = parked || turn == Turn::parked;
-        if (turn == Turn::over || turn == Turn::worked) done_.insert(i);
+        if (turn == Turn::over || turn == Turn::worked) done_[i] = true;
         if (turn == Turn::worked && plan_.halving) break;  // look at parked runs again first, in the plan's order
       }
       // Runs locked by other workers are skipped; parked runs are checked again.
@@ -102,10 +61,12 @@ class Worker {
 
   Turn take(size_t i) {
     const std::string& id = plan_.runs[i].id;
+    if (is_parked(i)) return Turn::parked;
     const RunRecord before = folder_.read(id);
     if (is_over(before.state)) return Turn::over;
-    if (before.state == RunState::parked && verdict_at(i, before.step) == Promotion::wait) return Turn::parked;
-    const auto lock = Lock::take(folder_.run(id).path + "/lock");
+    if (before.state == RunState::parked) parked_[i] = before.step;
+    if (is_parked(i)) return Turn::parked;
+    const auto lock = Lock::take(folder_.run(id).lock());
     if (!lock) return Turn::busy;
     RunRecord record = folder_.read(id);
     if (is_over(record.state)) return Turn::over;
@@ -123,13 +84,22 @@ class Worker {
     return record.state == RunState::parked ? Turn::parked : Turn::worked;
   }
 
+  // No worker continues a run that still has to wait, so that its record need not be read again.
+  bool is_parked(size_t i) {
+    const auto found = parked_.find(i);
+    if (found == parked_.end()) return false;
+    if (verdict_at(i, found->second) == Promotion::wait) return true;
+    parked_.erase(found);
+    return false;
+  }
+
   // Whether halving promotes a run at `step`.
   Promotion verdict_at(size_t i, int64_t step) {
     if (!plan_.halving) return Promotion::go_on;
     const auto& steps = plan_.halving->steps;
     const auto rung = static_cast<size_t>(std::find(steps.begin(), steps.end(), step) - steps.begin());
     if (rung == steps.size() || step >= plan_.runs[i].steps) return Promotion::go_on;
-    const std::vector<Reports>& reports = reports_.up_to(i);
+    const std::vector<Reports>& reports = reports_.for_judging(i, rung);
     return reports[i].values.size() <= rung ? Promotion::go_on : judge(plan_, reports, i, rung);
   }
 
@@ -154,7 +124,8 @@ class Worker {
   std::string command_line_;
   Plan plan_;
   ReportBook reports_;
-  std::set<size_t> done_;
+  std::vector<bool> done_;
+  std::map<size_t, int64_t> parked_;  // runs that wait for earlier ones, and their steps
 };
 
 // Ends after the current step when the parent process ends.

@@ -89,7 +89,17 @@ bool records_gradient(const Stack& stack, size_t count) {
                      [](const c10::IValue& value) { return value.isTensor() && value.toTensor().requires_grad(); });
 }
 
+void refuse_tangents(const c10::OperatorHandle& op, const Stack& stack) {
+  const auto count = static_cast<std::ptrdiff_t>(op.schema().arguments().size());
+  const bool any = std::any_of(stack.end() - count, stack.end(), [](const c10::IValue& value) {
+    return value.isTensor() && value.toTensor().defined() && value.toTensor()._fw_grad(/*level=*/0).defined();
+  });
+  TORCH_CHECK_NOT_IMPLEMENTED(!any, op.schema().name(), " has no forward-mode derivative (torch.func.jvp, ",
+                              "torch.autograd.forward_ad): differentiate it backward");
+}
+
 void call_without_derivative(const c10::OperatorHandle& op, Stack& stack, const char* name, const char* derivatives) {
+  refuse_tangents(op, stack);
   std::shared_ptr<NoDerivative> node;
   const size_t count = op.schema().arguments().size();
   if (records_gradient(stack, count)) {

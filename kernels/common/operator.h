@@ -72,6 +72,9 @@ Tensors differentiate(const std::function<Tensors(at::TensorList)>& function, at
 /// Whether autograd records a call whose arguments are the last `count` values on the stack.
 bool records_gradient(const Stack& stack, size_t count);
 
+/// Throws NotImplementedError for arguments with a tangent (forward-mode differentiation), which would be lost.
+void refuse_tangents(const c10::OperatorHandle& op, const Stack& stack);
+
 /// Calls the operator below autograd. Where autograd would record it, differentiating the results throws
 /// c10::NotImplementedError: klab::<name> is <derivatives>.
 void call_without_derivative(const c10::OperatorHandle& op, Stack& stack, const char* name, const char* derivatives);
@@ -265,6 +268,7 @@ void boxed_shapes(const c10::OperatorHandle&, Stack* stack) {
 
 template <class Operator>
 void boxed_autograd(const c10::OperatorHandle& op, Stack* stack) {
+  refuse_tangents(op, *stack);
   if (!records_gradient(*stack, op.schema().arguments().size())) {
     const at::AutoDispatchBelowADInplaceOrView below;
     op.callBoxed(stack);

@@ -5,6 +5,7 @@ The operators check their arguments too, but these checks run while torch.compil
 types of flash-linear-attention.
 """
 
+import reprlib
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -43,9 +44,15 @@ def check_chunk_size(function: str, chunk_size: int | None) -> None:
     require(chunk_size in (None, 16, 32, 64), "{}: chunk_size must be 16, 32 or 64, but is {}", function, chunk_size)
 
 
+def check_tensor(function: str, name: str, value: object, form: str) -> None:
+    """`form` says what the tensor holds: "of shape [B, T]"."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{function}: {name} must be a tensor {form}, but is {reprlib.repr(value)}")
+
+
 def check_shape(function: str, name: str, tensor: torch.Tensor, shape: Sequence[int]) -> None:
-    if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"{function}: {name} must be a tensor of shape {list(shape)}, but is {tensor!r}")
+    if not isinstance(tensor, torch.Tensor):  # the message must not be made of sizes that torch.compile traces
+        check_tensor(function, name, tensor, f"of shape {list(shape)}")
     require(tuple(tensor.shape) == tuple(shape), "{}: {} has shape {}, but must have {}", function, name,
             tensor.shape, shape)
 
@@ -54,6 +61,7 @@ def check_heads(function: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
                 writes: int = 1) -> tuple[int, int, int, int, int]:
     """Checks q [B, T, H, K], k [B, T * writes, H, K] and v [B, T * writes, HV, V]. Returns B, T, HV, K, V."""
     for name, x in (("q", q), ("k", k), ("v", v)):
+        check_tensor(function, name, x, "[B, T, heads, width]")
         require(x.ndim == 4, "{}: {} must have four dimensions [B, T, heads, width], but has shape {}", function, name,
                 x.shape)
     B, T, H, K = q.shape
@@ -71,6 +79,9 @@ def check_sequences(function: str, batch: int, cu_seqlens: torch.Tensor | None) 
     """Returns the number of sequences N. Packed sequences need a batch of 1."""
     if cu_seqlens is None:
         return batch
+    check_tensor(function, "cu_seqlens", cu_seqlens, "of N + 1 integers, such as torch.tensor([0, 3, 7])")
+    require(cu_seqlens.ndim == 1 and cu_seqlens.shape[0] >= 2,
+            "{}: cu_seqlens must be [N + 1] offsets of N >= 1 sequences, but has shape {}", function, cu_seqlens.shape)
     require(batch == 1, "{}: packed sequences (cu_seqlens) need a batch of 1, but the batch is {}; concatenate the "
                         "sequences along T", function, batch)
     return cu_seqlens.shape[0] - 1
@@ -78,6 +89,9 @@ def check_sequences(function: str, batch: int, cu_seqlens: torch.Tensor | None) 
 
 def check_state(function: str, initial_state: torch.Tensor, shape: Sequence[int], like: torch.Tensor) -> None:
     """Checks an initial state of `shape` [N, HV, K, V], or [N, HV, V, K] with state_v_first."""
+    check_tensor(function, "initial_state", initial_state, "[N, HV, K, V], or [N, HV, V, K] with state_v_first")
+    require(initial_state.ndim == 4, "{}: initial_state must have four dimensions, but has shape {}", function,
+            initial_state.shape)
     require(initial_state.shape[0] == shape[0], "{}: initial_state holds {} states, but there are {} sequences", function,
             initial_state.shape[0], shape[0])
     check_shape(function, "initial_state", initial_state, shape)

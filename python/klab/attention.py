@@ -22,7 +22,10 @@ def latent_attention(q: torch.Tensor, cache: torch.Tensor, value_dim: int, scale
     Raises:
         ArgumentError: wrong shapes, or a tensor that requires a gradient.
     """
+    arguments.check_tensor("latent_attention", "q", q, "[B, T, H, R + P]")
+    arguments.check_tensor("latent_attention", "cache", cache, "[B, S, R + P]")
     require(q.ndim == 4, "latent_attention: q must be [B, T, H, R + P], but has shape {}", q.shape)
+    require(cache.ndim == 3, "latent_attention: cache must be [B, S, R + P], but has shape {}", cache.shape)
     arguments.check_shape("latent_attention", "cache", cache, (q.shape[0], cache.shape[1], q.shape[3]))
     require(cache.shape[1] >= q.shape[1], "latent_attention: {} queries, but only {} cached rows", q.shape[1],
             cache.shape[1])

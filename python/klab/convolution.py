@@ -33,7 +33,9 @@ def causal_conv1d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | No
     """
     arguments.check_extra("causal_conv1d", extra)
     require(activation in _ACTIVATIONS, "causal_conv1d: activation must be None, 'silu' or 'swish', but is {!r}", activation)
-    require(weight is not None and weight.ndim == 2, "causal_conv1d: weight must be [D, W]")
+    arguments.check_tensor("causal_conv1d", "weight", weight, "[D, W]")
+    require(weight.ndim == 2, "causal_conv1d: weight must be [D, W], but has shape {}", weight.shape)
+    arguments.check_tensor("causal_conv1d", "x", x, "[B, T, D]")
     require(x.ndim >= 3, "causal_conv1d: x must be [B, T, D], but has shape {}", x.shape)
     flat = x.flatten(2)
     D, W = weight.shape

@@ -3,6 +3,7 @@
 
 import torch
 
+from klab import _arguments as arguments
 from klab.errors import require
 
 
@@ -23,6 +24,8 @@ def fused_kda_gate(g: torch.Tensor, A_log: torch.Tensor | None = None, dt_bias: 
     Raises:
         ArgumentError: neither A_log nor a lower bound; a lower bound outside [-5, 0).
     """
+    arguments.check_tensor("fused_kda_gate", "g", g, "[..., H, K]")
+    require(g.ndim >= 2, "fused_kda_gate: g must be [..., H, K], but has shape {}", g.shape)
     require(A_log is not None or lower_bound is not None, "A_log may be None only with a lower_bound")
     require(lower_bound is None or -5 <= lower_bound < 0, "lower_bound = {} does not lie in [-5, 0)", lower_bound)
     rows = g.reshape(1, -1, *g.shape[-2:])

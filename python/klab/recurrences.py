@@ -15,15 +15,17 @@ Shapes and dtypes of all functions:
 
 Sums are accumulated in float32 (float64 for float64 inputs) and o is rounded once to the dtype of v. `scale` is K^-0.5 if
 None. The second result is the state after the last token if output_final_state, else None. All functions are differentiable
-once in every tensor except cu_seqlens. chunk_size is checked and otherwise ignored: the kernels choose their own. chunk_*
-and fused_recurrent_* compute the same.
+once, backward, in every tensor except cu_seqlens; torch.func.grad and other function transforms that differentiate do not
+work, because torch supports them for no operator whose backward pass is written in C++. chunk_size is checked and otherwise
+ignored: the kernels choose their own. chunk_* and fused_recurrent_* compute the same.
 
 Arguments that affect only speed or memory in flash-linear-attention (cu_seqlens_cpu, chunk_indices, safe_gate,
 disable_recompute, max_num_seqs) are accepted and ignored.
 
 All functions raise klab.ArgumentError, which is a ValueError and an AssertionError, for wrong shapes, dtypes, offsets and
 combinations; NotImplementedError for arguments of flash-linear-attention that klab does not support; TypeError for an
-unknown keyword; DeprecationWarning (as an exception) for head_first.
+unknown keyword, and for anything else in place of a tensor (cu_seqlens as a list); DeprecationWarning (as an exception) for
+head_first.
 """
 
 from collections.abc import Iterable, Mapping

@@ -285,7 +285,7 @@ def made(modeling, shape="plain", seed=3, **more):
         elif x.dim() == 1:
             low, high = 0.4, 1.8
         else:
-            scale = 1 if "embed_tokens" in name else 1.4 / x[0].numel() ** 0.5
+            scale = 1 if "embed_tokens" in name else GAIN
             x.copy_(torch.randn(x.shape, generator=generator) * scale)
             continue
         x.copy_(torch.empty(x.shape).uniform_(low, high, generator=generator))

@@ -69,6 +69,36 @@ def test_wrong_offsets(offsets, message):
         klab.chunk_kda(**packed(cu_seqlens=torch.tensor(offsets)))
 
 
+@pytest.mark.parametrize("offsets, error, message", [
+    ([0, 2, T], TypeError, r"must be a tensor of N \+ 1 integers, such as .*, but is \[0, 2, 6\]"),
+    (torch.tensor(T), klab.ArgumentError, r"has shape \[\]"), (torch.tensor([0]), klab.ArgumentError, r"has shape \[1\]"),
+    (torch.tensor([[0, T]]), klab.ArgumentError, r"has shape \[1, 2\]"),
+    (torch.tensor([0.0, T]), ValueError, "integer offsets")])
+def test_offsets_are_a_tensor_of_integers(offsets, error, message):
+    for call in (lambda: klab.chunk_kda(**packed(cu_seqlens=offsets)),
+                 lambda: klab.causal_conv1d(torch.randn(1, T, V), torch.randn(V, 4), cu_seqlens=offsets)):
+        with pytest.raises(error, match="cu_seqlens.*" + message):
+            call()
+
+
+def test_what_is_no_tensor_is_named():
+    q, cache = torch.ones(1, 1, 2, 8), torch.ones(1, 3, 8)
+    wrong = [("q", lambda: klab.chunk_kda(**kda(q=[1.0] * 1000))), ("v", lambda: klab.chunk_kda(**kda(v=None))),
+             ("initial_state", lambda: klab.chunk_kda(**kda(initial_state=0.0))),
+             ("x", lambda: klab.causal_conv1d([1.0], torch.randn(V, 4))),
+             ("weight", lambda: klab.causal_conv1d(torch.randn(1, T, V), None)),
+             ("q", lambda: klab.latent_attention(None, cache, 4, 1.0)),
+             ("cache", lambda: klab.latent_attention(q, [1.0], 4, 1.0)), ("g", lambda: klab.fused_kda_gate(1.0))]
+    for name, call in wrong:
+        with pytest.raises(TypeError, match=f": {name} must be a tensor") as raised:
+            call()
+        assert len(str(raised.value)) < 200
+    with pytest.raises(klab.ArgumentError, match=r"initial_state must have four dimensions, but has shape \[\]"):
+        klab.chunk_kda(**kda(initial_state=torch.tensor(0.0)))
+    with pytest.raises(klab.ArgumentError, match=r"cache must be .*, but has shape \[8\]"):
+        klab.latent_attention(q, torch.ones(8), 4, 1.0)
+
+
 @pytest.mark.parametrize("changed", [{"A_log": torch.rand(H)}, {"A_log": torch.rand(HV), "dt_bias": torch.rand(HV)}])
 def test_wrong_gate_parameters(changed):
     with pytest.raises(ValueError, match="A_log has shape|dt_bias has shape"):

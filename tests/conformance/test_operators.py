@@ -4,6 +4,7 @@
 import klab
 import pytest
 import torch
+import torch._dynamo.testing
 import torch.nn.functional as F
 
 from compare import assert_close
@@ -252,6 +253,19 @@ def test_second_derivatives_are_refused():
             gradient.sum().backward()
 
 
+def test_forward_mode_is_refused():
+    q, k, v, g, beta = recurrence_arguments()[:5]
+    x = torch.randn(1, 8, 4)
+    for function, at in ((lambda v: klab.chunk_kda(q, k, v, g, beta)[0], v),
+                         (lambda x: klab.causal_conv1d(x, torch.randn(4, 4))[0], x)):
+        with pytest.raises(NotImplementedError, match="no forward-mode derivative"):
+            torch.func.jvp(function, (at,), (at,))
+        with torch.autograd.forward_ad.dual_level():
+            dual = torch.autograd.forward_ad.make_dual(at, at)
+            with pytest.raises(NotImplementedError, match="no forward-mode derivative"):
+                function(dual)
+
+
 def test_nothing_is_kept_without_gradients():
     tensors = recurrence_arguments()[:5]
     outputs = []
@@ -376,6 +390,14 @@ def test_one_graph_for_any_length_of_cache():
         return (klab.latent_attention(q, cache, 16, 0.2),)
 
     assert count_graphs(attend, [(torch.randn(2, 1, 4, 20), torch.randn(2, S, 20)) for S in (30, 31, 64, 200)]) <= 2
+
+
+def test_one_graph_for_all_batch_sizes_of_a_convolution_with_a_state():
+    def convolve(x, weight, state):
+        return klab.causal_conv1d(x, weight, activation="silu", initial_state=state, output_final_state=True)
+
+    calls = [(torch.randn(B, T, 12), torch.randn(12, 4), torch.randn(B, 12, 4)) for B, T in ((2, 9), (3, 9), (5, 30), (8, 17))]
+    assert count_graphs(convolve, calls) <= 2
 
 
 def test_one_graph_for_any_length_of_a_gate():

@@ -32,7 +32,7 @@ def with_config(made, folder, text):
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(text if isinstance(text, str) else json.dumps(text))
     if not (folder / kimi.WHOLE).exists():
-        (folder / kimi.WHOLE).symlink_to(made.folder / kimi.WHOLE)
+        (folder / kimi.WHOLE).hardlink_to(made.folder / kimi.WHOLE)
     return folder
 
 

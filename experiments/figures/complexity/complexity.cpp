@@ -8,6 +8,7 @@
 #include "core/base/csv.h"
 #include "core/base/file.h"
 #include "core/base/provenance.h"
+#include "core/base/text.h"
 #include "experiments/bench/operators.h"
 #include "experiments/bench/timing.h"
 #include "experiments/plot/plot.h"
@@ -141,7 +142,7 @@ std::vector<std::string> page_of(const std::vector<Point>& points, const Setting
       "",
       claim,
       "",
-      fmt::format("Command: `{}`", options.command_line),
+      "Command: " + markdown_code(options.command_line),
       "",
       fmt::format("Expected: {:.0f} operations per token at width {}, crossing at {:.0f} tokens. Measured on {}, {} "
                   "threads, {} heads:",

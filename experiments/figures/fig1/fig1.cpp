@@ -2,6 +2,7 @@
 // Figure 1b: time per token with the largest batch whose caches fit in memory.
 #include <fmt/format.h>
 
+#include "core/base/text.h"
 #include "experiments/figures/efficiency/report.h"
 
 namespace klab {
@@ -67,7 +68,7 @@ std::vector<std::string> page_of(const ReproduceOptions& options, const Efficien
                   "than latent ") +
           "attention at 1M tokens, and its cache is up to 75 % smaller.",
       "",
-      fmt::format("Command: `{}`", results.command),
+      "Command: " + markdown_code(results.command),
       "",
       fmt::format(
           "Measured: 4 layers ({} scale) in bfloat16 on this CPU; the memory limit is that of one sequence of the "

@@ -11,6 +11,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/provenance.h"
+#include "core/base/text.h"
 #include "experiments/bench/operators.h"
 #include "experiments/bench/timing.h"
 #include "experiments/plot/plot.h"
@@ -79,7 +80,7 @@ std::vector<std::string> page_of(const Times& times, const Setting& setting, con
       "",
       claim,
       "",
-      fmt::format("Command: `{}`", options.command_line),
+      "Command: " + markdown_code(options.command_line),
       "",
       fmt::format("Forward pass, one sequence, {} heads of {}, {}, on {}; medians in milliseconds.", setting.heads,
                   setting.width, setting.dtype == at::kFloat ? "float32" : "bfloat16", options.device),

@@ -2,6 +2,7 @@
 // Figure 7: prefill time, and decode time per token of one sequence, over the length.
 #include <fmt/format.h>
 
+#include "core/base/text.h"
 #include "experiments/figures/efficiency/report.h"
 
 namespace klab {
@@ -99,7 +100,7 @@ std::vector<std::string> page_of(const ReproduceOptions& options, const Efficien
                       "and decodes one ") +
               "sequence 2.2x as fast; the GDN hybrid is equally fast.",
           "",
-          fmt::format("Command: `{}`", results.command),
+          "Command: " + markdown_code(results.command),
           "",
           fmt::format("Measured: 4 layers of the 48B's widths ({} scale) in bfloat16 on this CPU: `measured.csv`.",
                       options.scale),

@@ -232,6 +232,27 @@ TEST(Yaml, WhatIsNoConfigIsRefused) {
   EXPECT_CONTAINS(yaml_refusal("train: {}\n"), "'train' has no value");
 }
 
+TEST(Yaml, AliasesMayStandForManyValuesButNotWithoutEnd) {
+  Job run;
+  assign(run, parse("label: &word a\npattern: [*word, *word, *word]\n"));
+  EXPECT_EQ(run.pattern, (std::vector<std::string>{"a", "a", "a"}));
+  EXPECT_CONTAINS(yaml_refusal("also: &x [{b: *x}]\n"), "run.yaml, line 1: nested too deeply");
+  EXPECT_CONTAINS(yaml_refusal("? &k [*k]\n: 1\n"), "nested too deeply");
+  std::string lists = "l0: &l0 [{a: 1}, {a: 1}]\n", maps = "m0: &m0 {a: 1, b: 1}\n";
+  for (int i = 1; i <= 18; ++i) {
+    lists += fmt::format("l{0}: &l{0} [{{a: *l{1}, b: *l{1}}}]\n", i, i - 1);
+    maps += fmt::format("m{0}: &m{0} {{a: *m{1}, b: *m{1}}}\n", i, i - 1);
+  }
+  EXPECT_CONTAINS(yaml_refusal(maps), "run.yaml: holds more than 100000 values");
+  EXPECT_CONTAINS(yaml_refusal(lists), "nested too deeply");
+  EXPECT_CONTAINS(message_of<UsageError>([] { parse_yaml_list("&x [*x]"); }), "nested too deeply");
+}
+
+TEST(Yaml, TextsWithoutEndAreRefused) {
+  EXPECT_CONTAINS(yaml_refusal(std::string((2 << 20) + 1, ' ')), "run.yaml: 2097153 bytes of YAML");
+  EXPECT_CONTAINS(yaml_refusal("a: " + std::string(20'000, '[')), "not valid YAML");
+}
+
 TEST(Yaml, AnEmptyFileSaysNothing) {
   EXPECT_TRUE(parse("").empty());
   EXPECT_TRUE(parse("# only a comment\n").empty());
@@ -450,6 +471,7 @@ TEST(Typed, AFieldTakesNumbersAsTheyAre) {
     return message_of<UsageError>([&] { assign(run, {{key, value, "code"}}); });
   };
   EXPECT_CONTAINS(refused("train.steps", 1.5), "train.steps = 1.5 must be an integer");
+  EXPECT_CONTAINS(refused("train.steps", (uint64_t{1} << 63) + 5), "train.steps = 9223372036854775813 must be");
   EXPECT_CONTAINS(refused("train.shuffle", 1), "must be true or false");
   EXPECT_CONTAINS(refused("train.steps", Value::array({1})), "must be an integer");
 }

@@ -57,6 +57,21 @@ TEST(Csv, ReadsCommentsBlankLinesAndWindowsLineEnds) {
   EXPECT_EQ(read.rows, (std::vector<Cells>{{"1", "2"}, {"3", "4"}}));
 }
 
+TEST(Csv, AByteOrderMarkIsSkipped) {
+  const Folder folder;
+  const std::string mark = "\xEF\xBB\xBF";
+  for (const std::string comment : {"", "# c\n", "\r\n"}) {
+    write(folder / "a.csv", mark + comment + "step,loss\n1,2\n");
+    const CsvTable read = read_csv(folder / "a.csv");
+    EXPECT_EQ(read.columns, (Cells{"step", "loss"})) << comment;
+    EXPECT_EQ(read.comments.size(), comment[0] == '#' ? 1u : 0u);
+  }
+  write(folder / "a.csv", mark + "\"a, b\",c\n" + mark + "1,2\n");
+  const CsvTable read = read_csv(folder / "a.csv");
+  EXPECT_EQ(read.columns, (Cells{"a, b", "c"}));
+  EXPECT_EQ(read.rows[0][0], mark + "1") << "only at the beginning of the file";
+}
+
 TEST(Csv, ARaggedRowNamesItsLine) {
   const Folder folder;
   write(folder / "a.csv", "# c\na,b\n1,2\n3\n");
@@ -118,6 +133,15 @@ TEST(CsvWriter, GoesOnWithTheRowsItIsGiven) {
   const CsvTable read = read_csv(folder / "a.csv");
   EXPECT_EQ(read.comments, Cells{"c"});
   EXPECT_EQ(read.rows, (std::vector<Cells>{{"1"}, {"2"}, {"4"}}));
+}
+
+TEST(CsvWriter, AppendsToAFileThatExists) {
+  const Folder folder;
+  write(folder / "a.csv", "# c\na,b\n1,2\n");
+  CsvWriter writer(folder / "a.csv", 2);
+  EXPECT_THROW(writer.row({"3"}), Error);
+  writer.row({"3", "4"});
+  EXPECT_EQ(read_file(folder / "a.csv"), "# c\na,b\n1,2\n3,4\n");
 }
 
 TEST(CsvWriter, RefusesRowsThatCouldNotBeReadBack) {

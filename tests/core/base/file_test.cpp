@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "core/base/support.h"
 
 namespace klab {
@@ -100,6 +102,36 @@ TEST(File, WritingBelowAFileIsAFailureThatNamesThePath) {
   EXPECT_CONTAINS(message, "Not a directory");
 }
 
+TEST(FileStamp, DiffersOnceAFileIsWritten) {
+  const Folder folder;
+  EXPECT_EQ(stamp_of(folder / "a"), FileStamp{});
+  write_file(folder / "a", "1");
+  const FileStamp first = stamp_of(folder / "a");
+  EXPECT_NE(first, FileStamp{});
+  EXPECT_EQ(stamp_of(folder / "a"), first);
+  write_file(folder / "b", "2");  // of the same size, at almost the same time
+  std::filesystem::rename(folder / "b", folder / "a");
+  EXPECT_NE(stamp_of(folder / "a"), first);
+}
+
+TEST(DropLastLines, KeepsAllUpToALineThatStays) {
+  const Folder folder;
+  const auto left = [&](const std::string& text, size_t from = 0) {
+    write_file(folder / "a", text);
+    drop_last_lines(folder / "a", from, [](const std::string& line) { return line != "keep"; });
+    return read_file(folder / "a");
+  };
+  EXPECT_EQ(left("1\nkeep\n2\n\n3\n"), "1\nkeep\n");
+  EXPECT_EQ(left("1\nkeep\n2\nkee"), "1\nkeep\n");
+  EXPECT_EQ(left("1\nkeep\n"), "1\nkeep\n");
+  EXPECT_EQ(left("1\n2\n"), "");
+  EXPECT_EQ(left("1\n2\n", 2), "1\n");
+  EXPECT_EQ(left("\n\n"), "");
+  EXPECT_EQ(left("keep"), "");
+  EXPECT_EQ(left(""), "");
+  EXPECT_CONTAINS(failure_of([&] { drop_last_lines(folder / "none", 0, [](const auto&) { return true; }); }), "none");
+}
+
 TEST(File, ReadingWhatIsNotThereNamesThePathAndTheReason) {
   const Folder folder;
   const std::string message = failure_of([&] { read_file(folder / "none"); });
@@ -121,6 +153,49 @@ TEST(File, ReadingAnEndlessChainOfLinksIsAFailure) {
 TEST(File, AReadErrorIsNoEmptyFile) {
   // The first page of a process is never mapped, so reading it always fails.
   EXPECT_CONTAINS(failure_of([] { read_file("/proc/self/mem"); }), "/proc/self/mem");
+}
+
+TEST(PathWithin, IsTheNameOfAFileInTheFolder) {
+  const Folder folder;
+  EXPECT_EQ(path_within(folder.path(), "a.b"), folder / "a.b");
+  for (const char* name : {"", ".", "..", "/etc/passwd", "../a", "b/a", "b/../a", "b/"}) {
+    EXPECT_CONTAINS(failure_of([&] { path_within(folder.path(), name); }), "must be the name of a file");
+  }
+}
+
+TEST(PathWithin, FollowsLinksInsideOfTheFolderOnly) {
+  namespace fs = std::filesystem;
+  const Folder folder, outer;
+  fs::create_directories(folder / "model/sub");
+  write_file(folder / "model/sub/a", "x");
+  write_file(folder / "b", "x");
+  fs::create_symlink("sub/a", folder / "model/inside");
+  fs::create_symlink("../b", folder / "model/beside");
+  fs::create_symlink(folder / "b", folder / "model/absolute");
+  fs::create_symlink("beside", folder / "model/chain");
+  fs::create_symlink("lost", folder / "model/none");
+  EXPECT_EQ(read_file(path_within(folder / "model", "inside")), "x");
+  for (const char* name : {"beside", "absolute", "chain"}) {
+    const std::string message = failure_of([&] { path_within(folder / "model", name); });
+    EXPECT_CONTAINS(message, folder / "model/" + name);
+    EXPECT_CONTAINS(message, "a symbolic link out of its folder, to '" + fs::canonical(folder / "b").string());
+  }
+  EXPECT_CONTAINS(failure_of([&] { path_within(folder / "model", "none"); }), "No such file");
+  fs::create_directory_symlink(folder / "model", outer / "link");
+  EXPECT_EQ(read_file(path_within(outer / "link", "inside")), "x") << "the folder itself may be a link";
+}
+
+TEST(PathWithin, FollowsTheLinksOfAHubCache) {
+  namespace fs = std::filesystem;
+  const Folder cache;
+  fs::create_directories(cache / "snapshots/1a2b");
+  fs::create_directories(cache / "blobs");
+  write_file(cache / "blobs/77", "x");
+  write_file(cache / "other", "x");
+  fs::create_symlink("../../blobs/77", cache / "snapshots/1a2b/weights");
+  fs::create_symlink("../../other", cache / "snapshots/1a2b/other");
+  EXPECT_EQ(read_file(path_within(cache / "snapshots/1a2b", "weights")), "x");
+  EXPECT_CONTAINS(failure_of([&] { path_within(cache / "snapshots/1a2b", "other"); }), "out of its folder");
 }
 
 TEST(MakeWritableFolder, MakesParentsAndAcceptsWhatIsThere) {

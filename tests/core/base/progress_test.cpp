@@ -48,6 +48,15 @@ TEST(Progress, PlainModeHasNoControlCharacters) {
   EXPECT_EQ(text.substr(text.size() - 5), "ends\n");
 }
 
+TEST(Progress, EscapesControlCharactersOfNames) {
+  const std::string text = printed([] {
+    Progress progress("\x1b[2Jname", 1);
+    progress.note("note\x07");
+    progress.update(1, "status\r");
+  });
+  EXPECT_EQ(text, "note\\x07\n\\x1b[2Jname 1/1 status\\x0d  left 0:00\n");
+}
+
 TEST(Progress, ResumedAtTheEndPrintsOnce) {
   const std::string text = printed([] {
     Progress progress("train", 5, 5);

@@ -56,6 +56,23 @@ TEST(Join, IsTheInverseOfSplit) {
   EXPECT_EQ(join({}), "");
 }
 
+TEST(Printable, EscapesControlCharacters) {
+  EXPECT_EQ(printable("\x1b[31mred\x07\r\x7f"), "\\x1b[31mred\\x07\\x0d\\x7f");
+  EXPECT_EQ(printable(std::string("a\0b", 3)), "a\\x00b");
+  EXPECT_EQ(printable("\u009b2J\u0085"), "\\u009b2J\\u0085");
+}
+
+TEST(Printable, KeepsTextLineEndsAndTabs) {
+  const std::string text = "a line\n\tна другой 東京 \u00a0 C:\\x1b";
+  EXPECT_EQ(printable(text), text);
+  EXPECT_EQ(printable(""), "");
+}
+
+TEST(Printable, EscapesBytesThatAreNotUtf8) {
+  EXPECT_EQ(printable("a\x9b\xff"), "a\\x9b\\xff");
+  EXPECT_EQ(printable("\xe2\x82"), "\\xe2\\x82");
+}
+
 TEST(ClockTime, RoundsToSeconds) {
   EXPECT_EQ(clock_time(0), "0:00");
   EXPECT_EQ(clock_time(41.6), "0:42");
@@ -89,6 +106,13 @@ TEST(ShortCount, CarriesIntoTheNextUnit) {
   EXPECT_EQ(short_count(999.97e6), "1G");
   EXPECT_EQ(short_count(1.25e13), "12.5T");
   EXPECT_EQ(short_count(2e18), "2000P");
+}
+
+TEST(MarkdownCode, EndsWhereTheTextDoes) {
+  EXPECT_EQ(markdown_code("./klab train --out 'a b'"), "`./klab train --out 'a b'`");
+  EXPECT_EQ(markdown_code("'a`b'"), "``'a`b'``");
+  EXPECT_EQ(markdown_code("a``b`c"), "```a``b`c```");
+  EXPECT_EQ(markdown_code("`a"), "`` `a ``");
 }
 
 }  // namespace

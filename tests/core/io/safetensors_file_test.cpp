@@ -44,14 +44,37 @@ TEST(SafetensorsFile, TensorsOutliveTheFileObject) {
   EXPECT_EQ(a.sum().item<float>(), 1000);
 }
 
-TEST(SafetensorsFile, CopiesWhatTheFileDoesNotAlign) {
-  const Folder folder;
-  std::string bytes = encode_safetensors({{{"a", torch::arange(5, torch::kFloat)}}, {}});
-  const auto length = static_cast<uint64_t>(static_cast<unsigned char>(bytes[0]) + 1);  // one blank more in the header
+// The file of these tensors with one blank more in its header, so that nothing is aligned.
+void write_unaligned(const std::string& path, const Safetensors& content) {
+  std::string bytes = encode_safetensors(content);
+  const auto length = static_cast<uint64_t>(static_cast<unsigned char>(bytes[0]) + 1);
   bytes[0] = static_cast<char>(length);
   bytes.insert(8 + length - 1, " ");
-  write_file(folder / "f", bytes);
+  write_file(path, bytes);
+}
+
+TEST(SafetensorsFile, CopiesWhatTheFileDoesNotAlign) {
+  const Folder folder;
+  write_unaligned(folder / "f", {{{"a", torch::arange(5, torch::kFloat)}}, {}});
   EXPECT_TRUE(torch::equal(SafetensorsFile(folder / "f").tensor("a"), torch::arange(5, torch::kFloat)));
+}
+
+TEST(SafetensorsFile, CopiesNoMoreThanAPart) {
+  const Folder folder;
+  const Tensor all = torch::arange(600, torch::kFloat).view({100, 2, 3});
+  write_file(folder / "aligned", encode_safetensors({{{"a", all}}, {}}));
+  write_unaligned(folder / "unaligned", {{{"a", all}}, {}});
+  const SafetensorsFile aligned(folder / "aligned"), unaligned(folder / "unaligned");
+  for (const SafetensorsFile* file : {&aligned, &unaligned}) {
+    for (int64_t item = 0; item < 100; ++item) {
+      const Tensor part = file->part("a", 6 * item, {2, 3});
+      EXPECT_TRUE(torch::equal(part, all[item]));
+      EXPECT_EQ(part.storage().nbytes(), 24u);
+    }
+    EXPECT_CONTAINS(failure_of([&] { file->part("a", 597, {2, 2}); }), "'a' has 600 numbers, but 4 from number 597");
+    EXPECT_CONTAINS(failure_of([&] { file->part("a", -1, {1}); }), "from number -1");
+    EXPECT_CONTAINS(failure_of([&] { file->part("a", 0, {int64_t{1} << 62, 8}); }), "overflows");
+  }
 }
 
 TEST(SafetensorsWriter, KeepsNothingThatIsNotComplete) {

@@ -44,6 +44,13 @@ TEST(Safetensors, RefusesHostileFilesByName) {
   expect(file(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8), "'a'");
   expect(file(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8), "not a count");
   expect(file(R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}})", 8), "overflows");
+  expect(file(R"({"a":{"dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0]}})", 0), "overflows");
+  expect(file(R"({"a":{"dtype":"F32","shape":[4611686018427387904,4,0],"data_offsets":[0,0]}})", 0), "overflows");
+  expect(file(R"({"a":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8]}})", 8), "not a count");
+  expect(file(R"({"a":{"dtype":"F32","shape":2,"data_offsets":[0,8]}})", 8), "shape must be a list");
+  std::string ones = "1";
+  for (int i = 1; i < 65; ++i) ones += ",1";
+  expect(file(R"({"a":{"dtype":"F32","shape":[)" + ones + R"(],"data_offsets":[0,4]}})", 4), "65 dimensions");
   expect(file(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4), "truncated");
   expect(file(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8), "'a'");
   expect(file(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0]}})", 8), "two counts");
@@ -61,6 +68,7 @@ TEST(Safetensors, RefusesHostileFilesByName) {
           8),
       "twice");
   expect(file(R"({"__metadata__":{"x":1}})", 0), "metadata");
+  expect(file(R"({"__metadata__":"x"})", 0), "__metadata__ must be");
 }
 
 TEST(Safetensors, RefusesADtypeThatTheFormatHasNot) {

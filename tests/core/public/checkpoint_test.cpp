@@ -168,11 +168,26 @@ TEST(WeightFiles, RefusesAnIndexThatItsShardsContradict) {
     write_file(index, text.replace(at, from.size(), to));
     EXPECT_CONTAINS(failure_of([&] { WeightFiles files(folder.path()); }), words);
   };
-  refused("must be the name of a file", "\"model-00001", "\"../model-00001");
+  for (const char* place : {"../", "/etc/", "sub/"}) {
+    refused("must be the name of a file", "\"model-00001", std::string("\"") + place + "model-00001");
+  }
+  refused("must be the name of a file", "\"model-00001", "\"..\", \"x\": \"model-00001");
   refused("model-00009-of-00003.safetensors", "\"model-00001", "\"model-00009-of-00003.safetensors\", \"x\": \"y");
   refused("model.embed_tokens.weight", "model.embed_tokens.weight", "model.embed_tokens.wait");
   refused("has no object 'weight_map'", "weight_map", "weights");
   refused("not valid JSON", "{", "");
+}
+
+TEST(WeightFiles, RefusesALinkOutOfTheFolder) {
+  const Folder folder, other;
+  save(other.path(), drawn(small_config()));
+  fs::create_symlink(other / "model.safetensors", folder / "model.safetensors");
+  EXPECT_CONTAINS(failure_of([&] { WeightFiles files(folder.path()); }), "is a symbolic link out of its folder");
+  fs::create_directories(folder / "snapshots/1a2b");
+  fs::create_directories(folder / "blobs");
+  fs::rename(other / "model.safetensors", folder / "blobs/77");
+  fs::create_symlink("../../blobs/77", folder / "snapshots/1a2b/model.safetensors");
+  EXPECT_GT(WeightFiles(folder / "snapshots/1a2b").bytes(), 0u);
 }
 
 TEST(Generation, SamplesWhatItIsAskedFor) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "core/base/support.h"
@@ -186,6 +187,62 @@ TEST_P(PublicFamily, WhatIsWrittenAnswersTheSame) {
   }
 }
 
+// The weights with the experts of a layer in one tensor, as some files have them, and nothing aligned.
+void write_fused_unaligned(const std::string& path) {
+  const Safetensors content = decode_safetensors(read_file(path), path);
+  Safetensors fused{{}, content.metadata};
+  std::map<std::string, std::vector<Tensor>> experts;
+  for (const auto& [name, tensor] : content.tensors) {
+    const size_t at = name.find(".experts.");
+    if (at == std::string::npos) {
+      fused.tensors[name] = tensor;
+    } else if (name.ends_with("up_proj.weight")) {
+      const std::string gate = name.substr(0, name.size() - std::strlen("up_proj.weight")) + "gate_proj.weight";
+      experts[name.substr(0, at) + ".experts.gate_up_proj"].push_back(torch::cat({content.tensors.at(gate), tensor}));
+    } else if (name.ends_with("down_proj.weight")) {
+      experts[name.substr(0, at) + ".experts.down_proj"].push_back(tensor);
+    }
+  }
+  for (const auto& [name, items] : experts) fused.tensors[name] = torch::stack(items);
+  std::string bytes = encode_safetensors(fused);
+  uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), sizeof(length));
+  bytes.insert(sizeof(length) + length, " ");
+  ++length;
+  std::memcpy(bytes.data(), &length, sizeof(length));
+  write_file(path, bytes);
+}
+
+// Every parameter is a copy of its own numbers, and of no more.
+TEST(PublicMemory, UnalignedExpertsAreCopiedOnce) {
+  const Folder folder;
+  Json many = qwen_experts();
+  many["num_experts"] = 9;
+  const ModelConfig config = model_of(many);
+  save_public(folder.path(), config, drawn_model(config), {}, torch::kFloat, uint64_t{1} << 30);
+  const Tensor expected = answers_of(load_public(folder.path(), mixers()).model);
+  write_fused_unaligned(folder / "model.safetensors");
+  for (const bool map : {false, true}) {
+    const PublicModel loaded = load_public(folder.path(), mixers(), {"auto", map, {}});
+    EXPECT_TRUE(torch::equal(answers_of(loaded.model), expected));
+    for (const auto& item : loaded.model->named_parameters()) {
+      EXPECT_EQ(item.value().storage().nbytes(), item.value().nbytes()) << item.key();
+    }
+  }
+}
+
+TEST(PublicMemory, AModelThatItsFilesCannotHoldIsRefusedBeforeItIsMade) {
+  const Folder folder;
+  const ModelConfig config = model_of(qwen_experts());
+  save_public(folder.path(), config, drawn_model(config), {}, torch::kFloat, uint64_t{1} << 30);
+  Json many = Json::parse(read_file(folder / "config.json"));
+  many["num_hidden_layers"] = 1000;
+  many["num_experts"] = 4096;
+  many["layer_types"] = std::vector<std::string>(1000, "full_attention");
+  write_file(folder / "config.json", many.dump());
+  EXPECT_CONTAINS(failure_of([&] { load_public(folder.path(), mixers()); }), "4096 experts in 1000 of them");
+}
+
 // The text model of a file that also has others.
 TEST_P(PublicFamily, PrefixesAndOtherModelsAreTaken) {
   const Folder folder;
@@ -235,9 +292,8 @@ TEST(QwenLayout, GathersTheRowsOfEveryHead) {
   const ModelConfig config = model_of(qwen_next());
   const auto rows = [&](const char* name, std::vector<int64_t> shape) {
     std::vector<std::pair<int64_t, int64_t>> all;
-    for (const auto& [begin, count] : family_of(config).places(config, name, shape).front().rows) {
-      all.emplace_back(begin, count);
-    }
+    const std::vector<TensorPlace> places = family_of(config).places(config, name, shape);
+    for (const auto& [begin, count] : places.front().rows) all.emplace_back(begin, count);
     return all;
   };
   using Rows = std::vector<std::pair<int64_t, int64_t>>;

@@ -47,6 +47,13 @@ TEST(Chat, MergesALineEndWithTheContentInChatMl) {
   EXPECT_EQ(std::count(ids.begin(), ids.end(), 256), 1);
 }
 
+TEST(Chat, ATurnIsTheUsersMessageAndTheBeginningOfTheAnswer) {
+  const Tokenizer kimi = chat_tokenizer(kKimiNames), chatml = chat_tokenizer({"<|im_start|>", "<|im_end|>"});
+  EXPECT_EQ(kimi.decode(chat_turn(kimi, "hi")),
+            "<|im_user|>user<|im_middle|>hi<|im_end|><|im_assistant|>assistant<|im_middle|>");
+  EXPECT_EQ(chatml.decode(chat_turn(chatml, "hi")), "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
+}
+
 TEST(Chat, TreatsNamesOfSpecialTokensInContentAsText) {
   const Tokenizer tokenizer = chat_tokenizer({"<|im_start|>", "<|im_end|>"});
   const std::vector<int64_t> ids = chat_message(tokenizer, "user", "<|im_end|>");

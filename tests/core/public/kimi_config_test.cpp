@@ -182,6 +182,10 @@ TEST(PublicConfig, StopTokensOfTheGenerationConfigCountToo) {
   write_file(folder / "config.json", config_text());
   write_file(folder / "generation_config.json", R"({"eos_token_id": [7, 9]})");
   EXPECT_EQ(read_public_config(folder.path()).tokens.stop, (std::vector<int64_t>{7, 9}));
+  for (const std::string id : {"-2", "2147483648", "18446744073709551615", "1.5", "\"7\""}) {
+    write_file(folder / "generation_config.json", "{\"eos_token_id\": [7, " + id + "]}");
+    EXPECT_CONTAINS(message_of<UsageError>([&] { read_public_config(folder.path()); }), "must be a token id");
+  }
 }
 
 }  // namespace

@@ -101,6 +101,7 @@ TEST_F(TokenizerTest, RefusesWrongFilesByLine) {
   EXPECT_NE(refusal(model({}) + "YWI=\n").find("line 257"), std::string::npos);
   EXPECT_NE(refusal(model({}) + "Y!I= 300\n").find("base64"), std::string::npos);
   EXPECT_NE(refusal(model({}) + "YWI= x\n").find("rank"), std::string::npos);
+  EXPECT_NE(refusal(model({}) + "YWI= 2147483648\n").find("at most 2147483647"), std::string::npos);
   EXPECT_NE(refusal(model({"ab", "ab"})).find("duplicate token"), std::string::npos);
   EXPECT_NE(refusal(model({"ab"}) + "YWM= 256\n").find("two tokens of id 256"), std::string::npos);
   EXPECT_NE(refusal("YQ== 0\n").find("lacks a token for the byte 0"), std::string::npos);
@@ -203,7 +204,10 @@ TEST_F(TokenizerJsonTest, FindsAddedTokens) {
   EXPECT_FALSE(tokenizer.has_special("<think>"));
   EXPECT_EQ(tokenizer.encode("<s>a<s>>>"), (Ids{256, 'a', 257, '>'}));
   EXPECT_EQ(tokenizer.encode("<s>a<think>", /*special=*/false), (Ids{'<', 's', '>', 'a', 258}));
+  EXPECT_EQ(tokenizer.encode_plain("<s>a<think>"), (Ids{'<', 's', '>', 'a', '<', 't', 'h', 'i', 'n', 'k', '>'}));
   EXPECT_EQ(tokenizer.decode({256, 258}), "<s><think>");
+  EXPECT_TRUE(tokenizer.has(258));
+  EXPECT_FALSE(tokenizer.has(259));
   EXPECT_THROW(tokenizer.decode({259}), UsageError);
 }
 

@@ -44,6 +44,11 @@ TEST_F(PublicModel, IsTrainedExportedAndAnswers) {
     EXPECT_EQ(said["tokens"][static_cast<size_t>(row)][0], all[row][2].argmax().item<int64_t>());
   }
   EXPECT_TRUE(said["text"].is_null());
+  write_file(path("tokens"), "1,2,3\n4,5,6\n");
+  const Finished same =
+      klab({"generate", "--model", model, "--tokens-file", path("tokens"), "--max-new-tokens", "4", "--json"});
+  ASSERT_EQ(same.status, 0) << same.err;
+  EXPECT_EQ(json::parse(same.out)["tokens"], said["tokens"]);
   EXPECT_GT(said["decode_tokens_per_second"], 0.0);
 
   const Finished counted = klab({"model", model, "--json"}), trained = klab({"model", path("run"), "--json"});
@@ -120,11 +125,13 @@ TEST_F(PublicModel, WrongUseIsRefused) {
     EXPECT_NE(run.err.find(words), std::string::npos) << run.err;
   };
   refused({"generate", "--model", model, "--prompt", "hello"}, 2,
-          "no tiktoken.model, and no run on the tasks text or jsonl");
+          "no tiktoken.model or tokenizer.json, and no run on the tasks text or jsonl");
   refused({"generate", "--model", path("run"), "--prompt", "hello"}, 2, "no run on the tasks text or jsonl");
   refused({"generate", "--model", path("run"), "--tokens", "1", "--dtype", "int8"}, 2, "needs a public checkpoint");
   refused({"generate", "--model", path("run"), "--tokens", "1", "--mmap"}, 2, "needs a public checkpoint");
   refused({"generate", "--model", model}, 2, "either --prompt or --tokens");
+  refused({"generate", "--model", model, "--tokens", "1", "--chat"}, 2, "--chat needs --prompt");
+  refused({"generate", "--model", model, "--tokens-file", path("none")}, 2, path("none"));
   refused({"generate", "--model", model, "--tokens", "1,x"}, 2, "'x' is not a token id");
   refused({"generate", "--model", model, "--tokens", "100000"}, 2, "not in the vocabulary");
   refused({"generate", "--model", model, "--tokens", "1", "--top-p", "0"}, 2, "--top-p");

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // klab sweep: from the file to results, with kills and failures.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <csignal>
+#include <cstdlib>
+#include <filesystem>
 #include <map>
 
 #include "core/base/csv.h"
 #include "core/base/file.h"
+#include "core/base/lock.h"
 #include "experiments/cli/support.h"
 
 namespace klab {
@@ -189,6 +193,72 @@ TEST_F(SweepTest, AnotherNumberOfThreadsIsRefused) {
   EXPECT_NE(done.err.find("Use --threads 1"), std::string::npos) << done.err;
 }
 
+TEST_F(SweepTest, AnotherProcessInTheFolderIsNamed) {
+  std::filesystem::create_directory(path("out"));
+  const auto lock = Lock::take(path("out/lock"));
+  const Finished done = klab({"sweep", file("seeds: [1]\n"), "--out", path("out")});
+  EXPECT_EQ(done.status, 2);
+  const std::string words = "'" + path("out") + "' is being run by process " + std::to_string(::getpid()) + " on ";
+  EXPECT_NE(done.err.find(words), std::string::npos) << done.err;
+}
+
+// Fake programs of Slurm; tests/experiments/sweep has the calls, tests/conformance a real Slurm.
+class SlurmSweepTest : public SweepTest {
+ protected:
+  SlurmSweepTest() : before_(std::getenv("PATH")) {
+    std::filesystem::create_directory(path("bin"));
+    // Tasks are started, and as long as they run they are listed.
+    program("sbatch", "echo sbatch >> " + path("calls") + "; echo 7");
+    program("squeue", "cat " + path("queue"));
+    program("scancel", "echo scancel >> " + path("calls") + "; : > " + path("queue"));
+    write_file(path("queue"), "");
+    ::setenv("PATH", (path("bin") + ":" + before_).c_str(), 1);
+  }
+  ~SlurmSweepTest() override { ::setenv("PATH", before_.c_str(), 1); }
+
+  void program(const std::string& name, const std::string& commands) const {
+    const std::string file = path("bin/" + name);
+    write_file(file, "#!/bin/sh\n" + commands + "\n");
+    std::filesystem::permissions(file, std::filesystem::perms::owner_all);
+  }
+  Finished sweep(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words{"sweep", file("seeds: [1, 2]\n"), "--out", path("out"), "--launcher", "slurm"};
+    words.insert(words.end(), more.begin(), more.end());
+    return klab(words);
+  }
+  std::string calls() const { return std::filesystem::exists(path("calls")) ? read_file(path("calls")) : ""; }
+
+  const std::string before_;
+};
+
+TEST_F(SlurmSweepTest, AnOptionOnWhichTheSweepReliesIsRefusedBeforeAnythingIsDone) {
+  const Finished done = sweep({"--slurm", "--partition=cpu --job-name=mine"});
+  EXPECT_EQ(done.status, 2);
+  EXPECT_NE(done.err.find("--job-name"), std::string::npos) << done.err;
+  EXPECT_EQ(calls(), "");
+  EXPECT_FALSE(std::filesystem::exists(path("out")));
+}
+
+TEST_F(SlurmSweepTest, GivingUpCancelsTheTasksAndWritesTheResultsSoFar) {
+  const Finished done = sweep();  // whose tasks are not listed, and do nothing
+  EXPECT_EQ(done.status, 1);
+  EXPECT_NE(done.err.find("slurm-*.out"), std::string::npos) << done.err;
+  EXPECT_EQ(calls(), "sbatch\nscancel\n");
+  EXPECT_EQ(results(path("out"), {"state"}), (std::vector<std::string>{"waiting ", "waiting "}));
+}
+
+TEST_F(SlurmSweepTest, AQuestionWithoutAnswerDoesNotEndTheSweep) {
+  // The task is a process here, and squeue fails once.
+  const std::string done = path("done"), failed = path("failed");
+  program("sbatch", "for script; do :; done; (sh \"$script\"; touch " + done + ") > /dev/null 2>&1 & echo 7");
+  program("squeue", "[ -e " + failed + " ] || { touch " + failed + "; echo 'Socket timed out' >&2; exit 1; }; [ -e " +
+                        done + " ] || echo 7");
+  const Finished run = sweep({"--workers", "1"});
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_NE(run.err.find("Socket timed out"), std::string::npos) << run.err;
+  EXPECT_EQ(results(path("out"), {"state"}), (std::vector<std::string>{"finished ", "finished "}));
+}
+
 // --- compare ---
 
 TEST_F(SweepTest, CompareShowsMeansIntervalsAndCosts) {
@@ -223,6 +293,45 @@ TEST_F(SweepTest, CompareShowsMeansIntervalsAndCosts) {
   const Finished wrong = klab({"compare", path("out"), "--metrics", "acc"});
   EXPECT_EQ(wrong.status, 2);
   EXPECT_NE(wrong.err.find("'acc' is not a metric"), std::string::npos) << wrong.err;
+
+  const Finished twice = klab({"compare", path("out"), path("out"), "--format", "csv", "--out", path("twice.csv")});
+  ASSERT_EQ(twice.status, 0) << twice.err;
+  EXPECT_NE(twice.err.find("12 runs are in several places and count once"), std::string::npos) << twice.err;
+  const CsvTable once = read_csv(path("twice.csv"));
+  ASSERT_EQ(once.rows.size(), 4u);
+  for (const auto& row : once.rows) EXPECT_EQ(row[once.column("seeds")], "3");
+}
+
+TEST_F(SweepTest, CompareKeepsApartWhatEndedOtherwise) {
+  const std::string sweep = file(
+      "grid:\n  train.lr: [1e-4, 1e-3, 3e-3, 1e-2, 1e30]\nseeds: [1, 2]\nhalving: {metric: loss, steps: [10], "
+      "factor: 2}\n");
+  ASSERT_EQ(klab({"sweep", sweep, "--out", path("out"), "--threads", "1"}).status, 1);
+  const Finished done =
+      klab({"compare", path("out"), "--metrics", "loss,test_loss", "--format", "csv", "--out", path("table.csv")});
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_NE(done.err.find("2 runs are not in the table"), std::string::npos) << done.err;
+  EXPECT_NE(done.err.find("(lr=1e+30 seed=2): diverged at step "), std::string::npos) << done.err;
+
+  const CsvTable table = read_csv(path("table.csv")), runs = read_csv(path("out/results.csv"));
+  int64_t in_table = 0, stopped = 0;
+  for (const auto& row : table.rows) {
+    const bool is_stopped = row[table.column("state")] == "stopped";
+    EXPECT_EQ(row[table.column("steps")], is_stopped ? "10" : "30");
+    EXPECT_EQ(row[table.column("test_loss")].empty(), is_stopped);
+    const auto same = std::count_if(runs.rows.begin(), runs.rows.end(), [&](const auto& run) {
+      return run[runs.column("train.lr")] == row[table.column("train.lr")] &&
+             run[runs.column("state")] == row[table.column("state")];
+    });
+    EXPECT_EQ(row[table.column("seeds")], std::to_string(same));
+    in_table += same;
+    stopped += is_stopped;
+  }
+  EXPECT_EQ(in_table, 8);
+  EXPECT_GT(stopped, 0);
+  const Finished best = klab({"compare", path("out"), "--best", "train.lr", "--metrics", "loss"});
+  EXPECT_EQ(best.status, 0) << best.err;
+  EXPECT_NE(best.out.find("finished"), std::string::npos) << best.out;
 }
 
 }  // namespace

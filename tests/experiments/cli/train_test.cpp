@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // klab train and klab resume as programs.
 #include <signal.h>
+#include <unistd.h>
 
 #include <random>
 
 #include "core/base/file.h"
+#include "core/base/lock.h"
 #include "core/io/checkpoint.h"
 #include "experiments/cli/support.h"
 
@@ -46,6 +48,21 @@ TEST_F(TrainProgram, SaysItsCommandInWordsForAShell) {
   const std::string config = read_file(folder + "/config.yaml");
   EXPECT_EQ(config.rfind("# " + words, 0), 0u) << config;
   EXPECT_NE(read_file(folder + "/metrics.csv").find("# command: " + words), std::string::npos);
+}
+
+// A line break in the command is no line break in the comments, where what follows would be read as a key or a row.
+TEST_F(TrainProgram, WordsWithLineBreaksStayInTheComments) {
+  const std::string folder = path("a\ntrain.lr: 7\n#");
+  ASSERT_EQ(klab(tiny_run(folder, {"--train.steps", "2", "--test.also", "{length: 20},\n  {length: 24}"})).status, 0);
+  ASSERT_EQ(klab({"resume", folder, "--quiet"}).status, 0);
+  ASSERT_EQ(klab({"train", folder + "/config.yaml", "--quiet", "--threads", "1", "--out", path("b")}).status, 0);
+  const auto keys = [](const std::string& config) { return config.substr(config.find('\n')); };
+  EXPECT_EQ(keys(read_file(folder + "/config.yaml")), keys(read_file(path("b/config.yaml"))));
+  for (const char* file : {"metrics.csv", "evaluations.csv"}) {
+    const std::string text = read_file(folder + "/" + file);
+    EXPECT_NE(text.find("a\\ntrain.lr: 7\\n#'"), std::string::npos) << text;
+    EXPECT_EQ(text.find("\ntrain.lr"), std::string::npos) << text;
+  }
 }
 
 TEST_F(TrainProgram, RepeatsARunFromItsConfigToTheSameBits) {
@@ -152,6 +169,18 @@ TEST_F(TrainProgram, RefusesACheckpointOfAnotherModel) {
   const Finished run = klab({"resume", path("a")});
   EXPECT_EQ(run.status, 1);
   EXPECT_NE(run.err.find("another shape"), std::string::npos) << run.err;
+}
+
+TEST_F(TrainProgram, RefusesARunThatAnotherProcessTrains) {
+  ASSERT_EQ(klab(tiny_run(path("a"))).status, 0);
+  const auto lock = Lock::take(path("a/lock"));
+  ASSERT_TRUE(lock);
+  for (const std::vector<std::string>& command : {std::vector<std::string>{"resume", path("a")}, tiny_run(path("a"))}) {
+    const Finished run = klab(command);
+    EXPECT_EQ(run.status, 2);
+    const std::string words = "'" + path("a") + "' is being trained by process " + std::to_string(::getpid()) + " on ";
+    EXPECT_NE(run.err.find(words), std::string::npos) << run.err;
+  }
 }
 
 TEST_F(TrainProgram, RefusesAFolderThatHoldsARun) {

@@ -5,6 +5,7 @@
 #include "core/base/text.h"
 #include "experiments/cli/support.h"
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 namespace klab {
@@ -75,6 +76,36 @@ TEST_F(Usage, BadFlags) {
            {{"resume", path("none")}, 2, "none"},
        }) {
     expect_refused(bad);
+  }
+}
+
+// An unknown option is named, not the word behind it, which may be its value.
+TEST_F(Usage, EveryCommandNamesTheUnknownOption) {
+  const std::map<std::string, std::pair<std::string, std::string>> own = {
+      {"generate", {"--top_k", "--top-k"}},
+      {"chat", {"--top_k", "--top-k"}},
+      {"logits", {"--tokens_file", "--tokens-file"}},
+      {"export", {"--shard_gigabytes", "--shard-gigabytes"}},
+      {"inspect", {"--most_tokens", "--most-tokens"}},
+      {"bench", {"--prompt_tokens", "--prompt-tokens"}},
+      {"plot", {"--group_by", "--group-by"}}};
+  for (const char* command :
+       {"demo", "train",     "resume", "rl",    "sweep",  "study",    "verify", "compare", "capacity", "inspect",
+        "plot", "reproduce", "tasks",  "model", "logits", "generate", "chat",   "export",  "check",    "bench"}) {
+    const auto found = own.find(command);
+    const auto [wrong, right] =
+        found != own.end() ? found->second : std::pair<std::string, std::string>("--quiett", "--quiet");
+    expect_refused({{command, wrong, "5"}, 2, "unknown option '" + wrong + "'; did you mean '" + right + "'?"});
+  }
+}
+
+TEST_F(Usage, MessagesHoldNoControlCharacters) {
+  const Bad file{{"plot", path("\x1b[2J\x9b.csv")}, 2, "\\x1b[2J\\x9b.csv"};
+  const Bad value{{"train", "--task.name", "mqar\x07\r"}, 2, "mqar\\x07\\x0d"};
+  const Bad option{{"generate", "--mod\x1b[2Jel", "x"}, 2, "--mod\\x1b[2Jel"};
+  for (const Bad& bad : {file, value, option}) {
+    expect_refused(bad);
+    EXPECT_EQ(klab(bad.arguments).err.find_first_of("\x1b\x07\r\x9b"), std::string::npos);
   }
 }
 

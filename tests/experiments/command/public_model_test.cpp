@@ -31,18 +31,6 @@ std::vector<std::string> streamed(const std::string& bytes) {
 
 const std::string kReplacement = "\xEF\xBF\xBD";
 
-TEST(ParseTokens, ReadsPromptsOfIds) {
-  EXPECT_EQ(parse_tokens("5,17,3"), (std::vector<Ids>{{5, 17, 3}}));
-  EXPECT_EQ(parse_tokens("5, 17 ;8"), (std::vector<Ids>{{5, 17}, {8}}));
-}
-
-TEST(ParseTokens, RefusesWhatIsNoId) {
-  for (const char* text : {"", "x", "5,", "5,,6", "5;", ";5", "1.5", "5 6", "99999999999999999999"}) {
-    EXPECT_CONTAINS(message_of<UsageError>([&] { parse_tokens(text); }), "--tokens");
-  }
-  EXPECT_CONTAINS(message_of<UsageError>([] { parse_tokens("5,sixty"); }), "'sixty'");
-}
-
 TEST(TextStream, GivesWholeCharacters) {
   EXPECT_EQ(streamed("ab"), (std::vector<std::string>{"a", "b", ""}));
   EXPECT_EQ(streamed("xé!"), (std::vector<std::string>{"x", "", "é", "!", ""}));
@@ -56,6 +44,32 @@ TEST(TextStream, ReplacesWhatBecomesNoCharacter) {
                      "b"),
             (std::vector<std::string>{"", "", kReplacement + "b", ""}));
   EXPECT_EQ(streamed("a\xE2\x82"), (std::vector<std::string>{"a", "", "", kReplacement})) << "held back to the end";
+}
+
+TEST(TextStream, AnIdBeyondTheTokenizerIsNoText) {
+  const Tokenizer tokenizer = byte_tokenizer();
+  TextStream stream(tokenizer);
+  EXPECT_EQ(stream.push(0xC3), "");
+  EXPECT_EQ(stream.push(256), "");
+  EXPECT_EQ(stream.push(0xA9), "é");
+  EXPECT_EQ(stream.rest(), "");
+}
+
+TEST(AnswerText, LeavesOutTheTokenThatEndedIt) {
+  const Tokenizer tokenizer = byte_tokenizer();
+  GenerationOptions options;
+  options.stop = {'.', 300};
+  EXPECT_EQ(answer_text({'O', 'K', '.'}, options, tokenizer), "OK");
+  EXPECT_EQ(answer_text({'O', 'K'}, options, tokenizer), "OK");
+  EXPECT_EQ(answer_text({'O', 299, 'K', 300}, options, tokenizer), "OK") << "ids that the tokenizer lacks";
+  EXPECT_EQ(answer_text({'a', 0xE2, 0x82}, options, tokenizer), "a" + kReplacement);
+  EXPECT_EQ(answer_text({}, options, tokenizer), "");
+}
+
+TEST(PrintText, IsRawWhereStandardOutputIsNoTerminal) {
+  testing::internal::CaptureStdout();
+  print_text("\x1b[1mbold\n");
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "\x1b[1mbold\n");
 }
 
 TEST(Speed, IsTokensOverSeconds) {
@@ -79,6 +93,20 @@ TEST(GenerationOptions, TheModelsOwnStopTokensCountUnlessTheyAreIgnored) {
   EXPECT_EQ(generation_options(answer, {}, tokens, {}).stop, (Ids{7, 2, 3}));
   answer.ignore_eos = true;
   EXPECT_EQ(generation_options(answer, {}, tokens, {}).stop, Ids{7});
+}
+
+// Whatever the checkpoint's own stop tokens are.
+TEST(GenerationOptions, TheEndOfAMessageEndsAnAnswerInAChat) {
+  std::map<std::string, int64_t> ranks;
+  for (int64_t byte = 0; byte < 256; ++byte) ranks[std::string(1, static_cast<char>(byte))] = byte;
+  const Tokenizer tokenizer(ranks, {{"<|im_middle|>", 256}, {"<|im_end|>", 257}});
+  AnswerOptions answer;
+  PublicTokens tokens;
+  EXPECT_EQ(generation_options(answer, {}, tokens, {}, &tokenizer).stop, Ids{257});
+  tokens.stop = {2};
+  EXPECT_EQ(generation_options(answer, {}, tokens, {}, &tokenizer).stop, (Ids{2, 257}));
+  answer.ignore_eos = true;
+  EXPECT_EQ(generation_options(answer, {}, tokens, {}, &tokenizer).stop, Ids{257});
 }
 
 TEST(GenerationOptions, TakesOverWhatWasAsked) {

@@ -34,9 +34,10 @@ std::string refusal(const std::string& csv, const PlotOptions& options) {
 TEST(ParseNumber, TakesWholeTextsOnly) {
   EXPECT_EQ(parse_number("12"), 12);
   EXPECT_EQ(parse_number("-1.5e-3"), -0.0015);
+  EXPECT_EQ(parse_number("+1.5"), 1.5);
   EXPECT_TRUE(std::isnan(parse_number("nan").value()));
   EXPECT_TRUE(std::isinf(parse_number("inf").value()));
-  for (const char* text : {"", " 1", "1 ", "1x", "x", "1,5", "1e", "0x10", "[1]"}) {
+  for (const char* text : {"", " 1", "1 ", "1x", "x", "1,5", "1e", "0x10", "[1]", "+", "-", "++1", "+-1", "+x"}) {
     EXPECT_FALSE(parse_number(text)) << "'" << text << "'";
   }
 }
@@ -91,6 +92,15 @@ TEST(ReadPlotData, OfEarlierVersionsKeepsTestRows) {
   options.split = "all";
   EXPECT_EQ(plot_data(csv, options).table.rows.size(), 4u);
   EXPECT_EQ(plot_data("step,split,loss\n1,train,7\n").table.rows.size(), 1u) << "all where there are no test rows";
+}
+
+TEST(ReadPlotData, KeepsTheSplitThatHasValues) {
+  const std::string csv =
+      "step,split,loss,grad_norm\n1,train,7,0.5\n1,validation,3,\n2,train,6,0.25\n2,validation,2,\n";
+  PlotOptions options;
+  EXPECT_EQ(plot_data(csv, options).values(2), (Texts{"3", "2"}));
+  options.y = "grad_norm";
+  EXPECT_EQ(plot_data(csv, options).values(2), (Texts{"7", "3", "6", "2"})) << "validation has no gradients";
 }
 
 TEST(ReadPlotData, RefusesASplitThatThereIsNot) {
@@ -196,6 +206,22 @@ TEST(ChooseColumns, GroupsAsAsked) {
   EXPECT_EQ(chosen(csv, options).groups, (Texts{"lr", "mixer"}));
   options.group_by = "mixr";
   EXPECT_CONTAINS(refusal(csv, options), "'mixer'");
+}
+
+TEST(ChooseColumns, AnEmptyCellIsNoValue) {
+  EXPECT_EQ(chosen("step,loss,acc_seq\n1,2,\n2,1,\n").y, "loss") << "nothing is known of acc_seq";
+  EXPECT_EQ(chosen("step,n,loss\n,1,2\n,2,1\n").x, "n");
+  EXPECT_EQ(chosen("one,n,loss\n5,1,2\n,2,1\n").x, "n") << "one value does not vary";
+  EXPECT_EQ(chosen("step,lr,loss\n1,0.1,2\n1,,1\n").groups, Texts{}) << "nor does it differ from none";
+  EXPECT_EQ(chosen("step,note,loss\n1,a,2\n1,b,\n2,a,1\n").groups, Texts{}) << "b has no point";
+  EXPECT_EQ(chosen("step,mixer,loss\n1,kda,2\n1,,1\n").groups, Texts{"mixer"}) << "no text is another text";
+  PlotOptions options;
+  options.y = "acc_seq";
+  EXPECT_CONTAINS(failure_of([&] { chosen("step,loss,acc_seq\n1,2,\n2,1,\n", options); }),
+                  "a.csv: no row has a value of acc_seq");
+  options.x = "step";
+  EXPECT_CONTAINS(failure_of([&] { chosen("step,acc_seq\n1,\n,3\n", options); }),
+                  "a.csv: no row has values of both step and acc_seq");
 }
 
 TEST(ChooseColumns, RunsThatNothingElseTellsApartAreCurves) {

@@ -68,6 +68,12 @@ TEST(HeatScript, AWordAmongNumbersHasNoPlace) {
                   "set ytics (\"low\" 0, \"high\" 1)\n");
 }
 
+TEST(HeatScript, AnEmptyCellIsNoPlace) {
+  const std::string script = script_of("length,depth,acc\n8,low,0.5\n8,,0.7\n,low,0.7\n8,high,\n", heat_of("acc"));
+  EXPECT_CONTAINS(script, "$h0 << EOD\n0 0 0.5\nEOD\n");
+  EXPECT_CONTAINS(script, "set ytics (\"low\" 0, \"high\" 1)\n");
+}
+
 TEST(HeatScript, EveryNameHasATicButNotEveryNumber) {
   std::string names = "length,depth,acc\n", numbers = names;
   for (int i = 0; i < 32; ++i) {

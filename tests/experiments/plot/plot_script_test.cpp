@@ -152,6 +152,12 @@ TEST(GnuplotScript, LogarithmicAxesAreSaid) {
   EXPECT_CONTAINS(script_of("length,loss\n64,1\n128,2\n512,3\n"), "set logscale x\n");
 }
 
+TEST(GnuplotScript, APictureOfManyPointsIsSmall) {
+  std::string csv = "step,loss\n";
+  for (int i = 0; i < 200'000; ++i) csv += fmt::format("{},{}\n", i, i % 13);
+  EXPECT_LT(svg_of(csv).size(), size_t{300'000});
+}
+
 TEST(GnuplotScript, PercentSignsInTicsAreNoFormats) {
   const std::string csv = "name,loss\n50 %d,1\nb,2\n";
   EXPECT_CONTAINS(script_of(csv), "\"50 %%d\" 0");

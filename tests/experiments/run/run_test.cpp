@@ -9,6 +9,7 @@
 
 #include "core/base/file.h"
 #include "core/base/support.h"
+#include "experiments/run/evaluations.h"
 #include "experiments/run/support.h"
 
 namespace klab {
@@ -118,6 +119,31 @@ TEST(HeldOutBatches, HaveExactlyTheWantedExamples) {
   const std::vector<Batch> whole = held_out_batches(config.task, 1, 10, 10, Split::validation);
   EXPECT_TRUE(torch::equal(torch::cat({batches[0].inputs, batches[1].inputs, batches[2].inputs}), whole[0].inputs));
   EXPECT_FALSE(torch::equal(held_out_batches(config.task, 1, 10, 10, Split::test)[0].inputs, whole[0].inputs));
+}
+
+// Runs that differ in the batch are compared on the same examples.
+TEST(HeldOutBatches, AreTheSameExamplesForEveryBatch) {
+  for (const char* task : {"copy", "language"}) {
+    std::map<int64_t, torch::Tensor> inputs;
+    for (const int64_t batch : {1, 3, 8, 48, 64}) {
+      std::vector<torch::Tensor> parts;
+      for (const Batch& part : held_out_batches(tiny({{"task.name", task, ""}}).task, 1, 10, batch, Split::test)) {
+        parts.push_back(part.inputs);
+      }
+      inputs[batch] = torch::cat(parts);
+      EXPECT_EQ(inputs[batch].size(0), 10) << task << ", batch " << batch;
+      EXPECT_TRUE(torch::equal(inputs[batch], inputs[1])) << task << ", batch " << batch;
+    }
+  }
+}
+
+TEST(EvaluateVariant, TestsExactlyTheWantedExamples) {
+  for (const int64_t batch : {3, 48}) {
+    const RunConfig config = tiny({{"train.batch", batch, ""}, {"test.examples", 10, ""}});
+    Decoder model = make_model(config);
+    const torch::NoGradGuard no_grad;
+    EXPECT_EQ(evaluate_variant({"", config.task}, config, model, torch::kCPU).all.sequences, 10) << batch;
+  }
 }
 
 TEST(TrainingSource, FollowsThePhases) {

@@ -50,6 +50,20 @@ TEST(Plan, ReadsBackWhatWasWritten) {
   EXPECT_EQ(to_text(plan), to_text(plan_of(to_text(plan), "plan.json")));
 }
 
+// A plan is indexed by its places.
+TEST(Plan, RefusesPlacesAndValuesThatDoNotFit) {
+  const auto refused = [](const std::function<void(Plan&)>& change) {
+    Plan plan = sample();
+    change(plan);
+    return failure_of([&] { plan_of(to_text(plan), "x/plan.json"); });
+  };
+  EXPECT_CONTAINS(refused([](Plan& plan) { plan.runs[0].place = 3; }), "'id-b' has the place 3");
+  EXPECT_CONTAINS(refused([](Plan& plan) { plan.runs[0].place = -1; }), "'id-b' has the place -1");
+  EXPECT_CONTAINS(refused([](Plan& plan) { plan.runs[2].place = 0; }), "'id-c' has the place 0");
+  EXPECT_CONTAINS(refused([](Plan& plan) { plan.runs[1].values.pop_back(); }), "'id-a' has 1 values");
+  EXPECT_CONTAINS(refused([](Plan& plan) { plan.halving = Halving{"loss", 1, {10}, {}}; }), "halving.factor = 1");
+}
+
 TEST(Plan, RefusesATextThatIsNone) {
   for (const char* text : {"", "{", "[]", "{}", R"({"name": "x", "keys": [], "asked": 1, "threads": 1})"}) {
     EXPECT_CONTAINS(failure_of([&] { plan_of(text, "x/plan.json"); }), "x/plan.json");

@@ -130,6 +130,27 @@ TEST(SweepFile, NumbersOutOfRangeAreRefusedAtOnce) {
   EXPECT_CONTAINS(refusal("grid:\n" + axes), "at most 100000 are allowed");
 }
 
+TEST(SweepFile, ListsAndMapsAreNotWords) {
+  for (const char* more : {"[a]: 1\n", "grid: {[a]: [1]}\n", "random: {runs: 2, [a]: [1]}\n",
+                           "random: {runs: 2, train.lr: {[a]: [1]}}\n"}) {
+    EXPECT_CONTAINS(refusal(more), "a key must be a plain word") << more;
+  }
+  EXPECT_CONTAINS(refusal("conditions: [{when: {task.length: 9}, skip: [true]}]\n"), "'skip' must be a plain word");
+  EXPECT_CONTAINS(refusal("halving: {steps: [10], metric: [loss]}\n"), "'halving.metric' must be a plain word");
+  EXPECT_CONTAINS(refusal("halving: {steps: [10], within: [[a]]}\n"), "a key of 'halving.within' must be a plain word");
+  EXPECT_CONTAINS(refusal("halving: {steps: [10], within: {a: b}}\n"), "'halving.within' must be a list of keys");
+}
+
+TEST(SweepFile, DrawsNeedValuesAndFiniteBounds) {
+  EXPECT_CONTAINS(refusal("random: {runs: 2, train.lr: []}\n"), "'train.lr' must be a list of values");
+  EXPECT_CONTAINS(refusal("random: {runs: 2, train.lr: {choice: []}}\n"), "'train.lr' must be a list of values");
+  EXPECT_CONTAINS(refusal("random: {runs: 2, train.steps: {integer: [1, 1e300]}}\n"), "the bounds of an integer");
+  for (const char* bounds : {"[1, .inf]", "[-1e308, 1e308]", "[.nan, 1]"}) {
+    EXPECT_CONTAINS(refusal(std::string("random: {runs: 2, train.lr: {uniform: ") + bounds + "}}\n"),
+                    "two numbers with low < high");
+  }
+}
+
 TEST(SweepFile, TheProgramsOwnSweepsAreBuiltIn) {
   EXPECT_GT(read_builtin_sweep("configs/demo.yaml").configs.size(), 2u);
   for (const char* figure : {"fig4", "fig5", "formal", "mad", "table1", "table5"}) {

@@ -4,6 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+
+#include "core/base/csv.h"
 #include "core/base/support.h"
 #include "core/base/text.h"
 
@@ -57,6 +62,29 @@ TEST(SweepTable, HasTheFilesOrder) {
 TEST(SweepTable, ShowsTheBestWhereThereAreMoreRunsThanRows) {
   EXPECT_EQ(places_of(table_of(outcome_of({0.1, 0.9, -1, 0.5}), 2)), (Places{"2", "0"}));
   EXPECT_EQ(places_of(table_of(outcome_of({0.0, 0.9, -1, 0.5}), 3)), (Places{"2", "0", "3"}));
+}
+
+TEST(WriteResults, JoinsTheRowsOfManyRuns) {
+  const Folder folder;
+  const SweepFolder sweep(folder.path());
+  SweepOutcome outcome = outcome_of(std::vector<double>(1000, 0.5));
+  for (size_t i = 0; i < outcome.plan.runs.size(); ++i) {
+    outcome.plan.runs[i].id = std::to_string(i);
+    std::filesystem::create_directory(sweep.run(outcome.plan.runs[i].id).path);
+    std::ofstream(sweep.run(outcome.plan.runs[i].id).metrics())
+        << "# made by\nstep,split\n1,train\n1,validation\n1,test\n";
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  write_results(sweep, outcome, {"a test"});
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(3));
+  const CsvTable curves = read_csv(sweep.curves());
+  EXPECT_EQ(curves.comments, std::vector<std::string>{"a test"});
+  EXPECT_EQ(curves.columns, (std::vector<std::string>{"train.lr", "step", "split"}));
+  ASSERT_EQ(curves.rows.size(), 2000u);
+  EXPECT_EQ(curves.rows[1], (std::vector<std::string>{"value-0", "1", "test"})) << "in the file's order";
+  EXPECT_EQ(read_csv(sweep.results()).rows.size(), 1000u);
+  EXPECT_FALSE(std::filesystem::exists(sweep.evaluations()));
+  EXPECT_EQ(folder.entries(), 1002u) << "no temporary files";
 }
 
 TEST(ReadOutcome, RefusesAFolderThatHoldsNoSweep) {
