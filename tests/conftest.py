@@ -3,7 +3,8 @@
 
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="also run slow tests, such as the full sizes of the public test matrix")
+    help_text = "also run slow tests, such as the full sizes of the public test matrix"
+    parser.addoption("--slow", action="store_true", help=help_text)
 
 
 def pytest_configure(config):

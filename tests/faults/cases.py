@@ -42,6 +42,18 @@ def train(folder):
     return harness.train(folder / "run")
 
 
+SHARDS = ("--processes", "2", "--shard-checkpoints")
+
+
+def train_shards(folder):
+    return [*train(folder), *SHARDS]
+
+
+def resume_shards_or_train(folder):
+    words = resume_or(train_shards)(folder)
+    return [*words, *SHARDS] if words[0] == "resume" else words
+
+
 def rl(folder):
     return ["rl", "--quiet", "--threads", "1", "--out", folder / "run", *RL]
 
@@ -93,6 +105,7 @@ def export_result(folder):
 CASES = {
     "train": Case(train, resume_or(train), run_result),
     "resume": Case(lambda folder: harness.resume(folder / "run"), resume_or(train), run_result, interrupt_training),
+    "shards": Case(train_shards, resume_shards_or_train, run_result),
     "rl": Case(rl, resume_or(rl), run_result),
     "export": Case(export, export_again, export_result, lambda folder: harness.succeed(train(folder), folder)),
     "sweep": Case(sweep, sweep, sweep_result, lambda folder: (folder / "sweep.yaml").write_text(SWEEP), goes_on=True),

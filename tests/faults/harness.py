@@ -2,28 +2,28 @@
 """Runs klab with faults of system calls (shim/faults.h), and reads what is in its folders."""
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import os
 import re
-import signal
 import struct
 import subprocess
+import typing
 
 import pytest
 
 PROGRAM = os.environ.get("KLAB_PROGRAM", "")
 SHIM = os.environ.get("KLAB_FAULT_LIBRARY", "")
 KINDS = ("open", "read", "write", "sync", "rename", "mmap", "spawn", "truncate", "mkdir", "unlink")
-REASONS = {"ENOSPC": "No space left on device", "EIO": "Input/output error", "EMFILE": "Too many open files",
-           "ENOMEM": "Cannot allocate memory", "EAGAIN": "Resource temporarily unavailable", "EROFS": "Read-only file system"}
+REASONS = {name: os.strerror(getattr(errno, name)) for name in ("ENOSPC", "EIO", "EMFILE", "ENOMEM", "EAGAIN", "EROFS")}
 TIMED = ("tokens_per_second", "rollout_tokens_per_second", "update_tokens_per_second", "wait_share", "rollout_share",
          "reward_share", "update_share", "seconds")
 LIMIT_SECONDS = 60
 
 needs_shim = pytest.mark.skipif(not (PROGRAM and os.path.exists(SHIM)),
-                                reason="KLAB_PROGRAM is not set, or KLAB_FAULT_LIBRARY is no file (sanitized builds have none)")
+                                reason="KLAB_PROGRAM is not set, or KLAB_FAULT_LIBRARY is no file (none with sanitizers)")
 
 TASK = ("--task.name", "mqar", "--task.length", "16", "--task.vocab", "16")
 MODEL = ("--model.layers", "1", "--model.width", "8", "--model.heads", "1", "--model.head_dim", "8")
@@ -71,8 +71,14 @@ class Broken(AssertionError):
     """A file that is not complete."""
 
 
+class Checkpoint(typing.NamedTuple):
+    step: int
+    digest: str  # of its tensors
+    shards: tuple  # names of the files with more
+
+
 def checkpoint(content, name=""):
-    """Step and digest of the tensors of a safetensors file, which must be complete."""
+    """A safetensors file, which must be complete."""
     if len(content) < 8:
         raise Broken(f"{name}: {len(content)} bytes")
     length = struct.unpack("<Q", content[:8])[0]
@@ -87,7 +93,7 @@ def checkpoint(content, name=""):
     if metadata.get("klab.checksum") == "0" * 16:
         raise Broken(f"{name}: without its checksum")
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode() + content[8 + length:]).hexdigest()
-    return int(metadata.get("step", -1)), digest
+    return Checkpoint(int(metadata.get("step", -1)), digest, tuple(json.loads(metadata.get("klab.shards", "[]"))))
 
 
 def table(text, name="", torn=False):
@@ -125,7 +131,10 @@ def expect_complete(folder, unsynced=()):
 
 def result(run):
     """What a run computed, to the bit and without times."""
-    found = {path.name: checkpoint(path.read_bytes(), path.name) for path in (run / "checkpoint").glob("*.safetensors")}
+    found, names = {}, ["last.safetensors", "best.safetensors"]
+    for name in names:
+        found[name] = checkpoint((run / "checkpoint" / name).read_bytes(), name)
+        names += found[name].shards
     found["metrics"] = table((run / "metrics.csv").read_text(), "metrics.csv")
     record = json.loads((run / "record.json").read_text())
     found["record"] = {key: value for key, value in record.items() if key not in (*TIMED, "provenance")}
@@ -138,11 +147,3 @@ def expect_named(text, folder, error):
     """The message names a file of the folder, and the reason."""
     assert REASONS[error] in text, text
     assert re.search(re.escape(str(folder)) + r"|\w+\.(safetensors|csv|json|yaml|png|md)|gnuplot|klab", text), text
-
-
-def ended_by(done, number):
-    """Whether the signal ended the process, or it ended itself on it after saving."""
-    return done.returncode in (-number, 128 + number)
-
-
-SIGNALS = {name: getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGKILL")}

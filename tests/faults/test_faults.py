@@ -27,7 +27,7 @@ SAMPLES = {
     "export": [("write", "ENOSPC"), ("sync", "EIO")],
     "sweep": [("write", "ENOSPC")],
 }
-# --slow goes through so many calls of a kind, spread over the run. With KLAB_FAULT_MOST=1000 through all, for an hour or more.
+# --slow goes through so many calls of a kind, spread over the run; KLAB_FAULT_MOST=1000: through all, for an hour or more.
 MOST_OF_A_KIND = int(os.environ.get("KLAB_FAULT_MOST", "25"))
 MOST_OF_SEVERAL_RUNS = max(1, MOST_OF_A_KIND // 8)
 
@@ -73,7 +73,7 @@ def test_one_call_fails(prepared, name, kind, error):
 
 def test_interrupted_calls_are_repeated(prepared):
     case = prepared("train")
-    faults = [f"{kind}:{number}:{error}" for kind, errors in ERRORS.items() for error in set(errors) & set(HARMLESS)
+    faults = [f"{kind}:{number}:{error}" for kind, errors in ERRORS.items() for error in errors if error in HARMLESS
               for number in range(2, case.calls[kind], 3)]
     done = harness.klab(case.case.command(case.fresh()), case.work, ",".join(faults))
     assert done.returncode == 0, done.stderr
@@ -114,7 +114,7 @@ def test_killed_at_a_rename(prepared):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["open", "write", "sync", "rename", "mkdir"])
-@pytest.mark.parametrize("name", ["train", "resume", "rl"])
+@pytest.mark.parametrize("name", ["train", "resume", "rl", "shards"])
 def test_killed_at_many_calls(prepared, name, kind):
     case = prepared(name)
     kills(case, kind, spread(case.calls[kind], MOST_OF_A_KIND))

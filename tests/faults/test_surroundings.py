@@ -103,7 +103,8 @@ def test_training_needs_no_temporary_folder(case):
 def test_verify_names_a_full_temporary_folder(tmp_path):
     case, full = Prepared("study", tmp_path), tmp_path / "full"
     full.mkdir()
-    process = harness.start(["verify", case.work / "out"], harness.environment(full, "mkdir:1:ENOSPC") | {"TMPDIR": str(full)})
+    variables = harness.environment(full, "mkdir:1:ENOSPC") | {"TMPDIR": str(full)}
+    process = harness.start(["verify", case.work / "out"], variables)
     _, err = process.communicate(timeout=harness.LIMIT_SECONDS)
     assert process.returncode == 1
     assert str(full / "klab-verify-") in err and harness.REASONS["ENOSPC"] in err

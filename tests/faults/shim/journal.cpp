@@ -35,7 +35,8 @@ void record(const char* operation, long offset, std::string_view path, std::stri
   const int before = errno;
   std::string text = operation;
   for (const auto number : {static_cast<size_t>(offset), path.size(), data.size()}) {
-    text += " " + std::to_string(number);
+    text += " ";
+    text += std::to_string(number);
   }
   text += "\n";
   text += path;
