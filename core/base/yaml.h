@@ -14,7 +14,7 @@ class Node;
 namespace klab {
 
 /// Parses a text with one document, or none (a null node); `path` is its name in messages. Throws UsageError for
-/// invalid YAML.
+/// invalid YAML and for text that is not UTF-8.
 YAML::Node parse_yaml(const std::string& text, const std::string& path);
 
 /// The same for a file. Throws Error when it cannot be read.
