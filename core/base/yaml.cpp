@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/base/yaml.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <set>
+#include <sstream>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
@@ -95,6 +97,42 @@ std::vector<Assignment> assignments_of(const YAML::Node& map, const std::string&
   return all;
 }
 
+// Configs are stored as YAML and JSON, which are UTF-8.
+void check_utf8(const std::string& text, const std::string& path) {
+  std::istringstream lines(text);
+  int64_t number = 1;
+  for (std::string line; std::getline(lines, line); ++number) {
+    try {
+      Value(line).dump();
+    } catch (const Value::exception&) {
+      refuse("{}, line {}: must be valid UTF-8", path, number);
+    }
+  }
+}
+
+// Takes no notice of what a parser reads.
+struct Unread : YAML::EventHandler {
+  using Mark = YAML::Mark;
+  using Style = YAML::EmitterStyle::value;
+  void OnDocumentStart(const Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const Mark&, YAML::anchor_t) override {}
+  void OnAlias(const Mark&, YAML::anchor_t) override {}
+  void OnScalar(const Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const Mark&, const std::string&, YAML::anchor_t, Style) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const Mark&, const std::string&, YAML::anchor_t, Style) override {}
+  void OnMapEnd() override {}
+};
+
+// YAML::LoadAll() does not end for some texts that are not valid: it finds documents without end.
+bool has_several_documents(const std::string& text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  Unread unread;
+  return parser.HandleNextDocument(unread) && parser.HandleNextDocument(unread);
+}
+
 // Words that YAML 1.1 parsers read as booleans or null.
 bool is_yaml_word(std::string text) {
   static const std::set<std::string> words = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"};
@@ -127,14 +165,13 @@ void append_block(const Value& map, const std::string& indent, std::string& out)
 
 YAML::Node parse_yaml(const std::string& text, const std::string& path) {
   if (text.size() > kLongestYaml) refuse("{}: {} bytes of YAML; at most {} are read", path, text.size(), kLongestYaml);
-  std::vector<YAML::Node> documents;
+  check_utf8(text, path);
   try {
-    documents = YAML::LoadAll(text);
+    if (!has_several_documents(text)) return checked_extent(YAML::Load(text), path);
   } catch (const YAML::Exception& error) {
     refuse("{}, line {}: not valid YAML: {}", path, error.mark.line + 1, error.msg);
   }
-  if (documents.size() > 1) refuse("{}: more than one document ('---')", path);
-  return documents.empty() ? YAML::Node() : checked_extent(documents.front(), path);
+  refuse("{}: more than one document ('---')", path);
 }
 
 YAML::Node load_yaml(const std::string& path) { return parse_yaml(read_file(path), path); }
@@ -188,7 +225,7 @@ std::string yaml_flow(const Value& value) {
   if (!value.is_structured()) return text_of(value);
   std::vector<std::string> items;
   for (const auto& [key, item] : value.items()) {
-    items.push_back(value.is_object() ? fmt::format("{}: {}", key, yaml_flow(item)) : yaml_flow(item));
+    items.push_back(value.is_object() ? fmt::format("{}: {}", yaml_text(key), yaml_flow(item)) : yaml_flow(item));
   }
   return value.is_object() ? "{" + join(items) + "}" : "[" + join(items) + "]";
 }

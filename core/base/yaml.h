@@ -14,7 +14,8 @@ class Node;
 namespace klab {
 
 /// Parses a text with one document, or none (a null node); `path` is its name in messages. Throws UsageError for
-/// invalid YAML, and for one that is too long, nested too deeply or expands to too many values through aliases.
+/// invalid YAML, for text that is not UTF-8, and for one that is too long, nested too deeply or expands to too many
+/// values through aliases.
 YAML::Node parse_yaml(const std::string& text, const std::string& path);
 
 /// The same for a file. Throws Error when it cannot be read.

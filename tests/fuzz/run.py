@@ -28,7 +28,7 @@ COMPILER = "clang++-14"
 MISSING = 77
 DEFAULT_SECONDS = 60
 # The memory of a process and of one allocation, in MiB, and seconds for one input. What one input may need is far less.
-LIMITS = ("-rss_limit_mb=4096", "-malloc_limit_mb=256", "-timeout=60")
+LIMITS = ("-rss_limit_mb=4096", "-malloc_limit_mb=256", "-timeout=25")
 # YAML's aliases can make cycles, whose memory is never freed.
 SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=0:detect_odr_violation=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
 
