@@ -38,8 +38,13 @@ def read_journal(path):
 class Disk:
     """What programs see (`names`), and what is on the disk (`durable`): paths to files, None for folders."""
 
-    def __init__(self):
+    def __init__(self, folder=None):
+        """With what is in the folder, all of it on the disk."""
         self.names, self.durable = {}, {}
+        for path in sorted(folder.rglob("*")) if folder else []:
+            content = None if path.is_dir() else path.read_bytes()
+            self.names[str(path)] = content if content is None else File(bytearray(content), content)
+        self.durable.update(self.names)
 
     def apply(self, operation):
         getattr(self, "on_" + operation.name)(operation)

@@ -23,10 +23,10 @@ def last_step(disk, path):
     return harness.checkpoint(file.synced).step if file else 0
 
 
-def cuts(journal, folder, keep_names):
+def cuts(journal, case, keep_names):
     """The different contents of the folder after a cut, each with the step of the checkpoint that it must have."""
-    disk, seen = replay.Disk(), set()
-    last = str(folder / "run/checkpoint/last.safetensors")
+    disk, seen = replay.Disk(case.fresh()), set()
+    last = str(case.work / "run/checkpoint/last.safetensors")
     for operation in journal:
         disk.apply(operation)
         names = disk.after_cut(keep_names)
@@ -49,7 +49,8 @@ def expect_continued(case, names, step):
     case.expect_whole()
 
 
-@pytest.fixture(scope="module", params=["train", "rl", pytest.param("shards", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["train", "rl", *(pytest.param(name, marks=pytest.mark.slow)
+                                                                 for name in ("resume", "shards"))])
 def recorded(request, tmp_path_factory):
     """A command with the journal of its undisturbed run."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -61,7 +62,7 @@ def recorded(request, tmp_path_factory):
 @pytest.mark.parametrize("keep_names", [True, False], ids=["renames_kept", "renames_undone"])
 def test_some_cuts(recorded, keep_names):
     case, journal = recorded
-    all_cuts = list(cuts(journal, case.work, keep_names))
+    all_cuts = list(cuts(journal, case, keep_names))
     for names, step in all_cuts[::-(len(all_cuts) // SAMPLES)][:SAMPLES]:
         expect_continued(case, names, step)
 
@@ -70,7 +71,7 @@ def test_some_cuts(recorded, keep_names):
 @pytest.mark.parametrize("keep_names", [True, False], ids=["renames_kept", "renames_undone"])
 def test_every_cut(recorded, keep_names):
     case, journal = recorded
-    for names, step in cuts(journal, case.work, keep_names):
+    for names, step in cuts(journal, case, keep_names):
         expect_continued(case, names, step)
 
 

@@ -56,13 +56,14 @@ FILE* opened_stream(const Call& call, const char* path, const char* mode) {
 
 // A call that changes one name.
 template <class Call>
-int changed(Kind kind, const char* operation, const Call& call, const char* path, int folder = AT_FDCWD) {
+int changed(Kind kind, const char* operation, const Call& call, const char* path, int folder = AT_FDCWD,
+            off_t offset = 0) {
   const std::string watched = watched_path(path, folder);
   if (watched.empty()) return call();
   const auto turn = journal_turn();
   if (count(kind).error != 0) return -1;
   const int status = call();
-  if (status == 0) record(operation, 0, watched);
+  if (status == 0) record(operation, offset, watched);
   return status;
 }
 
@@ -148,6 +149,16 @@ char* mkdtemp(char* pattern) noexcept {
   static const auto call = next<char*(char*)>("mkdtemp");
   return count_path(kMakeFolder, pattern, AT_FDCWD).error != 0 ? nullptr : call(pattern);
 }
+
+#define KLAB_SHORTEN(name)                                                             \
+  int name(const char* path, off_t length) noexcept {                                  \
+    static const auto call = next<int(const char*, off_t)>(#name);                     \
+    return changed(                                                                    \
+        kTruncate, "cut", [&] { return call(path, length); }, path, AT_FDCWD, length); \
+  }
+
+KLAB_SHORTEN(truncate)
+KLAB_SHORTEN(truncate64)
 
 int unlink(const char* path) noexcept {
   static const auto call = next<int(const char*)>("unlink");
