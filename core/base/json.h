@@ -31,11 +31,11 @@ nlohmann::ordered_json to_object(const Record& record) {
 /// nlohmann::json::exception for another type.
 template <class T>
 void read_value(const nlohmann::ordered_json& json, T& value) {
-  if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
-    value = static_cast<T>(json.get_ref<const nlohmann::ordered_json::number_integer_t&>());
-  } else {
-    json.get_to(value);
+  constexpr bool integer = std::is_integral_v<T> && !std::is_same_v<T, bool>;
+  if (integer && (json.is_number_float() || json.is_boolean())) {
+    json.get_ref<const nlohmann::ordered_json::number_integer_t&>();  // throws
   }
+  json.get_to(value);
 }
 
 template <class Item>
