@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/command/token_input.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 
@@ -19,7 +21,7 @@ constexpr const char* kTokenForm = "write 5,17,3 or, for several prompts, 5,17,3
 // A word of a text for messages: files may hold anything.
 std::string short_word(const std::string& word) {
   constexpr size_t kShown = 60;
-  return word.size() > kShown ? word.substr(0, kShown) + "..." : word;
+  return word.size() > kShown ? fmt::format("{}...", word.substr(0, kShown)) : word;
 }
 
 int64_t parse_id(const std::string& word, const std::string& origin) {

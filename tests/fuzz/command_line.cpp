@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "experiments/command/public_model.h"
+#include "experiments/command/token_input.h"
 #include "experiments/run/run_config.h"
 #include "fuzz/target.h"
 

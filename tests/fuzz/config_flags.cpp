@@ -4,6 +4,21 @@
 #include "fuzz/target.h"
 
 namespace klab::fuzz {
+namespace {
+
+// The text with "\\n" as a line break.
+std::string with_line_breaks(std::string_view text) {
+  std::string out;
+  while (true) {
+    const size_t at = text.find("\\n");
+    out += text.substr(0, at);
+    if (at == std::string_view::npos) return out;
+    out += '\n';
+    text.remove_prefix(at + 2);
+  }
+}
+
+}  // namespace
 
 // Flags of a command line: a line is a key, an equals sign and the value, in which "\n" is a line break.
 void config_flags(std::string_view input) {
@@ -11,9 +26,7 @@ void config_flags(std::string_view input) {
   while (!input.empty()) {
     const auto [line, rest] = halves(input, "\n");
     const auto [key, value] = halves(line, "=");
-    std::string text(value);
-    for (size_t at = text.find("\\n"); at != std::string::npos; at = text.find("\\n", at)) text.replace(at, 2, "\n");
-    assignments.push_back({std::string(key), text, "command line"});
+    assignments.push_back({std::string(key), with_line_breaks(value), "command line"});
     input = rest;
   }
   expect_same_after_writing(assignments);
