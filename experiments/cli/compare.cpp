@@ -185,7 +185,9 @@ void tell_what_is_not_shown(const RunSet& set, std::vector<std::string> keys) {
 
 int compare(const CompareOptions& options, const Globals& globals) {
   const std::vector<std::string> metrics = split(options.metrics, ',');
-  for (const std::string& metric : metrics) metric_of({}, metric);  // rejects unknown metrics before reading anything
+  RunRecord any;
+  any.tested = true;
+  for (const std::string& metric : metrics) metric_of(any, metric);  // rejects unknown metrics before reading anything
   const RunSet set = summarise_all(options.folders);
   const std::vector<std::string> keys = differing_keys(set.runs, set.missing);
   std::vector<RunGroup> groups = split_by_end(grouped(set.runs, keys));

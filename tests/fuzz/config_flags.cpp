@@ -6,7 +6,7 @@
 namespace klab::fuzz {
 namespace {
 
-// The text with "\\n" as a line break.
+// The text with "\n" as a line break.
 std::string with_line_breaks(std::string_view text) {
   std::string out;
   while (true) {
