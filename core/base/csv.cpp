@@ -82,7 +82,9 @@ std::string csv_line(const std::vector<std::string>& cells) {
   return line + "\n";
 }
 
-std::vector<std::string> csv_cells(const std::string& line, const std::string& path) { return parse_row(line, {path, 0}); }
+std::vector<std::string> csv_cells(const std::string& line, const std::string& path) {
+  return parse_row(line, {path, 0});
+}
 
 std::string CsvTable::text() const {
   std::string out;

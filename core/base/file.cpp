@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/base/error.h"
+#include "core/base/system_call.h"
 
 namespace klab {
 namespace {
@@ -22,15 +23,6 @@ namespace fs = std::filesystem;
 
 // The error message of the last failed system call.
 std::string reason() { return std::strerror(errno); }
-
-// The result of a system call, which is repeated while signals interrupt it.
-template <class Call>
-auto uninterrupted(const Call& call) {
-  for (;;) {
-    const auto result = call();
-    if (result != -1 || errno != EINTR) return result;
-  }
-}
 
 int open_file(const std::string& path, int flags) {
   return uninterrupted([&] { return ::open(path.c_str(), flags | O_CLOEXEC, 0644); });

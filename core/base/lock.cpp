@@ -12,14 +12,15 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/system_call.h"
 #include "core/base/text.h"
 
 namespace klab {
 
 std::optional<Lock> Lock::take(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  const int descriptor = uninterrupted([&] { return ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644); });
   if (descriptor < 0) fail("cannot open '{}': {}", path, std::strerror(errno));
-  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+  if (uninterrupted([&] { return ::flock(descriptor, LOCK_EX | LOCK_NB); }) != 0) {
     const int reason = errno;
     ::close(descriptor);
     if (reason == EWOULDBLOCK) return {};

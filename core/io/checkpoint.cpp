@@ -64,11 +64,25 @@ bool is_shard_name(const std::string& path, const std::string& file) {
   return checksum.find_first_not_of("0123456789abcdef") == std::string::npos && file == shard_name(path, checksum);
 }
 
+// The names of what a folder has. The standard library does not repeat a call that a signal interrupts.
+std::vector<std::string> names_in(const std::string& folder) {
+  std::error_code error;
+  fs::directory_iterator entries;
+  do {
+    entries = fs::directory_iterator(folder, error);
+  } while (error == std::errc::interrupted);
+  std::vector<std::string> names;
+  for (; !error && entries != fs::end(entries); entries.increment(error)) {
+    names.push_back(entries->path().filename().string());
+  }
+  if (error) fail("cannot read the folder '{}': {}", folder, error.message());
+  return names;
+}
+
 void delete_other_shards(const std::string& path, const std::vector<std::string>& kept) {
   const fs::path folder = fs::path(path).parent_path();
-  for (const auto& entry : fs::directory_iterator(folder.empty() ? "." : folder)) {
-    const std::string name = entry.path().filename().string();
-    if (is_shard_name(path, name) && std::find(kept.begin(), kept.end(), name) == kept.end()) fs::remove(entry.path());
+  for (const std::string& name : names_in(folder.empty() ? "." : folder.string())) {
+    if (is_shard_name(path, name) && std::find(kept.begin(), kept.end(), name) == kept.end()) fs::remove(folder / name);
   }
 }
 

@@ -165,7 +165,7 @@ def says_in_turn(modeling, after):
     return model
 
 
-@pytest.mark.parametrize("eos", ["another token", None], ids=str)
+@pytest.mark.parametrize("eos", ["another token", kimi.slow(None)], ids=str)
 def test_the_template_ends_an_answer(modeling, eos, tmp_path):
     """<|im_end|> ends an answer in a chat whatever the checkpoint's stop tokens are, in every command."""
     end, user, middle = ID["<|im_end|>"], ID["<|im_user|>"], ID["<|im_middle|>"]
@@ -217,7 +217,7 @@ def test_control_characters_are_visible_on_a_terminal(modeling, tmp_path):
         os.close(terminal)
 
 
-@pytest.mark.parametrize("repeats", [3, 13_500])  # the latter, 160 kB, does not fit on a command line
+@pytest.mark.parametrize("repeats", [3, kimi.slow(13_500)])  # the latter, 160 kB, does not fit on a command line
 def test_prompts_from_files(modeling, repeats, tmp_path):
     folder = saved(kimi.made(modeling, "linear", vocab_size=514, eos_token_id=257), tmp_path / "model")
     text = "lorem ipsum " * repeats
