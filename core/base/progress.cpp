@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "core/base/message.h"
 #include "core/base/text.h"
 
 namespace klab {
@@ -103,7 +104,7 @@ void Progress::update(int64_t done, const std::string& status) {
 void Progress::note(const std::string& text) {
   if (quiet_) return;
   erase();
-  fmt::print(stderr, "{}\n", printable(text));
+  print_message(text);
 }
 
 }  // namespace klab

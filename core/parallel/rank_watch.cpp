@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "core/base/message.h"
 #include "core/base/text.h"
 
 namespace klab {
@@ -27,7 +28,7 @@ constexpr const char* kStoreLost =
 std::string key_of(const char* what, int64_t rank) { return fmt::format("{}/{}", what, rank); }
 
 [[noreturn]] void end_process(int64_t rank, const std::string& why) {
-  fmt::print(stderr, "klab: rank {} ends: {}\n", rank, printable(why));
+  print_message("klab: rank {} ends: {}", rank, why);
   std::fflush(nullptr);
   ::_exit(1);
 }

@@ -10,6 +10,7 @@
 #include "core/base/csv.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/message.h"
 #include "core/base/provenance.h"
 #include "core/base/table.h"
 #include "core/base/text.h"
@@ -177,8 +178,8 @@ void tell_what_is_not_shown(const RunSet& set, std::vector<std::string> keys) {
   for (size_t i = 0; i < std::min(set.missing.size(), kMostMissing); ++i) {
     const RunSummary& run = set.missing[i];
     const std::string reason = run.record.reason.substr(0, run.record.reason.find('\n'));
-    fmt::print(stderr, "  {} ({}): {} at step {}{}\n", run.folder, settings_of(run, keys), to_string(run.record.state),
-               run.record.step, reason.empty() ? "" : ": " + reason);
+    print_message("  {} ({}): {} at step {}{}", run.folder, settings_of(run, keys), to_string(run.record.state),
+                  run.record.step, reason.empty() ? "" : ": " + reason);
   }
   if (set.missing.size() > kMostMissing) fmt::print(stderr, "  and {} more\n", set.missing.size() - kMostMissing);
 }

@@ -10,6 +10,7 @@
 #include "core/base/error.h"
 #include "core/base/interrupt.h"
 #include "core/base/memory.h"
+#include "core/base/message.h"
 #include "core/base/provenance.h"
 #include "core/base/text.h"
 #include "core/base/version.h"
@@ -29,9 +30,6 @@ std::vector<Command> commands() {
           bench_command()};
 }
 
-// File names, config values and token texts in messages may hold anything.
-void print_message(std::string_view message) { fmt::print(stderr, "klab: {}\n", printable(message)); }
-
 std::string command_line(int argc, char** argv) {
   std::vector<std::string> words{"./klab"};
   for (int i = 1; i < argc; ++i) words.emplace_back(argv[i]);
@@ -44,8 +42,8 @@ void warn_of_changes(const Globals& globals) {
   const std::filesystem::path out = std::filesystem::absolute(globals.out);
   if (std::find(out.begin(), out.end(), "results") == out.end()) return;
   if (commit().back() != '+') return;
-  print_message(fmt::format("warning: the tree has uncommitted changes, so results in '{}' name commit {}", globals.out,
-                            commit()));
+  print_message("klab: warning: the tree has uncommitted changes, so results in '{}' name commit {}", globals.out,
+                commit());
 }
 
 int run(int argc, char** argv) {
@@ -73,16 +71,16 @@ int main(int argc, char** argv) {
   try {
     return klab::run(argc, argv);
   } catch (const klab::Interrupted& error) {
-    klab::print_message(error.what());
+    klab::print_message("klab: {}", error.what());
     return klab::kSignalled + error.signal;
   } catch (const klab::UsageError& error) {
-    klab::print_message(error.what());
+    klab::print_message("klab: {}", error.what());
     return klab::kBadUsage;
   } catch (const c10::Error& error) {
-    klab::print_message(error.what_without_backtrace());
+    klab::print_message("klab: {}", error.what_without_backtrace());
     return klab::kFailed;
   } catch (const std::exception& error) {
-    klab::print_message(error.what());
+    klab::print_message("klab: {}", error.what());
     return klab::kFailed;
   }
 }

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/base/error.h"
+#include "core/base/message.h"
 #include "core/base/progress.h"
 #include "core/base/table.h"
 #include "core/base/text.h"
@@ -125,8 +126,8 @@ int reinforce_to_the_end(const RunConfig& config, const RunFolder& folder, const
     if (status != nullptr) return;
     if (options.tensorboard) tensorboard.emplace(folder.path + "/tensorboard", now.step);
     if (!globals.quiet) {
-      fmt::print(stderr, "{} on {}: {} iterations of {} x {} answers; files in {}\n", join(config.model.pattern, "-"),
-                 config.task.name, config.train.steps, config.rl->prompts, config.rl->samples, folder.path);
+      print_message("{} on {}: {} iterations of {} x {} answers; files in {}", join(config.model.pattern, "-"),
+                    config.task.name, config.train.steps, config.rl->prompts, config.rl->samples, folder.path);
     }
     progress.emplace(config.run_name(), config.train.steps, now.step, globals.quiet);
   });

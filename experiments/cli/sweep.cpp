@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/base/error.h"
+#include "core/base/message.h"
 #include "core/base/text.h"
 #include "experiments/command/command.h"
 #include "experiments/sweep/sweep.h"
@@ -15,9 +16,9 @@ constexpr size_t kMostRows = 40;
 
 void introduce(const Plan& plan, const SweepOptions& options) {
   const auto distinct = static_cast<int64_t>(plan.runs.size());
-  fmt::print(stderr, "{}: {} runs{}; files in {}\n", printable(plan.name), distinct,
-             plan.asked > distinct ? fmt::format(" ({} in the file, some of them identical)", plan.asked) : "",
-             printable(options.out));
+  print_message("{}: {} runs{}; files in {}", plan.name, distinct,
+                plan.asked > distinct ? fmt::format(" ({} in the file, some of them identical)", plan.asked) : "",
+                options.out);
 }
 
 int conclude(const SweepOutcome& outcome, const SweepOptions& options) {
@@ -26,8 +27,7 @@ int conclude(const SweepOutcome& outcome, const SweepOptions& options) {
     const RunRecord& record = outcome.records[i];
     if (record.state != RunState::diverged && record.state != RunState::failed) continue;
     const std::string values = join(outcome.plan.runs[i].values, " ");
-    fmt::print(stderr, "klab: run {} ({}) {}: {}\n", outcome.plan.runs[i].id, printable(values),
-               to_string(record.state), printable(record.reason));
+    print_message("klab: run {} ({}) {}: {}", outcome.plan.runs[i].id, values, to_string(record.state), record.reason);
   }
   const SweepFolder folder(options.out);
   fmt::print("{}, {}\n", folder.results(), folder.curves());

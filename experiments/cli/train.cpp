@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/message.h"
 #include "core/base/progress.h"
 #include "core/base/provenance.h"
 #include "core/base/table.h"
@@ -106,7 +107,7 @@ int resume(const std::string& path, bool tensorboard, const Globals& globals) {
   const RunFolder folder{path};
   const RunConfig config = read_run_config(folder);
   if (!fs::exists(folder.last())) {
-    fmt::print(stderr, "'{}' has no checkpoint yet: starting from the beginning\n", path);
+    print_message("'{}' has no checkpoint yet: starting from the beginning", path);
   } else if (globals.threads == 0) {
     // Bitwise equal results need the same number of threads, because it determines the order of summation.
     at::set_num_threads(load_checkpoint(folder.last(), /*prefix=*/"generator").json_field<int>("threads"));
@@ -174,8 +175,8 @@ int train_to_the_end(const RunConfig& config, const RunFolder& folder, const Glo
     if (options.tensorboard && first) tensorboard.emplace(folder.path + "/tensorboard", start);
     if (!globals.quiet) {
       const std::string from = start > 0 ? fmt::format(", from step {}", start) : "";
-      fmt::print(stderr, "{} on {}: {} steps of {} x {} tokens{}; files in {}\n", join(config.model.pattern, "-"),
-                 config.task.name, config.train.steps, config.train.batch, config.task.length, from, folder.path);
+      print_message("{} on {}: {} steps of {} x {} tokens{}; files in {}", join(config.model.pattern, "-"),
+                    config.task.name, config.train.steps, config.train.batch, config.task.length, from, folder.path);
     }
     progress.emplace(config.run_name(), config.train.steps, start, globals.quiet);
   };

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <map>
 
+#include "core/base/message.h"
 #include "core/base/table.h"
 #include "core/base/text.h"
 
@@ -91,7 +92,7 @@ void SweepBoard::erase() {
 
 void SweepBoard::note(const std::string& line) {
   if (terminal_) erase();
-  fmt::print(stderr, "{}\n", printable(line));
+  print_message(line);
 }
 
 void SweepBoard::tell_endings(const std::vector<RunRecord>& records) {

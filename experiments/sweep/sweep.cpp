@@ -13,6 +13,7 @@
 #include "core/base/file.h"
 #include "core/base/interrupt.h"
 #include "core/base/lock.h"
+#include "core/base/message.h"
 #include "core/base/provenance.h"
 #include "experiments/sweep/board.h"
 #include "experiments/sweep/launcher.h"
@@ -255,7 +256,7 @@ void write_results_if_possible(const SweepFolder& folder, const SweepOutcome& ou
   try {
     write_results(folder, outcome, lines);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "klab: the results so far are not written: {}\n", error.what());
+    print_message("klab: the results so far are not written: {}", error.what());
   }
 }
 

@@ -15,6 +15,7 @@
 
 #include "core/base/interrupt.h"
 #include "core/base/lock.h"
+#include "core/base/message.h"
 #include "core/base/provenance.h"
 #include "experiments/run/device.h"
 #include "experiments/run/run.h"
@@ -145,7 +146,7 @@ int run_sweep_worker(const std::string& path, int64_t parent, const std::string&
   try {
     Worker(folder, device, command_line).work();
   } catch (const FolderLost& error) {
-    fmt::print(stderr, "{}\n", error.what());
+    print_message("{}", error.what());
     return kFolderLost;
   }
   return 0;
