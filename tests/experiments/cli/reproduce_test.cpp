@@ -21,7 +21,7 @@ class ReproduceProgram : public ProgramTest {
   }
 };
 
-TEST_F(ReproduceProgram, Figures1And7MakeTheirPagesCurvesAndNumbers) {
+TEST_F(ReproduceProgram, SlowFigures1And7MakeTheirPagesCurvesAndNumbers) {
   const Finished run = klab({"reproduce", "fig1", "fig7", "--scale", "smoke", "--out", path("out")});
   ASSERT_EQ(run.status, 0) << run.err;
   for (const char* file :
@@ -51,7 +51,7 @@ TEST_F(ReproduceProgram, Figure4ComparesMixersOnFreshSeeds) {
   EXPECT_EQ(fs::last_write_time(path("out/fig4/runs-smoke/seeds/plan.json")), before);
 }
 
-TEST_F(ReproduceProgram, Figure6ReinforcesFromSupervisedRuns) {
+TEST_F(ReproduceProgram, SlowFigure6ReinforcesFromSupervisedRuns) {
   const std::string page = reproduce("fig6", {"--budget", "5"});
   for (const char* part : {"- KDA hybrid above MLA: ", "## Accuracy on the supervised tasks", "| MLA | 0.1 |"}) {
     EXPECT_TRUE(contains(page, part)) << page;
@@ -68,7 +68,7 @@ TEST_F(ReproduceProgram, Figure6ReinforcesFromSupervisedRuns) {
   }
 }
 
-TEST_F(ReproduceProgram, OtherSeedsOnRequest) {
+TEST_F(ReproduceProgram, SlowOtherSeedsOnRequest) {
   reproduce("fig4", {"--seed", "10"});
   const CsvTable results = read_csv(path("out/fig4/results.csv"));
   for (const auto& row : results.rows) {
@@ -90,7 +90,7 @@ TEST_F(ReproduceProgram, WhenTheTimeIsUpThePageSaysSo) {
   }
 }
 
-TEST_F(ReproduceProgram, Table5TestsOtherLengthsAndDepths) {
+TEST_F(ReproduceProgram, SlowTable5TestsOtherLengthsAndDepths) {
   const std::string page = reproduce("table5");
   EXPECT_TRUE(contains(page, "| model | 32 | 64 |")) << page;
   const CsvTable table = read_csv(path("out/table5/evaluations.csv"));
