@@ -195,8 +195,7 @@ void read_experts(ConfigReader& top, ConfigKeys& set, int64_t layers) {
   set("moe.scaling", scaling, "routed_scaling_factor");
 }
 
-// --- Tensors
-// ----------------------------------------------------------------------------------------------------------
+// --- Tensors -------------------------------------------------------------------------------------------------------
 
 bool starts_with(const std::string& text, const std::string& with) { return text.rfind(with, 0) == 0; }
 
@@ -284,8 +283,7 @@ std::vector<int64_t> written_shape(const std::string& ours, const std::vector<in
   return shape;
 }
 
-// --- Writing
-// ----------------------------------------------------------------------------------------------------------
+// --- Writing -------------------------------------------------------------------------------------------------------
 
 // The mixer of the layers with latent attention, or "".
 std::string latent_kind(const ModelConfig& config) {

@@ -41,8 +41,7 @@ const std::set<std::string> kIgnored = {"_name_or_path",
                                         "transformers_version",
                                         "use_cache"};
 
-// --- Reading the config
-// -----------------------------------------------------------------------------------------------
+// --- Reading the config --------------------------------------------------------------------------------------------
 
 // The mixer of each layer: of the list layer_types, or every full_attention_interval-th with full attention.
 std::vector<std::string> layer_mixers(ConfigReader& top, int64_t layers) {
@@ -192,8 +191,7 @@ bool read_experts(ConfigReader& top, ConfigKeys& set, int64_t layers, const std:
   return dense == 0;
 }
 
-// --- Tensors
-// ----------------------------------------------------------------------------------------------------------
+// --- Tensors -------------------------------------------------------------------------------------------------------
 
 bool has_experts(const ModelConfig& config) { return config.moe.experts > 0 && config.first_dense < config.layers; }
 
@@ -309,8 +307,7 @@ std::vector<TensorPlace> layer_places(const ModelConfig& config, int64_t layer, 
   return places;
 }
 
-// --- Writing the config
-// -----------------------------------------------------------------------------------------------
+// --- Writing the config --------------------------------------------------------------------------------------------
 
 void add_linear(Json& json, const ModelConfig& config, const Decoder& model) {
   const TokenMixer* mixer = first_mixer(config, model, "gdn");

@@ -205,8 +205,7 @@ TEST(KimiLinear, TrainsAndDecodesAtAnEighteenthOfItsWidth) {
   EXPECT_EQ(state.bytes(), 4 * account(model, 25).state_bytes);
 }
 
-// --- Configs
-// ----------------------------------------------------------------------------------------------------------
+// --- Configs -------------------------------------------------------------------------------------------------------
 
 using Names = std::vector<std::string>;
 
