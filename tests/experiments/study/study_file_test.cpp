@@ -123,7 +123,7 @@ TEST(StudyFileTest, OverridesApplyToEveryRun) {
   for (const RunConfig& config : file.search.configs) EXPECT_EQ(config.train.seed, 7);
 }
 
-TEST(StudyFileTest, ThoseInTheProgramAreValid) {
+TEST(StudyFileTest, SlowThoseInTheProgramAreValid) {
   for (const std::string name :
        {"configs/demo.yaml", "figures/fig4/smoke.yaml", "figures/fig4/small.yaml", "figures/fig4/paper.yaml",
         "figures/fig5/smoke.yaml", "figures/fig5/small.yaml", "figures/fig5/paper.yaml", "figures/formal/smoke.yaml",

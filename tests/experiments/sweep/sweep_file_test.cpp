@@ -151,7 +151,7 @@ TEST(SweepFile, DrawsNeedValuesAndFiniteBounds) {
   }
 }
 
-TEST(SweepFile, TheProgramsOwnSweepsAreBuiltIn) {
+TEST(SweepFile, SlowTheProgramsOwnSweepsAreBuiltIn) {
   EXPECT_GT(read_builtin_sweep("configs/demo.yaml").configs.size(), 2u);
   for (const char* figure : {"fig4", "fig5", "formal", "mad", "table1", "table5"}) {
     for (const char* scale : {"smoke", "small", "paper"}) {
