@@ -13,6 +13,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/text.h"
+#include "core/base/utf8.h"
 
 namespace klab {
 namespace {
@@ -98,15 +99,14 @@ std::vector<Assignment> assignments_of(const YAML::Node& map, const std::string&
 }
 
 // Configs are stored as YAML and JSON, which are UTF-8.
-void check_utf8(const std::string& text, const std::string& path) {
-  std::istringstream lines(text);
-  int64_t number = 1;
-  for (std::string line; std::getline(lines, line); ++number) {
-    try {
-      Value(line).dump();
-    } catch (const Value::exception&) {
-      refuse("{}, line {}: must be valid UTF-8", path, number);
+void check_utf8(std::string_view text, const std::string& path) {
+  for (size_t at = 0, wrong = 0; at < text.size();) {
+    const size_t length = character_length(text, at, wrong);
+    if (length == 0) {
+      const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+      refuse("{}, line {}: must be valid UTF-8", path, line);
     }
+    at += length;
   }
 }
 
